@@ -62,6 +62,23 @@ TABLE: Final = (
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
+            Group(
+                "incident",
+                "run list show ack note resolve report",
+                "Open incidents of what went wrong, and see to them.",
+                "pipeline.incident.command",
+            ),
+        ),
+    ),
+    Section(
+        "Be told",
+        (
+            Group(
+                "alerts",
+                "run list show ack resolve silence silences unsilence test",
+                "Deliver alerts, answer them and silence them.",
+                "pipeline.oncall.command",
+            ),
         ),
     ),
     Section(
@@ -89,7 +106,7 @@ TABLE: Final = (
         (
             Group(
                 "breaker",
-                "show history force-open release",
+                "show status history force-open release",
                 "Take the model out of the loop, and let it back in.",
                 "pipeline.breaker.command",
             ),

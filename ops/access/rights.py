@@ -56,6 +56,9 @@ class Principal(StrEnum):
     WITNESS = "fraud-witness"
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
+    INCIDENT = "fraud-incident"
+    ALERTS = "fraud-alerts"
+    """The process that delivers alerts to people."""
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
@@ -71,6 +74,8 @@ SERVICES: Final = (
     Principal.REVIEW,
     Principal.RECONCILE,
     Principal.WITNESS,
+    Principal.INCIDENT,
+    Principal.ALERTS,
 )
 """Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
@@ -91,6 +96,7 @@ EVERY_TOPIC: Final = (
     "anchors.v1",
     "witness.v1",
     "breaker_switches.v1",
+    "breaker_hours.v1",
 )
 
 
@@ -115,8 +121,15 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
     {
         Principal.WORKER: Rights(
             # Its own decisions and dead letters say how far it came, where the group's offsets are gone.
-            reads=(*STAMPED_TOPICS, "decisions.v1", "transactions.dead.v1", "executions.v1", "breaker_switches.v1"),
-            writes=("decisions.v1", "transactions.dead.v1", "alerts.v1"),
+            reads=(
+                *STAMPED_TOPICS,
+                "decisions.v1",
+                "transactions.dead.v1",
+                "executions.v1",
+                "breaker_switches.v1",
+                "breaker_hours.v1",
+            ),
+            writes=("decisions.v1", "transactions.dead.v1", "alerts.v1", "breaker_hours.v1"),
             # Whose clock stamps what it decides by, and whether people's switches are kept.
             settings_of=(*STAMPED_TOPICS, SWITCHES_TOPIC),
             # And so fraud-decide-context, the group of its Faust agents, and fraud-decide-outcomes.
@@ -155,10 +168,20 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             groups=("fraud-breaker",),
         ),
         Principal.RECONCILE: Rights(
-            reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1"),
+            reads=("transactions.v1", "decisions.v1", "transactions.dead.v1", "executions.v1", "labels.v1"),
             writes=("alerts.v1",),
             groups=("fraud-reconcile",),
             watched_groups=("fraud-decide",),
+        ),
+        Principal.INCIDENT: Rights(
+            reads=("alerts.v1",),
+            writes=("alerts.v1",),  # where alerts themselves were lost
+            groups=("fraud-incident",),
+        ),
+        Principal.ALERTS: Rights(
+            reads=("alerts.v1",),
+            writes=("alerts.v1",),  # what it can't deliver, and its heartbeat
+            groups=("fraud-alerts",),
         ),
         Principal.READER: Rights(
             reads=EVERY_TOPIC,

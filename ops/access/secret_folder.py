@@ -72,8 +72,9 @@ def _following(folder: Path) -> dict[str, str]:
         "worker_redis_url": f"rediss://worker:{redis}@redis:6379/0?ssl_ca_certs={_AUTHORITY}",
         "owner_database_url": _database_url(folder, POSTGRES_OWNER),
         "partitions_database_url": _database_url(folder, DATABASE_ROLES["partitions"]),
-        # For people: no service opens accounts.
+        # For people: no service opens accounts, or answers alerts.
         "treasurer_database_url": _database_url(folder, DATABASE_ROLES["bookkeeper"]),
+        "oncall_database_url": _database_url(folder, DATABASE_ROLES["oncall"]),
         "kafka_jaas.conf": _broker_login(broker, admin),
         "kafka_client.properties": _client_properties(broker),
         "admin_kafka_options": json.dumps(_kafka_options(ADMINISTRATOR, admin, "PLAIN"), indent=2),

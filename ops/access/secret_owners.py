@@ -29,6 +29,8 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
     "witness": (10009, 10009),
     "months": (10010, 10010),
     "people": (10011, 10011),
+    "incident": (10012, 10012),
+    "alerts": (10013, 10013),
     # The users that the images of the servers have.
     "kafka": (1000, 1000),
     "redis": (999, 1000),
@@ -61,6 +63,8 @@ _SERVERS: Final[Mapping[str, str]] = {
     "review_seal_key": "review",
     "audit_key": "audit",
     "witness_key": "witness",
+    "alert_secrets": "alerts",
+    "alert_routes.toml": "alerts",
     "rail_authority.pem": "executor",
     "rail_certificate.pem": "executor",
     "rail_key.pem": "executor",
@@ -70,7 +74,10 @@ CONSUMERS: Final[Mapping[str, str]] = {
     **{f"kafka_password_{principal}": "access" for principal in Principal},
     **{f"postgres_password_{role}": "roles" for role in ROLES},
     **{f"{principal.removeprefix('fraud-')}_kafka_options": principal.removeprefix("fraud-") for principal in SERVICES},
-    **{f"{service}_database_url": service for service in ("audit", "executor", "review", "reconcile")},
+    **{
+        f"{service}_database_url": service
+        for service in ("audit", "executor", "review", "reconcile", "incident", "alerts")
+    },
 }
 """The service that reads each file. A file that isn't named here is for people, and stays its maker's alone."""
 

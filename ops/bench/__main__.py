@@ -26,6 +26,7 @@ class Bench(NamedTuple):
 BENCHES: Final = {
     "handbook": Bench("speed", "the Fraud Detection Handbook's 1,754,155 payments through the real stack"),
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
+    "traces": Bench("speed", "the worker with and without traces, in turns: its throughput and CPU a decision"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
     "seals": Bench("speed", "microseconds of CPU a decision to seal a batch, and to check it as a reader does"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
@@ -53,6 +54,12 @@ BENCHES: Final = {
     ),
     "recovery": Bench(
         "recovery", "PostgreSQL and Redis lost under load, put back, and reconciled with the rail: nothing paid twice"
+    ),
+    "alerts": Bench(
+        "alerts", "10,000 alerts through sinks that fail one call in three, and kill -9: none lost, pages grouped"
+    ),
+    "breaker": Bench(
+        "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"

@@ -8,6 +8,7 @@ from typing import Final
 
 from ops.demo.summary import BreakerChange
 from pipeline.breaker import BreakerRecord, BreakerSettings, Switches
+from pipeline.breaker.answer_counts import SEGMENT_PREFIX, is_part
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
@@ -20,7 +21,6 @@ _STRICTEST_FIRST: Final = (
     BreakerState.HALF_OPEN,
     BreakerState.CLOSED,
 )
-_SEGMENT: Final = "segment:"
 
 
 class BreakerWatcher:
@@ -71,20 +71,20 @@ class BreakerWatcher:
         return next(state for state in _STRICTEST_FIRST if state in states)
 
     def shown(self, model_version: str) -> str:
-        """Say the strictest state, and in how many segments where it is that of some segments only."""
+        """Say the strictest state, and in how many parts of the traffic where it is that of some parts only."""
         state = self.strictest(model_version)
         held = [scope for scope in self._governing(model_version) if self.state_of(scope) is state]
-        if state is BreakerState.CLOSED or not all(scope.startswith(_SEGMENT) for scope in held):
+        if state is BreakerState.CLOSED or not all(is_part(scope) for scope in held):
             return state
-        return f"{state} in {len(held)} segment{'s' if len(held) > 1 else ''}"
+        what = "segment" if all(scope.startswith(SEGMENT_PREFIX) for scope in held) else "part"
+        return f"{state} in {len(held)} {what}{'s' if len(held) > 1 else ''}"
 
     def close(self) -> None:
         self._loop.run_until_complete(self._store.close())
         self._loop.close()
 
     def _governing(self, model_version: str) -> list[str]:
-        segments = [scope for scope in self._records if scope.startswith(_SEGMENT)]
-        return [ALL, f"model:{model_version}", *segments]
+        return [ALL, f"model:{model_version}", *filter(is_part, self._records)]
 
 
 def told(changes: Sequence[BreakerChange]) -> list[str]:
@@ -94,6 +94,6 @@ def told(changes: Sequence[BreakerChange]) -> list[str]:
         alike.setdefault((change.before, change.after), []).append(change)
     sentences = []
     for (before, after), group in alike.items():
-        scopes = ", ".join(change.scope.removeprefix(_SEGMENT) for change in group)
+        scopes = ", ".join(change.scope.removeprefix(SEGMENT_PREFIX) for change in group)
         sentences.append(f"breaker {before} to {after} for {scopes}: {group[0].why}")
     return sentences

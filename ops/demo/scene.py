@@ -28,8 +28,9 @@ from pipeline.keys.key_files import create_signing_key
 BLOCKED_TOO_MUCH_PERCENT: Final = 40
 """Share of the payments that the wrong model blocks: those that look most honest, many times what a good one blocks."""
 
-SHORT_WINDOWS: Final[Mapping[str, int]] = {
-    "window_s": 6,
+WINDOW_S: Final = 6
+SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
+    "window_s": WINDOW_S,
     "error_window_s": 5,
     "confirmations": 2,
     "evaluation_interval_s": 1,
@@ -37,7 +38,7 @@ SHORT_WINDOWS: Final[Mapping[str, int]] = {
     "open_period_max_s": 60,
     "state_lost_open_s": 5,
     "half_open_s": 4,
-    "half_open_share_percent": 50,
+    "half_open_shares_percent": [50],
     "half_open_minimum_sample": 20,
     "latency_p99_ms": 5000,  # broker, database and all services share its cores
 }
@@ -158,7 +159,8 @@ def clean_environment() -> dict[str, str]:
 
 def _with_short_windows(policy_text: str, rate: int) -> str:
     """Return the shipped policy under another version, with its breaker's settings replaced line by line."""
-    wanted = {**SHORT_WINDOWS, "minimum_sample": max(SHORT_WINDOWS["window_s"] * rate // WINDOW_SHARE, 20)}
+    sample = max(WINDOW_S * rate // WINDOW_SHARE, 20)
+    wanted = {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": sample}
     shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
     for line in policy_text.splitlines():

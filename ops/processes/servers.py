@@ -63,6 +63,11 @@ class ServerProcess:
         return self._child.pid
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """What the server's environment has beyond this process's own."""
+        return self._environment
+
+    @property
     def is_running(self) -> bool:
         return self._child is not None and self._child.poll() is None
 

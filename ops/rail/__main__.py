@@ -13,6 +13,7 @@ from ops.processes.servers import LOOPBACK
 from ops.rail.books import Books
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.server import Rail
+from ops.rail.tracing import trace
 
 CERTIFICATES = {
     "authority": "the authority that signed the clients' certificates",
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--host", default=LOOPBACK, help="to listen on")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True, help="where its books stand")
+    parser.add_argument("--otlp-endpoint", help="collector that its spans go to; without it none are recorded")
     for name, what in CERTIFICATES.items():
         parser.add_argument(f"--{name}", type=Path, help=f"PEM file of {what}")
     for field in fields(Misbehaviour):
@@ -33,9 +35,11 @@ def main() -> None:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
     arguments = vars(parser.parse_args())
     host, port, directory = arguments.pop("host"), arguments.pop("port"), arguments.pop("directory")
-    context = _context(*(arguments.pop(name) for name in CERTIFICATES))
-    rail = Rail(Books(directory / "rail.jsonl"), Misbehaviour(**arguments))
-    web.run_app(rail.application(), host=host, port=port, ssl_context=context, print=None, access_log=None)
+    endpoint, context = arguments.pop("otlp_endpoint"), _context(*(arguments.pop(name) for name in CERTIFICATES))
+    application = Rail(Books(directory / "rail.jsonl"), Misbehaviour(**arguments)).application()
+    if endpoint is not None:
+        trace(application, endpoint)
+    web.run_app(application, host=host, port=port, ssl_context=context, print=None, access_log=None)
 
 
 def _context(authority: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:

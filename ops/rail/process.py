@@ -13,10 +13,18 @@ from pipeline.execute.rail_client import Identity
 
 
 def rail_process(
-    directory: Path, port: int, misbehaviour: Misbehaviour | None = None, identity: Identity | None = None
+    directory: Path,
+    port: int,
+    misbehaviour: Misbehaviour | None = None,
+    identity: Identity | None = None,
+    otlp_endpoint: str | None = None,
 ) -> ServerProcess:
-    """Make the rail, not started yet. identity: for TLS; its clients need a certificate of the same authority."""
+    """Make the rail, not started yet.
+
+    identity: for TLS; its clients need a certificate of the same authority. otlp_endpoint: the collector of its spans.
+    """
     command = [sys.executable, "-m", "ops.rail", "--port", str(port), "--directory", str(directory)]
+    command += [] if otlp_endpoint is None else ["--otlp-endpoint", otlp_endpoint]
     for name, value in asdict(misbehaviour or Misbehaviour()).items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     for name, path in () if identity is None else identity._asdict().items():

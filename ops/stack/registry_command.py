@@ -30,6 +30,7 @@ TOPIC_OF: Final = {
     "anchor.v1": "anchors.v1",
     "witness.v1": "witness.v1",
     "breaker_switch.v1": "breaker_switches.v1",
+    "breaker_hour.v1": "breaker_hours.v1",
     "execution.v1": "executions.v1",
 }
 

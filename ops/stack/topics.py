@@ -128,6 +128,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "people's latest word on each scope of the breaker, keyed by it: the kill switch, whatever becomes of Redis",
     ),
     Topic(
+        "breaker_hours.v1",
+        False,
+        Cleanup.COMPACT,
+        FOR_EVER,
+        _RECORD_MAX_BYTES,
+        "what the model answered in each of the last 192 hours: the breaker's yardstick, whatever becomes of Redis",
+    ),
+    Topic(
         "executions.v1",
         True,
         Cleanup.DELETE,

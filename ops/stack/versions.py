@@ -29,6 +29,22 @@ IMAGES: Final[Mapping[str, str]] = MappingProxyType(
         ),
     }
 )
+MONITORING_IMAGES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "prometheus": (
+            "prom/prometheus:v3.5.0@sha256:63805ebb8d2b3920190daf1cb14a60871b16fd38bed42b857a3182bc621f4996"
+        ),
+        "alertmanager": (
+            "prom/alertmanager:v0.28.1@sha256:27c475db5fb156cab31d5c18a4251ac7ed567746a2483ff264516437a39b15ba"
+        ),
+        "grafana": "grafana/grafana:12.0.2@sha256:b5b59bfc7561634c2d7b136c4543d702ebcc94a3da477f21ff26f89ffd4214fa",
+        "collector": (
+            "otel/opentelemetry-collector-contrib:0.130.1"
+            "@sha256:9c247564e65ca19f97d891cca19a1a8d291ce631b890885b44e3503c5fdb3895"
+        ),
+    }
+)
+"""Images of docker-compose.override.yml, with the digests that several public repositories pin for these tags."""
 PYTHON_IMAGE: Final = (
     "python:3.11.13-slim-bookworm@sha256:86adf8dbadc3d6e82ee5dd2c74bec2e1c2467cdad47886280501df722372d2e1"
 )

@@ -14,7 +14,7 @@ from ops.structure.modules import import_graph, modules_of
 
 CONTRACTS: Final = Path(__file__).parents[2] / ".importlinter"
 """File with the order of the layers; this checkout's order is the measure of any other."""
-SHARED: Final = frozenset({"pipeline.web", "pipeline.terminal", "pipeline.io", "pipeline.domain"})
+SHARED: Final = frozenset({"pipeline.traces", "pipeline.web", "pipeline.terminal", "pipeline.io", "pipeline.domain"})
 """Packages of `pipeline` that are no concern of their own but serve all concerns."""
 
 

@@ -1,4 +1,4 @@
-"""Every alert that the pipeline can raise: its severity, its meaning, and where operations.md says what to do.
+"""Every alert that the pipeline can raise: its severity and its meaning. Its runbook is docs/runbooks/CODE.md.
 
 Invariants
 1. Only an alert in CATALOGUE can be raised, and only with a severity that its entry allows.
@@ -7,7 +7,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
@@ -32,6 +32,7 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_BAD = "BREAKER_PROBE_BAD"
     BREAKER_FORCE_OPEN = "BREAKER_FORCE_OPEN"
     BREAKER_OPEN_PERIOD_OVER = "BREAKER_OPEN_PERIOD_OVER"
+    BREAKER_SHARE_RAISED = "BREAKER_SHARE_RAISED"
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
@@ -70,178 +71,200 @@ class AlertCode(StrEnum):
     TIMESTAMP_MISSING = "TIMESTAMP_MISSING"
     TABLES_UNCHAINED = "TABLES_UNCHAINED"
     ACT_UNPROVED = "ACT_UNPROVED"
+    ROLLBACK_APPLIED = "ROLLBACK_APPLIED"
+    REGIME_CHANGED = "REGIME_CHANGED"
+    ALERT_UNREADABLE = "ALERT_UNREADABLE"
+    ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
+    ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
+    ALERTS_TEST = "ALERTS_TEST"
+    ALERTS_UNREAD = "ALERTS_UNREAD"
 
 
 class Entry(NamedTuple):
     """The properties of every alert of one code.
 
-    severities: the ones that it may be raised with; most codes have one. runbook: an anchor of docs/operations.md.
+    severities: the ones that it may be raised with; most codes have one.
     """
 
     severities: tuple[Severity, ...]
     meaning: str
-    runbook: str
 
 
 _INFO, _CRITICAL = (Severity.INFO,), (Severity.CRITICAL,)
 _PASSING_OR_NOT = (Severity.WARNING, Severity.CRITICAL)
 CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.TRANSACTION_ID_CONFLICT: Entry(
-        _CRITICAL, "A transaction id was published again for another payment; the second was refused.", "conflict"
+        _CRITICAL, "A transaction id was published again for another payment; the second was refused."
     ),
-    AlertCode.POISON: Entry(
-        _CRITICAL, "Deciding a payment failed again and again; it was set aside, undecided.", "poison"
-    ),
+    AlertCode.POISON: Entry(_CRITICAL, "Deciding a payment failed again and again; it was set aside, undecided."),
     AlertCode.PAYMENTS_HELD: Entry(
-        _CRITICAL, "A worker holds its payments: Redis refuses what it asks, or deciding fails for every one.", "held"
+        _CRITICAL, "A worker holds its payments: Redis refuses what it asks, or deciding fails for every one."
     ),
     AlertCode.PARTITION_MISMATCH: Entry(
-        _CRITICAL, "Payments stand on other partitions than their accounts belong to; they were refused.", "partitions"
+        _CRITICAL, "Payments stand on other partitions than their accounts belong to; they were refused."
     ),
     AlertCode.OFFSETS_MOVED: Entry(
-        _CRITICAL, "The group's committed offsets were lost or moved; deciding went on where it had stopped.", "offsets"
+        _CRITICAL, "The group's committed offsets were lost or moved; deciding went on where it had stopped."
     ),
-    AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop.", "breaker"),
+    AlertCode.BREAKER_TRIP: Entry(_CRITICAL, "The breaker took the model out of the loop."),
     AlertCode.BREAKER_STATE_LOST: Entry(
-        _CRITICAL,
-        "The breaker's state was lost; the model is out of the loop until it has proved itself.",
-        "breaker",
+        _CRITICAL, "The breaker's state was lost; the model is out of the loop until it has proved itself."
     ),
     AlertCode.BREAKER_STILL_BAD: Entry(
-        _CRITICAL, "The open period is over, but the model's answers in shadow are still bad.", "breaker"
+        _CRITICAL, "The open period is over, but the model's answers in shadow are still bad."
     ),
-    AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation.", "breaker"),
-    AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop.", "breaker"),
-    AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation.", "breaker"),
-    AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop.", "breaker"),
-    AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation.", "breaker"),
-    AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model.", "breaker"),
+    AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation."),
+    AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop."),
+    AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation."),
+    AlertCode.BREAKER_SHARE_RAISED: Entry(_INFO, "The model passed at its share, and answers a larger one."),
+    AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
+    AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation."),
+    AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
     AlertCode.OUTCOMES_REFUSED: Entry(
-        _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown.", "outcomes"
+        _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."
     ),
     AlertCode.OUTCOMES_NOT_FOLLOWED: Entry(
-        _CRITICAL, "A worker doesn't learn what became of payments, so no further payee becomes known.", "outcomes"
+        _CRITICAL, "A worker doesn't learn what became of payments, so no further payee becomes known."
     ),
     AlertCode.OUT_OF_ORDER: Entry(
-        _CRITICAL, "A decision came after the record that takes it back; the payment was refused.", "out-of-order"
+        _CRITICAL, "A decision came after the record that takes it back; the payment was refused."
     ),
     AlertCode.BENEFICIARY_FUNDS_GONE: Entry(
-        _CRITICAL, "A payment was to be reversed, but its beneficiary has spent the money.", "money-gone"
+        _CRITICAL, "A payment was to be reversed, but its beneficiary has spent the money."
     ),
-    AlertCode.RECALL_REFUSED: Entry(
-        _CRITICAL, "A payment was to be reversed, but the rail refused to take it back.", "money-gone"
-    ),
+    AlertCode.RECALL_REFUSED: Entry(_CRITICAL, "A payment was to be reversed, but the rail refused to take it back."),
     AlertCode.PARTLY_RECALLED: Entry(
-        _CRITICAL, "A payment was to be reversed, but only a part of the money was still there.", "money-gone"
+        _CRITICAL, "A payment was to be reversed, but only a part of the money was still there."
     ),
     AlertCode.EXECUTION_IN_DOUBT: Entry(
-        _CRITICAL, "The rail does not say what became of a payment; it is asked again until it does.", "rail-in-doubt"
+        _CRITICAL, "The rail does not say what became of a payment; it is asked again until it does."
     ),
     AlertCode.EXECUTION_RECALL_IN_DOUBT: Entry(
-        _CRITICAL, "The rail does not say what became of a recall; it is asked again until it does.", "rail-in-doubt"
+        _CRITICAL, "The rail does not say what became of a recall; it is asked again until it does."
     ),
     AlertCode.EXECUTION_PART_RECALL_IN_DOUBT: Entry(
-        _CRITICAL,
-        "The rail does not say what became of the recall of a part; it is asked again until it does.",
-        "rail-in-doubt",
+        _CRITICAL, "The rail does not say what became of the recall of a part; it is asked again until it does."
     ),
     AlertCode.EXECUTION_UNAUDITED: Entry(
-        _CRITICAL,
-        "Payments wait because the audit log is behind: nothing is executed before it is audited.",
-        "unaudited",
+        _CRITICAL, "Payments wait because the audit log is behind: nothing is executed before it is audited."
     ),
     AlertCode.EXECUTION_WITHOUT_DECISION: Entry(
-        _CRITICAL, "A review or a reversal is about a decision that the executor has not heard.", "out-of-order"
+        _CRITICAL, "A review or a reversal is about a decision that the executor has not heard."
     ),
-    AlertCode.DECIDED_AGAIN: Entry(
-        _CRITICAL, "A payment has a second decision; it is executed as the first says.", "decided-again"
-    ),
+    AlertCode.DECIDED_AGAIN: Entry(_CRITICAL, "A payment has a second decision; it is executed as the first says."),
     AlertCode.REVERSAL_OVERTAKEN: Entry(
-        _CRITICAL, "A reversal replaces what is no longer in force, or never was; nothing was done.", "overtaken"
+        _CRITICAL, "A reversal replaces what is no longer in force, or never was; nothing was done."
     ),
     AlertCode.REVIEW_UNHEEDED: Entry(
-        (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more.", "overtaken"
+        (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more."
     ),
     AlertCode.RECORD_UNPROVED: Entry(
-        _CRITICAL, "Records of decisions.v1 don't prove who wrote them; nothing is done by what they say.", "unproved"
+        _CRITICAL, "Records of decisions.v1 don't prove who wrote them; nothing is done by what they say."
     ),
     AlertCode.DECISION_UNFOUNDED: Entry(
         _CRITICAL,
         "A decision under a good seal is not what the payment at its source leads to; a signing key may be stolen.",
-        "unfounded",
     ),
     AlertCode.LEDGER_PUT_BACK: Entry(
         _CRITICAL,
         "The ledger was put back from a backup, so it is older than what was paid; the executor pays nothing until it "
         "has caught up with the rail.",
-        "put-back",
     ),
     AlertCode.TOLD_IMPLAUSIBLE: Entry(
         _CRITICAL,
         "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over.",
-        "told-implausible",
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,
         "It is not known whether a payment was made, and the rail has forgotten its key; it is never paid again.",
-        "key-forgotten",
     ),
     AlertCode.RAIL_PAID_OTHERWISE: Entry(
-        _CRITICAL,
-        "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to.",
-        "key-forgotten",
+        _CRITICAL, "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to."
     ),
     AlertCode.RULING_CONTRADICTED: Entry(
         _CRITICAL,
         "The rail says otherwise, after all, than two people have ruled about a payment whose key it had forgotten.",
-        "key-forgotten",
     ),
     AlertCode.RECONCILIATION_GAP: Entry(
-        _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger.", "gap"
+        _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger."
     ),
-    AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one.", "gap"),
+    AlertCode.RECONCILIATION_GAPS: Entry(_CRITICAL, "More gaps were found than are told one by one."),
     AlertCode.STATEMENT_DIFFERS: Entry(
-        _CRITICAL, "The rail's statement and the ledger do not say the same of a payment.", "statement"
+        _CRITICAL, "The rail's statement and the ledger do not say the same of a payment."
     ),
     AlertCode.STATEMENT_DIFFERENCES: Entry(
-        _CRITICAL, "More differences from the rail's statement were found than are told one by one.", "statement"
+        _CRITICAL, "More differences from the rail's statement were found than are told one by one."
     ),
     AlertCode.PARTITIONS_SHORT: Entry(
-        _CRITICAL,
-        "Partitions are made for fewer than two months ahead, so the job that makes them does not run.",
-        "months",
+        _CRITICAL, "Partitions are made for fewer than two months ahead, so the job that makes them does not run."
     ),
     AlertCode.RECORDS_UNFILED: Entry(
-        _CRITICAL, "Records stand outside every month, because a clock is wrong or no partition was made.", "months"
+        _CRITICAL, "Records stand outside every month, because a clock is wrong or no partition was made."
     ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
         "has.",
-        "state-backup",
     ),
-    AlertCode.STATE_EVICTED: Entry(
-        _CRITICAL, "Redis may evict keys of the state, or has; nothing is decided on it.", "state-evicted"
-    ),
+    AlertCode.STATE_EVICTED: Entry(_CRITICAL, "Redis may evict keys of the state, or has; nothing is decided on it."),
     AlertCode.AUDIT_NOT_CONTINUED: Entry(
-        _CRITICAL, "The audit log contradicts itself or what stands outside; nothing more is signed.", "proof"
+        _CRITICAL, "The audit log contradicts itself or what stands outside; nothing more is signed."
     ),
     AlertCode.AUDIT_UNWITNESSED: Entry(
-        _CRITICAL, "Nothing outside has witnessed the audit log for longer than it may go unseen.", "unwitnessed"
+        _CRITICAL, "Nothing outside has witnessed the audit log for longer than it may go unseen."
     ),
     AlertCode.WITNESS_REFUSED: Entry(
-        _CRITICAL, "The witness was shown a head of the audit log that does not continue what it saw.", "proof"
+        _CRITICAL, "The witness was shown a head of the audit log that does not continue what it saw."
     ),
-    AlertCode.TIMESTAMP_MISSING: Entry(
-        (Severity.WARNING,), "The timestamp authority gave no timestamp that holds.", "unwitnessed"
-    ),
-    AlertCode.TABLES_UNCHAINED: Entry(
-        _CRITICAL, "Rows of the ledger, reviews or control wait too long to be chained.", "unchained"
-    ),
+    AlertCode.TIMESTAMP_MISSING: Entry((Severity.WARNING,), "The timestamp authority gave no timestamp that holds."),
+    AlertCode.TABLES_UNCHAINED: Entry(_CRITICAL, "Rows of the ledger, reviews or control wait too long to be chained."),
     AlertCode.ACT_UNPROVED: Entry(
-        _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing.", "act-unproved"
+        _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing."
+    ),
+    AlertCode.ROLLBACK_APPLIED: Entry(_INFO, "A rollback was carried out."),
+    AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy or model than before."),
+    AlertCode.ALERT_UNREADABLE: Entry(
+        _CRITICAL, "A record on alerts.v1 can't be read, so nobody knows what it was to tell."
+    ),
+    AlertCode.ALERT_NOT_DELIVERED: Entry(
+        _PASSING_OR_NOT,
+        "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
+    ),
+    AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
+    AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
+    AlertCode.ALERTS_UNREAD: Entry(
+        _CRITICAL,
+        "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
     ),
 }
+
+ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
+    **dict.fromkeys(
+        (
+            AlertCode.BREAKER_TRIP,
+            AlertCode.BREAKER_STATE_LOST,
+            AlertCode.BREAKER_STILL_BAD,
+            AlertCode.BREAKER_PROBE_BAD,
+        ),
+        frozenset({AlertCode.BREAKER_PROBE_GOOD}),
+    ),
+    AlertCode.BREAKER_FORCE_OPEN: frozenset({AlertCode.BREAKER_RELEASE}),
+}
+"""The codes whose alert, about the same scope, says that what this one told of is over. Others are ended by
+`over`, where OVER_BY_ITSELF has them; what nothing ends is over when a person says so."""
+OVER_BY_ITSELF: Final = frozenset(
+    {
+        AlertCode.STATE_BACKUP_OLD,
+        AlertCode.AUDIT_UNWITNESSED,
+        AlertCode.TABLES_UNCHAINED,
+        AlertCode.ALERT_NOT_DELIVERED,
+        AlertCode.ALERTS_TEST,
+    }
+)
+"""The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
+alerts.v1 can't call off what told of them."""
+TOLD_ALONE: Final = frozenset({AlertCode.ROLLBACK_APPLIED, AlertCode.ALERTS_TEST})
+"""What people did: each is told by itself and once, and none is grouped."""
 
 
 def alert(
@@ -261,8 +284,19 @@ def alert(
         assert len(allowed) == 1, f"{code} is raised with a severity"
         severity = allowed[0]
     assert severity in allowed, f"{code} is never {severity}"
+    return Alert(alert_id_of(code, scope, evidence), raised_at_ms, severity, code, summary, scope, evidence)
+
+
+def alert_id_of(code: str, scope: str, evidence: Mapping[str, str]) -> str:
+    """Return the id of an alert of what it says, whatever id a record claims."""
     cause = "|".join([code, scope, *(f"{name}={evidence[name]}" for name in sorted(evidence))])
-    return Alert(str(uuid5(_NAMESPACE, cause)), raised_at_ms, severity, code, summary, scope, evidence)
+    return str(uuid5(_NAMESPACE, cause))
+
+
+def over(raised: Alert, over_at_ms: int) -> Alert:
+    """Make the word that what an alert told of is over; with that alert's id it stands behind it on the topic."""
+    assert raised.code in OVER_BY_ITSELF, f"{raised.code} is never said to be over"
+    return raised._replace(raised_at_ms=over_at_ms, is_over=True)
 
 
 def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
@@ -359,3 +393,15 @@ def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope
     """Make the alert about a state store that may evict keys, or has. scope: the state's prefix."""
     evidence = {"policies": ", ".join(policies), "evicted_keys": str(evicted_keys)}
     return alert(AlertCode.STATE_EVICTED, f"{fault}. Nothing is decided on it.", scope, evidence, raised_at_ms)
+
+
+def rollback_alert(plan_id: str, reversals: int, applied_by: str, raised_at_ms: int) -> Alert:
+    summary = f"Rollback plan {plan_id} is carried out, by {applied_by}: {reversals:,} reversals."
+    return alert(AlertCode.ROLLBACK_APPLIED, summary, "all", {"plan": plan_id}, raised_at_ms)
+
+
+def regime_alert(policy: str, model: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a regime that has come into force. Several workers raise the same."""
+    scope = f"policy {policy}, model {model}"
+    summary = f"Workers decide by the policy {policy} and the model {model} from now on."
+    return alert(AlertCode.REGIME_CHANGED, summary, scope, {"policy": policy, "model": model}, raised_at_ms)

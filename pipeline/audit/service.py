@@ -20,7 +20,8 @@ from typing import Final
 
 import structlog
 
-from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.audit import metrics
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.chain import Tree
 from pipeline.audit.continuing.bounds import AT_ONCE, NotContinued
@@ -32,13 +33,13 @@ from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditBroken, AuditLog
 from pipeline.audit.tables.follow_service import TableFollower
 from pipeline.audit.unproved_service import Noting
-from pipeline.decide import metrics
 from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Connection, Held
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.traces.processing_service import UNTRACED, BatchTraces, name_of_place
 
 IDLE_WAIT_S: Final = 0.2
 BATCH_INTERVAL_S: Final = 0.25
@@ -97,9 +98,10 @@ class AuditService:
         connect: Callable[[], Connection],
         *,
         anchor_interval_s: float,
+        traces: BatchTraces = UNTRACED,
     ) -> None:
         self._log, self._letters, self._anchors, self._guard = log, letters, anchors, guard
-        self._tables, self._noting = tables, noting
+        self._tables, self._noting, self._traces = tables, noting, traces
         self._held = Held(connect)
         self._sources: Sources | None = None
         self._anchor_interval_s = anchor_interval_s
@@ -112,6 +114,7 @@ class AuditService:
         self._untold: list[Alert] = []
         self._tables_told_until = 0.0
         self._unwitnessed_since_ms: int | None = None  # what the last alert about it said
+        self._standing: list[Alert] = []  # what was told and is not over
 
     def read_from(self, sources: Sources) -> None:
         """Before the first step."""
@@ -195,8 +198,9 @@ class AuditService:
         batch = sources.decisions.read(RECORDS_MAX, IDLE_WAIT_S)
         if batch.records:
             began = time.perf_counter()
-            stored = self._log.store_proved(connection, batch.records, self._noting.note(connection))
-            metrics.AUDIT_BATCH_SECONDS.observe(time.perf_counter() - began)
+            with self._traces.processing(batch.records, name_of_place):
+                stored = self._log.store_proved(connection, batch.records, self._noting.note(connection))
+                metrics.AUDIT_BATCH_SECONDS.observe(time.perf_counter() - began)
             for name, count in stored.by_kind.items():
                 metrics.AUDIT_RECORDS.labels(name).inc(count)
             if stored.records < RECORDS_UNPACED:
@@ -261,11 +265,13 @@ class AuditService:
     def _look_at_tables(self) -> None:
         """Alert, once an hour, where rows of ledger, reviews or control wait too long to be chained."""
         behind_s, longest_s = self._tables.behind_s(), self._guard.witness_age_max_s or TABLES_BEHIND_S
+        if behind_s <= longest_s:
+            self._say_over(AlertCode.TABLES_UNCHAINED)
         if behind_s <= longest_s or time.monotonic() < self._tables_told_until:
             return
         self._tables_told_until = time.monotonic() + TABLES_TOLD_S
         what = f"Rows of the ledger, reviews or control have waited {behind_s / 60:.0f} minutes to be chained."
-        self._untold.append(alert(AlertCode.TABLES_UNCHAINED, what, "all", {"seconds": f"{behind_s:.0f}"}, _now_ms()))
+        self._raise(alert(AlertCode.TABLES_UNCHAINED, what, "all", {"seconds": f"{behind_s:.0f}"}, _now_ms()))
 
     def _look_at_witness(self) -> None:
         """Alert where nobody outside has seen the log for too long. Raises NotContinued where it saw another."""
@@ -283,7 +289,18 @@ class AuditService:
                 f"The last witness statement about the audit log is {age_s / 60:.0f} minutes old."
             )  # fmt: skip
             evidence = {"witnessed_at_ms": "none" if last is None else str(last.witnessed_at_ms)}
-            self._untold.append(alert(AlertCode.AUDIT_UNWITNESSED, what, "all", evidence, now_ms))
+            self._raise(alert(AlertCode.AUDIT_UNWITNESSED, what, "all", evidence, now_ms))
+        elif age_s <= longest_s:
+            self._say_over(AlertCode.AUDIT_UNWITNESSED)
+
+    def _raise(self, raised: Alert) -> None:
+        """Tell of what will be over some day; this process then says so."""
+        self._untold.append(raised)
+        self._standing.append(raised)
+
+    def _say_over(self, code: AlertCode) -> None:
+        self._untold += [over(raised, _now_ms()) for raised in self._standing if raised.code == code]
+        self._standing = [raised for raised in self._standing if raised.code != code]
 
 
 def _now_ms() -> int:

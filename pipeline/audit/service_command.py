@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Final, NoReturn
 
@@ -39,6 +40,8 @@ from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, un
 from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
+from pipeline.traces.processing_service import BatchTraces
+from pipeline.traces.tracer_service import Tracer, tracer_of
 
 CREATE_KEY: Final = "Create one with `fraud keys create audit PATH`"
 CHECK_GROUP: Final = "fraud-audit-check"
@@ -53,7 +56,8 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     is_refill: the database was restored from a backup; what the files outside it already have is read again.
     """
     noting = Noting(seal_check(settings).unproved, PassedOver(CONSUMER, settings.topic("decisions.v1")))
-    service = _service(settings, wire, noting, is_refill=is_refill)
+    tracer = tracer_of(settings, "audit")
+    service = _service(settings, wire, noting, tracer, is_refill=is_refill)
     letters = "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters"
     service.read_from(
         Sources(
@@ -65,6 +69,7 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
                 service.decision_positions,
                 service.release,
                 prove=noting.prove,
+                is_traced=tracer.is_on,
             ),
             _source(settings, *letters, service.letter_positions, is_aside=service.is_letter_aside),
         )
@@ -77,7 +82,8 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
         ENDING,
         {signal.SIGUSR1: service.want_anchor},
     )
-    run_service(service, settings, terms)
+    with closing(tracer):
+        run_service(service, settings, terms)
 
 
 def signing_key(settings: Settings) -> SigningKey:
@@ -147,7 +153,7 @@ def _private_key(settings: Settings) -> SigningKey:
     return SigningKey.from_file(settings.audit_key_file)
 
 
-def _service(settings: Settings, wire: WireFormat, noting: Noting, *, is_refill: bool) -> AuditService:
+def _service(settings: Settings, wire: WireFormat, noting: Noting, tracer: Tracer, *, is_refill: bool) -> AuditService:
     topic, directory = settings.topic("decisions.v1"), settings.audit_directory
     log = AuditLog(topic, directory, wire, _now_us, is_refill=is_refill)
     connecting = partial(service_connection, settings.database_url, "fraud-audit")
@@ -181,6 +187,7 @@ def _service(settings: Settings, wire: WireFormat, noting: Noting, *, is_refill:
         noting,
         connecting,
         anchor_interval_s=settings.audit_anchor_interval_s,
+        traces=BatchTraces(tracer, "audit", topic, _group(settings, "audit")),
     )
 
 
@@ -193,19 +200,26 @@ def _source(
     release: Callable[[], None] = lambda: None,
     is_aside: IsAside = lambda *_: False,
     prove: Prove | None = None,
+    *,
+    is_traced: bool = False,
 ) -> PositionedLog[ContentT]:
     return PositionedLog(
         settings.bootstrap_servers,
         settings.topic(topic),
         decode,
-        f"{settings.topic_prefix}fraud-{consumer}",
+        _group(settings, consumer),
         slot=settings.worker_slot,
         positions=positions,
         options=settings.kafka_options,
         release=release,
         is_aside=is_aside,
         prove=prove,
+        is_traced=is_traced,
     )
+
+
+def _group(settings: Settings, consumer: str) -> str:
+    return f"{settings.topic_prefix}fraud-{consumer}"
 
 
 def _now_us() -> int:

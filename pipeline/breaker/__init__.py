@@ -3,13 +3,14 @@
 `settings` holds what a person may set, `states` the state machine, `judging` the conditions and `routing` the hot path.
 """
 
-from pipeline.breaker.conditions import Observation, Watch
-from pipeline.breaker.evaluating import ScopeReading, Transition, advance
-from pipeline.breaker.history import HISTORY_MS, History, hours_touched
-from pipeline.breaker.judging import judge, next_event
+from pipeline.breaker.answer_counts import SEGMENT_OTHER
+from pipeline.breaker.detecting.conditions import Observation, Trip, Watch
+from pipeline.breaker.detecting.history import HISTORY_MS, History, hours_touched
+from pipeline.breaker.detecting.judging import judge, next_event
+from pipeline.breaker.evaluating import Affected, ScopeReading, Transition, advance
 from pipeline.breaker.losses import LINEAGE_MAX, Lineage, transitions_after_loss
-from pipeline.breaker.routing import SEGMENT_OTHER, SEGMENTS_MAX, Governing, Routing
-from pipeline.breaker.settings import BreakerSettings, Condition
+from pipeline.breaker.routing import Governing, Routing
+from pipeline.breaker.settings import SEGMENTS_MAX, BreakerSettings, Condition
 from pipeline.breaker.states import (
     MONITOR,
     TRANSITIONS,
@@ -31,6 +32,7 @@ __all__ = [
     "SEGMENTS_MAX",
     "SEGMENT_OTHER",
     "TRANSITIONS",
+    "Affected",
     "BreakerRecord",
     "BreakerSettings",
     "Cause",
@@ -46,6 +48,7 @@ __all__ = [
     "Switches",
     "TakenOver",
     "Transition",
+    "Trip",
     "Watch",
     "advance",
     "diagram",

@@ -1,6 +1,9 @@
-"""The alerts that tell on-call about the breaker."""
+"""The alerts that tell on-call, and whoever keeps incidents, about the breaker."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
 
 from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.evaluating import Transition
@@ -8,20 +11,35 @@ from pipeline.domain.alert import Alert
 
 
 def breaker_alert(transition: Transition) -> Alert:
-    """Return the alert for a transition.
+    """Return the alert for a transition, with all that an incident needs.
 
-    A model that is taken out of the loop needs on-call at once; its way back is for information only.
+    A model that is taken out of the loop needs on-call at once; its way back is for information only. `conditions` is
+    a JSON array of the conditions that held, each with its count, sample, limit and by how much; the positions are
+    PARTITION:OFFSET of transactions.v1, from the window's first payment on and before the end (`Affected`). The same
+    transition always makes the same alert.
     """
-    after, window = transition.after, transition.window
+    after, window, affected = transition.after, transition.window, transition.affected
     evidence = {
+        "event": str(transition.event),
         "before": str(transition.before),
         "after": str(after.state),
         "version": str(after.version),
         "author": after.cause.author,
+        "share_percent": str(after.share_percent),
         "allow": str(window.allow),
         "block": str(window.block),
         "escalate": str(window.escalate),
         "errors": str(window.errors),
+        "conditions": json.dumps([trip._asdict() for trip in transition.trips]),
+        "window_from_ms": str(affected.from_ms),
+        "error_window_from_ms": str(affected.error_from_ms),
+        "window_to_ms": str(affected.to_ms),
+        "first_positions": _positions(affected.first),
+        "end_positions": _positions(affected.end),
     }
     code = AlertCode(f"BREAKER_{transition.event}")
     return alert(code, after.cause.text, after.scope, evidence, transition.at_ms)
+
+
+def _positions(offsets: Mapping[int, int]) -> str:
+    return " ".join(f"{partition}:{offset}" for partition, offset in sorted(offsets.items()))

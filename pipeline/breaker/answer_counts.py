@@ -2,6 +2,7 @@
 
 Invariants
 1. Counts add and subtract exactly; the counts of a span are the difference of two readings of running totals.
+2. Only what the policy declares has a scope of its own, so nobody who names segments makes scopes.
 
 The counts are of the model's own answers, whatever the route. After a trip the model answers in shadow, and the
 fallback's outcomes must not hide that it is still wrong. A hard guardrail's block isn't the model's answer, so it isn't
@@ -22,7 +23,17 @@ from pipeline.domain.decision import Outcome
 LATENCY_BOUNDS_MS: Final = (5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1500, 2000, 5000, 10_000)
 """Inclusive upper bounds of the latency histogram's buckets; one more bucket holds the rest."""
 ALL: Final = "all"
+MODEL_PREFIX: Final = "model:"
+SEGMENT_PREFIX: Final = "segment:"
+CHANNEL_PREFIX: Final = "channel:"
+SEGMENT_OTHER: Final = "segment:other"
+"""The scope of all segments that the policy doesn't declare."""
+SCOPE_BYTES_MAX: Final = 128
+_PROBE_PREFIX: Final = "probe:"
 _NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+
+DeclaresOf = Callable[[str, str], bool]
+"""Whether the policy declares a segment's value, by the segment's name and the value."""
 
 
 class Counts(NamedTuple):
@@ -40,6 +51,11 @@ class Counts(NamedTuple):
     def answered(self) -> int:
         return self.allow + self.block + self.escalate
 
+    @property
+    def handled(self) -> int:
+        """Payments that the model was asked about."""
+        return self.answered + self.errors
+
     def plus(self, other: Counts) -> Counts:
         return _combined(add, self, other)
 
@@ -54,44 +70,97 @@ class Counts(NamedTuple):
 class Answer:
     """The model's answer about one payment; the outcome and the probability are None where it failed to answer."""
 
-    def __init__(self, outcome: Outcome | None, fraud_probability_ppm: int | None, segments: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        outcome: Outcome | None,
+        fraud_probability_ppm: int | None,
+        segments: Mapping[str, str],
+        channel: str | None = None,
+        account_id: str = "",
+        *,
+        is_of_nothing: bool = False,
+        apart: str | None = None,
+        probed: str | None = None,
+    ) -> None:
+        """is_of_nothing: the payment moves no money. apart: the part of the traffic that governs it where that isn't
+        CLOSED. probed: the scope on whose probation the model answered, if any.
+
+        Payments whose account isn't named count together as those of one account.
+        """
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
+        self.channel, self.account_id = channel, account_id
+        self.is_of_nothing, self.apart, self.probed = is_of_nothing, apart, probed
 
 
-def counts_of(answers: Sequence[Answer], latency_ms: int, model_version: str | None) -> dict[str, Counts]:
+def counts_of(
+    answers: Sequence[Answer], latency_ms: int, payments: int, model_version: str | None, declares: DeclaresOf
+) -> dict[str, Counts]:
     """Return a batch's counts by scope.
 
-    `all` counts everything; the model's version and each segment count the answers too. `latency_ms` is the batch's,
-    and so that of each of its payments.
+    `all` counts everything; the model's version, each channel and each declared segment count the answers too. What is
+    wrong in a part of the traffic that is out of the loop is known: it counts there alone, or it would take the rest of
+    the traffic out too. `latency_ms` is how long deciding the batch took, and so deciding each of its `payments`, which
+    may be more than the answers that count.
     """
-    if not answers:
-        return {}
     # Many payments share their segments, so each combination is tallied once and then added to its scopes.
-    combined: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(lambda: [0] * 6)
+    combined: defaultdict[_Combination, list[int]] = defaultdict(lambda: [0] * 6)
     for answer in answers:
         outcome, probability_ppm = answer.outcome, answer.fraud_probability_ppm
-        tally = combined[tuple(answer.segments.items())]
+        tally = combined[(tuple(answer.segments.items()), answer.channel, answer.apart, answer.probed)]
         tally[3 if outcome is None else _COLUMN[outcome]] += 1
         if probability_ppm is not None:
             tally[4] += probability_ppm
             tally[5] += probability_ppm * probability_ppm
     tallies: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 6)
-    for segment_items, tally in combined.items():
-        for scope in (ALL, *(segment_scope(name, value) for name, value in segment_items)):
+    for (segments, channel, apart, probed), tally in combined.items():
+        scopes = (ALL, *_scopes_within(segments, channel, declares)) if apart is None else (apart,)
+        for scope in (*scopes, *_probe_scopes(probed)):
             tallies[scope] = list(map(add, tallies[scope], tally))
     counts = {scope: _counts(tally) for scope, tally in tallies.items()}
-    if model_version is not None:
+    if model_version is not None and ALL in counts:
         counts[model_scope(model_version)] = counts[ALL]
-    counts[ALL] = counts[ALL]._replace(latency=_histogram(latency_ms, len(answers)))
+    if payments:
+        counts[ALL] = counts.get(ALL, Counts())._replace(latency=_histogram(latency_ms, payments))
     return counts
 
 
+_Combination = tuple[tuple[tuple[str, str], ...], str | None, str | None, str | None]
+
+
+def _scopes_within(segments: Iterable[tuple[str, str]], channel: str | None, declares: DeclaresOf) -> dict[str, None]:
+    """Return the scopes of a part of the traffic that a payment belongs to; each once."""
+    found = {segment_scope(name, value) if declares(name, value) else SEGMENT_OTHER: None for name, value in segments}
+    return found if channel is None else found | {channel_scope(channel): None}
+
+
+def _probe_scopes(probed: str | None) -> tuple[str, ...]:
+    return () if probed is None else (probe_scope(probed),)
+
+
 def model_scope(version: str) -> str:
-    return f"model:{version}"
+    return f"{MODEL_PREFIX}{version}"
 
 
 def segment_scope(name: str, value: str) -> str:
-    return f"segment:{name}={value}"
+    return f"{SEGMENT_PREFIX}{name}={value}"
+
+
+def channel_scope(channel: str) -> str:
+    return f"{CHANNEL_PREFIX}{channel}"
+
+
+def probe_scope(scope: str) -> str:
+    """Return the name under which the answers are counted that the model really gave on a scope's probation."""
+    return f"{_PROBE_PREFIX}{scope}"
+
+
+def is_part(scope: str) -> bool:
+    """Return whether a scope is a segment or a channel: a part of the traffic, judged beside many others."""
+    return scope.startswith((SEGMENT_PREFIX, CHANNEL_PREFIX))
+
+
+def is_probe(scope: str) -> bool:
+    return scope.startswith(_PROBE_PREFIX)
 
 
 def total_of(counts: Iterable[Counts]) -> Counts:

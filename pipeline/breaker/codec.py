@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pipeline.breaker import BreakerRecord, Cause, Condition, Event, Lineage, Transition, Watch
+from pipeline.breaker import Affected, BreakerRecord, Cause, Condition, Event, Lineage, Transition, Trip, Watch
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts
-from pipeline.breaker.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
 LINEAGE: Final = "lineage"
@@ -43,9 +43,12 @@ class Claimed:
     hours: list[str]
     totals: dict[str, Counts]
     at_before: dict[str, Counts]
+    error_mark_ms: int
     at_error_window: dict[str, Counts]
     window_mark_ms: int
     at_window: dict[str, Counts]
+    first: dict[int, int]  # by partition, the offset from which on payments are counted in the window
+    end: dict[int, int]  # by partition, the offset before which they are
 
 
 def claimed_from(answer: list[Any]) -> Claimed | None:
@@ -53,7 +56,7 @@ def claimed_from(answer: list[Any]) -> Claimed | None:
     now_ms, is_claimed, *readings = answer
     if not is_claimed:
         return None
-    states, watch, excluded, hours, totals, before, error_window, window_mark_ms, window = readings
+    states, watch, excluded, hours, totals, before, error_mark_ms, error_window, window_mark_ms, window = readings
     try:
         members = frozenset([_member(text) for text in excluded])
         return Claimed(
@@ -64,9 +67,12 @@ def claimed_from(answer: list[Any]) -> Claimed | None:
             hours=hours,
             totals=totals_from(totals),
             at_before=totals_from(before),
+            error_mark_ms=error_mark_ms,
             at_error_window=totals_from(error_window),
             window_mark_ms=window_mark_ms,
             at_window=totals_from(window),
+            first=positions_from(window),
+            end=positions_from(totals),
         )
     except (ValueError, KeyError) as error:
         raise Unreadable(f"the breaker's stored counts can't be read: {error}") from error
@@ -88,8 +94,16 @@ def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
     values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
     for field, value in zip(flat[::2], flat[1::2], strict=True):
         counter, _, scope = field.partition("|")
+        if counter == _POSITION:
+            continue
         values[scope][_COUNTER_INDEX[counter]] = int(value)
     return {scope: _counts(row) for scope, row in values.items()}
+
+
+def positions_from(flat: Sequence[str]) -> dict[int, int]:
+    """Return the end offset of each partition that a totals hash holds beside the counts."""
+    fields = zip(flat[::2], flat[1::2], strict=True)
+    return {int(field.partition("|")[2]): int(value) for field, value in fields if field.startswith(f"{_POSITION}|")}
 
 
 def states_from(fields: Mapping[str, str]) -> States:
@@ -120,8 +134,8 @@ def record_to_json(record: BreakerRecord) -> str:
 def watches_from(text: str) -> dict[str, Watch]:
     try:
         return {
-            scope: Watch(tuple(streaks), good, block_shift, allow_shift)
-            for scope, (streaks, good, block_shift, allow_shift) in json.loads(text).items()
+            scope: Watch(tuple(streaks), *rest)
+            for scope, (streaks, *rest) in json.loads(text).items()
             if len(streaks) == len(Condition)
         }
     except (ValueError, TypeError) as error:
@@ -141,6 +155,8 @@ def transition_to_json(transition: Transition) -> str:
             "scope": transition.after.scope,
             "at_ms": transition.at_ms,
             "window": transition.window,
+            "trips": [trip._asdict() for trip in transition.trips],
+            "affected": transition.affected._asdict(),
         }
     )
 
@@ -157,6 +173,8 @@ def transition_from(text: str) -> Transition:
             _record(stored.text("scope"), stored.text("after")),
             stored.number("at_ms"),
             _counts([_number(each) for each in (*sums, *latency)]),
+            tuple([_trip(_Object(each)) for each in stored.array("trips")]),
+            _affected(stored.member("affected")),
         )
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(f"a stored transition can't be read: {error}") from error
@@ -166,6 +184,7 @@ COUNTERS: Final = (
     *("allow", "block", "escalate", "errors", "score", "squares"),
     *(f"latency_{bound_ms}" for bound_ms in (*LATENCY_BOUNDS_MS, "more")),
 )
+_POSITION: Final = "position"
 _COUNTER_INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 
 
@@ -185,6 +204,8 @@ def _record(scope: str, text: str) -> BreakerRecord:
         cause=_cause(stored.member("cause")),
         reopenings=stored.number("reopenings"),
         frozen=None if stored["frozen"] is None else _baseline(stored.member("frozen")),
+        share_percent=stored.number("share_percent"),
+        salt=stored.text("salt"),
     )
 
 
@@ -193,10 +214,27 @@ def _cause(stored: _Object) -> Cause:
     return Cause(stored.text("text"), stored.text("author"), tripped_by)
 
 
+def _trip(stored: _Object) -> Trip:
+    return Trip(
+        Condition(stored.text("condition")),
+        _real(stored["observed"]),
+        _real(stored["limit"]),
+        _real(stored["excess"]),
+        stored.text("unit"),
+        stored.number("counted"),
+        stored.number("sample"),
+        stored.text("evidence"),
+        stored.truth("is_certain"),
+    )
+
+
+def _affected(stored: _Object) -> Affected:
+    first, end = stored.numbers("first"), stored.numbers("end")
+    return Affected(stored.number("from_ms"), stored.number("error_from_ms"), stored.number("to_ms"), first, end)
+
+
 def _baseline(stored: _Object) -> Baseline:
-    sigma_ppm, is_seasonal = stored["score_sigma_ppm"], stored["is_seasonal"]
-    if not isinstance(is_seasonal, bool):
-        raise TypeError("is_seasonal is neither true nor false")
+    sigma_ppm = stored["score_sigma_ppm"]
     return Baseline(
         answered=stored.number("answered"),
         allow=stored.number("allow"),
@@ -204,7 +242,9 @@ def _baseline(stored: _Object) -> Baseline:
         correlation=_real(stored["correlation"]),
         score_mean_ppm=_real(stored["score_mean_ppm"]),
         score_sigma_ppm=None if sigma_ppm is None else _real(sigma_ppm),
-        is_seasonal=is_seasonal,
+        is_seasonal=stored.truth("is_seasonal"),
+        block_level=_real(stored["block_level"]),
+        stop_level=_real(stored["stop_level"]),
     )
 
 
@@ -214,7 +254,7 @@ class _Object:
     def __init__(self, read: object) -> None:
         if not isinstance(read, dict):
             raise TypeError("it is no object")
-        self._read = read
+        self._read: dict[str, object] = read
 
     def __getitem__(self, name: str) -> object:
         return self._read[name]
@@ -233,6 +273,19 @@ class _Object:
 
     def number(self, name: str) -> int:
         return _number(self[name])
+
+    def truth(self, name: str) -> bool:
+        found = self[name]
+        if not isinstance(found, bool):
+            raise TypeError(f"{name} is neither true nor false")
+        return found
+
+    def numbers(self, name: str) -> dict[int, int]:
+        """Return an object whose names are whole numbers, too."""
+        return {int(key): _number(value) for key, value in self.member(name).entries()}
+
+    def entries(self) -> Iterable[tuple[str, object]]:
+        return self._read.items()
 
 
 def _text(found: object) -> str:

@@ -12,7 +12,7 @@ from pipeline.terminal.output import Output
 
 breaker_app = typer.Typer()
 
-Scope = Annotated[str, typer.Argument(help="One of all, model:VERSION, segment:NAME=VALUE.")]
+Scope = Annotated[str, typer.Argument(help="One of all, model:VERSION, segment:NAME=VALUE, channel:NAME.")]
 
 
 @breaker_app.command("show")
@@ -21,6 +21,18 @@ def show(as_json: Json = False) -> None:
     from pipeline.breaker.control_command import show_states, states
 
     raise typer.Exit(0 if show_states(Output(as_json=as_json), states(settings_from_environment())) else 1)
+
+
+@breaker_app.command("status")
+def status(
+    scope: Annotated[str | None, typer.Argument(help="Show this scope only.")] = None, as_json: Json = False
+) -> None:
+    """Show how each detector stands, and when it would trip."""
+    from pipeline.breaker.status_command import gauges_now, show_gauges
+
+    output = Output(as_json=as_json)
+    show_gauges(output, gauges_now(settings_from_environment(), scope))
+    output.end_list("scopes are judged")
 
 
 @breaker_app.command("history")

@@ -68,13 +68,13 @@ def states(settings: Settings) -> list[BreakerRecord]:
     """
     with closing(_switch_topic(settings, COMMAND_GROUP)) as topic:
         switches = topic.look()
-    records = _with_store(settings, lambda store: _records(store, switches))
+    records = with_store(settings, lambda store: _records(store, switches))
     return sorted(records.values(), key=lambda record: record.scope)
 
 
 def changes(settings: Settings, limit: int) -> list[Transition]:
     """Return the latest changes, oldest first."""
-    return _with_store(settings, lambda store: store.history(limit))[::-1]
+    return with_store(settings, lambda store: store.history(limit))[::-1]
 
 
 def force_open(settings: Settings, scope: str, by: Identity, reason: str) -> Thrown:
@@ -189,6 +189,8 @@ def show_transition(output: Output, change: Transition) -> None:
         "cause": after.cause.text,
         "author": after.cause.author,
         "counts": change.window._asdict(),
+        "conditions": [trip._asdict() for trip in change.trips],
+        "share_percent": after.share_percent,
     }
     arrow = f"{change.before:>11} -> {_state(after.state)}"
     output.record(fields, f"{utc_text(change.at_ms)} {arrow} {after.scope}  {after.cause.text} ({after.cause.author})")
@@ -219,7 +221,7 @@ def _switch_topic(settings: Settings, group: str) -> SwitchTopic:
     return SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings, group))
 
 
-def _with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
+def with_store(settings: Settings, ask: Callable[[BreakerStore], Awaitable[T]]) -> T:
     try:
         return _ask(settings, ask)
     except BreakerUnavailable as error:
@@ -241,7 +243,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _breaker_settings(settings: Settings) -> BreakerSettings:
+def breaker_settings(settings: Settings) -> BreakerSettings:
     try:
         return breaker_settings_of(read_plain(settings.policy_path, POLICY_BYTES_MAX))
     except (OSError, ValueError) as error:

@@ -2,17 +2,19 @@
 
 Invariants
 1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
-   holds no hour of an incident, or against what was usual before the trip.
+   holds no hour of an incident, against what others answered, or against what was usual before the trip.
+2. A new version is not its own yardstick while anything is known of what answered before it.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts
-from pipeline.breaker.baselines import Baseline
-from pipeline.breaker.conditions import Observation, Watch
-from pipeline.breaker.judging import judge, next_event
+from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.conditions import Observation, Trip, Watch
+from pipeline.breaker.detecting.judging import Judgement, judge, next_event
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import BreakerRecord, Event, step
 from pipeline.domain.decision import BreakerState
@@ -21,7 +23,8 @@ from pipeline.domain.decision import BreakerState
 class ScopeReading(NamedTuple):
     """The store's readings of one scope.
 
-    A baseline is None where there is too little history for it. `trailing` is only computed where there is no other.
+    A baseline is None where there is too little history for it. Those after `seasonal` are only computed where there is
+    none before them.
     """
 
     window: Counts
@@ -30,6 +33,25 @@ class ScopeReading(NamedTuple):
     seasonal: Baseline | None
     seasonal_everywhere: Baseline | None  # of all traffic, for a model version that has no history of its own
     trailing: Baseline | None
+    inherited: Baseline | None = None  # of what other versions answered before a model version, and beside it
+    probes: Counts = Counts()  # in the span
+
+
+class Affected(NamedTuple):
+    """The records that a transition is about, as offsets by partition of transactions.v1, and their time.
+
+    Payments from `first` on and before `end` were counted in the window. A partition that `first` doesn't have had
+    none before the window. The error window begins later than the window.
+    """
+
+    from_ms: int = 0
+    error_from_ms: int = 0
+    to_ms: int = 0
+    first: Mapping[int, int] = {}
+    end: Mapping[int, int] = {}
+
+
+NOTHING: Final = Affected()
 
 
 class Transition(NamedTuple):
@@ -40,11 +62,14 @@ class Transition(NamedTuple):
     after: BreakerRecord
     at_ms: int
     window: Counts  # the counts over window_s when it happened; zeros where a person or a loss caused it
+    trips: tuple[Trip, ...] = ()  # the conditions that brought it about
+    affected: Affected = NOTHING
 
 
 class Advance(NamedTuple):
     watch: Watch
     transition: Transition | None
+    warnings: tuple[str, ...] = ()
 
 
 def advance(
@@ -56,30 +81,36 @@ def advance(
     *,
     peers: int = 1,
     revision: int = 0,
+    affected: Affected = NOTHING,
 ) -> Advance:
-    baseline = _baseline(record, reading)
-    drift_baseline = reading.seasonal or record.frozen
-    seen = Observation(reading.window, reading.error_window, reading.span, baseline, drift_baseline)
+    seen = observed(record, reading)
     judgement = judge(record.scope, seen, watch, settings, peers)
     outcome = next_event(record, judgement, seen, now_ms, settings)
     if isinstance(outcome, Watch):
-        return Advance(outcome, None)
-    event, cause = outcome
-    after = step(record, event, cause, now_ms, settings, revision)
-    if event is Event.TRIP:
-        after = after._replace(frozen=_frozen(reading.seasonal, baseline))
-    return Advance(Watch(), Transition(record.state, event, after, now_ms, reading.window))
+        return Advance(outcome, None, _warnings(record, judgement))
+    after = step(record, outcome.event, outcome.cause, now_ms, settings, revision)
+    if outcome.event is Event.TRIP:
+        after = after._replace(frozen=_frozen(reading.seasonal, seen.baseline))
+    transition = Transition(record.state, outcome.event, after, now_ms, reading.window, outcome.trips, affected)
+    return Advance(Watch(), transition)
 
 
-def _is_closed(record: BreakerRecord) -> bool:
-    return record.state is BreakerState.CLOSED
+def observed(record: BreakerRecord, reading: ScopeReading) -> Observation:
+    """Return the readings with the baselines that a scope in this state is judged by."""
+    baseline, drift_baseline = _baseline(record, reading), reading.seasonal or record.frozen
+    return Observation(reading.window, reading.error_window, reading.span, baseline, drift_baseline, reading.probes)
+
+
+def _warnings(record: BreakerRecord, judgement: Judgement) -> tuple[str, ...]:
+    """A scope that is out of the loop already needs no warning."""
+    return judgement.warnings if record.state is BreakerState.CLOSED else ()
 
 
 def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
-    seasonal = reading.seasonal or reading.seasonal_everywhere
-    if seasonal is not None:
-        return seasonal
-    if _is_closed(record) and reading.trailing is not None:
+    known = reading.seasonal or reading.seasonal_everywhere or reading.inherited
+    if known is not None:
+        return known
+    if record.state is BreakerState.CLOSED and reading.trailing is not None:
         return reading.trailing
     return record.frozen
 
@@ -90,5 +121,7 @@ def _frozen(own: Baseline | None, used: Baseline | None) -> Baseline | None:
     It serves any hour, so it is no longer seasonal. Its scores judge drift only if they are the scope's own.
     """
     if own is not None:
-        return own._replace(is_seasonal=False)
-    return None if used is None else used._replace(is_seasonal=False, score_sigma_ppm=None)
+        return own._replace(is_seasonal=False, block_level=1.0, stop_level=1.0)
+    if used is None:
+        return None
+    return used._replace(is_seasonal=False, score_sigma_ppm=None, block_level=1.0, stop_level=1.0)

@@ -5,6 +5,7 @@ Invariants
 2. Only INITIALISE leads from UNKNOWN to CLOSED, and only a deployment with an empty log may use it.
 3. OPEN changes to HALF_OPEN before `open_until_ms` only by a person's RELEASE.
 4. Versions only grow, even across a loss of the store, because they start from the clock.
+5. Probation begins with the least share, however it began; a share only grows by SHARE_RAISED.
 
 UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
 reachable but empty, or doesn't descend from what a worker has seen, has lost its state. Nobody then knows whether the
@@ -19,7 +20,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.breaker.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.domain.decision import BreakerState
 
@@ -30,6 +31,7 @@ class Event(StrEnum):
     TRIP = "TRIP"
     OPEN_PERIOD_OVER = "OPEN_PERIOD_OVER"  # the model's answers in shadow are good again, too
     STILL_BAD = "STILL_BAD"  # the period is over, but the answers in shadow are still bad
+    SHARE_RAISED = "SHARE_RAISED"  # the model passed at this share, and answers a larger one
     PROBE_GOOD = "PROBE_GOOD"
     PROBE_BAD = "PROBE_BAD"
     FORCE_OPEN = "FORCE_OPEN"
@@ -50,6 +52,7 @@ TRANSITIONS: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
     (_S.OPEN, _E.RELEASE): _S.HALF_OPEN,
     (_S.OPEN, _E.FORCE_OPEN): _S.FORCED_OPEN,
     (_S.HALF_OPEN, _E.STATE_LOST): _S.OPEN,
+    (_S.HALF_OPEN, _E.SHARE_RAISED): _S.HALF_OPEN,
     (_S.HALF_OPEN, _E.PROBE_GOOD): _S.CLOSED,
     (_S.HALF_OPEN, _E.PROBE_BAD): _S.OPEN,
     (_S.HALF_OPEN, _E.RELEASE): _S.HALF_OPEN,
@@ -67,7 +70,10 @@ class Cause(NamedTuple):
 
 
 class BreakerRecord(NamedTuple):
-    """The state of one scope: `all`, `model:<version>` or `segment:<name>=<value>`."""
+    """The state of one scope: `all`, `model:<version>`, `segment:<name>=<value>` or `channel:<name>`.
+
+    salt: keys the sample of a probation. It is random and known to workers alone.
+    """
 
     scope: str
     state: BreakerState
@@ -77,6 +83,8 @@ class BreakerRecord(NamedTuple):
     cause: Cause
     reopenings: int = 0  # reopenings since it was last CLOSED; each doubles the open period
     frozen: Baseline | None = None  # the baseline of before the trip; it judges where no seasonal one is known
+    share_percent: int = 0  # of the payments that the model answers; 0 unless HALF_OPEN
+    salt: str = ""
 
 
 MONITOR: Final = "monitor"
@@ -108,11 +116,13 @@ def step(
         scope=record.scope,
         state=after,
         version=next_version(max(record.version, revision), now_ms),
-        since_ms=record.since_ms if after is record.state else now_ms,
+        since_ms=record.since_ms if after is record.state and event is not Event.SHARE_RAISED else now_ms,
         open_until_ms=now_ms + _open_s(event, reopenings, settings) * 1000 if after is BreakerState.OPEN else 0,
         cause=cause,
         reopenings=reopenings,
         frozen=record.frozen,
+        share_percent=_share(record, event, settings) if after is BreakerState.HALF_OPEN else 0,
+        salt=record.salt,
     )
 
 
@@ -130,11 +140,19 @@ def diagram() -> str:
     return "\n".join(["stateDiagram-v2", "    [*] --> UNKNOWN", *arrows]) + "\n"
 
 
+def _share(record: BreakerRecord, event: Event, settings: BreakerSettings) -> int:
+    if event is not Event.SHARE_RAISED:
+        return settings.half_open_shares_percent[0]
+    raised = settings.next_share(record.share_percent)
+    assert raised is not None, "the last share isn't raised"
+    return raised
+
+
 def _reopenings(record: BreakerRecord, event: Event) -> int:
     match event:
         case Event.PROBE_BAD | Event.STILL_BAD:
             return record.reopenings + 1
-        case Event.OPEN_PERIOD_OVER | Event.RELEASE | Event.FORCE_OPEN:
+        case Event.OPEN_PERIOD_OVER | Event.SHARE_RAISED | Event.RELEASE | Event.FORCE_OPEN:
             return record.reopenings
         case Event.INITIALISE | Event.STATE_LOST | Event.TRIP | Event.PROBE_GOOD:
             return 0

@@ -24,15 +24,12 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from pipeline.breaker import (
     HISTORY_MS,
-    SEGMENT_OTHER,
-    SEGMENTS_MAX,
     BreakerRecord,
     BreakerSettings,
     Cause,
     Event,
     History,
     Lineage,
-    ScopeReading,
     Switches,
     Transition,
     Watch,
@@ -46,17 +43,26 @@ from pipeline.breaker import (
     transitions_after_loss,
     unwritten,
 )
-from pipeline.breaker.answer_counts import ALL, Counts, difference, model_scope
-from pipeline.breaker.switches import SCOPE_BYTES_MAX
+from pipeline.breaker.answer_counts import (
+    ALL,
+    Counts,
+    is_part,
+    model_scope,
+)
+from pipeline.breaker.detecting.gauges import Gauge, gauges
+from pipeline.breaker.evaluating import observed
+from pipeline.breaker.readings import affected, newly_excluded, parts_judged, scope_reading
+from pipeline.domain.context import BreakerHour
 from pipeline.domain.decision import BreakerState
 from pipeline.io.redis_batches import RedisBatches
 
 TRANSITIONS_KEPT: Final = 10_000
-PLACE_EARNED_MS: Final = 60_000
-PLACE_EARNED_MS_MAX: Final = 24 * 3600 * 1000
-"""Time for which a payment keeps its segment among those that are counted on their own, and the most that payments earn
-ahead: a segment that can be judged keeps its place through a quiet night, one that somebody made up for a minute."""
+UNTOLD_MAX: Final = 100
+"""Most transitions that are told at once; an incident in every scope makes more, which follow a second later."""
+UNTOLD_AFTER_MS: Final = 10_000
+"""Age at which another worker tells a transition, because the one that made it has not."""
 MARK_BYTES: Final = 4
+SALT_BYTES: Final = 16
 SCOPES_A_SLICE: Final = 4
 """Scopes that are judged before the event loop gets its turn: under 1 ms, and about 6 ms in the first evaluation of an
 hour."""
@@ -77,10 +83,16 @@ class BreakerUnavailable(Exception):
 
 
 class View(NamedTuple):
-    """Arguments for Routing; without records, everything is UNKNOWN."""
+    """The states for a Routing; without records, everything is UNKNOWN."""
 
     records: Mapping[str, BreakerRecord]
-    tracked_segments: frozenset[str]
+
+
+class Told(NamedTuple):
+    """A transition as the history holds it, and its place there."""
+
+    place: str
+    transition: Transition
 
 
 class BreakerStore:
@@ -89,11 +101,13 @@ class BreakerStore:
     ) -> None:
         """Connect on first use. Without `clock_ms` the clock is Redis TIME, one clock for all workers."""
         tag = f"{prefix}:{{breaker}}:"
-        names = ("totals", "reached", "tracked", "marks", "hours", "states", "watch", "excluded", "transitions")
+        names = ("totals", "reached", "marks", "hours", "states", "watch", "excluded", "transitions", "told")
         self._key = {name: tag + name for name in names}
         self._at_key = tag + "at:"
         self._redis = RedisBatches(url, timeout_s=timeout_s)
         self._clock_ms = clock_ms
+        self.warnings: dict[str, tuple[str, ...]] = {}
+        """What neared a condition at this worker's last evaluation, by scope."""
         self._history = History()
         self._remembered = _NOTHING
         self._reply: dict[bytes, bytes] = {}
@@ -109,13 +123,9 @@ class BreakerStore:
         known = self._remembered.lineage  # taken before asking, as an evaluation's write may overtake the answer
         states = await self._states()
         if _is_lost(states, known):
-            return View(governed({}, 0, switches), frozenset())
+            return View(governed({}, 0, switches))
         self._remember(states)
-        records = governed(states.records, states.switched, switches)
-        rest = records.get(SEGMENT_OTHER)
-        if rest is None or rest.state is BreakerState.CLOSED:
-            return View(records, frozenset())
-        return View(records, frozenset(_text(await self._ask("ZRANGE", self._key["tracked"], 0, -1))))
+        return View(governed(states.records, states.switched, switches))
 
     async def switched(self) -> int:
         """Return the sequence up to which people's switches are taken over; 0 for none."""
@@ -128,14 +138,11 @@ class BreakerStore:
         never counted; nothing is counted twice.
         """
         places = [number for span in spans for number in span]
-        arguments: list[str | int] = ["" if self._clock_ms is None else self._clock_ms(), len(places) // 3, *places]
-        arguments += [SEGMENTS_MAX, SCOPE_BYTES_MAX, SEGMENT_OTHER, PLACE_EARNED_MS, PLACE_EARNED_MS_MAX]
-        arguments += [len(codec.COUNTERS), *codec.COUNTERS]
+        arguments: list[str | int] = [len(places) // 3, *places]
         for scope, counts in counts_by_scope.items():
             pairs = list(codec.counters(counts))
-            payments = counts.answered + counts.errors
-            arguments += [scope, payments, len(pairs), *(part for pair in pairs for part in pair)]
-        return bool(await self._call(_RECORD, self._keys("totals", "reached", "tracked", "states"), arguments))
+            arguments += [scope, len(pairs), *(part for pair in pairs for part in pair)]
+        return bool(await self._call(_RECORD, self._keys("totals", "reached"), arguments))
 
     # Evaluating
 
@@ -154,12 +161,36 @@ class BreakerStore:
         self._remember(states)
         if switches.reached > states.switched:
             return await self._taken_over(states, switches, settings)
-        claimed = await self._claimed(settings)
+        claimed = await self._claimed(settings, "claim")
         if claimed is None or _is_lost(claimed.states, self._remembered.lineage):
             return ()
         self._remember(claimed.states)
         await self._learn(claimed)
         return await self._evaluated(claimed, settings, model_version)
+
+    async def gauges(self, settings: BreakerSettings, model_version: str | None) -> dict[str, list[Gauge]]:
+        """Return how every detector stands now, by scope, without evaluating anything."""
+        claimed = await self._claimed(settings, "look")
+        assert claimed is not None, "whoever looks needs no turn"
+        await self._learn(claimed)
+        parts, found = parts_judged(claimed, settings), {}
+        for scope in [ALL, *([] if model_version is None else [model_scope(model_version)]), *parts]:
+            record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
+            seen = observed(record, scope_reading(scope, claimed, self._history, settings))
+            peers = len(parts) if is_part(scope) else 1
+            found[scope] = gauges(scope, seen, claimed.watches.get(scope, Watch()), settings, peers)
+        return found
+
+    def restore(self, hours: Iterable[BreakerHour], now_ms: int) -> None:
+        """Take in what is usual from where it outlives the store."""
+        self._history.restore(hours, now_ms)
+
+    def unkept_hours(self) -> list[BreakerHour]:
+        """Return the hours that `mark_kept` has not said are kept outside the store."""
+        return self._history.unkept()
+
+    def mark_kept(self, hours: Iterable[BreakerHour]) -> None:
+        self._history.mark_kept(hours)
 
     async def initialise(self, by: str, settings: BreakerSettings) -> bool:
         """Close a breaker that has no state. Only a deployment with an empty log may: there, nothing can be lost."""
@@ -176,6 +207,31 @@ class BreakerStore:
         """Return the latest transitions, newest first."""
         entries = _text(await self._ask("XREVRANGE", self._key["transitions"], "+", "-", "COUNT", count))
         return [_readable(codec.transition_from, transition) for _, (_, transition) in entries]
+
+    async def untold(self, made: Sequence[Transition]) -> list[Told]:
+        """Return the transitions that nobody has been told of, oldest first: those just `made`, and forgotten ones.
+
+        A worker can die between writing a transition and telling it. So whatever still stands untold after a while is
+        told by whoever looks.
+        """
+        told = _text(await self._ask("GET", self._key["told"])) or "0-0"
+        command = ("XRANGE", self._key["transitions"], f"({told}", "+", "COUNT", UNTOLD_MAX)
+        entries = _text(await self._ask(*command))
+        if not entries:
+            return []
+        seconds, microseconds = await self._call(_TIME, [self._key["states"]], [])
+        old_ms = int(seconds) * 1000 + int(microseconds) // 1000 - UNTOLD_AFTER_MS
+        found = [Told(place, _readable(codec.transition_from, text)) for place, (_, text) in entries]
+        ours = {(each.after.scope, each.after.version) for each in made}
+        is_ours = [(each.transition.after.scope, each.transition.after.version) in ours for each in found]
+        if any(is_ours) or int(found[0].place.partition("-")[0]) <= old_ms:
+            return found
+        return []
+
+    async def mark_told(self, told: Sequence[Told]) -> None:
+        """Remember that these were told; telling one twice does no harm, as its alert has one id."""
+        if told:
+            await self._ask("SET", self._key["told"], told[-1].place)
 
     # Helpers, in call order
 
@@ -198,6 +254,7 @@ class BreakerStore:
         )
         # Where nobody knows what the store had taken over, what is restored here is all that there is.
         switched = max(stored.switched, known.switched) if known.records else switches.reached
+        made = [_salted(transition) for transition in made]
         is_written = await self._write(stored, now_ms, made, lineage=lineage, switched=switched)
         return tuple(made) if is_written else ()
 
@@ -206,19 +263,19 @@ class BreakerStore:
     ) -> tuple[Transition, ...]:
         now_ms = await self._now_ms()
         found = taken_over(states.records, states.switched, switches, now_ms, settings, states.lineage.revision)
-        made, forgotten = [each.transition for each in found], []
+        made, forgotten = [_salted(each.transition) for each in found], []
         for each in found:
             if each.is_shift_accepted:
                 forgotten += await self._every_hour(each.transition.after.scope)
         is_written = await self._write(states, now_ms, made, excluded=forgotten, switched=switches.reached)
         return tuple(made) if is_written else ()
 
-    async def _claimed(self, settings: BreakerSettings) -> codec.Claimed | None:
+    async def _claimed(self, settings: BreakerSettings, how: str) -> codec.Claimed | None:
         interval_ms, window_ms = settings.evaluation_interval_s * 1000, settings.window_s * 1000
         names = ("totals", "marks", "hours", "states", "watch", "excluded")
         now = "" if self._clock_ms is None else self._clock_ms()
         kept_ms = 2 * (window_ms + interval_ms)
-        arguments = [now, interval_ms, settings.error_window_s * 1000, window_ms, kept_ms, HISTORY_MS]
+        arguments = [now, interval_ms, settings.error_window_s * 1000, window_ms, kept_ms, HISTORY_MS, how]
         answer = await self._call(_CLAIM, [*self._keys(*names), self._at_key], arguments)
         return _readable(codec.claimed_from, answer)
 
@@ -234,47 +291,34 @@ class BreakerStore:
     async def _evaluated(
         self, claimed: codec.Claimed, settings: BreakerSettings, model_version: str | None
     ) -> tuple[Transition, ...]:
-        segments = sorted(scope for scope in claimed.totals if scope.startswith("segment:"))
+        parts = parts_judged(claimed, settings)
         models = [] if model_version is None else [model_scope(model_version)]
         watches: dict[str, Watch] = {}
         made: list[Transition] = []
-        for position, scope in enumerate([ALL, *models, *segments]):
+        self.warnings = {}
+        for position, scope in enumerate([ALL, *models, *parts]):
             if position % SCOPES_A_SLICE == SCOPES_A_SLICE - 1:
                 await asyncio.sleep(0)
-            record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
             advanced = advance(
-                record,
+                claimed.states.records.get(scope, unwritten(scope, is_store_empty=False)),
                 claimed.watches.get(scope, Watch()),
-                self._reading(scope, claimed, settings),
+                scope_reading(scope, claimed, self._history, settings),
                 claimed.now_ms,
                 settings,
-                peers=len(segments) if scope.startswith("segment:") else 1,
+                peers=len(parts) if is_part(scope) else 1,
                 revision=claimed.states.lineage.revision,
+                affected=affected(claimed),
             )
             watches[scope] = advanced.watch
             if advanced.transition is not None:
                 made.append(advanced.transition)
-        excluded = _newly_excluded(claimed, made, settings)
+            if advanced.warnings:
+                self.warnings[scope] = advanced.warnings
+        excluded = newly_excluded(claimed, made, settings)
         watch = codec.watches_to_json(watches)
+        made = [_salted(transition) for transition in made]
         is_written = await self._write(claimed.states, claimed.now_ms, made, watch=watch, excluded=sorted(excluded))
         return tuple(made) if is_written else ()
-
-    def _reading(self, scope: str, claimed: codec.Claimed, settings: BreakerSettings) -> ScopeReading:
-        total, none, history, now_ms = claimed.totals.get(scope, Counts()), Counts(), self._history, claimed.now_ms
-        at_window = claimed.at_window.get(scope, none)
-        seasonal = history.seasonal(scope, now_ms, settings)
-        everywhere = history.seasonal(ALL, now_ms, settings) if scope.startswith("model:") else None
-        trailing = None
-        if seasonal is None and everywhere is None and scope != ALL:
-            trailing = history.trailing(scope, now_ms, claimed.window_mark_ms, at_window, settings)
-        return ScopeReading(
-            window=difference(total, at_window),
-            error_window=difference(total, claimed.at_error_window.get(scope, none)),
-            span=difference(total, claimed.at_before.get(scope, none)),
-            seasonal=seasonal,
-            seasonal_everywhere=everywhere,
-            trailing=trailing,
-        )
 
     async def _every_hour(self, scope: str) -> list[tuple[str, int]]:
         marks = _text(await self._ask("ZRANGE", self._key["hours"], 0, -1))
@@ -353,26 +397,12 @@ def _is_lost(states: codec.States, known: Lineage) -> bool:
     return ALL not in states.records or not states.lineage.descends_from(known)
 
 
-def _newly_excluded(claimed: codec.Claimed, made: list[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:
-    """Return the hours that incidents newly touch.
-
-    They are this hour for every scope that isn't closed, and the hours in which a trip began.
-    """
-    now_ms = claimed.now_ms
-    began_ms = now_ms - 1000 * (settings.window_s + settings.confirmations * settings.evaluation_interval_s)
-    found = [
-        hour
-        for record in claimed.states.records.values()
-        if record.state is not BreakerState.CLOSED
-        for hour in hours_touched(record.scope, now_ms, now_ms)
-    ]
-    found += [
-        hour
-        for transition in made
-        if transition.event is Event.TRIP
-        for hour in hours_touched(transition.after.scope, began_ms, now_ms)
-    ]
-    return set(found) - claimed.excluded
+def _salted(transition: Transition) -> Transition:
+    """Draw a salt for a probation that begins; one that goes on keeps its own."""
+    after = transition.after
+    if after.state is not BreakerState.HALF_OPEN or transition.event is Event.SHARE_RAISED:
+        return transition
+    return transition._replace(after=after._replace(salt=secrets.token_hex(SALT_BYTES)))
 
 
 def _text(reply: Any) -> Any:

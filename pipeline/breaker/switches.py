@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import ALL, Counts
+from pipeline.breaker.answer_counts import ALL, SCOPE_BYTES_MAX, Counts
 from pipeline.breaker.evaluating import Transition
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
@@ -24,9 +24,8 @@ from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 
-SCOPE_BYTES_MAX: Final = 128
 REASON_CHARACTERS_MAX: Final = 500
-_SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other")
+_SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other|channel:[A-Z_]+")
 _NOBODY: Final = MONITOR
 
 FaultOf = Callable[[BreakerSwitch, int], str | None]
@@ -60,7 +59,7 @@ class Refused(ValueError):
 def require_sound(switch: BreakerSwitch) -> None:
     """Raise Refused where a switch names no scope, no reason or nobody."""
     if not is_scope(switch.scope):
-        raise Refused(f"'{switch.scope}' is no scope: give all, model:VERSION or segment:NAME=VALUE")
+        raise Refused(f"'{switch.scope}' is no scope: give all, model:VERSION, segment:NAME=VALUE or channel:NAME")
     if (fault := reason_fault(switch.reason, characters_max=REASON_CHARACTERS_MAX)) is not None:
         raise Refused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters: this one {fault}")
     if not is_name(switch.thrown_by) or switch.thrown_by == MONITOR:

@@ -27,11 +27,13 @@ from pipeline.decide.isolating.bisection import Bisection, Part
 from pipeline.decide.observing_agent import Ahead, BatchDropped, Observations, Observer, StateGivenUp, Subject
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.rebuild_agent import Rebuild
+from pipeline.decide.tracing.worker_agent import Marked, Times, WorkerTraces
 from pipeline.domain.log import Outgoing, Record, Span
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.state.store import Prepared, RedisState, StateFault
+from pipeline.traces.current_service import within
 
 log = structlog.get_logger("decide")
 
@@ -63,7 +65,8 @@ class _Work:
     batch: Batch
     judge: Judge
     started_s: float
-    held_s: float
+    observed_s: float = 0.0  # when it was, and when it was judged
+    judged_s: float = 0.0
     failures: int = 0  # of ours, over all stages
     judging_before: asyncio.Task[None] | None = None  # of the batch before this one
     read: _Read | None = None
@@ -102,6 +105,7 @@ class DecisionAgent:
         letter_of: Callable[[SetAside], Outgoing],
         probe: Callable[[Judge], Awaitable[None]],
         seal: Callable[[Sequence[Outgoing]], list[Outgoing]],
+        traces: WorkerTraces,
         tell_held: Callable[[str], None],
         state_patience_s: float,
         clock_ms: Callable[[], int],
@@ -121,7 +125,7 @@ class DecisionAgent:
             tell_held=tell_held,
         )
         self._outcomes_due, self._letter_of, self._probe, self._clock_ms = outcomes_due, letter_of, probe, clock_ms
-        self._seal = seal
+        self._seal, self._traces = seal, traces
         self._stages = _Stages()
 
     @property
@@ -134,7 +138,7 @@ class DecisionAgent:
 
         Whatever fails later is raised by the next call, and told to `on_failure` at once.
         """
-        work = _Work(batch, self.judge, time.perf_counter(), self._observer.held_s)
+        work = _Work(batch, self.judge, time.perf_counter())
         await self._read_stage(work)
         try:
             await _done(self._stages.observing)
@@ -174,6 +178,7 @@ class DecisionAgent:
     async def _observe_stage(self, work: _Work) -> None:
         try:
             work.observed = await self._observed(work)
+            work.observed_s = time.perf_counter()
         except BatchDropped:
             self._drop(work.batch)
             return
@@ -194,16 +199,16 @@ class DecisionAgent:
             model = work.judge.in_force.model
             version = None if model is None else model.version
             log.error("model_failed", model=version, payments=dict(judged.model_faults), answered_by="FALLBACK")
-        metrics.STAGE_SECONDS.labels("judge").observe(time.perf_counter() - work.started_s)
+        work.judged_s = time.perf_counter()
+        metrics.STAGE_SECONDS.labels("judge").observe(work.judged_s - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
         outgoing = self._seal([*map(self._letter_of, judged.set_aside_in_log_order), *judged.outgoing])
+        marked = self._traces.mark(work.batch, judged, outgoing)
         await _done(self._stages.committing)
-        # Waiting for the state store is no slowness of the model's, so the breaker doesn't hear of it.
-        since_s = work.started_s + self._observer.held_s - work.held_s
-        self._stages.committing = self._watched(self._commit_stage(work, judged, outgoing, since_s))
+        self._stages.committing = self._watched(self._commit_stage(work, judged, outgoing, marked))
 
-    async def _commit_stage(self, work: _Work, judged: Judged, outgoing: list[Outgoing], since_s: float) -> None:
+    async def _commit_stage(self, work: _Work, judged: Judged, outgoing: list[Outgoing], marked: Marked | None) -> None:
         batch, committing_s = work.batch, time.perf_counter()
         try:
             is_committed = await self._transactions.commit(batch, outgoing)
@@ -213,10 +218,13 @@ class DecisionAgent:
             _count_dropped(batch)
             return
         done_s = time.perf_counter()
-        metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
-        metrics.count_batch(judged, len(batch.records), self._clock_ms() - batch.records[0].source.timestamp_ms)
-        _log_committed(batch, judged)
-        await self._breaker.record(batch, judged.answers, work.judge.in_force.model, done_s - since_s)
+        times = Times(work.started_s, work.observed_s, work.judged_s, committing_s, done_s)
+        self._traces.committed(marked, times)
+        with within(marked.scope if marked is not None else None):
+            metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
+            metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.policy.currencies)
+            _log_committed(batch, judged)
+        await self._breaker.record(batch, judged.answers, work.judge.in_force, judged.seconds)
         await self._release(work.judge, judged)
 
     async def _release(self, judge: Judge, judged: Judged) -> None:
@@ -235,11 +243,13 @@ class DecisionAgent:
     # The work of each stage
 
     async def _read(self, judge: Judge, records: Sequence[Record]) -> Reading:
-        parts = []
+        parts, seconds = [], 0.0
         for start in range(0, len(records), SLICE_RECORDS):
+            began_s = time.perf_counter()
             parts.append(judge.read(records[start : start + SLICE_RECORDS]))
+            seconds += time.perf_counter() - began_s
             await asyncio.sleep(0)  # replies from Redis are taken in here
-        return Reading.whole(parts)
+        return Reading.whole(parts, seconds)
 
     async def _observed(self, work: _Work) -> _Observed:
         if work.read is None:
@@ -332,11 +342,13 @@ class DecisionAgent:
         reading, observations, modes = observed
         if modes is None:
             modes = await self._breaker.modes(judge.in_force)
-        judged = Judged()
+        judged, resumed_s = Judged(seconds=reading.seconds), time.perf_counter()
         for part in judge.judge(reading, observations, modes, self._clock_ms()):
             judged.extend(part)
+            judged.seconds += time.perf_counter() - resumed_s
             if len(part.outgoing) >= SLICE_RECORDS:
                 await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here
+            resumed_s = time.perf_counter()
         return judged
 
     def _failed(self, work: _Work, event: str, error: Exception) -> None:

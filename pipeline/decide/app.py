@@ -15,18 +15,20 @@ import structlog
 from aiohttp import web as http
 from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline import __version__
-from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.breaker.hour_topics import HourTopic
 from pipeline.breaker.store import BreakerStore
 from pipeline.breaker.switch_topics import SwitchFollower, SwitchTopic
+from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
+from pipeline.decide.outcomes.following_agent import Following
 from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.rebuild_agent import Rebuild, require_shape
@@ -34,10 +36,12 @@ from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.regime_files import RegimeSource
+from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
@@ -46,8 +50,9 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import partitioning_of
+from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC, partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
+from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
@@ -89,7 +94,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
-        self.settings = settings
+        self.settings, self.traces = settings, WorkerTraces.of(settings)
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
@@ -97,7 +102,8 @@ class Worker:
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
-        self.breaker = BreakerWatch(store, lambda: self.switches.known)
+        hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
+        self.breaker = BreakerWatch(store, lambda: self.switches.known, hours)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
         self.context.tell_of_label = self._refuse_label
         self.evictions = EvictionWatch(
@@ -133,7 +139,7 @@ class Worker:
         )
         self._telling: set[asyncio.Task[None]] = set()
         probed = self._state_under(f"{settings.state_prefix}:{probe_agent.PREFIX}:{settings.worker_slot}")
-        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, _now_ms)
+        self.probe = probe_agent.Probe(probed, self.wire, self.partitioning.of, now_ms)
         self.agent = DecisionAgent(
             self.transactions,
             self.state,
@@ -144,9 +150,10 @@ class Worker:
             letter_of=self._letter_of,
             probe=self.probe.decide,
             seal=sealer_of(settings, KeyUse.DECISIONS, self.partitioning.of).seal,
+            traces=self.traces,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
-            clock_ms=_now_ms,
+            clock_ms=now_ms,
         )
 
     def _state_under(self, prefix: str) -> RedisState:
@@ -188,7 +195,7 @@ class Worker:
 
         async def tell() -> None:
             try:
-                await self.alerts.publish([held_alert(self.settings.worker_slot, why, _now_ms())])
+                await self.alerts.publish([held_alert(self.settings.worker_slot, why, now_ms())])
             except BrokerFailed as error:
                 log.error("alert_not_raised", code=AlertCode.PAYMENTS_HELD, why=str(error))
 
@@ -206,6 +213,7 @@ class Worker:
         await self._require_state()
         await self.switches.look()  # without it the fallback decides until the topic can be read
         self.switches.start()
+        await self.breaker.restore()
         if await asyncio.to_thread(self._has_never_decided):
             await self.breaker.initialise(self.agent.judge.in_force.policy)
 
@@ -235,7 +243,7 @@ class Worker:
             log.error("offsets_moved", partition=start.partition, committed=start.committed, goes_on_at=start.offset)
         if moved:
             assert self._loop is not None, "partitions are assigned after the start"
-            raised = [moved_alert(start.partition, start.committed, start.offset, _now_ms()) for start in moved]
+            raised = [moved_alert(start.partition, start.committed, start.offset, now_ms()) for start in moved]
             asyncio.run_coroutine_threadsafe(self.alerts.publish(raised), self._loop).result(DELIVERY_S)
         self._begin_outcomes({start.partition: start.outcomes_position for start in starts})
         return {start.partition: start.offset for start in starts}
@@ -252,7 +260,7 @@ class Worker:
     def readiness(self) -> dict[str, object]:
         model = self.agent.judge.in_force.model
         return {
-            **state_page("ready", self._not_ready()).body,
+            **state_page("ready", self.not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
             "holding": self.agent.is_holding,
             "set_aside": list(self.transactions.set_aside_partitions),
@@ -264,7 +272,8 @@ class Worker:
             "switches": self.switches.summary,
         }
 
-    def _not_ready(self) -> str | None:
+    def not_ready(self) -> str | None:
+        """Return why this worker decides nothing just now, or None."""
         if self.agent.is_holding:
             return "it holds a batch: Redis is away, refuses or has lost its state, or every payment fails"
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
@@ -274,10 +283,6 @@ class Worker:
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
         proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
@@ -330,7 +335,7 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
                 app.give_up(error)
 
     app.decision_transport = Transport(app, worker, batches)
-    app.outcomes_following = Following(worker)
+    app.outcomes_following = Following(worker.outcomes)
 
 
 class WorkerApp(faust.App):
@@ -400,23 +405,7 @@ class Transport(Service):
             await self._worker.switches.stop()
             await self._worker.probe.close()
             await self._worker.breaker.close()
-
-
-class Following(Service):
-    """Follows what became of payments for as long as the app runs. Decisions neither wait for it nor end with it."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__()
-        self._worker = worker
-        self._following: asyncio.Task[None] | None = None
-
-    async def on_start(self) -> None:
-        self._following = asyncio.create_task(self._worker.outcomes.run())
-
-    async def on_stop(self) -> None:
-        self._worker.outcomes.stop()
-        if self._following is not None:
-            await self._following
+            await asyncio.to_thread(self._worker.traces.close)
 
 
 def _add_timers(app: WorkerApp, worker: Worker) -> None:
@@ -425,13 +414,15 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         # In a thread: a file may be slow to read, and a strange one slow to refuse.
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
+            model = "none" if changed.model is None else changed.model.version
+            await worker.alerts.publish([regime_alert(changed.policy.version, model, now_ms())])
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)
 
         @app.timer(BACKUP_INTERVAL_S)
         async def watch_backups() -> None:
-            if (raised := await watch.look(_now_ms())) is not None:
+            if (raised := await watch.look(now_ms())) is not None:
                 await worker.alerts.publish([raised])
 
     @app.timer(EVICTION_INTERVAL_S)
@@ -445,8 +436,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
     @app.timer(BREAKER_INTERVAL_S)
     async def watch_breaker() -> None:
-        if raised := await worker.breaker.evaluate(worker.agent.judge.in_force):
-            await worker.alerts.publish(raised)
+        await worker.breaker.watch(worker.agent.judge.in_force, worker.alerts.publish)
 
 
 def _add_context(app: faust.App, worker: Worker) -> None:
@@ -482,6 +472,8 @@ def _context_agent(worker: Worker, topic_name: str) -> Any:
 
 
 def _add_pages(app: faust.App, worker: Worker) -> None:
+    metrics.tell_worker(worker.partitioning.partitions, worker.transactions, worker.not_ready)
+
     @app.page("/live")
     async def live(view: Any, _request: Any) -> Any:
         return view.json(state_page("live", None).body)  # answered by the loop that it is about
@@ -492,5 +484,6 @@ def _add_pages(app: faust.App, worker: Worker) -> None:
         return view.json(readiness, status=200 if readiness["ready"] else 503)
 
     @app.page("/metrics")
-    async def expose(_view: Any, _request: Any) -> Any:
-        return http.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    async def expose(_view: Any, request: Any) -> Any:
+        page = exposition(request.headers.get("Accept"))
+        return http.Response(body=page.body, headers={"Content-Type": page.content_type})

@@ -10,8 +10,8 @@ What is set aside becomes a dead letter, which the shell makes: sealing a payloa
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
-from pipeline.breaker.answer_counts import Answer
+from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import Outcome, Route, Silence
+from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
 from pipeline.domain.features import EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Decoded, Transaction
@@ -75,11 +75,12 @@ class Reading:
 
     payments: Sequence[Payment]
     refused: Sequence[tuple[Record, Refusal]]
+    seconds: float = 0.0  # that reading took
 
     @classmethod
-    def whole(cls, parts: Sequence[Reading]) -> Reading:
+    def whole(cls, parts: Sequence[Reading], seconds: float = 0.0) -> Reading:
         payments = [payment for part in parts for payment in part.payments]
-        return cls(payments, [refused for part in parts for refused in part.refused])
+        return cls(payments, [refused for part in parts for refused in part.refused], seconds)
 
 
 class SetAside(NamedTuple):
@@ -96,15 +97,20 @@ class Judged:
     """The results of a batch."""
 
     outgoing: list[Outgoing] = field(default_factory=list)  # decisions and alerts
+    decided: list[Payment] = field(default_factory=list)  # for each decision in `outgoing`, in that order
+    verdicts: list[Verdict] = field(default_factory=list)  # likewise
     set_aside: list[SetAside] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
+    currencies: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # decisions by outcome and currency
+    amounts_minor: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # and what they are about
     rules: Counter[str] = field(default_factory=Counter)
     dead_letters: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     shadow_disagreements: int = 0
     unasked: int = 0  # decisions whose model wasn't asked because something is UNKNOWN
     model_faults: Counter[str] = field(default_factory=Counter)  # payments that it failed on, by the error's class
+    seconds: float = 0.0  # of reading and judging, without any waiting
 
     @property
     def accounted_for(self) -> int:
@@ -129,40 +135,63 @@ class Judged:
 
     def extend(self, other: Judged) -> None:
         self.outgoing += other.outgoing
+        self.decided += other.decided
+        self.verdicts += other.verdicts
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.outcomes.update(other.outcomes)
+        self.currencies.update(other.currencies)
+        self.amounts_minor.update(other.amounts_minor)
         self.rules.update(other.rules)
         self.dead_letters.update(other.dead_letters)
         self.duplicates += other.duplicates
         self.shadow_disagreements += other.shadow_disagreements
         self.unasked += other.unasked
         self.model_faults.update(other.model_faults)
+        self.seconds += other.seconds
 
     def count(self, payments: Sequence[Payment], verdicts: Sequence[Verdict]) -> None:
         """Count what metrics and the breaker hear of decisions."""
         self.outcomes.update([(verdict.outcome, verdict.route) for verdict in verdicts])
         self.rules.update([code for verdict in verdicts for code in verdict.rules_triggered])
+        worths: defaultdict[tuple[Outcome, str], list[int]] = defaultdict(list)  # one look-up a payment
         for payment, verdict in zip(payments, verdicts, strict=True):
-            route, answer = verdict.route, verdict.model_answer
+            transaction, route, answer = payment.decoded.transaction, verdict.route, verdict.model_answer
+            worths[verdict.outcome, transaction.currency].append(transaction.amount_minor)
             if route is Route.GUARDRAIL:
                 continue
-            segments = payment.decoded.transaction.segments
             if answer is None:
-                self._count_silence(verdict, segments)
+                self._count_silence(payment, verdict)
                 continue
-            self.answers.append(Answer(answer.outcome, answer.fraud_probability_ppm, segments))
+            self.answers.append(_answer(payment, verdict, answer.outcome, answer.fraud_probability_ppm))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
+        for worth, amounts_minor in worths.items():
+            self.currencies[worth] += len(amounts_minor)
+            self.amounts_minor[worth] += sum(amounts_minor)
 
-    def _count_silence(self, verdict: Verdict, segments: Mapping[str, str]) -> None:
+    def _count_silence(self, payment: Payment, verdict: Verdict) -> None:
         """A model that fails, or that there is none of, is an error for the breaker; one that nobody asked is not."""
         if verdict.silence is Silence.NOT_ASKED:
             self.unasked += 1
             return
-        self.answers.append(Answer(None, None, segments))
+        self.answers.append(_answer(payment, verdict, None, None))
         if verdict.silence is Silence.FAILED:
             self.model_faults[verdict.fault] += 1
+
+
+def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
+    transaction, (state, scope, use_model) = payment.decoded.transaction, verdict.mode
+    return Answer(
+        outcome,
+        probability_ppm,
+        transaction.segments,
+        transaction.channel.value,
+        transaction.account_id,
+        is_of_nothing=transaction.amount_minor == 0,
+        apart=scope if state is not BreakerState.CLOSED and is_part(scope) else None,
+        probed=scope if use_model and state is BreakerState.HALF_OPEN else None,
+    )
 
 
 class TopicNames(NamedTuple):
@@ -289,7 +318,8 @@ class Judge:
         values = self._encoder.encode(decoded, sources, observed, verdicts, [now_ms] * len(payments))
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
-        judged = Judged([Outgoing(topic, payment.record.key, value) for payment, value in keyed])
+        outgoing = [Outgoing(topic, payment.record.key, value) for payment, value in keyed]
+        judged = Judged(outgoing, list(payments), list(verdicts))
         judged.count(payments, verdicts)
         return judged
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
-from models.artefact.scoring import Model
 from pipeline.breaker import Routing, Switches, Transition
 from pipeline.breaker.alerts import breaker_alert
-from pipeline.breaker.answer_counts import Answer, Counts, counts_of
+from pipeline.breaker.answer_counts import Answer, Counts, DeclaresOf, counts_of
+from pipeline.breaker.detecting.account_weights import AccountWeights
+from pipeline.breaker.hour_topics import HourTopic
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.decide import metrics
 from pipeline.decide.batch import ModesOf
@@ -21,6 +24,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Span
 from pipeline.domain.payment import Transaction
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch
 
 log = structlog.get_logger("breaker")
@@ -31,10 +35,17 @@ RECORD_INTERVAL_S: Final = 0.2
 A crash loses the counts of that long; they are a sample, the decisions are on the log."""
 
 
+SALT_BYTES: Final = 32
+MADE_MAX: Final = 1_000
+"""Most transitions of its own that a worker remembers until they are told; further ones are told a little later."""
+
+
 class _Batch(NamedTuple):
-    answers: Sequence[Answer]
+    answers: Sequence[Answer]  # those that count
     latency_ms: int
+    payments: int
     model_version: str | None
+    declares: DeclaresOf
 
 
 class _Pending:
@@ -61,10 +72,14 @@ class _Pending:
 
 
 class BreakerWatch:
-    def __init__(self, store: BreakerStore, switches: Callable[[], Switches | None]) -> None:
-        """Keep what to ask. switches: what is known of people's switches, None where nothing is."""
-        self._store, self._switches = store, switches
+    def __init__(self, store: BreakerStore, switches: Callable[[], Switches | None], hours: HourTopic) -> None:
+        """Keep what to ask. switches: what is known of people's switches, None where nothing is. hours: where what is
+        usual outlives the store."""
+        self._store, self._switches, self._hours = store, switches, hours
         self._states: dict[str, BreakerState] = {}
+        self._weights = AccountWeights(secrets.token_bytes(SALT_BYTES))
+        self._made: list[Transition] = []
+        self._warned: frozenset[str] = frozenset()
         self._pending = _Pending()
         self._flushed_s = 0.0
 
@@ -85,13 +100,13 @@ class BreakerWatch:
         Neither the store's states nor people's switches say enough without the other.
         """
         version = None if in_force.model is None else in_force.model.version
-        share_percent = in_force.policy.breaker.half_open_share_percent
-        routing = Routing({}, version, share_percent)
+        declares = in_force.policy.breaker.declares
+        routing = Routing({}, version, declares)
         states = {"all": BreakerState.UNKNOWN}
         try:
             if (switches := self._switches()) is not None:
                 view = await self._store.read(switches)
-                routing = Routing(view.records, version, share_percent, view.tracked_segments)
+                routing = Routing(view.records, version, declares)
                 states = {scope: record.state for scope, record in view.records.items()}
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
@@ -101,10 +116,20 @@ class BreakerWatch:
             return lambda _transaction: uniform
         return lambda transaction: _mode(routing, transaction)
 
-    async def record(self, batch: Batch, answers: Sequence[Answer], model: Model | None, seconds: float) -> None:
-        """Counts what the model answered, or would have answered; `seconds` is how long the batch took."""
+    async def record(self, batch: Batch, answers: Sequence[Answer], in_force: Regime, seconds: float) -> None:
+        """Counts what the model answered, or would have answered.
+
+        seconds: how long deciding took, without waiting for Redis, for other batches or for the commit. Taking the
+        model out of the loop makes none of these quicker.
+        """
+        settings, model = in_force.policy.breaker, in_force.model
+        # A reading of a window reaches back by up to an interval more.
+        window_ms = (settings.window_s + settings.evaluation_interval_s) * 1000
+        now_ms = time.monotonic_ns() // 1_000_000
+        counted = self._weights.counted(answers, settings.account_window_max, window_ms, now_ms)
         version = None if model is None else model.version
-        self._pending.add(batch.spans, _Batch(answers, int(seconds * 1000), version))
+        found = _Batch(counted, int(seconds * 1000), len(answers), version, settings.declares)
+        self._pending.add(batch.spans, found)
         if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
             await self.flush()
 
@@ -118,20 +143,55 @@ class BreakerWatch:
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
 
-    async def evaluate(self, in_force: Regime) -> list[Alert]:
-        """The alerts of the transitions that this call made."""
+    async def restore(self) -> None:
+        """Take in what is usual. Without it the breaker knows what the store does, or nothing."""
+        try:
+            hours = await asyncio.to_thread(self._hours.read)
+            self._store.restore(hours, time.time_ns() // 1_000_000)
+        except BrokerFailed as error:
+            log.error("breaker_hours_unread", why=str(error))
+
+    async def watch(self, in_force: Regime, publish: Callable[[Sequence[Alert]], Awaitable[None]]) -> None:
+        """Evaluate where it is this worker's turn, and publish an alert of each transition that nobody was told of.
+
+        What `publish` raises leaves the transitions untold, so they are told later, under the same ids.
+        """
         await self.flush()
         version = None if in_force.model is None else in_force.model.version
         if (switches := self._switches()) is None:
-            return []  # the state is UNKNOWN meanwhile, and nothing may lead out of it
+            return  # the state is UNKNOWN meanwhile, and nothing may lead out of it
         try:
-            transitions = await self._store.evaluate(in_force.policy.breaker, version, switches)
+            made = await self._store.evaluate(in_force.policy.breaker, version, switches)
+            for transition in made:
+                _log(transition)
+            self._made = [*self._made, *made][-MADE_MAX:]
+            if untold := await self._store.untold(self._made):
+                await publish([breaker_alert(told.transition) for told in untold])
+                await self._store.mark_told(untold)
+                self._made = []
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
-            return []
-        for transition in transitions:
-            _log(transition)
-        return [breaker_alert(transition) for transition in transitions]
+            return
+        self._warn()
+        await self._keep_hours()
+
+    async def _keep_hours(self) -> None:
+        """Have the hours kept that are not yet; what fails is tried again with the next evaluation."""
+        if not (hours := self._store.unkept_hours()):
+            return
+        try:
+            await self._hours.keep(hours)
+            self._store.mark_kept(hours)
+        except BrokerFailed as error:
+            log.warning("breaker_hours_unkept", why=str(error), hours=len(hours))
+
+    def _warn(self) -> None:
+        """Log what nears a condition, once for as long as it does."""
+        warnings = self._store.warnings
+        for scope in sorted(warnings.keys() - self._warned):
+            log.warning("breaker_warning", scope=scope, why="; ".join(warnings[scope]))
+        self._warned = frozenset(warnings)
+        metrics.BREAKER_WARNINGS.set(len(warnings))
 
     def summary(self) -> dict[str, str]:
         """The state of every scope as last read."""
@@ -147,7 +207,7 @@ class BreakerWatch:
 
 
 def _mode(routing: Routing, transaction: Transaction) -> Mode:
-    return Mode(*routing.route_of(transaction.transaction_id, transaction.segments))
+    return Mode(*routing.route_of(transaction.transaction_id, transaction.segments, transaction.channel))
 
 
 def _log(transition: Transition) -> None:

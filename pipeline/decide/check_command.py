@@ -36,6 +36,7 @@ from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_sets import KeyUse
+from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.seals.seal_files import sealer_of
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
@@ -44,6 +45,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away
 from pipeline.terminal.output import Output, coloured
+from pipeline.traces.check_client import collector_answer
 
 REDIS_TIMEOUT_S: Final = 3.0
 REDIS_VERSION_MINIMUM: Final = (6, 2)
@@ -74,6 +76,8 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("switches", _switches),
         ("redis", _redis),
         ("state", _state),
+        ("alerts", _alerts),
+        ("traces", _traces),
     )
     for what, check in checks:
         try:
@@ -184,6 +188,19 @@ def _broker(settings: Settings) -> str:
     return f"{settings.bootstrap_servers}, {counts['transactions.v1']} partitions, chosen by {settings.partitioner}"
 
 
+def _alerts(settings: Settings) -> str:
+    if settings.profile is Profile.PRODUCTION and not settings.alert_secrets:
+        return "not looked at: whoever has the secret alert_secrets, which the service of alerts has, checks its routes"
+    try:
+        routes = routes_of(settings)
+    except RoutesRefused as refusal:
+        what = f"The routes of alerts, {settings.alert_routes_path}, are refused: {refusal}."
+        raise Failure(what, "Correct the file, or the secret alert_secrets; docs/alerting.md shows how.") from refusal
+    beat = "no heartbeat" if routes.heartbeat is None else f"a heartbeat every {routes.heartbeat.every_ms // 1000} s"
+    named = ", ".join(f"{sink.name} ({sink.kind})" for sink in routes.sinks.values())
+    return f"{len(routes.routes)} routes to {named}; {beat}"
+
+
 def _require_broker(settings: Settings) -> None:
     if not settings.bootstrap_servers.strip():
         raise Failure("FRAUD_BOOTSTRAP_SERVERS is empty.", "Write it as HOST:PORT, or unset it.")
@@ -241,6 +258,15 @@ def _check_redis(master: Server, *, never_evicts: bool) -> None:
     if master.moving_slots:
         what = f"{master.moving_slots} slots are on their way to or from {master.place}, key by key."
         raise Failure(what, "Let the move end first; with workers that decide, move slots atomically only (Valkey 9).")
+
+
+def _traces(settings: Settings) -> str:
+    if settings.otlp_endpoint is None:
+        return "none: FRAUD_OTLP_ENDPOINT names no collector"
+    answer = collector_answer(settings)
+    notable, upstream = settings.trace_notable_per_s, settings.trace_upstream_per_s
+    limits = f"a second {notable} notable ones and {upstream} that publishers ask for"
+    return f"{settings.otlp_endpoint} {answer}; {settings.trace_share:.2%} of payments are traced, {limits}"
 
 
 def _state(settings: Settings) -> str:

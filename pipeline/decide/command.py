@@ -24,7 +24,7 @@ def run(keep: Annotated[bool, typer.Option("--keep", help="Replace a worker that
     if keep:
         from pipeline.decide.keeper_service import keep_filled
 
-        keep_filled(settings_from_environment("worker").log_level)
+        keep_filled(settings_from_environment("worker"))
     from pipeline.decide.worker_command import run_worker
 
     run_worker(settings_from_environment("worker"))

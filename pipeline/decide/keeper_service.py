@@ -21,6 +21,7 @@ from typing import Final
 import structlog
 
 from pipeline.io import logs
+from pipeline.io.settings import Settings
 from pipeline.terminal.failures import UNUSABLE
 
 IMPORTED_LATE: Final = (
@@ -36,6 +37,8 @@ IMPORTED_LATE: Final = (
     "faust.web.drivers.aiohttp",
 )
 """The modules that Faust imports by name when an app is made."""
+EXPORTER: Final = "pipeline.traces.otlp_client"
+"""The module that a worker imports where it traces; OpenTelemetry takes 0.2 s."""
 SHORT_LIFE_S: Final = 5.0
 """A worker that ended sooner is followed after a pause: what ended it may be there still."""
 PAUSE_S: Final = 1.0
@@ -46,12 +49,13 @@ ENDS_WINDOW_S: Final = 120.0
 log = structlog.get_logger("keeper")
 
 
-def keep_filled(log_level: str) -> None:
+def keep_filled(settings: Settings) -> None:
     """Returns in each worker, never in the keeper: that exits as its last worker did, and when SIGTERM or SIGINT has
     ended that one."""
-    logs.configure(log_level)
+    logs.configure(settings.log_level)
     importlib.import_module("pipeline.decide.worker_command")
-    for module in IMPORTED_LATE:
+    late = IMPORTED_LATE if settings.otlp_endpoint is None else (*IMPORTED_LATE, EXPORTER)
+    for module in late:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()  # so that looking for garbage copies no page of what workers share

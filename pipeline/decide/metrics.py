@@ -2,11 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final
+
+import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from pipeline.decide.batch import Judged
+from pipeline.decide.policy import Policy
+from pipeline.domain.decision import Outcome, Route
+from pipeline.domain.log import Record
+from pipeline.domain.refusals import RefusalCode
+from pipeline.io.kafka.transaction_log import TransactionLog
+from pipeline.io.metrics.batch_histogram import BatchHistogram
+from pipeline.io.metrics.exposition import tell_readiness
+
+OTHER_CURRENCY: Final = "other"
+"""Stands for every currency without a rate in the policy: publishers name currencies, and each label is a series."""
 
 DECISIONS = Counter("fraud_decisions_total", "Decisions committed", ["outcome", "route"])
+DECIDED_CURRENCY = Counter(
+    "fraud_decided_payments_total",
+    "Decisions committed by the payment's currency; 'other' is every currency without a rate in the policy",
+    ["outcome", "currency"],
+)
+DECIDED_AMOUNT = Counter(
+    "fraud_decided_amount_minor_total",
+    "Amounts of decided payments, in the minor unit of a currency that the policy has a rate for",
+    ["outcome", "currency"],
+)
 DEAD_LETTERS = Counter("fraud_dead_letters_total", "Records committed as dead letters", ["code"])
 DUPLICATES = Counter("fraud_duplicates_total", "Records committed as duplicates")
 RULES = Counter("fraud_rules_triggered_total", "Decisions by triggered rule", ["code"])
@@ -19,12 +44,19 @@ STAGE_SECONDS = Histogram(
     ["stage"],
     buckets=[0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 4],
 )
-DECISION_AGE_SECONDS = Histogram(
+DECISION_AGE_SECONDS = BatchHistogram(
     "fraud_decision_age_seconds",
-    "From a record's broker timestamp to its committed decision, a sample a batch",
-    buckets=[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600],
+    "From a record's broker timestamp to the commit of what it came to, of every record",
+    [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600],
+)
+PARTITIONS = Gauge("fraud_intake_partitions", "Partitions of transactions.v1")
+ASSIGNED_PARTITIONS = Gauge("fraud_assigned_partitions", "Partitions of transactions.v1 that are this worker's")
+REVIEW_CAPACITY = Gauge(
+    "fraud_review_capacity_cases_per_second",
+    "Escalations that reviewers can handle, by the policy in force; 0 where it doesn't say",
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
+BREAKER_WARNINGS = Gauge("fraud_breaker_warnings", "Scopes that near a condition, though chance may do as much")
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
 STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
@@ -37,23 +69,13 @@ SHADOW_DISAGREEMENTS = Counter(
 )
 MODEL_FAULTS = Counter("fraud_model_faults_total", "Payments that the model failed on", ["error"])
 MODEL_UNASKED = Counter("fraud_model_unasked_total", "Decisions whose model was not asked because something is unknown")
-AUDIT_RECORDS = Counter("fraud_audit_records_total", "Records stored in the audit log", ["kind"])
-AUDIT_BATCH_SECONDS = Histogram(
-    "fraud_audit_batch_seconds",
-    "Time that storing a batch in the audit log takes",
-    buckets=[0.004, 0.016, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 16],
-)
-AUDIT_REFUSES = Gauge("fraud_audit_refuses", "1 where the audit service signs and stores nothing, else 0")
-AUDIT_WITNESS_AGE = Gauge("fraud_audit_witness_age_seconds", "Age of the last witness statement about the audit log")
-AUDIT_FOREIGN = Gauge("fraud_audit_foreign_records", "Records on anchors.v1 and witness.v1 that nobody trusted signed")
-AUDIT_ANCHORED = Gauge("fraud_audit_anchored_records", "Tree size of the last signed head", ["partition"])
 
 
-def count_batch(judged: Judged, records: int, age_ms: int) -> None:
-    """Count a committed batch; `age_ms` is its oldest record's age, from its broker timestamp to now."""
+def count_batch(judged: Judged, records: Sequence[Record], now_ms: int, currencies: AbstractSet[str]) -> None:
+    """Count a committed batch. currencies: those that the policy has a rate for."""
     BATCHES.labels("committed").inc()
-    BATCH_RECORDS.observe(records)
-    RECORDS.inc(records)
+    BATCH_RECORDS.observe(len(records))
+    RECORDS.inc(len(records))
     DUPLICATES.inc(judged.duplicates)
     for code, count in judged.dead_letters.items():
         DEAD_LETTERS.labels(code).inc(count)
@@ -65,4 +87,46 @@ def count_batch(judged: Judged, records: int, age_ms: int) -> None:
         DECISIONS.labels(outcome, route).inc(count)
     for code, count in judged.rules.items():
         RULES.labels(code).inc(count)
-    DECISION_AGE_SECONDS.observe(max(age_ms, 0) / 1000)
+    _count_worth(judged, currencies)
+    stamps_ms = np.fromiter((record.source.timestamp_ms for record in records), np.int64, len(records))
+    DECISION_AGE_SECONDS.observe(np.maximum(now_ms - stamps_ms, 0) / 1000)
+
+
+def tell_review_capacity(policy: Policy) -> None:
+    """Where the policy names no figure, reviewers are taken to handle nothing, so that somebody asks."""
+    an_hour = 0 if policy.reviewing is None else policy.reviewing.escalations_an_hour
+    REVIEW_CAPACITY.set(an_hour / 3600)
+
+
+def begin_currencies(policy: Policy) -> None:
+    """Have each currency's series begin at 0: Prometheus sees no rise in one that is first seen above it."""
+    for outcome in Outcome:
+        DECIDED_CURRENCY.labels(outcome, OTHER_CURRENCY)
+        for currency in policy.currencies:
+            DECIDED_CURRENCY.labels(outcome, currency)
+            DECIDED_AMOUNT.labels(outcome, currency)
+
+
+def tell_worker(partitions: int, transactions: TransactionLog, not_ready: Callable[[], str | None]) -> None:
+    """Have every scrape see how many partitions there are, how many are this worker's then, and whether it is ready."""
+    tell_readiness(not_ready)
+    PARTITIONS.set(partitions)
+    ASSIGNED_PARTITIONS.set_function(lambda: float(len(transactions.assigned_partitions)))
+
+
+def _count_worth(judged: Judged, currencies: AbstractSet[str]) -> None:
+    """A sum over currencies that nobody knows the worth of would say nothing, so those are counted only."""
+    for (outcome, currency), count in judged.currencies.items():
+        is_known = currency in currencies
+        DECIDED_CURRENCY.labels(outcome, currency if is_known else OTHER_CURRENCY).inc(count)
+        if is_known:
+            DECIDED_AMOUNT.labels(outcome, currency).inc(judged.amounts_minor[outcome, currency])
+
+
+for _outcome in Outcome:
+    for _route in Route:
+        DECISIONS.labels(_outcome, _route)
+for _code in RefusalCode:
+    DEAD_LETTERS.labels(_code)
+for _why in ("unavailable", "lost", "refused", "failing", "context"):
+    STATE_HOLDS.labels(_why)

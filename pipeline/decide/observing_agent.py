@@ -77,7 +77,6 @@ class Observer:
         """fail: hears of a rebuild beside the batches that can't go on. tell_held: hears why a batch is held that no
         outage explains."""
         self.is_holding = False
-        self.held_s = 0.0  # in all, by holding and rebuilding
         self._why = ""  # it held last
         self._transactions, self._state, self._breaker, self._rebuild = transactions, state, breaker, rebuild
         self._patience_s, self._fail, self._tell_held = patience_s, fail, tell_held
@@ -98,12 +97,9 @@ class Observer:
         if asked is not None:
             with contextlib.suppress(ContextUnsure, StateLost, SnapshotPruned, StateUnavailable):
                 return await self._with_modes(subject.judge, ahead, asked)
-        started_s = time.perf_counter()
         try:
             return await self._hold_until_observed(subject, ahead)
         finally:
-            if self.is_holding:
-                self.held_s += time.perf_counter() - started_s
             self.is_holding = False
 
     async def hold_until_sound(self, batch: Batch, look: Callable[[], Awaitable[None]]) -> bool:
@@ -126,7 +122,6 @@ class Observer:
                 await self._hold("failing", type(error).__name__, waits)
                 waits += 1
         if waits:
-            self.held_s += time.monotonic() - started_s
             self.is_holding = False
         return waits > 0
 

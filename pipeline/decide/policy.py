@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -119,6 +120,12 @@ class KnownCountries(PolicyTable):
         return codes
 
 
+class Reviewing(PolicyTable):
+    """What reviewers can handle; escalations are watched against it, as a budget. Nothing is decided by it."""
+
+    escalations_an_hour: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
+
+
 class Policy(PolicyTable):
     format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
@@ -132,6 +139,8 @@ class Policy(PolicyTable):
     """None in a file of a release that knew no such list; parse_new_policy refuses it where there are sanctions."""
     sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)]
     breaker: BreakerSettings
+    reviewing: Reviewing | None = None
+    """None in a file of a release that had no such figure; parse_new_policy refuses it."""
     sha256: bytes
 
     @model_validator(mode="after")
@@ -140,6 +149,11 @@ class Policy(PolicyTable):
         if contradiction is not None:
             raise ValueError(contradiction)
         return self
+
+    @cached_property
+    def currencies(self) -> frozenset[str]:
+        """The currencies that there is a rate for."""
+        return frozenset(rate.code for rate in self.exchange_rates.currencies)
 
     def near_limit_gbp_minor(self) -> tuple[int, int] | None:
         """The least and the greatest amount that count as just under the limit, or None where none does."""
@@ -231,6 +245,8 @@ def _shortfalls(policy: Policy) -> Iterator[str]:
             f"soft.rules: none escalates what is late; one on '{EVENT_AGE}' alone, with at_least = {LATE_HOURS} or"
             " less, must: whether such a payment was decided before is not remembered"
         )
+    if policy.reviewing is None:
+        yield "reviewing: is missing; without it nobody is told that more is escalated than reviewers can handle"
     every = rules_of(policy)
     for rule in every:
         feature = rule.silent_on_unknown

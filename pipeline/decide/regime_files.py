@@ -62,6 +62,8 @@ class RegimeSource:
         model = "none" if self.current.model is None else self.current.model.version
         metrics.IN_FORCE.clear()
         metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
+        metrics.tell_review_capacity(self.current.policy)
+        metrics.begin_currencies(self.current.policy)
         log.info("regime", policy=self.current.policy.version, model=model)
 
 

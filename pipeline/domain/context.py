@@ -74,3 +74,17 @@ class BreakerSwitch(NamedTuple):
     act: str = ""  # what its person signed; empty of one that nobody proved
     signature: bytes = b""
     evidence: str = ""  # of a login session, as JSON
+
+
+class BreakerHour(NamedTuple):
+    """What the model answered within an hour, by scope, as a value of `breaker_hours.v1`.
+
+    Fields in the order of `schemas/breaker_hour.v1.avsc`. counts: six of each of the scopes, in their order: allowed,
+    blocked, escalated, failed, the sum of the fraud probabilities in millionths, that of their squares. excluded:
+    scopes, or `*` for every one, in which an incident touched the hour, so that it says nothing of what is usual.
+    """
+
+    start_ms: int
+    scopes: list[str]
+    counts: list[int]
+    excluded: list[str]

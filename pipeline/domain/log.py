@@ -46,6 +46,8 @@ BY_KEY: Final = -1
 Header = tuple[str, str | bytes | None]
 SEAL_HEADER: Final = "seal"
 """Name of the header that proves who wrote a record (pipeline.seals)."""
+TRACE_HEADER: Final = "traceparent"
+"""Name of the header that says which trace a record belongs to (pipeline.traces)."""
 
 
 class Outgoing(NamedTuple):
@@ -99,3 +101,4 @@ class LogRecord(NamedTuple, Generic[ContentT]):
     key: bytes
     value: bytes  # as it stands on the topic, framing included
     content: ContentT
+    traceparent: bytes | None = None  # its header, as anybody may have written it; None where nothing is traced

@@ -47,8 +47,7 @@ from pipeline.execute.metrics import (
     EXECUTION_IN_DOUBT,
     EXECUTION_RECORDS,
     EXECUTION_STAGE_SECONDS,
-    EXECUTION_STEPS,
-    EXECUTION_TURNS,
+    count_stored,
 )
 from pipeline.execute.notice_topics import Notice, Notices
 from pipeline.execute.orders import Said, said
@@ -74,6 +73,7 @@ from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.ruling.proved_store import ProvedRulings, RulingByDoubt
+from pipeline.traces.processing_service import UNTRACED, BatchTraces
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -105,6 +105,7 @@ class Executor:
         *,
         rail_keeps_keys_s: float,
         word: RailWord | None = None,
+        traces: BatchTraces = UNTRACED,
     ) -> None:
         """rail_keeps_keys_s: how long the rail keeps keys; an older one is asked about and never submitted.
 
@@ -122,6 +123,8 @@ class Executor:
         self._checkpoint_due_s, self._checkpoint_pause_s = 0.0, CHECKPOINT_PAUSE_S
         self._doubted: Doubted | None = None  # the last that was asked about in the present round
         self._in_doubt = 0  # still, of those that were asked about in the present round
+        self.traces = traces
+        self._appended: list[Rows] = []  # by the transaction under way
 
     def accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         """Hears a batch, but for what was put aside, and takes it to rest, or into doubt. Unproved records are none of
@@ -151,10 +154,17 @@ class Executor:
         records = [said(record) for record in batch.records]
         with failures_named():
             records = self._filed(connection, records)
-            with _timed("hear"), connection.transaction():
+            with _timed("hear"), self._transaction(connection):
                 works = self._hear(connection, batch.spans, records)
             self._finish(connection, works, [PositionMove(*span) for span in batch.spans])
+            self._note(works)
             self._take_checkpoints(connection)
+
+    def _note(self, works: Sequence[Work]) -> None:
+        """Say in the records' traces where their payments have come to."""
+        for work in works:
+            error = work.saga.state.value if work.saga.state in DOUBTFUL else None
+            self.traces.current.note(work.subject.decision_id, {"fraud.execution_state": work.saga.state.value}, error)
 
     def _filed(self, connection: Connection, records: Sequence[Said]) -> list[Said]:
         """The records with the time under which each execution is filed, where the broker's can't be that."""
@@ -197,10 +207,12 @@ class Executor:
             self._doubted = None if is_last else found[-1]
             stored = self._ledger.read(connection, [each.execution_id for each in found])
             works = [work_of(each) for each in stored.values()]
-            if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
-                self._ask_rail(connection, waiting)
-            if works:
-                self._finish(connection, works, [])
+            with self.traces.trying_again([work.subject.decision_id for work in works]):
+                if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
+                    self._ask_rail(connection, waiting)
+                if works:
+                    self._finish(connection, works, [])
+                self._note(works)
             doubtful = [work for work in works if work.saga.state in DOUBTFUL]
             self._in_doubt += len(doubtful)
             if is_last:
@@ -266,9 +278,10 @@ class Executor:
             old_keys = self._old_keys(connection, asked) if asked else frozenset[str]()
             for work in works:
                 work.is_asked = True
-            said_of_them = answers(self._rail, works, old_keys, is_retry=bool(asked))
+            with self.traces.asking([work.subject.decision_id for work in works]):
+                said_of_them = answers(self._rail, works, old_keys, is_retry=bool(asked))
         answered = ruled(works, said_of_them, self._ruled(connection, works, said_of_them))
-        with _timed("answer"), connection.transaction():
+        with _timed("answer"), self._transaction(connection):
             rows = Rows()
             limits, long_tails = self._ledger.limits(connection, guarded_by_answers(works, answered))
             self._long_tails += long_tails
@@ -316,7 +329,7 @@ class Executor:
             rows.add(work, Advance(saga, [transition], []))
         with _timed("announce"):
             self._notices.tell([_notice(work) for work in resting])
-        with _timed("complete"), connection.transaction():
+        with _timed("complete"), self._transaction(connection):
             self._append(connection, rows)
             for partition, _, after in spans:
                 self.settled.advance(connection, partition, self._settled.get(partition, 0), after)
@@ -336,11 +349,16 @@ class Executor:
             connection, [row for row in rows.transitions if row.transition.step == Step.SUBMIT]
         )
         self._ledger.append_recoveries(connection, rows.recoveries)
-        for step, count in Counter(row.transition.step for row in rows.transitions).items():
-            EXECUTION_STEPS.labels(step).inc(count)
-        for reason, count in Counter(row.transition.reason for row in rows.transitions).items():
-            if reason is not None:
-                EXECUTION_TURNS.labels(reason).inc(count)
+        self._appended.append(rows)
+
+    @contextmanager
+    def _transaction(self, connection: Connection) -> Iterator[None]:
+        """Count what the block appends once it is committed: what was rolled back has moved no money."""
+        self._appended.clear()
+        with connection.transaction():
+            yield
+        for rows in self._appended:
+            count_stored(rows)
 
     def _take_checkpoints(self, connection: Connection) -> None:
         if time.monotonic() < self._checkpoint_due_s:

@@ -28,6 +28,7 @@ import orjson
 
 from pipeline.execute.metrics import RAIL_REQUESTS
 from pipeline.execute.saga import Answer
+from pipeline.traces.tracer_service import Call, Tracer
 
 ATTEMPTS_MAX: Final = 5
 BACKOFF_S: Final = (0.0, 0.05, 0.2, 0.5, 1.0)
@@ -122,11 +123,13 @@ class Rail:
         identity: Identity | None = None,
         timeout_s: float = TIMEOUT_S,
         wait: Callable[[float], object] = time.sleep,
+        tracer: Tracer | None = None,
     ) -> None:
         """Make the client; it connects with its first request.
 
-        identity: for an address that begins with https. `wait` is called between attempts. Raises OSError where a file
-        of the identity can't be read, and ssl.SSLError where it holds something else.
+        identity: for an address that begins with https. `wait` is called between attempts. tracer: sends the trace on
+        with each request. Raises OSError where a file of the identity can't be read, and ssl.SSLError where it holds
+        something else.
         """
         parts = urlsplit(url)
         assert parts.hostname is not None, "the rail's address has a host"
@@ -139,6 +142,7 @@ class Rail:
         else:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port or 80, timeout=timeout_s)
         self._wait, self._exchange_s = wait, EXCHANGE_TIMEOUTS * timeout_s
+        self._tracer = Tracer(None) if tracer is None else tracer
 
     def pay(
         self, transfers: Sequence[Transfer], *, is_retry: bool = False, old_keys: Collection[str] = ()
@@ -217,17 +221,22 @@ class Rail:
         return found
 
     def _post(self, path: str, body: bytes) -> dict[str, object]:
+        with self._tracer.call("POST", path, self._connection.host, self._connection.port) as call:
+            return self._replied(path, body, call)
+
+    def _replied(self, path: str, body: bytes, call: Call) -> dict[str, object]:
         try:
             if self._connection.sock is None:
                 self._connection.connect()
             with _ended_after(self._connection.sock, self._exchange_s):
-                self._connection.request("POST", path, body, {"Content-Type": "application/json"})
+                self._connection.request("POST", path, body, {"Content-Type": "application/json", **call.headers})
                 reply = self._connection.getresponse()
                 content = reply.read(REPLY_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()  # the next request opens it again
             RAIL_REQUESTS.labels(path, "silent").inc()
             raise RailSilent(type(error).__name__) from error
+        call.attributes["http.response.status_code"] = reply.status
         if reply.status != http.client.OK:
             self._connection.close()
             RAIL_REQUESTS.labels(path, "error").inc()

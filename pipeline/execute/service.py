@@ -106,8 +106,9 @@ class ExecutionService:
 
     def _accept(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         began = time.perf_counter()
-        self._execution.accept(connection, batch)
-        log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
+        with self._execution.traces.processing(batch.records, lambda record: record.content.decision_id):
+            self._execution.accept(connection, batch)
+            log.info("batch_executed", records=len(batch.records), seconds=round(time.perf_counter() - began, 4))
 
     def _retry_if_due(self, connection: Connection, source: PositionedLog[DecisionRecord]) -> None:
         if time.monotonic() < self._retry_due:

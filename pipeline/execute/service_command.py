@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from typing import Final, NoReturn
 
@@ -27,6 +28,8 @@ from pipeline.keys.key_sets import KeySetRefused
 from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
+from pipeline.traces.processing_service import BatchTraces
+from pipeline.traces.tracer_service import Tracer, tracer_of
 
 PASSING: Final = (DatabaseRefused, PositionMoved)
 """Another executor was faster: begun again from what is stored, the batch finds what that one did."""
@@ -35,30 +38,39 @@ PASSING: Final = (DatabaseRefused, PositionMoved)
 def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
     check = seal_check(settings)
-    service = _service(settings, wire)
+    tracer = tracer_of(settings, "executor")
+    service = _service(settings, wire, tracer)
     service.read_from(
         PositionedLog(
             settings.bootstrap_servers,
             settings.topic("decisions.v1"),
             wire.decode_decision_record,
-            f"{settings.topic_prefix}fraud-executor",
+            _group(settings),
             slot=settings.worker_slot,
             positions=service.positions,
             options=settings.kafka_options,
             is_aside=service.is_aside,
             prove=check.unproved,
+            is_traced=tracer.is_on,
         )
     )
     ending = (KeySetRefused,)
-    run_service(service, settings, Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING, ending))
+    terms = Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING, ending)
+    with closing(tracer):
+        run_service(service, settings, terms)
 
 
-def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
+def _group(settings: Settings) -> str:
+    return f"{settings.topic_prefix}fraud-executor"
+
+
+def _service(settings: Settings, wire: WireFormat, tracer: Tracer) -> ExecutionService:
     ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
-    rail = rail_of(settings)
-    execution = Executor(ledger, rail, notices, topic, rail_keeps_keys_s=settings.rail_keeps_keys_hours * 3600)
+    rail, traces = rail_of(settings, tracer), BatchTraces(tracer, "execute", topic, _group(settings))
+    keys_kept_s = settings.rail_keeps_keys_hours * 3600
+    execution = Executor(ledger, rail, notices, topic, rail_keeps_keys_s=keys_kept_s, traces=traces)
     reader = LogReader(settings.bootstrap_servers, "fraud-executor-told", settings.kafka_options)
     continuity = Continuity(Told(reader, wire, settings.topic("executions.v1")).latest, notices)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
@@ -72,7 +84,7 @@ def _service(settings: Settings, wire: WireFormat) -> ExecutionService:
     )
 
 
-def rail_of(settings: Settings) -> Rail:
+def rail_of(settings: Settings, tracer: Tracer | None = None) -> Rail:
     """Raises Failure where the certificates can't be used."""
     files = settings.rail_authority_file, settings.rail_certificate_file, settings.rail_key_file
     authority, certificate, key = files
@@ -85,7 +97,7 @@ def rail_of(settings: Settings) -> Rail:
     try:
         if key is not None:
             require_private(key, key.stat())
-        return Rail(settings.rail_url, identity=identity, timeout_s=settings.rail_timeout_s)
+        return Rail(settings.rail_url, identity=identity, timeout_s=settings.rail_timeout_s, tracer=tracer)
     except SecretsUnavailable as error:
         raise Failure(f"The key for the payment rail is no secret: {error}.", "Make it its user's alone.") from error
     except OSError as error:

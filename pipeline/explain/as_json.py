@@ -19,6 +19,7 @@ def whole_json(told: Whole) -> dict[str, object]:
     return {
         **explanation_json(told.explained),
         "origin": told.origin,
+        "trace": told.trace._asdict(),
         "in_short": list(told.sentences),
         "timeline": [moment_json(moment) for moment in told.timeline],
         "life": {"missing": told.life.why} if isinstance(told.life, NotShown) else _life_json(told.life),

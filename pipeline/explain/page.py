@@ -7,6 +7,7 @@ so, and what proves all that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -70,7 +71,9 @@ def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
     yield from _model(told)
     yield from _features(told)
     yield from _audit(told)
-    yield "<h2>What the decision was made of</h2>" + _pairs(provenance_rows(told.explained), is_code=True)
+    yield "<h2>What the decision was made of</h2>" + _pairs(
+        chain(provenance_rows(told.explained), [("trace", f"{told.trace.trace_id}  {told.trace.origin}")]), is_code=True
+    )
 
 
 def _badges(told: Whole) -> str:

@@ -42,6 +42,7 @@ def whole_lines(told: Whole) -> Iterator[str]:
     yield from _audit(told)
     yield ""
     yield from explanation_lines(told.explained)
+    yield f"  {'trace':<{_LABEL_WIDTH}} {told.trace.trace_id}  {told.trace.origin}"
     yield f"  {'this text':<{_LABEL_WIDTH}} {told.origin}"
 
 

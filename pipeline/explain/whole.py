@@ -11,6 +11,16 @@ from pipeline.explain.summary import sentences
 from pipeline.explain.timeline import Moment, timeline
 
 
+class Trace(NamedTuple):
+    """The trace that tells how the payment passed through the system, where spans of it were recorded.
+
+    origin: who named it, as a clause.
+    """
+
+    trace_id: str
+    origin: str
+
+
 class Whole(NamedTuple):
     """Everything that is said of one decision. `origin`: where it was read, as a clause."""
 
@@ -19,7 +29,9 @@ class Whole(NamedTuple):
     timeline: tuple[Moment, ...]
     sentences: tuple[str, str, str]
     origin: str
+    trace: Trace
 
 
-def assembled(explained: Explanation, life: Life | NotShown, origin: str) -> Whole:
-    return Whole(explained, life, timeline(moments(explained, life)), sentences(explained, life), origin)
+def assembled(explained: Explanation, life: Life | NotShown, origin: str, trace: Trace) -> Whole:
+    moved = timeline(moments(explained, life))
+    return Whole(explained, life, moved, sentences(explained, life), origin, trace)

@@ -11,7 +11,7 @@ from pipeline.domain.refusals import Refusal
 from pipeline.explain.explanation import explanation
 from pipeline.explain.life import AuditRow, Life, NotShown
 from pipeline.explain.life_store import read_audited
-from pipeline.explain.whole import Whole, assembled
+from pipeline.explain.whole import Trace, Whole, assembled
 from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
@@ -20,10 +20,15 @@ from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailabl
 from pipeline.io.settings import Settings
 from pipeline.replay.verify_command import archive_of
 from pipeline.terminal.decision_choice import the_one
+from pipeline.traces.context import parsed, trace_id_of_decision
 
 FROM_TOPIC: Final = "read from decisions.v1"
 FROM_BOTH: Final = "read from decisions.v1; the audit log holds the same bytes"
 FROM_AUDIT_LOG: Final = "read from the audit log: decisions.v1 can't be read, or no longer has it"
+NAMED: Final = "named by its record on decisions.v1, and recorded"
+NAMED_UNSAMPLED: Final = "named by its publisher; nothing was recorded here when it was decided"
+DERIVED: Final = "its decision's own id, as no other was named; only what went wrong later is recorded under it"
+UNKNOWN: Final = "its decision's own id; its record on decisions.v1, which may name another, can't be read"
 CONTRADICTED: Final = "read from the audit log, and decisions.v1 holds OTHER bytes at its place"
 
 
@@ -53,7 +58,7 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
         )
         life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
     explained = explanation(decision.stored, decision.partition, decision.offset, archive_of(settings).regime_of)
-    return assembled(explained, life, decision.origin)
+    return assembled(explained, life, decision.origin, _trace(settings, decision))
 
 
 def _kept(
@@ -95,6 +100,21 @@ def _value_at(settings: Settings, partition: int, offset: int) -> bytes | None:
             return None
         found = log.read_range(topic, partition, offset, offset + 1, 1, lambda record: record.value)
     return found.taken[0] if found.taken else None
+
+
+def _trace(settings: Settings, decision: _Decision) -> Trace:
+    derived = trace_id_of_decision(decision.stored.decision.decision_id)
+    if not decision.has_topic or decision.origin in (FROM_AUDIT_LOG, CONTRADICTED):
+        return Trace(derived, UNKNOWN)
+    try:
+        with LogReader.of(settings) as log:
+            header = log.traceparent_at(settings.topic("decisions.v1"), decision.partition, decision.offset)
+    except BrokerFailed:
+        return Trace(derived, UNKNOWN)
+    context = parsed(header)
+    if context is None:
+        return Trace(derived, DERIVED)
+    return Trace(context.trace_id, NAMED if context.is_sampled else NAMED_UNSAMPLED)
 
 
 def _topic_decision(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> _Decision:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pipeline.io.metrics.exposition import exposition, tell_readiness
 
 
 class PortUnavailable(Exception):
@@ -76,7 +76,7 @@ def health_pages(host: str, port: int, setting: str, health: Health) -> Iterator
                 case "/ready":
                     self._answer_state(state_page("ready", health.not_ready()))
                 case "/metrics":
-                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest())
+                    self._answer(200, *exposition(self.headers.get("Accept")))
                 case _:
                     self._answer(404, "text/plain", b"not found")
 
@@ -97,6 +97,7 @@ def health_pages(host: str, port: int, setting: str, health: Health) -> Iterator
         server = ThreadingHTTPServer((host, port), Pages)
     except OSError as error:
         raise PortUnavailable(host, port, setting, error.strerror) from error
+    tell_readiness(health.not_ready)
     with server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, name="health", daemon=True)

@@ -11,6 +11,7 @@ import structlog
 def configure(level: str) -> None:
     """Set up logging. Faust and librdkafka log through the standard library, and end up in the same JSON lines."""
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,  # trace_id and span_id, where something is traced (pipeline.traces)
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

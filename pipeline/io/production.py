@@ -39,6 +39,7 @@ class Need(StrEnum):
     KEY_SET = "the key set"
     SEAL_KEY = "the key that seals its records"
     SEAL_KEYS = "the key set of seals"
+    ALERT_SECRETS = "the secrets of alert sinks"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
@@ -52,6 +53,10 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "incident-desk": frozenset({Need.DATABASE}),
+        "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
+        "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
@@ -62,8 +67,8 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     }
 )
 """Needs by process. `fraud access` has those of topics, because it speaks to the broker as the administrator. A plan is
-made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, and opens and
-funds accounts as the bookkeeper."""
+made as `rollback`, and carried out as `apply`, which alone seals. A person acts on cases at the desk, on
+incidents at theirs, on alerts on call, and opens and funds accounts as the bookkeeper."""
 
 READER: Final = "fraud_reader"
 DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -76,8 +81,12 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
+        "incident": "fraud_incident",
+        "incident-desk": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
+        "alerts": "fraud_alerts",
+        "oncall": "fraud_oncall",  # people who answer alerts and silence them
         "migrate": _OWNER,
         "partitions": "fraud_partitions",  # makes the months' partitions, and can do nothing else
     }
@@ -95,12 +104,18 @@ def production_faults(settings: Settings, process: str) -> list[str]:
     faults = [_plain(name) for name in sorted(settings.plain_secrets)]
     for need in sorted(NEEDS[process], key=list(Need).index):
         faults += _CHECKS[need](settings)
-    return faults
+    return faults + _collector(settings)
 
 
 def _plain(name: str) -> str:
     fix = f"put it where FRAUD_SECRETS_FROM says, as {name}, and unset the variable"
     return f"FRAUD_{name.upper()} stands in the environment, in .env or in a settings file: {fix}"
+
+
+def _collector(settings: Settings) -> list[str]:
+    if settings.otlp_endpoint is None or urlsplit(settings.otlp_endpoint).scheme == "https":
+        return []
+    return ["The collector of traces is spoken to without TLS: write FRAUD_OTLP_ENDPOINT as https://HOST:PORT"]
 
 
 def _kafka(settings: Settings) -> Iterator[str]:
@@ -218,6 +233,14 @@ def _seal_keys(settings: Settings) -> Iterator[str]:
         yield "Nothing says which keys seal decisions: `fraud keys create decisions` makes it, for the secret seal_keys"
 
 
+def _alert_secrets(settings: Settings) -> Iterator[str]:
+    if not settings.alert_secrets:
+        yield (
+            "No sink of alerts has a secret, so nobody could be told: write the secret alert_secrets, a JSON object by"
+            " the names that the file of FRAUD_ALERT_ROUTES_PATH gives them"
+        )
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -230,4 +253,5 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KEY_SET: _key_set,
     Need.SEAL_KEY: _seal_key,
     Need.SEAL_KEYS: _seal_keys,
+    Need.ALERT_SECRETS: _alert_secrets,
 }

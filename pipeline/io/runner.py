@@ -102,6 +102,8 @@ def keep_stepping(service: Service, terms: Terms, health: Health, patience_s: fl
     """Take turn after turn; raise a failure that can't be waited out, or that outlasted the patience."""
     log = structlog.get_logger(terms.name)
     log.info(f"{terms.name}_started")
+    for failure in PASSING + terms.passing:
+        HOLDS.labels(terms.name, failure.__name__)  # from 0 on: Prometheus sees no rise in a series that begins above
     failing_since_s: float | None = None
     went_well_since_s: float | None = None
     is_held = False

@@ -22,10 +22,12 @@ SECRET_NAMES: Final = (
     "witness_key",
     "seal_key",
     "seal_keys",
+    "alert_secrets",
+    "otlp_headers",
 )
 """audit_keys and seal_keys are public; they stand among them because they must come from where an attacker can't
 replace them."""
-_STRUCTURED: Final = frozenset({"kafka_options"})
+_STRUCTURED: Final = frozenset({"kafka_options", "alert_secrets", "otlp_headers"})
 """Secrets that are written as a JSON object."""
 
 

@@ -141,6 +141,10 @@ class Settings(BaseSettings):
     review_reason_characters_min: Annotated[int, Field(ge=1, le=1000)] = 20
     rollback_plan_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
     """Time for which a plan can be approved; it is limited because the records that it was made from grow old."""
+    incident_lookback_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 10
+    """Time from an incident's first alert back to the first decisions that are suspect: the breaker's window, two more
+    evaluations that confirm it, and as much again for a fault that grows."""
+    incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by
@@ -194,6 +198,13 @@ class Settings(BaseSettings):
     timestamp_ca_file: Path | None = None
     """Certificates, in PEM, of the authorities whose timestamps are accepted."""
 
+    alert_routes_path: Path = _ROOT / "pipeline" / "oncall" / "routes" / "default.toml"
+    """File that says which sinks are told of which alerts."""
+    alert_secrets: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Secrets of the sinks, by the names that the file of routes gives them."""
+    alerts_port: Annotated[int, Field(ge=0, le=65535)] = 6072
+    """Port of the pages of the service that delivers alerts."""
+
     identity_file: Path | None = None
     """File of the key of the person who acts; `fraud people create-key` makes one. Without it, acts are those of the
     login session."""
@@ -211,6 +222,26 @@ class Settings(BaseSettings):
     people_file: Path | None = None
     """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
     Without it no release of the breaker counts."""
+
+    otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$")] = None
+    """Address of the OpenTelemetry collector that takes spans by OTLP over HTTP, without /v1/traces. Without it nothing
+    is traced."""
+    otlp_headers: Annotated[dict[str, str], Field(repr=False)] = {}
+    """Headers of each request to the collector, such as one that names a customer's token."""
+    otlp_authority_file: Path | None = None
+    """PEM of the authority that signed the collector's certificate; None: those that are publicly trusted."""
+    otlp_timeout_s: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Time for one request to the collector, with its repetitions."""
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of the payments that are traced from end to end, whatever becomes of them."""
+    trace_notable_per_s: Annotated[int, Field(ge=0, le=10_000)] = 50
+    """BLOCKs, ESCALATEs and errors that each process traces besides, at most, in any second."""
+    trace_upstream_per_s: Annotated[int, Field(ge=0, le=10_000)] = 10
+    """Payments whose publisher asks for it that a worker traces, at most, in any second."""
+    trace_continued_per_s: Annotated[int, Field(ge=0, le=10_000)] = 500
+    """Records that a service goes on tracing because another process of ours did, at most, in any second."""
+    trace_queue_spans: Annotated[int, Field(ge=1, le=65_536)] = 2048
+    """Spans that wait for the collector, at most; more are dropped, and counted."""
 
     web_host: str = "127.0.0.1"
     web_port: Annotated[int, Field(ge=0, le=65535)] = 6066

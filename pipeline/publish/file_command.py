@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.domain.context import Label
+from pipeline.domain.log import TRACE_HEADER
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
 from pipeline.publish.payment_files import open_payments
 from pipeline.terminal.output import Advance, Output, unseen
+from pipeline.traces.span import EndedSpan, Kind, Operation, messaging
+from pipeline.traces.tracer_service import Tracer, new_trace, tracer_of
 
 DAY_MS: Final = 86_400_000
 LABELLED_AFTER_MS: Final = DAY_MS
@@ -45,7 +48,7 @@ def publish_file(
     A record's timestamp is the payment's event time, so that a replay gives the same decisions, or with `is_now` the
     clock's. Labels (of frauds only) follow a day of event time later, or at the end.
     """
-    payments = open_payments(path, with_labels=with_labels)
+    payments, tracer = open_payments(path, with_labels=with_labels), tracer_of(settings, "publisher")
     publisher, pace = BulkPublisher(settings), Pace(rate)
     topic, label_topic = settings.topic("transactions.v1"), settings.topic("labels.v1")
     publisher.require_topics("transactions.v1", *(["labels.v1"] if with_labels else []))
@@ -60,7 +63,11 @@ def publish_file(
             _publish_label(publisher, wire, label_topic, waiting.popleft())
             labels += 1
         pace.wait()
-        publisher.publish(topic, payment.account_id.encode(), encode(payment), 0 if is_now else at_ms)
+        record = topic, payment.account_id.encode(), encode(payment), 0 if is_now else at_ms
+        if tracer.begins():
+            _publish_traced(publisher, tracer, *record)
+        else:
+            publisher.publish(*record)
         if with_labels and is_fraud:
             waiting.append(payment)
         first_ms = first_ms or at_ms
@@ -71,6 +78,7 @@ def publish_file(
         _publish_label(publisher, wire, label_topic, payment)
         labels += 1
     publisher.flush()
+    tracer.close()
     return Published(count, labels, first_ms, time.monotonic() - started)
 
 
@@ -89,6 +97,15 @@ def show_published(output: Output, path: Path, published: Published) -> None:
     speed = published.transactions / max(published.seconds, 0.001)
     line = f"{published.transactions:,} payments and {published.labels:,} labels of {path.name} published"
     output.record(published._asdict(), f"{line} in {published.seconds:.1f} s ({speed:,.0f} a second).")
+
+
+def _publish_traced(
+    publisher: BulkPublisher, tracer: Tracer, topic: str, key: bytes, value: bytes, timestamp_ms: int
+) -> None:
+    context, started_ns = new_trace(), time.time_ns()
+    publisher.publish(topic, key, value, timestamp_ms, [(TRACE_HEADER, context.header)])
+    attributes = messaging("send", Operation.SEND, topic)
+    tracer.emit([EndedSpan(f"send {topic}", Kind.PRODUCER, context, None, started_ns, time.time_ns(), attributes)])
 
 
 def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:

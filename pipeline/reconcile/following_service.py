@@ -15,6 +15,7 @@ import structlog
 from pipeline.io.postgres import Connection, Held
 from pipeline.reconcile import metrics
 from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import Comparison, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
 
@@ -33,8 +34,11 @@ log = structlog.get_logger("reconcile")
 class Following:
     """For one thread."""
 
-    def __init__(self, reconciler: Reconciler, watch: SourceWatch, held: Held, grace_s: float) -> None:
-        self._reconciler, self._watch, self._held, self._grace_s = reconciler, watch, held, grace_s
+    def __init__(
+        self, reconciler: Reconciler, watch: SourceWatch, labels: LabelWatch, held: Held, grace_s: float
+    ) -> None:
+        self._reconciler, self._watch, self._labels = reconciler, watch, labels
+        self._held, self._grace_s = held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
         self._has_compared = False
@@ -45,8 +49,9 @@ class Following:
         """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
         connection = self._held.connection()
         for gap in self._watch.step(connection):
-            metrics.GAPS.labels(gap.kind).inc()
+            metrics.count_gap(gap)
             log.error("decision_unfounded", **_fields(gap))
+        self._labels.step(connection)
         if self._opened is None:
             self._opened = self._open(connection)
             if self._opened is None:
@@ -58,7 +63,7 @@ class Following:
             self._rest(stopping, LOOK_AGAIN_S)
             return None if self._has_compared else "it has compared nothing yet"
         for gap in self._reconciler.close(connection, self._opened, looked):
-            metrics.GAPS.labels(gap.kind).inc()
+            metrics.count_gap(gap)
             log.error("gap_found", **_fields(gap))
         self._opened, self._has_compared = None, True
         metrics.RECONCILED.inc(looked.taken_in)
@@ -71,13 +76,14 @@ class Following:
         self._opened, self._has_compared = None, False
         self._reconciler.forget()
         self._watch.forget()
+        self._labels.forget()
 
     def close(self) -> None:
         self._held.drop()
 
     def _rest(self, stopping: threading.Event, seconds: float) -> None:
-        """Decisions that wait to be read back wait for nothing else."""
-        stopping.wait(0.0 if self._watch.is_behind else seconds)
+        """Decisions that wait to be read back, and labels, wait for nothing else."""
+        stopping.wait(0.0 if self._watch.is_behind or self._labels.is_behind else seconds)
 
     def _open(self, connection: Connection) -> Comparison | None:
         for gap in self._reconciler.close_filled(connection):
@@ -87,7 +93,7 @@ class Following:
             self._reconciler.watch_months(connection)
             self._watch_due_s = time.monotonic() + WATCH_S
         for gap in self._reconciler.name_quarantined(connection):
-            metrics.GAPS.labels(gap.kind).inc()
+            metrics.count_gap(gap)
             log.error("record_quarantined", **_fields(gap))
         self._look_at_ledger(connection)
         self._grace_ends_s = time.monotonic() + self._grace_s
@@ -104,7 +110,7 @@ class Following:
                 break
             gaps += found
         for gap in gaps:
-            metrics.GAPS.labels(gap.kind).inc()
+            metrics.count_gap(gap)
             log.error("gap_found", **_fields(gap))
 
 

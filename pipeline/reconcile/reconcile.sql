@@ -225,3 +225,19 @@ INSERT INTO control.reconciliation_gap
 VALUES (%(gap_id)s, %(event)s, %(kind)s, %(side)s, %(topic)s, %(partition)s, %(first_offset)s, %(last_offset)s,
     %(records)s)
 ON CONFLICT DO NOTHING;
+
+-- name: decisions_of_labels
+-- The first decision on each of these payments, with the last review of it. The currency is that of a payment which the
+-- policy had a rate for, so there are few; another's amount is left out.
+SELECT DISTINCT ON (wanted.transaction_id, wanted.account_id)
+    wanted.transaction_id, wanted.account_id, decided.decision, review.outcome,
+    CASE WHEN (decided.input_snapshot -> 'features' ->> 'amount_gbp_minor')::bigint >= 0
+        THEN decided.input_snapshot -> 'transaction' ->> 'currency' END,
+    (decided.input_snapshot -> 'transaction' ->> 'amount_minor')::bigint
+FROM unnest(%s::text[], %s::text[]) AS wanted (transaction_id, account_id)
+JOIN audit.ai_decision_log AS decided USING (transaction_id, account_id)
+LEFT JOIN LATERAL (
+    SELECT outcome FROM audit.review_log
+    WHERE review_log.decision_id = decided.decision_id ORDER BY topic_offset DESC LIMIT 1
+) AS review ON true
+ORDER BY wanted.transaction_id, wanted.account_id, decided.logged_at, decided.topic_partition, decided.topic_offset;

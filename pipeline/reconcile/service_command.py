@@ -24,6 +24,7 @@ from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
 from pipeline.replay.archive_files import RegimeArchive
@@ -86,8 +87,12 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
 def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
     held = Held(partial(_connect, settings))
-    with _reconciler(settings, wire, is_stored=True) as reconciler, source_watch(settings, wire) as watch:
-        following = Following(reconciler, watch, held, settings.reconcile_grace_s)
+    with (
+        _reconciler(settings, wire, is_stored=True) as reconciler,
+        source_watch(settings, wire) as watch,
+        label_watch(settings, wire) as labels,
+    ):
+        following = Following(reconciler, watch, labels, held, settings.reconcile_grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -145,6 +150,13 @@ def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
             Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))),
             now_ms,
         )
+
+
+@contextmanager
+def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
+    """Make what counts labels, with a reader of its own."""
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+        yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
 
 
 def _versions(settings: Settings) -> RegimeOf:

@@ -59,6 +59,14 @@ class Worth(NamedTuple):
     amount_gbp_minor: int
 
 
+class OpenMoney(NamedTuple):
+    """The sum of open cases in one currency, and when the oldest of them was opened."""
+
+    currency: str
+    amount_minor: int
+    oldest_ms: int
+
+
 def open_cases(connection: Connection, openings: Sequence[Opening], events: Sequence[CaseEvent]) -> None:
     """Each opening with its first event."""
     with connection.cursor() as cursor:
@@ -77,6 +85,12 @@ def refusal_of(connection: Connection, store: Callable[[], None]) -> str | None:
     except IntegrityError as refusal:
         return refusal.diag.message_primary or type(refusal).__name__
     return None
+
+
+def decision_places(connection: Connection, decision_ids: Sequence[DecisionId]) -> dict[DecisionId, RecordPlace]:
+    """Return the places of those decisions that were escalated themselves, not by a reversal."""
+    rows = connection.execute(_SQL["decision_places"], [list(decision_ids)]).fetchall() if decision_ids else []
+    return {DecisionId(decision_id): RecordPlace(partition, offset) for decision_id, partition, offset in rows}
 
 
 def append_event(connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None = None) -> None:
@@ -196,6 +210,11 @@ def count_cases(connection: Connection) -> tuple[int, int]:
     found = connection.execute(_SQL["count_cases"]).fetchone()
     assert found is not None, "an aggregate has one row"
     return found[0], found[1]
+
+
+def open_money(connection: Connection) -> list[OpenMoney]:
+    """Return what open cases are about, a currency each."""
+    return [OpenMoney(*row) for row in connection.execute(_SQL["open_money"]).fetchall()]
 
 
 def _of_rounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> list[CaseFile]:

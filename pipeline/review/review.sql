@@ -80,6 +80,11 @@ SELECT DISTINCT ON (decision_id)
     (extract(epoch FROM opened_at) * 1000)::bigint, (extract(epoch FROM expires_at) * 1000)::bigint, summary
 FROM review.review_case WHERE decision_id = ANY(%s::uuid[]) ORDER BY decision_id, round DESC;
 
+-- name: decision_places
+-- Where the decisions stand that were escalated themselves, of these.
+SELECT decision_id::text, topic_partition, topic_offset
+FROM review.review_case WHERE round = 1 AND cause_id = decision_id AND decision_id = ANY(%s::uuid[]);
+
 -- name: cases_of_round
 -- These rounds of these decisions, each by decision and round.
 SELECT
@@ -149,6 +154,12 @@ WHERE kind = 'VOIDED' AND topic_partition = ANY(%(partitions)s) ORDER BY at DESC
 -- How many cases are open, and how many decided but not yet published.
 SELECT count(*) FILTER (WHERE kind NOT IN ('DECIDED', 'EXPIRED')), count(*) FILTER (WHERE kind IN ('DECIDED', 'EXPIRED'))
 FROM review.case_under_way;
+
+-- name: open_money
+-- What the cases that are open hold, and when the oldest was opened, by currency.
+SELECT currency, sum(amount_minor)::bigint, (extract(epoch FROM min(opened_at)) * 1000)::bigint
+FROM review.case_under_way WHERE kind NOT IN ('DECIDED', 'EXPIRED') AND amount_minor >= 0
+GROUP BY currency ORDER BY currency;
 
 -- name: standing_recoveries
 -- Recovery cases that nothing has settled, oldest first, each with who is said to have closed it.

@@ -24,7 +24,6 @@ from typing import Final, Generic, NamedTuple, TypeVar
 import structlog
 
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import COLUMN
 from pipeline.domain.identities import DecisionId, ReviewId, review_id
@@ -54,6 +53,7 @@ from pipeline.review.case_store import (
     latest_cases,
     lock_cases,
     open_cases,
+    open_money,
     opened_for,
     pending_cases,
     records_in_force,
@@ -75,10 +75,19 @@ from pipeline.review.cases import (
     publication,
     withdrawal,
 )
-from pipeline.review.metrics import REVIEW_CASES, REVIEW_EVENTS, REVIEW_FOREIGN, REVIEW_PUBLISHED
-from pipeline.review.notice_topics import refused, unproved_act, voided
+from pipeline.review.metrics import (
+    REVIEW_CASES,
+    REVIEW_EVENTS,
+    REVIEW_FOREIGN,
+    REVIEW_PUBLISHED,
+    count_published,
+    tell_open_money,
+)
+from pipeline.review.notice_topics import Untold
 from pipeline.review.outcome_topics import is_as_decided, review_outcome, trusted_ms
 from pipeline.review.proof_store import append_void, void_reason
+from pipeline.review.recovery_store import open_recoveries
+from pipeline.review.trace_service import NO_TRACES, ReviewTraces
 from pipeline.seals.passed_over_store import PassedOver
 
 CONSUMER: Final = "review"
@@ -95,6 +104,8 @@ ACTS_RECENT: Final = 10_000
 """Signed acts that are looked at again after a start; `fraud people verify` looks at all."""
 UNHELD_INTERVAL_S: Final = 15.0
 """Between looks for cases whose payments aren't held; one looks at the ledger for every open case."""
+RECOVERIES_TOLD_MAX: Final = 10_000
+"""Recovery cases whose amounts are added up; a person closes each, so there are never so many."""
 RESEND_S: Final = 30.0
 """An outcome that was acknowledged is read back in milliseconds; this long means that it was lost."""
 QUIET_READS: Final = 2
@@ -158,19 +169,20 @@ class ReviewService:
         clock_ms: Callable[[Connection], int],
         rules: ReviewRules,
         seals: Seals,
+        traces: ReviewTraces = NO_TRACES,
     ) -> None:
         """clock_ms: the database server's, by which cases are due."""
         self._source, self._appender, self._wire, self._topics = source, appender, wire, topics
         self._expiry_ms, self._clock_ms, self._rules, self._seals = expiry_ms, clock_ms, rules, seals
-        self._alerts = AlertPublisher(appender.append, wire, topics.alerts)
+        self._traces = traces
+        self._untold = Untold(AlertPublisher(appender.append, wire, topics.alerts))
         self._people, self._acts = RegistryReader(), ActWatch(ACTS_RECENT)
-        self._untold: list[Alert] = []
         self._positions, self._audited = Positions(CONSUMER, topics.decisions), Positions("audit", topics.decisions)
         self._sent: dict[str, float] = {}  # review id → when; not yet read back
-        self._passed_over: set[str] = set()  # what was told of rows that can't be
         self._caught_up = CaughtUp()
         self._looked_at = 0.0
-        self._unheld_at = -UNHELD_INTERVAL_S
+        self._unheld_at = self._money_at = -UNHELD_INTERVAL_S
+        self._published: list[CaseFile] = []  # by the transaction under way
         self._unpublished: str | None = None  # why outcomes wait, as the last look found
 
     def step(self, connection: Connection) -> str | None:
@@ -220,7 +232,8 @@ class ReviewService:
             with connection.transaction():
                 self._advance(connection, one)
 
-        store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
+        with self._traces.processing(batch.records):
+            store_around(batch, lambda part: self._store(connection, part), is_aside, pass_over)
 
     def _advance(self, connection: Connection, batch: LogBatch[DecisionRecord]) -> None:
         for span in batch.spans:
@@ -239,6 +252,7 @@ class ReviewService:
                     later.append(_Read(reversal, place, at_ms))
                 case ReviewOutcome() as outcome:
                     later.append(_Read(outcome, place, at_ms))
+        self._published.clear()
         with failures_named(), connection.transaction():
             self._open_escalated(connection, decisions)
             for is_reversal, run in groupby(later, lambda read: isinstance(read.record, Reversal)):
@@ -247,6 +261,8 @@ class ReviewService:
                 else:
                     self._read_back(connection, [read for read in run if isinstance(read.record, ReviewOutcome)])
             self._advance(connection, batch)
+        for file in self._published:
+            count_published(file)
 
     def look(self, connection: Connection) -> str | None:
         """Ends what is due, publishes what is decided. Why that still waits, or None."""
@@ -257,15 +273,19 @@ class ReviewService:
                 self._withdraw_unheld(connection, partitions)
                 self._void(connection, pending_cases(connection, partitions, CASES_A_LOOK))
                 self._doubt_voids(connection, voided_cases(connection, partitions, CASES_A_LOOK))
-                if len(self._untold) < CASES_A_LOOK:
-                    self._untold += map(unproved_act, self._acts.look(connection)[0])
+                if not self._untold.is_full:
+                    self._untold.doubt_acts(self._acts.look(connection)[0])
                 self._unheld_at = time.monotonic()
             decided = self._void(connection, unpublished_cases(connection, partitions, CASES_A_LOOK))
-        self._tell()
+        self._untold.tell()
+        self._traces.look_up(connection, decided)
         unpublished = self.publish(decided)
         is_open, is_waiting = count_cases(connection)
         REVIEW_CASES.labels("open").set(is_open)
         REVIEW_CASES.labels("unpublished").set(is_waiting)
+        if time.monotonic() - self._money_at >= UNHELD_INTERVAL_S:
+            tell_open_money(open_money(connection), open_recoveries(connection, RECOVERIES_TOLD_MAX))
+            self._money_at = time.monotonic()
         return unpublished
 
     def publish(self, files: Iterable[CaseFile]) -> str | None:
@@ -278,11 +298,14 @@ class ReviewService:
         due = {name: file for name, file in due.items() if now - self._sent.get(name, -RESEND_S) >= RESEND_S}
         if not due:
             return None
+        records = self._seals.seal([self._outgoing(name, file) for name, file in due.items()])
+        spans = self._traces.mark(records, [file.case.decision_id for file in due.values()])
         try:
-            self._appender.append(self._seals.seal([self._outgoing(name, file) for name, file in due.items()]))
+            self._appender.append(records)
         except BrokerAway as error:
             log.warning("outcomes_not_published", count=len(due), why=str(error))
             return f"{len(due)} outcomes are not published: {error}"
+        self._traces.sent(spans)
         self._sent.update(dict.fromkeys(due, now))
         REVIEW_PUBLISHED.inc(len(due))
         return None
@@ -355,6 +378,7 @@ class ReviewService:
             self._sent.pop(name, None)
             event = publication(file.standing, read.timestamp_ms)
             if event is not None:
+                self._published.append(file)
                 self._append(connection, file.case, event, read.place)
                 files[name] = file._replace(events=(*file.events, event))
 
@@ -387,7 +411,7 @@ class ReviewService:
         unfounded = unfounded_cases(connection, files)
         for file in files:
             if (file.case.decision_id, file.case.round) in unfounded or is_expired_otherwise(file.case, file.standing):
-                self._pass_over(file, self._clock_ms(connection))
+                self._untold.unfounded(file, self._clock_ms(connection))
                 continue
             name = review_id(file.case.decision_id, file.case.round)
             fault = None if name in self._sent else void_reason(connection, registry, file, self._rules)
@@ -397,41 +421,17 @@ class ReviewService:
             now_ms = self._clock_ms(connection)
             append_void(connection, file, fault, now_ms)
             REVIEW_EVENTS.labels("VOIDED").inc()
-            log.error("case_voided", decision_id=file.case.decision_id, round=file.case.round, why=fault)
-            self._untold.append(voided(file, fault, now_ms))
+            self._untold.void(file, fault, now_ms)
         return sound
 
     def _doubt_voids(self, connection: Connection, files: Sequence[CaseFile]) -> None:
         """Tell, once, of what was voided though it counts: signatures are proved here, and not by the database."""
-        registry = self._people.read(connection)
+        registry, now_ms = self._people.read(connection), self._clock_ms(connection)
         for file in files:
-            before, name = file._replace(events=file.events[:-1]), f"{file.case.decision_id}:{len(file.events)}"
-            if name in self._passed_over or void_reason(connection, registry, before, self._rules) is not None:
+            before = file._replace(events=file.events[:-1])
+            if self._untold.is_told_void(file) or void_reason(connection, registry, before, self._rules) is not None:
                 continue
-            self._passed_over.add(name)
-            log.error("voided_though_it_counts", decision_id=file.case.decision_id, round=file.case.round)
-            self._untold.append(voided(file, "somebody voided it, though it counts", self._clock_ms(connection)))
-
-    def _pass_over(self, file: CaseFile, now_ms: int) -> None:
-        """Tell, once, of a case that can't be: its record was audited otherwise, or its time is not up."""
-        name = review_id(file.case.decision_id, file.case.round)
-        if name in self._passed_over:
-            return
-        self._passed_over.add(name)
-        why = "its row is not what the audit log and the clock lead to"
-        log.error("case_unfounded", decision_id=file.case.decision_id, round=file.case.round)
-        self._untold.append(voided(file, why, now_ms))
-
-    def _tell(self) -> None:
-        """Raise the alerts that wait; while the broker is away they go on waiting."""
-        if not self._untold:
-            return
-        try:
-            self._alerts.publish(self._untold)
-        except BrokerAway as error:
-            log.warning("alerts_not_published", count=len(self._untold), why=str(error))
-            return
-        self._untold.clear()
+            self._untold.doubt_void(file, now_ms)
 
     def _outgoing(self, name: ReviewId, file: CaseFile) -> Outgoing:
         value = self._wire.encode(review_outcome(name, file))
@@ -455,19 +455,14 @@ class ReviewService:
         for one in openings:
             why = refusal_of(connection, partial(store, [one]))
             if why is not None:
-                self._refused(connection, one.case.decision_id, one.place, why)
+                self._untold.refuse(one.case.decision_id, one.place, why, self._clock_ms(connection))
 
     def _take_place(self, connection: Connection, decision_id: DecisionId, now: InForce, place: RecordPlace) -> bool:
         """Say that a record took another's place; False where the audit log knows no such record."""
         why = refusal_of(connection, lambda: append_in_force(connection, decision_id, now, place))
         if why is not None:
-            self._refused(connection, decision_id, place, why)
+            self._untold.refuse(decision_id, place, why, self._clock_ms(connection))
         return why is None
-
-    def _refused(self, connection: Connection, decision_id: DecisionId, place: RecordPlace, why: str) -> None:
-        log.error("record_refused", decision_id=decision_id, **place._asdict(), why=why)
-        if len(self._untold) < CASES_A_LOOK:
-            self._untold.append(refused(decision_id, place, why, self._clock_ms(connection)))
 
     def _append(self, connection: Connection, case: Case, event: CaseEvent, place: RecordPlace | None) -> None:
         append_event(connection, case, event, place)

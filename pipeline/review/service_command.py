@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from functools import partial
 from typing import Final, NoReturn
 
@@ -10,6 +11,7 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.runner import Terms, run_service
@@ -18,8 +20,11 @@ from pipeline.keys.key_sets import KeySetRefused, KeyUse
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.review.desk_command import rules_of
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics, Seals
+from pipeline.review.trace_service import ReviewTraces
 from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.seal_files import seal_check, sealer_of
+from pipeline.traces.processing_service import BatchTraces
+from pipeline.traces.tracer_service import Tracer, tracer_of
 
 HOUR_MS: Final = 3_600_000
 
@@ -45,7 +50,7 @@ class Reviewing:
 
 def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
-    topic, check = settings.topic("decisions.v1"), seal_check(settings)
+    topic, check, tracer = settings.topic("decisions.v1"), seal_check(settings), tracer_of(settings, "review")
     held, positions = Held(partial(service_connection, settings.database_url, GROUP)), Positions(CONSUMER, topic)
     source: PositionedLog[DecisionRecord] = PositionedLog(
         settings.bootstrap_servers,
@@ -57,11 +62,23 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
         options=settings.kafka_options,
         is_aside=lambda *where: is_put_aside(held.connection(), topic, *where),
         prove=check.unproved,
+        is_traced=tracer.is_on,
     )
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     expiry_ms = settings.review_expiry_hours * HOUR_MS
     seals = Seals(sealer_of(settings, KeyUse.REVIEWS).seal, PassedOver(CONSUMER, topic))  # the executor tells
     topics = ReviewTopics(topic, settings.topic("alerts.v1"))
-    service = ReviewService(source, appender, wire, topics, expiry_ms, server_now_ms, rules_of(settings), seals)
+    service = ReviewService(
+        source, appender, wire, topics, expiry_ms, server_now_ms, rules_of(settings), seals, _traces(settings, tracer)
+    )
     terms = Terms("review", settings.review_port, "FRAUD_REVIEW_PORT", ending=(KeySetRefused,))
-    run_service(Reviewing(service, source, held), settings, terms)
+    with closing(tracer):
+        run_service(Reviewing(service, source, held), settings, terms)
+
+
+def _traces(settings: Settings, tracer: Tracer) -> ReviewTraces:
+    topic = settings.topic("decisions.v1")
+    reader = LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True)
+    return ReviewTraces(
+        tracer, BatchTraces(tracer, "review", topic, GROUP), topic, partial(reader.traceparent_at, topic)
+    )

@@ -47,6 +47,9 @@ def plan(
     ids: Annotated[
         Path | None, typer.Option("--list", metavar="FILE", help="Select by id, of decisions or transactions.")
     ] = None,
+    incident: Annotated[
+        str | None, typer.Option(metavar="INCIDENT", help="Select what this incident's model decided in its scope.")
+    ] = None,
     breaker: Annotated[
         BasisName, typer.Option(help="Take the breaker as it was recorded, or as if it had been closed throughout.")
     ] = BasisName.RECORDED,
@@ -65,8 +68,9 @@ def plan(
     settings, basis = settings_from_environment("rollback"), Basis(breaker.value.upper())
     by = identity_of(settings)
     asked = Asked(
-        by, reason, good_model, good_policy, model, policy, since, until, segment, rule, route, outcome, ids, basis
-    )
+        by, reason, good_model, good_policy, model, policy, since, until, segment, rule, route, outcome, ids, basis,
+        incident,
+    )  # fmt: skip
     with progress("deciding again", None) as advance:
         made = make_plan(settings, wire_format(settings), asked, advance)
     show_plan(Output(as_json=as_json), made)

@@ -177,8 +177,11 @@ def good_of(header: PlanHeader) -> Good:
         raise PlanRefused("The plan names versions that can't be read") from error
 
 
-def criteria_text(criteria: Criteria, list_name: str | None) -> dict[str, str]:
-    """Criteria as people read them, and as `criteria_of` does. `list_name`: of the file that named the ids."""
+def criteria_text(criteria: Criteria, list_name: str | None, incident: str | None = None) -> dict[str, str]:
+    """Criteria as people read them, and as `criteria_of` does.
+
+    list_name: of the file that named the ids. incident: the one that time and scope were taken from.
+    """
     said: Mapping[str, str | None] = {
         "model": criteria.model_version,
         "policy": criteria.policy_version,
@@ -189,12 +192,14 @@ def criteria_text(criteria: Criteria, list_name: str | None) -> dict[str, str]:
         "route": criteria.route,
         "outcome": criteria.outcome,
         "list": list_name,
+        "incident": incident,
     }
     return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def criteria_of(text: Mapping[str, str]) -> Criteria:
-    """What a plan's header says was selected, but for the ids of a list. Raises PlanRefused where it can't be read."""
+    """What a plan's header says was selected, but for the ids of a list. An incident only says why. Raises PlanRefused
+    where it can't be read."""
     is_known = isinstance(text, Mapping) and not text.keys() - _CRITERIA
     if not is_known or not all(isinstance(value, str) for value in text.values()):
         raise PlanRefused("The plan selects by what nobody knows")
@@ -214,7 +219,9 @@ def criteria_of(text: Mapping[str, str]) -> Criteria:
         raise PlanRefused("The plan selects by a time that can't be read") from error
 
 
-_CRITERIA: Final = frozenset({"model", "policy", "since", "until", "segment", "rule", "route", "outcome", "list"})
+_CRITERIA: Final = frozenset(
+    {"model", "policy", "since", "until", "segment", "rule", "route", "outcome", "list", "incident"}
+)
 
 
 def _ms(text: str | None) -> int | None:

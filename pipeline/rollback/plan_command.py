@@ -14,13 +14,17 @@ from uuid import uuid4
 
 from models.artefact.files import ModelRefused, load_version
 from models.artefact.plain_files import read_plain
+from pipeline.alerts.catalogue import rollback_alert
+from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.domain.decision import Route
 from pipeline.domain.log import Record, Source
+from pipeline.incident.report_command import incident_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
-from pipeline.io.kafka.appender import TransactionalAppender
+from pipeline.io.kafka.appender import Appender, TransactionalAppender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
@@ -41,6 +45,7 @@ from pipeline.rollback.apply_service import (
 )
 from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text
 from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.incident_command import selection_of
 from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans
 from pipeline.rollback.planning_service import Planner, Request
@@ -73,6 +78,7 @@ class Asked(NamedTuple):
     outcome: str | None
     ids_file: Path | None
     basis: Basis
+    incident: str | None = None
 
 
 def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
@@ -84,9 +90,11 @@ def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advan
         connected(settings) as connection,
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
+        if asked.incident is not None:
+            asked = _of_incident(connection, asked, asked.incident)
         criteria = _criteria(connection, asked)
         list_name = None if asked.ids_file is None else asked.ids_file.name
-        request = Request(criteria, criteria_text(criteria, list_name), good, asked.reason, asked.by)
+        request = Request(criteria, criteria_text(criteria, list_name, asked.incident), good, asked.reason, asked.by)
         topic = topic_ends(log, settings.topic("decisions.v1"))
         planner = Planner(connection, wire, archive.regime_of, topic, lifetime_ms)
         try:
@@ -121,6 +129,10 @@ def apply_plan(
     ):
         applier = _applier(settings, wire, connection, log, patience_s)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
+        if isinstance(answer, Applied) and answer.is_complete:
+            told = rollback_alert(_plan_id(plan_id), answer.appended, by.name, server_now_ms(connection))
+            publish = Appender.of(settings, "fraud-rollback").append
+            AlertPublisher(publish, wire, settings.topic("alerts.v1")).publish([told])
     if not isinstance(answer, Applied):
         raise Failure(f"Refused: {answer}.", f"`fraud rollback show {plan_id}` shows the plan.", FAILED_CHECK)
     return answer
@@ -237,6 +249,21 @@ def _policy(path: Path) -> Version:
     except PolicyRefused as refusal:
         raise Failure(f"{path} can't be used: {refusal}.", "Give a policy that is accepted.") from refusal
     return Version(policy.version, policy.sha256)
+
+
+def _of_incident(connection: Connection, asked: Asked, wanted: str) -> Asked:
+    """The request with what an incident says, where it says nothing itself. Failure says why nothing follows."""
+    incident, now_ms = incident_of(connection, wanted)
+    is_scope_chosen = not (asked.model is None and asked.segment is None)
+    found = selection_of(incident, now_ms, is_scope_chosen=is_scope_chosen)
+    return asked._replace(
+        model=asked.model or found.model,
+        segment=asked.segment or found.segment,
+        since=asked.since or found.since,
+        until=asked.until or found.until,
+        route=asked.route or Route.MODEL,
+        incident=found.incident_id,
+    )
 
 
 def _criteria(connection: Connection, asked: Asked) -> Criteria:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from fastavro import parse_schema, schemaless_writer
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert, conflict_alert
+from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, AlertCode, alert, backup_alert, conflict_alert, over
 from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.states import TRANSITIONS, Event
 from pipeline.domain.alert import Alert, Severity
@@ -27,14 +31,11 @@ def test_every_code_has_an_entry() -> None:
 
 
 def test_operations_tells_of_every_alert_as_the_catalogue_does() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \| ([A-Z, ]+) \| (.+) \| \[what to do\]\(#(.+)\) \|$", OPERATIONS, re.MULTILINE)
-    expected = [(code, ", ".join(each.severities), each.meaning, each.runbook) for code, each in CATALOGUE.items()]
-    assert expected == rows
-
-
-@pytest.mark.parametrize("anchor", sorted({entry.runbook for entry in CATALOGUE.values()}))
-def test_what_to_do_is_there(anchor: str) -> None:
-    assert f'<a id="{anchor}"></a>' in OPERATIONS
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| ([A-Z, ]+) \| (.+) \| \[runbook\]\(runbooks/([A-Z_]+)\.md\) \|$", OPERATIONS, re.MULTILINE
+    )
+    expected = [(code, ", ".join(each.severities), each.meaning, code) for code, each in CATALOGUE.items()]
+    assert expected == [row for row in rows if row[0] in CATALOGUE]
 
 
 @pytest.mark.parametrize(("before", "event"), TRANSITIONS)
@@ -83,4 +84,29 @@ def test_bytes_and_id_stay_as_they_have_always_been() -> None:
     plain = raised._replace(code="TRANSACTION_ID_CONFLICT")
     assert (raised.alert_id.encode(), wire.encode(plain)) == (record.key, record.value)
     assert plain == wire.decode_alert(record.value)
-    assert ("alert_id", "raised_at_ms", "severity", "code", "summary", "scope", "evidence") == Alert._fields
+    fields = ("alert_id", "raised_at_ms", "severity", "code", "summary", "scope", "evidence", "is_over")
+    assert fields == Alert._fields
+
+
+def test_word_that_it_is_over_has_the_id_of_its_alert() -> None:
+    raised = backup_alert(None, 1_000)
+    said = over(raised, 2_000)
+    assert (raised.alert_id, True, 2_000) == (said.alert_id, said.is_over, said.raised_at_ms)
+    assert said == WireFormat().decode_alert(WireFormat().encode(said))
+    with pytest.raises(AssertionError):
+        over(conflict_alert(Source(3, 7, 0), 1_000), 2_000)
+
+
+def test_alert_of_the_first_release_is_read_as_one_that_is_not_over() -> None:
+    schema = json.loads((ROOT / "schemas" / "released" / "alert.v1" / "1.avsc").read_text())
+    stream = BytesIO()
+    raised = conflict_alert(Source(3, 7, 0), 1_000)
+    schemaless_writer(stream, parse_schema(schema), raised._asdict())
+    framing = b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+    assert raised == WireFormat().decode_alert(framing + stream.getvalue())
+
+
+def test_what_ends_an_alert_is_an_alert_that_asks_for_nothing() -> None:
+    for code, ends in ENDED_BY.items():
+        assert (Severity.INFO,) != CATALOGUE[code].severities
+        assert all((Severity.INFO,) == CATALOGUE[end].severities for end in ends)

@@ -11,17 +11,19 @@ from pydantic import TypeAdapter
 
 from pipeline.breaker import BreakerRecord, BreakerSettings, Cause
 from pipeline.breaker.answer_counts import Counts
-from pipeline.breaker.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
 PAGE = Path(__file__).parents[2] / "docs" / "breaker.md"
 DEFAULTS: BreakerSettings = TypeAdapter(BreakerSettings).validate_python(
-    tomllib.loads(re.search(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL).group(1))
+    tomllib.loads("[breaker]\n" + re.search(r"```toml\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL).group(1))[
+        "breaker"
+    ]
 )
 START_MS = 1_800_000_000_000 - 1_800_000_000_000 % 86_400_000
 
 
-def settings(**changed: int) -> BreakerSettings:
+def settings(**changed: object) -> BreakerSettings:
     return dataclasses.replace(DEFAULTS, **changed)
 
 

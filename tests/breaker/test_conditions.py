@@ -7,10 +7,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from pipeline.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Answer, Counts, counts_of
-from pipeline.breaker.baselines import Hour, baseline_of, hourly_score_sigma_ppm
-from pipeline.breaker.settings import Condition
+from pipeline.breaker.detecting.baselines import Hour, baseline_of, hourly_score_sigma_ppm
+from pipeline.breaker.settings import Condition, breaker_settings_of
 from pipeline.breaker.states import Cause, Event
 from pipeline.domain.decision import BreakerState, Outcome
+from pipeline.io.settings import Settings
 from tests.breaker.given import DEFAULTS, START_MS, answers, baseline, record, settings
 
 USUAL = baseline(100_000, 55_000, 40_000)
@@ -68,25 +69,26 @@ def test_service_is_judged_on_all_traffic_and_the_model_on_its_own():
     counts = latencies(5_000, 10_000)._replace(errors=5_000, block=9_000, allow=1_000)
     observation = seen(counts, span=counts)
     assert conditions("all", observation) == ["ERROR_RATE", "LATENCY_P99"]
-    assert set(conditions("model:m1", observation)) == {"BLOCK_RATE_SPIKE"}
+    assert conditions("model:m1", observation) == ["ERROR_RATE", "BLOCK_RATE_SPIKE"]
 
 
 def test_rates_need_a_sample_and_significance():
     assert conditions("model:m1", seen(answers(499, 400))) == []
     assert conditions("model:m1", seen(answers(500, 400))) == ["BLOCK_RATE_SPIKE"]
-    assert conditions("model:m1", seen(answers(100, 60)), settings(minimum_sample=20)) == []  # z of 3.5
-    assert conditions("model:m1", seen(answers(200, 120)), settings(minimum_sample=20)) == ["BLOCK_RATE_SPIKE"]  # 5.0
+    few = settings(minimum_sample=20, segment_minimum_sample=20)
+    assert conditions("model:m1", seen(answers(100, 60)), few) == []  # z of 3.5
+    assert conditions("model:m1", seen(answers(200, 120)), few) == ["BLOCK_RATE_SPIKE"]  # 5.0
 
 
 def test_many_segments_need_more_significance():
     observation = seen(answers(200, 120))  # z of 5.0; 256 side by side need 6.0
-    trips = [judge("segment:a=b", observation, Watch(), settings(minimum_sample=20), peers).trips for peers in (1, 256)]
+    trips = [judge("segment:a=b", observation, Watch(), DEFAULTS, peers).trips for peers in (1, 256)]
     assert [len(found) for found in trips] == [1, 0]
 
 
 def test_nothing_relative_is_judged_without_a_baseline():
     judgement = judge("model:m1", seen(answers(10_000, 10_000), usual=None), Watch(), DEFAULTS)
-    assert (judgement.trips, judgement.judged) == ((), frozenset())
+    assert (judgement.trips, judgement.judged) == ((), frozenset([Condition.ERROR_RATE]))
 
 
 def test_bad_second_that_is_over_is_not_an_outage():
@@ -128,7 +130,7 @@ def evaluations(state_record, observation, count, settings=DEFAULTS, from_ms=STA
         now_ms = from_ms + place * settings.evaluation_interval_s * 1000
         outcome = next_event(state_record, judgement, observation, now_ms, settings)
         watch = outcome if isinstance(outcome, Watch) else Watch()
-        events.append(None if isinstance(outcome, Watch) else outcome[0])
+        events.append(None if isinstance(outcome, Watch) else outcome.event)
     return events
 
 
@@ -155,24 +157,32 @@ def test_open_is_kept_until_open_until_and_for_as_long_as_the_shadow_is_bad():
     assert evaluations(OPEN, BAD, 1) == [Event.STILL_BAD]
 
 
-PROBATION = record(BreakerState.HALF_OPEN, since_ms=START_MS - 300_000)
+PROBATION = record(BreakerState.HALF_OPEN, since_ms=START_MS - 300_000, share_percent=25)
+PROBED = GOOD._replace(probes=answers(200, 80, 10))
+"""Probes as usual: 40 % blocked. They pass the test at once."""
 
 
 def test_probation_ends_in_closed_or_open():
-    assert evaluations(PROBATION, GOOD, 2) == [None, Event.PROBE_GOOD]
+    assert evaluations(PROBATION, PROBED, 2) == [None, Event.PROBE_GOOD]
+    assert evaluations(PROBATION._replace(share_percent=1), PROBED, 2) == [None, Event.SHARE_RAISED]
+    assert evaluations(PROBATION, GOOD, 20) == [None] * 20  # nothing of its own was answered
+    wrong = GOOD._replace(probes=answers(200, 120, 10))
+    assert evaluations(PROBATION, wrong, 1) == [Event.PROBE_BAD]
+    assert evaluations(PROBATION, GOOD._replace(probes=Counts(errors=20)), 1) == [Event.PROBE_BAD]
     assert evaluations(PROBATION, BAD, 2) == [None, Event.PROBE_BAD]
 
 
 def test_probation_lasts_its_time_and_needs_its_sample():
-    assert evaluations(PROBATION._replace(since_ms=START_MS - 200_000), GOOD, 3) == [None] * 3
-    assert evaluations(PROBATION, seen(answers(499, 200)), 5) == [None] * 5
+    assert evaluations(PROBATION._replace(since_ms=START_MS), PROBED, 4) == [None] * 4
+    thin = seen(answers(499, 200))._replace(probes=PROBED.probes)
+    assert evaluations(PROBATION, thin, 8) == [None] * 8
 
 
 def test_what_tripped_must_be_judged_before_closing():
     tripped = PROBATION._replace(cause=Cause("", "monitor", (Condition.MODEL_DRIFT,)))
-    assert evaluations(tripped, GOOD, 5) == [None] * 5
-    drift = baseline(100_000, 55_000, 40_000)
-    assert evaluations(tripped, seen(answers(10_000, 4_000, 500), drift=drift), 2) == [None, Event.PROBE_GOOD]
+    assert evaluations(tripped, PROBED, 8) == [None] * 8
+    judged = PROBED._replace(drift_baseline=baseline(100_000, 55_000, 40_000))
+    assert evaluations(tripped, judged, 2) == [None, Event.PROBE_GOOD]
 
 
 def test_incident_is_never_its_own_yardstick():
@@ -201,7 +211,7 @@ def test_counts_of_a_batch_by_scope():
         Answer(Outcome.BLOCK, 900_000, {"age_band": "18-25", "postcode_area": "SW"}),
         Answer(None, None, {}),
     ]
-    counts = counts_of(batch, 801, "m1")
+    counts = counts_of(batch, 801, 3, "m1", DEFAULTS.declares)
     both = Counts(1, 1, 0, 0, 910_000, 810_100)
     assert {scope: found._replace(latency=Counts().latency) for scope, found in counts.items()} == {
         "all": both._replace(errors=1),
@@ -210,9 +220,9 @@ def test_counts_of_a_batch_by_scope():
         "segment:postcode_area=SW": Counts(0, 1, 0, 0, 900_000, 810_000),
     }
     assert (sum(counts["all"].latency), counts["all"].slower_than(800)) == (3, 3)
-    assert counts_of(batch, 800, "m1")["all"].slower_than(800) == 0
+    assert counts_of(batch, 800, 3, "m1", DEFAULTS.declares)["all"].slower_than(800) == 0
     assert sum(counts["model:m1"].latency) == 0
-    assert counts_of([], 800, "m1") == {}
+    assert counts_of([], 800, 0, "m1", DEFAULTS.declares) == {}
 
 
 def test_baseline_takes_the_same_hours_of_seven_days():
@@ -244,7 +254,13 @@ REFUSED = [
     ({"open_period_max_s": 299}, "open_period_max_s is below open_period_s"),
     ({"state_lost_open_s": 3_601}, "state_lost_open_s is above open_period_max_s"),
     ({"minimum_sample": 19}, "greater than or equal to 20"),
-    ({"half_open_share_percent": 51}, "less than or equal to 50"),
+    ({"half_open_shares_percent": (1, 51)}, "less than or equal to 50"),
+    ({"half_open_shares_percent": (5, 1)}, "shares that grow"),
+    ({"half_open_shares_percent": ()}, "at least one"),
+    ({"segment_minimum_sample": 501}, "segment_minimum_sample is above"),
+    ({"segments": {"a": ["x", "x"]}}, "declares a value twice"),
+    ({"segments": {"a": [""]}}, "can't declare"),
+    ({"segments": {"a": [str(number) for number in range(257)]}}, "257 values, and 256"),
     ({"confirmations": "2"}, "valid integer"),
     ({"cooldown_s": 3}, "Unexpected keyword"),
 ]
@@ -254,3 +270,67 @@ REFUSED = [
 def test_settings_refuse_ranges_contradictions_and_unknown_keys(changed, message):
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(BreakerSettings).validate_python(dataclasses.asdict(DEFAULTS) | changed)
+
+
+def test_shipped_policy_has_the_limits_that_were_asked_for():
+    shipped = breaker_settings_of(Settings.model_construct().policy_path.read_bytes())
+    limits = (
+        (shipped.block_rate_spike_points, shipped.allow_rate_spike_points, shipped.window_s),
+        (shipped.latency_p99_ms, shipped.error_rate_percent, shipped.error_window_s, shipped.model_drift_sigma),
+        shipped.half_open_shares_percent,
+    )
+    assert limits == ((15, 20, 300), (800, 1, 60, 2), (1, 5, 25))
+
+
+def test_two_sigma_that_chance_may_make_warns_and_does_not_trip():
+    window = answers(600, 240, 30)
+    window = window._replace(score_sum_ppm=600 * 30_000)
+    usual = USUAL._replace(score_sigma_ppm=5_000.0)
+    judgement = judge("model:m1", seen(window, drift=usual), Watch(), DEFAULTS)
+    assert judgement.trips == ()
+    assert judgement.warnings[0].endswith("but chance may do as much: z is 1.5 of 5.0")
+
+
+def test_one_account_at_its_full_weight_is_no_evidence_of_a_shift_even_at_night():
+    usual, watch = baseline(1_000_000, 975_000, 20_000), Watch()
+    quiet = settings(account_window_max=2)
+    for evaluation in range(2_000):
+        span = answers(15, 2) if evaluation % 10 == 0 else answers(15)  # 2 blocked in 150 payments of 5 minutes
+        watch = judge("model:m1", seen(answers(150, 5), usual, span=span), watch, quiet).watch
+    assert watch.block_shift < DEFAULTS.shift_evidence / 2
+
+
+def test_without_a_season_a_tripling_adds_up_and_a_day_of_rhythm_does_not():
+    usual = baseline(1_000_000, 960_000, 24_500, is_seasonal=False)
+    for share, is_found in ((0.034, False), (0.0735, True)):
+        watch = Watch()
+        for _ in range(40):
+            span = answers(1_500, round(1_500 * share))
+            watch = judge("model:m1", seen(answers(15_000, 370, 300), usual, span=span), watch, DEFAULTS).watch
+        assert (watch.block_shift >= DEFAULTS.shift_evidence) is is_found
+
+
+def test_segments_need_a_smaller_sample_than_the_whole():
+    usual, few = baseline(100_000, 95_000, 2_000), answers(120, 60)
+    assert conditions("segment:a=b", seen(few, usual)) == ["BLOCK_RATE_SPIKE"]
+    assert conditions("channel:CARD", seen(few, usual)) == ["BLOCK_RATE_SPIKE"]
+    assert conditions("model:m1", seen(few, usual)) == []
+
+
+def test_part_that_is_out_of_the_loop_counts_apart():
+    batch = [
+        Answer(Outcome.BLOCK, 1, {"postcode_area": "SW"}, "CARD", "a", apart="segment:postcode_area=SW"),
+        Answer(Outcome.ALLOW, 1, {"postcode_area": "NE"}, "CARD", "b"),
+        Answer(Outcome.ALLOW, 1, {"postcode_area": "XX"}, "CARD", "c", probed="all"),
+    ]
+    counts = counts_of(batch, 5, 3, "m1", DEFAULTS.declares)
+    assert {scope: (found.allow, found.block) for scope, found in counts.items()} == {
+        "all": (2, 0),
+        "model:m1": (2, 0),
+        "channel:CARD": (2, 0),
+        "segment:postcode_area=NE": (1, 0),
+        "segment:other": (1, 0),
+        "segment:postcode_area=SW": (0, 1),
+        "probe:all": (1, 0),
+    }
+    assert sum(counts["all"].latency) == 3

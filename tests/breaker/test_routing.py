@@ -12,8 +12,16 @@ SW, NE = "segment:postcode_area=SW", "segment:postcode_area=NE"
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
 
 
-def routing(states: dict[str, BreakerState], tracked=frozenset()) -> Routing:
-    return Routing({scope: record(state, scope) for scope, state in states.items()}, "m1", 10, tracked)
+def declares(name: str, value: str) -> bool:
+    return (name, value) == ("postcode_area", "SW")
+
+
+def routing(states: dict[str, BreakerState], share_percent: int = 10) -> Routing:
+    shares = {HALF_OPEN: share_percent}
+    records = {
+        scope: record(state, scope, share_percent=shares.get(state, 0), salt="s") for scope, state in states.items()
+    }
+    return Routing(records, "m1", declares)
 
 
 def test_governing_has_the_fields_of_mode():
@@ -39,13 +47,13 @@ def test_segment_is_taken_out_alone():
 
 
 def test_segments_that_are_not_counted_alone_follow_the_rest():
-    found = routing({"all": CLOSED, SEGMENT_OTHER: OPEN}, frozenset([SW]))
+    found = routing({"all": CLOSED, SEGMENT_OTHER: OPEN})
     assert found.route_of("t1", {"postcode_area": "SW"}) == (CLOSED, "all", True)
     assert found.route_of("t1", {"postcode_area": "NE"}) == (OPEN, SEGMENT_OTHER, False)
 
 
 def test_i4_segment_that_a_person_opened_is_open_though_it_is_counted_with_the_rest():
-    found = routing({"all": CLOSED, SEGMENT_OTHER: HALF_OPEN, NE: BreakerState.FORCED_OPEN}, frozenset([SW]))
+    found = routing({"all": CLOSED, SEGMENT_OTHER: HALF_OPEN, NE: BreakerState.FORCED_OPEN})
     for number in range(100):
         assert found.route_of(f"t{number}", {"postcode_area": "NE"}) == (BreakerState.FORCED_OPEN, NE, False)
     assert found.route_of("t1", {"postcode_area": "EC"})[:2] == (HALF_OPEN, SEGMENT_OTHER)
@@ -80,24 +88,49 @@ def test_probation_lets_a_tenth_through():
     assert 900 < len(sample) < 1_100
 
 
-def test_sample_is_the_same_for_ever_in_one_probation():
+def test_sample_is_the_same_for_ever_in_one_probation_and_grows_with_its_share():
     found = [number for number in range(60) if routing({"all": HALF_OPEN}).route_of(f"t{number}", {}).use_model]
-    assert found == [7, 14, 20, 37, 45, 49, 58]
+    assert found == [5, 12, 18, 44, 48]
+    more = {number for number in range(60) if routing({"all": HALF_OPEN}, 25).route_of(f"t{number}", {}).use_model}
+    assert more > set(found)
 
 
 def sample_of(probation: BreakerRecord) -> set[int]:
-    built = Routing({probation.scope: probation}, "m1", 10)
+    built = Routing({probation.scope: probation}, "m1")
     return {number for number in range(10_000) if built.route_of(f"t{number}", {}).use_model}
 
 
 def test_ids_that_passed_in_one_probation_pass_in_another_by_chance_alone():
-    """Nor do those pass that were chosen by a plain hash of the id."""
-    first = record(HALF_OPEN, "all")
+    """Nor do those pass that were chosen by a plain hash of the id, or with all that is known but the salt."""
+    first = record(HALF_OPEN, "all", share_percent=10, salt="one")
     passed = sample_of(first)
-    for other in (first._replace(version=first.version + 1), first._replace(since_ms=first.since_ms + 1)):
+    for other in (first._replace(salt="two"), first._replace(salt="")):
         assert len(passed & sample_of(other)) < len(passed) // 5
+    assert passed == sample_of(first._replace(version=8, since_ms=9))
     plain = {number for number in range(10_000) if int(sha256(f"t{number}".encode()).hexdigest()[:16], 16) % 10 == 0}
     assert len(passed & plain) < len(passed) // 5
+
+
+def test_probation_of_no_share_lets_nothing_through():
+    assert sample_of(record(HALF_OPEN, "all", salt="one")) == set()
+
+
+def test_least_share_of_several_governs():
+    records = {
+        "all": record(HALF_OPEN, "all", share_percent=25, salt="a"),
+        "model:m1": record(HALF_OPEN, "model:m1", share_percent=5, salt="b"),
+        SW: record(HALF_OPEN, SW, share_percent=1, salt="c"),
+    }
+    built = Routing(records, "m1", declares)
+    assert built.route_of("t1", {}).scope == "model:m1"
+    assert built.route_of("t1", {"postcode_area": "SW"}).scope == SW
+
+
+def test_channel_is_taken_out_alone():
+    found = routing({"all": CLOSED, "channel:CARD": OPEN})
+    assert found.route_of("t1", {}, "CARD") == (OPEN, "channel:CARD", False)
+    assert found.route_of("t1", {}, "SWIFT") == (CLOSED, "all", True)
+    assert found.route_of("t1", {}) == (CLOSED, "all", True)
 
 
 def test_each_scope_on_probation_has_a_sample_of_its_own():

@@ -93,7 +93,14 @@ class Simulation:
             self.history.seasonal(SCOPE, now_ms, DEFAULTS),
             None,
             None,
+            probes=self._probes(difference(now, self.totals[-2])),
         )
+
+    def _probes(self, span: Counts) -> Counts:
+        """Return what the model answers of a span at the present share."""
+        share = self.record.share_percent / 100
+        allow, block, escalate = (round(count * share) for count in span[:3])
+        return Counts(allow, block, escalate)
 
     def _exclude(self, from_ms: int, to_ms: int) -> None:
         self.excluded.update(hours_touched(SCOPE, from_ms, to_ms))
@@ -148,6 +155,6 @@ def test_trips_while_the_model_is_wrong_and_recovers_when_it_is_right(week):
     assert states[0] is BreakerState.OPEN
     assert set(states) == {BreakerState.OPEN}  # its shadow is wrong: it is never put on probation
     right = simulation.run(traffic(3 * STEPS_AN_HOUR, seed=4, from_step=2 * STEPS_AN_HOUR))
-    assert [sighting.after.state for sighting in right] == [BreakerState.HALF_OPEN, BreakerState.CLOSED]
+    assert [sighting.after.state for sighting in right] == [*[BreakerState.HALF_OPEN] * 3, BreakerState.CLOSED]
     next_days = traffic(3 * STEPS_A_DAY, seed=5, from_step=5 * STEPS_AN_HOUR)
     assert simulation.run(next_days) == []  # the incident is not in the baseline

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +16,8 @@ def test_table_is_exactly_this():
         CLOSED STATE_LOST OPEN, CLOSED TRIP OPEN, CLOSED FORCE_OPEN FORCED_OPEN,
         OPEN STATE_LOST OPEN, OPEN STILL_BAD OPEN, OPEN OPEN_PERIOD_OVER HALF_OPEN, OPEN RELEASE HALF_OPEN,
         OPEN FORCE_OPEN FORCED_OPEN,
-        HALF_OPEN STATE_LOST OPEN, HALF_OPEN PROBE_GOOD CLOSED, HALF_OPEN PROBE_BAD OPEN, HALF_OPEN RELEASE HALF_OPEN,
+        HALF_OPEN STATE_LOST OPEN, HALF_OPEN SHARE_RAISED HALF_OPEN, HALF_OPEN PROBE_GOOD CLOSED,
+        HALF_OPEN PROBE_BAD OPEN, HALF_OPEN RELEASE HALF_OPEN,
         HALF_OPEN FORCE_OPEN FORCED_OPEN,
         FORCED_OPEN RELEASE HALF_OPEN
     """
@@ -45,7 +48,8 @@ def walked(first: BreakerRecord, events: list[tuple[Event, int]]) -> list[tuple[
     at, now_ms, path = first, START_MS, []
     for event, later_ms in events:
         now_ms += later_ms
-        if is_possible(at.state, event):
+        is_beyond = event is Event.SHARE_RAISED and DEFAULTS.next_share(at.share_percent) is None
+        if is_possible(at.state, event) and not is_beyond:
             at = step(at, event, CAUSE, now_ms, DEFAULTS, 0)
             path.append((event, at))
     return path
@@ -87,3 +91,14 @@ def test_open_period_doubles_up_to_its_bound_and_starts_anew_after_closed():
     closed = step(probation, Event.PROBE_GOOD, CAUSE, START_MS, DEFAULTS, 0)
     again = step(closed, Event.TRIP, CAUSE, START_MS, DEFAULTS, 0)
     assert (closed.open_until_ms, again.open_until_ms - START_MS) == (0, 300_000)
+
+
+@given(events, st.sampled_from(list(BreakerState)))
+def test_5_probation_begins_with_the_least_share_which_only_grows_by_being_raised(events, state):
+    path = [(Event.INITIALISE, record(state)), *walked(record(state), events)]
+    for (_, before), (event, after) in pairwise(path):
+        if event is Event.SHARE_RAISED:
+            assert after.share_percent == DEFAULTS.next_share(before.share_percent) > before.share_percent
+            assert after.salt == before.salt
+        else:
+            assert after.share_percent == (1 if after.state is BreakerState.HALF_OPEN else 0)

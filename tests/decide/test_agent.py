@@ -15,11 +15,13 @@ from pipeline.decide.agent import HOLDS_MAX, DecisionAgent
 from pipeline.decide.batch import Judged, Reading, SetAside
 from pipeline.decide.observing_agent import StateGivenUp
 from pipeline.decide.outcomes.due import ALL, OutcomesDue
+from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
 from pipeline.state.store import Prepared, StateRefused, StateUnavailable
 from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, StateLost
+from pipeline.traces.tracer_service import Tracer
 
 PATIENCE_S = 10.0
 COUNT = 5
@@ -92,15 +94,19 @@ class State:
 
 
 class Breaker:
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
     async def modes(self, in_force: object) -> None: ...
 
-    async def record(self, *_: object) -> None: ...
+    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float) -> None:
+        self.seconds.append(seconds)
 
 
 class JudgeInPlace:
     """Allows each payment; fails at its first attempt at `fails_at`, and at each of `poisoned`."""
 
-    in_force = SimpleNamespace(model=None)
+    in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
 
     def __init__(self) -> None:
         self.fails_at: int | None = None
@@ -156,20 +162,21 @@ class Stages:
         self.log, self.state, self.judge = Log(), State(), JudgeInPlace()
         self.rebuild = Rebuild(self.log, self.state)
         self.failures: list[BaseException] = []
-        self.due = OutcomesDue()
+        self.due, self.breaker = OutcomesDue(), Breaker()
         self.told: list[str] = []
         self.probes = 0
         self.probe_fails: list[BaseException] = []  # the next ones
         self.agent = DecisionAgent(
             self.log,
             self.state,
-            Breaker(),
+            self.breaker,
             self.rebuild,
             self.judge,
             self.due,
             letter_of=letter_of,
             probe=self.probe,
             seal=list,
+            traces=WorkerTraces(Tracer(None), "transactions", "decisions", "group"),
             tell_held=self.told.append,
             state_patience_s=1.0,
             clock_ms=lambda: 0,
@@ -434,5 +441,41 @@ def test_i4_outcomes_are_due_as_far_as_they_were_known_and_as_far_as_any_answer_
             await stages.agent.decide(batch_of(number))
             await stages.agent.settle()
         assert stages.state.due == [ALL, 7, 7, 9, 9]
+
+    run(scenario)
+
+
+def test_the_breaker_hears_how_long_deciding_took_and_of_no_waiting(monkeypatch):
+    """Finding 6: a slow broker, or a slow Redis, took the model out of the loop, which makes neither quicker."""
+    clock_s = [0.0]
+    monkeypatch.setattr("pipeline.decide.agent.time.perf_counter", lambda: clock_s[0])
+
+    def slowed(slow: object, name: str, seconds: float) -> None:
+        fast = getattr(slow, name)
+
+        async def after_a_while(*arguments: object, **how: object) -> object:
+            clock_s[0] += seconds
+            return await fast(*arguments, **how)
+
+        monkeypatch.setattr(slow, name, after_a_while)
+
+    async def scenario(stages: Stages) -> None:
+        slowed(stages.log, "commit", 5.0)
+        slowed(stages.state, "observe_prepared", 3.0)
+        read, judge = stages.judge.read, stages.judge.judge
+
+        def slow_read(records: list[Record]) -> Reading:
+            clock_s[0] += 0.125
+            return read(records)
+
+        def slow_judge(*arguments: object):
+            clock_s[0] += 0.25
+            yield from judge(*arguments)
+
+        monkeypatch.setattr(stages.judge, "read", slow_read)
+        monkeypatch.setattr(stages.judge, "judge", slow_judge)
+        await stages.decide()
+        await stages.settle()
+        assert stages.breaker.seconds == [0.375] * COUNT
 
     run(scenario)

@@ -165,7 +165,7 @@ def test_a_failure_is_an_error_for_the_breaker_and_a_payment_that_nobody_asked_a
     assert [d.route for d in decisions_of(result)] == [Route.MODEL, Route.FALLBACK, Route.FALLBACK]
     assert dict(result.model_faults) == {"FloatingPointError": 1}
     assert (result.unasked, dict(result.dead_letters)) == (1, {})
-    counts = counts_of(result.answers, 5, "small-1")["all"]
+    counts = counts_of(result.answers, 5, 3, "small-1", lambda _name, _value: False)["all"]
     assert (counts.answered, counts.errors) == (1, 1)
 
 

@@ -8,6 +8,7 @@ from urllib.request import urlopen
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 
 from ops.rail.misbehaviour import Misbehaviour
 from pipeline.execute import batch_service
@@ -258,3 +259,24 @@ def test_what_is_in_doubt_can_be_reviewed_back(executor_url, appender, rail_of):
         desk.rail._connection.port = int(rail_of().rpartition(":")[2])
         desk.retry()
         assert (desk.state(paid), desk.balance(PAYER)) == ("REFUSED", 1_000)
+
+
+def test_metrics_count_what_was_committed_and_never_what_was_rolled_back(desk, monkeypatch):
+    def moved() -> float:
+        labels = {"step": "CREDIT", "currency": "GBP"}
+        return REGISTRY.get_sample_value("fraud_money_moved_minor_total", labels) or 0
+
+    def steps() -> float:
+        return REGISTRY.get_sample_value("fraud_execution_steps_total", {"step": "RESERVE"}) or 0
+
+    desk.open(GB29_0001=10_000)
+    before, reserved = moved(), steps()
+    first = decision()
+    batch = desk.batch(first)
+    with monkeypatch.context() as patched:
+        crash_at(patched, Notices, "raise_orphans", is_before=True)  # the last thing before the commit
+        with pytest.raises(Crash):
+            desk.execution.accept(desk.connection, batch)
+    assert (before, reserved) == (moved(), steps())
+    desk.execution.accept(desk.connection, batch)
+    assert ("SETTLED", 700, 1) == (desk.state(first), moved() - before, steps() - reserved)

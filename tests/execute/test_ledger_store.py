@@ -22,6 +22,7 @@ ROLES = [
     "fraud_review",
     "fraud_rollback",
     "fraud_reconcile",
+    "fraud_incident",
     "fraud_reader",
 ]
 CHANGES = {

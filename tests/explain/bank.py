@@ -110,7 +110,9 @@ class Bank:
         self._next_offset = 0
         self._acted_at_ms = 0
 
-    def decide(self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, **state: int) -> str:
+    def decide(
+        self, transaction_id: str, mode=CLOSED, *, by="small-1", amount_minor=12_345, headers=None, **state: int
+    ) -> str:
         """One payment from ACCOUNT, decided just now and appended; its transaction's id."""
         self.archive.decide_by(by)
         at_ms = now_ms()
@@ -125,12 +127,12 @@ class Bank:
         verdicts = decide(matrix, [mode], self.archive.in_force)
         sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
         decoded = [decoded_of(paid)]
-        self.append(*encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [at_ms]))
+        self.append(*encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [at_ms]), headers=headers)
         return transaction_id
 
-    def append(self, *values: bytes) -> None:
+    def append(self, *values: bytes, headers=None) -> None:
         for value in values:
-            self._producer.produce(self.topic, value, ACCOUNT.encode())
+            self._producer.produce(self.topic, value, ACCOUNT.encode(), headers=headers)
         assert self._producer.flush(WAIT_S) == 0
 
     def settle(self) -> None:

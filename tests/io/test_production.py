@@ -32,6 +32,7 @@ SOUND = {
     "witness_key": "pem",
     "seal_key": "pem",
     "seal_keys": "set",
+    "alert_secrets": {"pager": "correct-horse"},
 }
 
 
@@ -40,6 +41,7 @@ def _database(options: str) -> str:
 
 
 FAULTS = {
+    "no secrets of alerts": ("alerts", {"alert_secrets": {}}, "No sink of alerts has a secret"),
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
     "broker without anything": ("audit", {"kafka_options": {}}, "without TLS"),
     "broker without a password": ("worker", {"kafka_options": KAFKA | {"sasl.password": ""}}, "gets no password"),
@@ -121,6 +123,8 @@ FAULTS = {
     "payment rail without TLS": ("executor", {"rail_url": "http://rail:8090"}, "payment rail is spoken to without TLS"),
     "payment rail that isn't told who pays": ("executor", {"rail_key_file": None}, "don't prove who they are"),
     "payment rail that nobody vouches for": ("executor", {"rail_authority_file": None}, "don't prove who they are"),
+    "collector without TLS": ("worker", {"otlp_endpoint": "http://collector:4318"}, "collector of traces is spoken to"),
+    "a reviewer's collector without TLS": ("desk", {"otlp_endpoint": "http://127.0.0.1:4318"}, "without TLS"),
     "audit log without a key set": ("audit", {"audit_keys": None}, "No key set is named"),
     "witness without a key set": ("witness", {"audit_keys": None}, "No key set is named"),
     "witness without a key": ("witness", {"witness_key": None}, "witness has no key"),
@@ -163,7 +167,7 @@ def test_what_a_process_does_not_use_is_not_asked_for() -> None:
     assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile"])
+@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile", "incident", "alerts"])
 def test_process_does_not_start_and_says_why(fraud: Fraud, service: str) -> None:
     answer = fraud(service, "run", profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
     assert answer.code == 2

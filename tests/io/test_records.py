@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor, Witnessed
-from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
+from pipeline.domain.context import (
+    Account,
+    BreakerHour,
+    BreakerSwitch,
+    Label,
+    RiskSignal,
+    RiskSignalKind,
+    SwitchPosition,
+)
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -67,6 +75,7 @@ RECORDS = {
     BreakerSwitch: st.builds(
         BreakerSwitch, TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()
     ),
+    BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4) for each in (TEXT, LONG, TEXT))),
 }
 SCHEMAS = {
     Reversal: "decision.v1",
@@ -80,6 +89,7 @@ SCHEMAS = {
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
     BreakerSwitch: "breaker_switch.v1",
+    BreakerHour: "breaker_hour.v1",
 }
 DECODERS = {
     Reversal: WIRE.decode_decision_record,
@@ -93,6 +103,7 @@ DECODERS = {
     RiskSignal: WIRE.decode_risk_signal,
     Label: WIRE.decode_label,
     BreakerSwitch: WIRE.decode_breaker_switch,
+    BreakerHour: WIRE.decode_breaker_hour,
 }
 ANY_RECORD = st.one_of(list(RECORDS.values()))
 KINDS = pytest.mark.parametrize("kind", list(RECORDS), ids=lambda kind: kind.__name__)

@@ -68,7 +68,9 @@ def test_secret_that_is_no_json_is_refused_without_being_quoted(monkeypatch: pyt
 
 
 def test_settings_that_are_shown_show_no_secret() -> None:
-    shown = repr(Settings(**{name: KAFKA if name == "kafka_options" else PASSWORD for name in SECRET_NAMES}))
+    headers = {"authorization": PASSWORD}
+    structured = {"kafka_options": KAFKA, "alert_secrets": {"pager": PASSWORD}, "otlp_headers": headers}
+    shown = repr(Settings(**{name: structured.get(name, PASSWORD) for name in SECRET_NAMES}))
     assert PASSWORD not in shown
     assert [] == [name for name in SECRET_NAMES if f"{name}=" in shown]
 

@@ -27,10 +27,24 @@ NO_JSON = {
     "executor run": "a service: it logs JSON on stderr",
     "review run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
+    "incident run": "a service: it logs JSON on stderr",
+    "alerts run": "a service: it logs JSON on stderr",
 }
-OURS = ("topics", "worker", "migrate", "roles", "access", "audit", "executor", "review", "reconcile")
+OURS = (
+    "topics",
+    "worker",
+    "migrate",
+    "roles",
+    "access",
+    "audit",
+    "executor",
+    "review",
+    "reconcile",
+    "incident",
+    "alerts",
+)
 """Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile")
+SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts")
 HEAVY = {
     "confluent_kafka",
     "cryptography",

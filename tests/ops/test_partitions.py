@@ -13,7 +13,15 @@ from pipeline.io.postgres import Connection, connect
 from tests.commands import Fraud
 from tests.servers import url_as
 
-OTHERS = ("fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_reader")
+OTHERS = (
+    "fraud_audit",
+    "fraud_executor",
+    "fraud_review",
+    "fraud_rollback",
+    "fraud_reconcile",
+    "fraud_incident",
+    "fraud_reader",
+)
 
 
 def test_job_makes_months_ahead_and_of_the_past(fraud: Fraud, database_url: str, owner: Connection) -> None:

@@ -12,6 +12,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 from confluent_kafka import Producer
+from prometheus_client import REGISTRY
 
 from ops.bench.rig.services import status
 from ops.bench.rig.stored import Tail
@@ -28,9 +29,10 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.postgres import Positions, connect
-from pipeline.review.case_store import cases_by_name
+from pipeline.review.case_store import cases_by_name, open_money
 from pipeline.review.cases import EXPIRY, Kind, State
 from pipeline.review.desk_store import ReviewDesk
+from pipeline.review.metrics import tell_open_money
 from pipeline.review.service import CONSUMER, ReviewService, ReviewTopics
 from tests.archive import OPEN, payment
 from tests.decisions import decision_of, record_of, reversal_of, review_of
@@ -177,6 +179,11 @@ def eventually(is_true, failures=()):
     wait_until(is_true, WAIT_S, "what was waited for", every_s=0.05, meanwhile=require_running)
 
 
+def ended(outcome, by):
+    """How many cases ended so, by the metrics of this process."""
+    return REGISTRY.get_sample_value("fraud_review_seconds_count", {"outcome": outcome, "by": by})
+
+
 def files_of(connection, value):
     return cases_by_name(connection, decision_of(value).decision_id)
 
@@ -193,6 +200,13 @@ def test_each_escalation_opens_one_case_however_often_it_stands_there(stack, top
         topic.append(values[5:])
         eventually(lambda: states(connection, values)[State.OPEN] == 20, failures)
     assert states(connection, [*values, *allowed]) == {State.OPEN: 20}
+    [held] = open_money(connection)
+    assert ("GBP", 20 * AMOUNT_MINOR) == (held.currency, held.amount_minor)
+    tell_open_money([held], [])
+    assert 20 * AMOUNT_MINOR == REGISTRY.get_sample_value("fraud_money_held_minor", {"currency": "GBP"})
+    tell_open_money([], [])
+    assert REGISTRY.get_sample_value("fraud_money_held_minor", {"currency": "GBP"}) is None
+    assert 0 == REGISTRY.get_sample_value("fraud_review_oldest_case_timestamp_seconds")
     [file] = files_of(connection, values[0])
     decision = decision_of(values[0])
     assert (file.case.amount_minor, file.case.amount_gbp_minor, file.case.currency) == (
@@ -205,6 +219,7 @@ def test_each_escalation_opens_one_case_however_often_it_stands_there(stack, top
 
 def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic, database_url, connection, archive):
     [value] = escalations(archive, [1])
+    before = ended("BLOCK", "person")
     decision_id = decision_of(value).decision_id
     desk = ReviewDesk(connection, RULES, now_ms)
     with running(stack, topic, database_url) as failures:
@@ -213,6 +228,7 @@ def test_what_was_decided_stands_on_the_topic_once_and_is_marked_so(stack, topic
         desk.claim(decision_id, identity("ann"))
         desk.judge(decision_id, identity("ann"), BLOCK)
         eventually(lambda: states(connection, [value])[State.CLOSED] == 1, failures)
+        eventually(lambda: ended("BLOCK", "person") == before + 1, failures)
     [outcome] = topic.read_outcomes()
     assert outcome.review_id == review_id(decision_id, 1)
     assert (outcome.outcome, outcome.reason) == ("BLOCK", BLOCK.reason)
@@ -239,9 +255,11 @@ def test_two_authors_of_a_large_one_stand_on_the_topic(stack, topic, database_ur
 
 def test_what_nobody_decides_expires_to_block(stack, topic, database_url, connection, archive):
     values = escalations(archive, range(5))
+    before = ended("BLOCK", "expiry")
     with running(stack, topic, database_url, expiry_ms=HOUR_MS) as failures:
         topic.append(values, timestamp_ms=now_ms() - 2 * HOUR_MS)
         eventually(lambda: states(connection, values)[State.CLOSED] == 5, failures)
+        eventually(lambda: ended("BLOCK", "expiry") == before + 5, failures)
     outcomes = topic.read_outcomes()
     assert [(each.outcome, each.reviewed_by) for each in outcomes] == [("BLOCK", EXPIRY)] * 5
 

@@ -118,7 +118,7 @@ def crash_at(step: Step, worker: app.Worker) -> None:
 
 def main() -> None:
     step, mark = STEPS[sys.argv[1]], Path(sys.argv[2])
-    keep_filled("INFO")
+    keep_filled(Settings())
     if mark.exists():
         run_worker(Settings())
     mark.touch()

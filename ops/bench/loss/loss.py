@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from ops.bench.loss.breaker_causes import breaker_causes
 from ops.bench.loss.checker import Checker, Report
 from ops.bench.loss.faults import faults
 from ops.bench.loss.rig import Rig, open_rig
@@ -40,6 +41,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         say(f"checking all {published:,} records from the beginning")
         report = _whole_check(rig)
         gave_up = rig.keepers.restarts
+        causes = breaker_causes(rig.stack.bootstrap_servers)
     recovery = {group: _recovery(struck, group) for group in dict.fromkeys(each.group for each in struck)}
     is_fast = all(recovery[group]["all_partitions_s_max"] <= goal for group, goal in GOAL_S.items())
     return {
@@ -48,6 +50,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         "faults": len(struck),
         "checks": len(struck) + 1,
         **report.as_json(),
+        "breaker_transitions": causes,
         "workers_that_ended_by_themselves": _ended_by_group(struck),
         "keepers_that_gave_up": gave_up,
         "brokers_whose_coordinator_was_lost": rig.coordinators_lost,

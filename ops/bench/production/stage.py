@@ -29,6 +29,16 @@ HOSTS: Final = ("kafka", "redis", "postgres")
 RAIL_HOST: Final = "rail.bank.example"
 RAIL_PORT: Final = 8443
 DIGEST: Final = f"sha256:{'0' * 64}"
+ALERT_ROUTES: Final = """
+version = 1
+sinks = [
+    { name = "pager", kind = "pagerduty", secret = "pager" },
+    { name = "hook", kind = "webhook", url = "https://siem.bank.example/alerts", secret = "hook" },
+]
+routes = [{ severities = ["INFO", "WARNING", "CRITICAL"], sinks = ["pager", "hook"] }]
+heartbeat = { sinks = ["hook"] }
+"""
+"""Sinks that can't be reached from there: the service must run and wait all the same."""
 UP_S_MAX: Final = 300.0
 POLL_S: Final = 0.3
 STARTS_MAX: Final = 4
@@ -77,6 +87,8 @@ class Stage:
         keys = (self.secrets / "worker_seal_key.keys").rename(self.secrets / "seal_keys")
         for use, name in (("reviews", "review_seal_key"), ("reversals", "rollback_seal_key")):
             self.command("keys", "create", use, str(self.secrets / name), "--set", str(keys))
+        (self.secrets / "alert_routes.toml").write_text(ALERT_ROUTES)
+        (self.secrets / "alert_secrets").write_text(json.dumps({"pager": "0" * 32, "hook": "whsec_" + "A" * 32}))
         self.command("passwords", "create", str(self.secrets))
         self.expect(not [*wrongly_given(self.secrets)], "each secret file is its consumer's alone")
 

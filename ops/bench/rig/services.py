@@ -107,6 +107,18 @@ def review_process(stack: RealStack, directory: Path, environment: Mapping[str, 
     return _service(directory, "review", ("ops.cli", "review", "run"), "FRAUD_REVIEW_PORT", settings)
 
 
+def alerts_process(
+    bootstrap_servers: str, database_url: str, directory: Path, environment: Mapping[str, str]
+) -> ServerProcess:
+    """Make `fraud alerts run` in its own role; `database_url` is the owner's."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "FRAUD_DATABASE_URL": url_of(database_url, "fraud_alerts"),
+        **environment,
+    }
+    return _service(directory, "alerts", ("ops.cli", "alerts", "run"), "FRAUD_ALERTS_PORT", settings)
+
+
 def url_of(database_url: str, role: str) -> str:
     """Turn the owner's address into another role's, on a server that asks for no password."""
     return database_url.replace("//fraud_owner@", f"//{role}@")

@@ -68,7 +68,7 @@ RECALL_OUTCOMES: Final = ("RECALLED", "RECALL_REFUSED", "BENEFICIARY_FUNDS_GONE"
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     wrong, reversed_min = (WRONG // 15, REVERSED_MIN // 20) if is_quick else (WRONG, REVERSED_MIN)
     with open_stage(folder) as stage:
-        act, reviewing = _Act(say, stage), Reviewing(stage.stack, stage.people[REVIEWER])
+        act, reviewing = Act(say, stage), Reviewing(stage.stack, stage.people[REVIEWER])
         act.go_wrong(wrong)
         plan, stale = act.plan(), act.plan()
         act.spend(plan)
@@ -112,7 +112,9 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     }
 
 
-class _Act:
+class Act:
+    """The steps of the bench, in the order in which `run` takes them."""
+
     def __init__(self, say: Callable[[str], None], stage: Stage) -> None:
         self._say, self._stage, self._wire = say, stage, WireFormat()
         self._servers = stage.stack.bootstrap_servers

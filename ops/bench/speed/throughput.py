@@ -10,8 +10,9 @@ as the worker does.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ops.bench.rig.payments import payments
@@ -23,6 +24,7 @@ from ops.bench.rig.waiting import wait_until
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.processes.servers import ServerProcess, process_cpu_seconds
 from ops.stack.real import RealStack
+from pipeline.domain.log import Header
 from pipeline.io.avro.wire import WireFormat
 
 SECONDS_MAX = 300
@@ -61,7 +63,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         for case in CASES:
             records = case.records // 5 if is_quick else case.records
             case_tree = tree if case.is_compiled else None
-            results[case.name] = _measure(say, folder, stack, case._replace(records=records), case_tree)
+            results[case.name] = measured(say, folder, stack, case._replace(records=records), case_tree)
             say(f"{case.name}: {results[case.name]}")
     worker, faust, bare = (results[name]["decisions_per_s"] for name in ("worker", "plain_faust", "transport"))
     ratios = {"worker_to_plain_faust": round(worker / faust, 1), "worker_to_transport": round(worker / bare, 3)}
@@ -80,15 +82,24 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     return {"compiled": tree is not None, **results, **ratios, "goal": goal, "reached": is_reached}
 
 
-def _measure(
-    say: Callable[[str], None], directory: Path, stack: RealStack, case: Case, tree: Path | None
+def measured(
+    say: Callable[[str], None],
+    directory: Path,
+    stack: RealStack,
+    case: Case,
+    tree: Path | None,
+    *,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    headers: list[Header] | None = None,
 ) -> dict[str, float]:
+    """Publish, have the case decide, and return its figures. headers: of each payment; environment: of the process."""
     prefix, records = f"{case.name}.", case.records
     prepare_topics(stack.bootstrap_servers, prefix)
     wire = WireFormat()
     say(f"{case.name}: publishing {records:,} payments")
-    publish(stack.bootstrap_servers, f"{prefix}transactions.v1", payments(wire, records))
-    process = case_process(directory, stack, case, tree)
+    paid = (payment._replace(headers=headers) for payment in payments(wire, records))
+    publish(stack.bootstrap_servers, f"{prefix}transactions.v1", paid)
+    process = case_process(directory, stack, case, tree, environment)
     group = f"{case.name}-plain" if case.module == PLAIN_FAUST else case.name
 
     def committed() -> int:
@@ -118,13 +129,20 @@ def _measure(
     return {"decisions_per_s": round(done / seconds), "measured": done, **cpu}
 
 
-def case_process(directory: Path, stack: RealStack, case: Case, tree: Path | None) -> ServerProcess:
+def case_process(
+    directory: Path,
+    stack: RealStack,
+    case: Case,
+    tree: Path | None,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> ServerProcess:
     """Make the process of a case, not started yet; its topics have the case's name and a dot in front."""
     environment = {
         "FRAUD_TOPIC_PREFIX": f"{case.name}.",
         "FRAUD_STATE_PREFIX": case.name,
         "FRAUD_CONSUMER_GROUP": case.name,
         **python_path(tree),
+        **settings,
     }
     command: tuple[str, ...] = ("ops.cli", "worker", "run")
     if case.module is not None:

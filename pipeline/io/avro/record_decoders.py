@@ -6,11 +6,20 @@ pipeline.io.avro.reading raises. tests/io/test_records.py holds them to fastavro
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.anchor import Anchor, Witnessed
-from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal, RiskSignalKind, SwitchPosition
+from pipeline.domain.context import (
+    Account,
+    BreakerHour,
+    BreakerSwitch,
+    Label,
+    RiskSignal,
+    RiskSignalKind,
+    SwitchPosition,
+)
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Outcome
 from pipeline.domain.execution import Execution, ExecutionState
@@ -33,6 +42,7 @@ from pipeline.io.avro.reading import (
     read_text_map,
 )
 
+ElementT = TypeVar("ElementT")
 _OUTCOMES: Final = tuple(Outcome)
 _RECORD_KINDS: Final = tuple(RecordKind)
 _SEVERITIES: Final = tuple(Severity)
@@ -159,7 +169,8 @@ def read_alert(body: bytes, at: int) -> tuple[Alert, int]:
     summary, at = read_text(body, at)
     scope, at = read_text(body, at)
     evidence, at = read_text_map(body, at)
-    return Alert(alert_id, raised_at_ms, severity, code, summary, scope, evidence), at
+    is_over, at = read_boolean(body, at)
+    return Alert(alert_id, raised_at_ms, severity, code, summary, scope, evidence, is_over), at
 
 
 def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
@@ -241,6 +252,26 @@ def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:
         signature,
         consistency,
     ), at
+
+
+def read_breaker_hour(body: bytes, at: int) -> tuple[BreakerHour, int]:
+    start_ms, at = read_long(body, at)
+    scopes, at = _read_array(body, at, read_text)
+    counts, at = _read_array(body, at, read_long)
+    excluded, at = _read_array(body, at, read_text)
+    return BreakerHour(start_ms, scopes, counts, excluded), at
+
+
+def _read_array(body: bytes, at: int, read: Callable[[bytes, int], tuple[ElementT, int]]) -> tuple[list[ElementT], int]:
+    found: list[ElementT] = []
+    while True:
+        count, end, at = open_block(body, at)
+        if count == 0:
+            return found, at
+        for _ in range(count):  # a count that lies ends with the bytes: each takes one at least
+            one, at = read(body, at)
+            found.append(one)
+        close_block(end, at)
 
 
 def read_witnessed(body: bytes, at: int) -> tuple[Witnessed, int]:

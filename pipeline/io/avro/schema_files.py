@@ -16,6 +16,7 @@ SCHEMAS: Final = (
     "execution.v1",
     "anchor.v1",
     "breaker_switch.v1",
+    "breaker_hour.v1",
     "witness.v1",
 )
 

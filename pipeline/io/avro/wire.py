@@ -20,7 +20,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Anchor, Witnessed
-from pipeline.domain.context import Account, BreakerSwitch, Label, RiskSignal
+from pipeline.domain.context import Account, BreakerHour, BreakerSwitch, Label, RiskSignal
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, StoredDecision
 from pipeline.domain.execution import Execution
@@ -36,6 +36,7 @@ from pipeline.io.avro.record_decoders import (
     read_account,
     read_alert,
     read_anchor,
+    read_breaker_hour,
     read_breaker_switch,
     read_dead_letter,
     read_execution,
@@ -57,6 +58,7 @@ _REVIEW_OUTCOME: Final = b"\x04"
 _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
     ("anchor.v1", 1): b"\x00",  # consistency: no step
+    ("alert.v1", 1): b"\x00",  # is_over: false
     # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1; returned_minor: 0
     ("execution.v1", 1): b"\x01\x01\x01\x00",
     ("execution.v1", 2): b"\x00",
@@ -75,6 +77,7 @@ Encoded = (
     | RiskSignal
     | Label
     | BreakerSwitch
+    | BreakerHour
     | Witnessed
 )
 """The records that `WireFormat.encode` takes."""
@@ -91,6 +94,7 @@ _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
     BreakerSwitch: "breaker_switch.v1",
+    BreakerHour: "breaker_hour.v1",
     Witnessed: "witness.v1",
 }
 
@@ -194,6 +198,9 @@ class WireFormat:
 
     def decode_breaker_switch(self, value: bytes | None) -> BreakerSwitch | Refusal:
         return self._decoded("breaker_switch.v1", BreakerSwitch, read_breaker_switch, value)
+
+    def decode_breaker_hour(self, value: bytes | None) -> BreakerHour | Refusal:
+        return self._decoded("breaker_hour.v1", BreakerHour, read_breaker_hour, value)
 
     def decode_witnessed(self, value: bytes | None) -> Witnessed | Refusal:
         return self._decoded("witness.v1", Witnessed, read_witnessed, value)

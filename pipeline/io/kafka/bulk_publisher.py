@@ -7,6 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 
+from pipeline.domain.log import Header
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.settings import Settings
@@ -40,11 +41,13 @@ class BulkPublisher:
     def require_topics(self, *topics: str) -> None:
         client.require_topics(self._producer, map(self._settings.topic, topics))
 
-    def publish(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+    def publish(
+        self, topic: str, key: bytes, value: bytes, timestamp_ms: int, headers: list[Header] | None = None
+    ) -> None:
         """Publish one record. `topic` has its prefix; a timestamp of 0 stands for now."""
         for _ in range(FULL_POLLS_MAX):
             try:
-                self._producer.produce(topic, value, key, timestamp=timestamp_ms)
+                self._producer.produce(topic, value, key, timestamp=timestamp_ms, headers=headers)
                 break
             except BufferError:  # the queue is full, so let deliveries make room
                 self._producer.poll(FULL_POLL_S)

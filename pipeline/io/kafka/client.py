@@ -26,7 +26,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from pipeline.domain.log import SEAL_HEADER, Presented, Record, Source
+from pipeline.domain.log import SEAL_HEADER, TRACE_HEADER, Presented, Record, Source
 from pipeline.io.partitioner import Partitioner
 
 log = structlog.get_logger("kafka")
@@ -310,3 +310,15 @@ def headers_of(message: Message) -> dict[str, str | bytes | None]:
         return dict(message.headers() or ())
     except (SystemError, UnicodeDecodeError):
         return {}
+
+
+def traceparent_of(message: Message) -> bytes | None:
+    """Return a message's TRACE_HEADER, which anybody may have written; None where it has none, or more than one."""
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):  # as `headers_of` says
+        return None
+    if not headers:
+        return None
+    found = [header[1] for header in headers if header[0] == TRACE_HEADER]
+    return found[0] if len(found) == 1 and isinstance(found[0], bytes) else None

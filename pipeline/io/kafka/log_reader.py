@@ -31,6 +31,7 @@ from pipeline.io.kafka.client import (
     presented,
     raise_unless_passing,
     record_of,
+    traceparent_of,
 )
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
@@ -242,6 +243,13 @@ class LogReader:
                 return None
             return presented(topic, message)
         raise AssertionError("a reading ends at an end or in an exception")
+
+    def traceparent_at(self, topic: str, partition: int, offset: int) -> bytes | None:
+        """Return TRACE_HEADER of the committed record at that very place; None where there is none."""
+        extent = self._extent(topic, partition)
+        if not extent.low <= offset < extent.high:
+            return None
+        return next(iter(self._range(topic, partition, offset, offset + 1, 1, traceparent_of).taken), None)
 
     def read_settled(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
         """Yield all committed records from `first` to `end`, once no open transaction hides any."""

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pipeline.domain.log import ContentT, LogRecord, Prove, RecordUndecodable, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import broker_failure, presented, raise_unless_passing, record_of
+from pipeline.io.kafka.client import broker_failure, presented, raise_unless_passing, record_of, traceparent_of
 from pipeline.io.kafka.known_brokers import KnownBrokers
 
 SESSION_TIMEOUT_MS: Final = 6_000
@@ -67,6 +67,7 @@ class PositionedLog(Generic[ContentT]):
         release: Callable[[], None] = lambda: None,
         is_aside: IsAside = lambda *_: False,
         prove: Prove | None = None,
+        is_traced: bool = False,
     ) -> None:
         """Subscribe to the topic.
 
@@ -74,9 +75,11 @@ class PositionedLog(Generic[ContentT]):
         service stores. positions: asked whenever partitions are assigned; release: called when they are taken away.
         is_aside: asked of a record that can't be decoded, by partition, offset and value; it is passed over if so.
         prove: asked of every record before it is decoded; None where any writer of the topic is believed.
+        is_traced: whether records are read with the header that says their trace.
         """
         self._topic, self._decode = topic, decode
         self._positions, self._release, self._is_aside, self._prove = positions, release, is_aside, prove
+        self._is_traced = is_traced
         self._assigned_partitions: list[int] = []
         self._next: dict[int, int] = {}
         self._raised: BaseException | None = None
@@ -179,4 +182,5 @@ class PositionedLog(Generic[ContentT]):
             what = f"{content.code}, {content.detail}; look at it, and put it aside with `fraud quarantine propose`"
             raise RecordUndecodable(f"{self._topic}[{partition}] at {offset}: {what}")
         self._next[partition] = offset + 1
-        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value or b"", content)
+        trace = traceparent_of(message) if self._is_traced else None
+        return LogRecord(partition, offset, timestamp_ms, record.key or b"", record.value or b"", content, trace)

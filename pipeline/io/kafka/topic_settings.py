@@ -31,6 +31,7 @@ CREATE_TIME: Final = "CreateTime"
 STAMPED_TOPICS: Final = ("transactions.v1", "accounts.v1", "risk_signals.v1", "labels.v1")
 """Topics that others publish to and that the worker decides by."""
 SWITCHES_TOPIC: Final = "breaker_switches.v1"
+BREAKER_HOURS_TOPIC: Final = "breaker_hours.v1"
 CLEANUP_POLICY: Final = "cleanup.policy"
 COMPACT: Final = "compact"
 _MOCK_CLUSTER_PREFIX: Final = "mockCluster"

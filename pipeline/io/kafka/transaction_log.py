@@ -22,14 +22,15 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from pipeline.domain.log import Outgoing, Record, Span
+from pipeline.domain.log import Outgoing, Span
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing, record_of
+from pipeline.io.kafka.batches import Batch as Batch  # whoever has the log has its batches
+from pipeline.io.kafka.batches import records_of
+from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing
 from pipeline.io.kafka.known_brokers import KnownBrokers
 from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
@@ -69,13 +70,6 @@ are twice the default session timeout."""
 StartsOf = Callable[[Mapping[int, int | None]], Mapping[int, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    records: Sequence[Record]  # in log order within each partition
-    spans: Sequence[Span]  # in the order of their partitions
-    epoch: int
-
-
 class TransactionLog:
     """Reads `topic` for a consumer group and commits each batch's results in one Kafka transaction."""
 
@@ -92,6 +86,7 @@ class TransactionLog:
         options: Mapping[str, str],
         partitioner: Partitioner = Partitioner.CRC32,
         starts_of: StartsOf | None = None,
+        is_traced: bool = False,
     ) -> None:
         """Make the clients.
 
@@ -99,6 +94,7 @@ class TransactionLog:
         called in the reader's thread. Without it a partition starts at the group's offset, or at its oldest record.
         """
         self._topic, self._batch_records_max, self._starts_of = topic, batch_records_max, starts_of
+        self._is_traced = is_traced
         reading = {
             # The member is static, so a restart in its slot takes its partitions back at once, without waiting for the
             # session of its killed predecessor, and the group fences a zombie of the slot, too.
@@ -163,6 +159,7 @@ class TransactionLog:
             options=settings.kafka_options,
             partitioner=settings.partitioner,
             starts_of=starts_of,
+            is_traced=settings.otlp_endpoint is not None,
         )
 
     # Life cycle
@@ -414,18 +411,13 @@ class TransactionLog:
         self._metadata_renewed.set()
 
     def _batch(self, messages: Sequence[Message], epoch: int) -> Batch | None:
-        records: list[Record] = []
-        ends: dict[int, int] = {}
-        for message in messages:
-            if message.error() is None:
-                record = record_of(message)
-                records.append(record)
-                ends[record.source.partition] = record.source.offset + 1
+        records, traceparents = records_of(messages, is_traced=self._is_traced)
         if not records:
             return None
+        ends = {record.source.partition: record.source.offset + 1 for record in records}
         spans = [Span(p, self._position[p], end, self._committed[p]) for p, end in sorted(ends.items())]
         self._position.update(ends)
-        return Batch(records, spans, epoch)
+        return Batch(records, spans, epoch, traceparents)
 
     def _keep_membership(self) -> None:
         """Let the group hear from us while batches wait, for instance because Redis is away.

@@ -21,7 +21,15 @@ WORKER = "fraud_worker"
 # Tables of a schema that aren't named are the schema owner's.
 APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "fraud_review"}
 CONTROL_APPENDERS = {
-    "control.consumer_position": {"fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile"},
+    "control.consumer_position": {
+        "fraud_audit",
+        "fraud_executor",
+        "fraud_review",
+        "fraud_rollback",
+        "fraud_reconcile",
+        "fraud_incident",
+        "fraud_alerts",
+    },
     "control.rollback_plan": {"fraud_rollback"},
     "control.rollback_plan_content": {"fraud_rollback"},
     "control.rollback_plan_decision": {"fraud_rollback"},
@@ -40,12 +48,29 @@ CONTROL_APPENDERS = {
     "control.quarantine": {"fraud_rollback"},
     "control.ruling_proposal": {"fraud_rollback"},
     "control.ruling": {"fraud_rollback"},
+    "control.breaker_transition": {"fraud_incident"},
+    "control.incident": {"fraud_incident"},
+    "control.incident_alert": {"fraud_incident"},
+    "control.incident_event": {"fraud_incident"},
     "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},
     "ledger.posting": {"fraud_executor", "fraud_treasurer"},  # of a step, or of a funding: triggers tell them apart
     "ledger.balance_checkpoint": set(),  # rows that ledger.take_checkpoint makes
-    "control.signed_act": {"fraud_review", "fraud_rollback"},  # three of its columns (tests/people)
+    "control.alert_group": {"fraud_alerts"},
+    "control.alert_turn": {"fraud_alerts"},
+    "control.alert_event": {"fraud_alerts"},
+    "control.alert_delivery": {"fraud_alerts"},
+    "control.alert_attempt": {"fraud_alerts"},
+    "control.alert_act": {"fraud_oncall"},
+    "control.alert_silence": {"fraud_oncall"},
+    "control.alert_silence_end": {"fraud_oncall"},
+    "control.signed_act": {  # three of its columns (tests/people)
+        "fraud_review",
+        "fraud_rollback",
+        "fraud_incident",
+        "fraud_oncall",
+    },
     "ledger.guarded_account": set(),  # rows that ledger.lock_accounts makes, to lock them
     "ledger.saga_hearing": set(),
     "ledger.saga_step": set(),
@@ -58,7 +83,7 @@ COLUMNS = {
 }
 """Columns to try, where the first is nobody's: a posting's number comes from its sequence."""
 PASSWORD = "correct-horse-battery-staple"
-WITHOUT_POSITION = ("fraud_reader", "fraud_partitions", "fraud_treasurer")
+WITHOUT_POSITION = ("fraud_reader", "fraud_partitions", "fraud_treasurer", "fraud_oncall")
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 FORBIDDEN_STATEMENTS = (
     "CREATE SCHEMA mine",

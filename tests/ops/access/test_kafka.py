@@ -34,10 +34,19 @@ WRITERS = {
     "anchors.v1": {Principal.AUDIT},
     "witness.v1": {Principal.WITNESS},
     "breaker_switches.v1": {Principal.BREAKER},
+    "breaker_hours.v1": {Principal.WORKER},
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
-    "decisions.v1": set(Principal) - {Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.WITNESS},
+    "decisions.v1": set(Principal)
+    - {
+        Principal.PUBLISHER,
+        Principal.REGISTRY,
+        Principal.BREAKER,
+        Principal.WITNESS,
+        Principal.INCIDENT,
+        Principal.ALERTS,
+    },
 }
 """Written down apart, too: what became of payments is read by the worker, and never written by it."""
 OWNERS = {
@@ -51,6 +60,8 @@ OWNERS = {
     "fraud-rollback": Principal.ROLLBACK,
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
+    "fraud-incident": Principal.INCIDENT,
+    "fraud-alerts": Principal.ALERTS,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,
 }

@@ -23,7 +23,7 @@ from tests.known import appoint
 from tests.records import NOON_MS
 from tests.servers import Postgres, url_as
 
-READERS = ("fraud_reader", "fraud_reconcile", "fraud_rollback", "fraud_partitions", "fraud_review")
+READERS = ("fraud_reader", "fraud_reconcile", "fraud_rollback", "fraud_partitions", "fraud_review", "fraud_incident")
 """Roles beside those whose work must go on; each reads, and writes at most tables of its own."""
 WRITTEN = (
     "audit.ai_decision_log", "audit.chain_link", "audit.dead_letter", "ledger.account", "ledger.execution",
@@ -213,7 +213,7 @@ def test_turn_is_held_by_one_and_ends_with_it(database_url: str, monkeypatch: py
 
 
 def test_only_the_roles_that_take_turns_may(database_url: str) -> None:
-    for role in ("fraud_reader", "fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile"):
+    for role in ("fraud_reader", "fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_incident"):
         with closing(connect(url_as(database_url, role), "intruder")) as connection:
             assert not tried(connection, "SELECT control.take_turn('redrive')")
 

@@ -19,6 +19,8 @@ BANK = {"ca.pem", "rail_authority.pem", "rail_certificate.pem", "rail_key.pem"} 
     f"{host}_{part}.pem" for host in ("redis", "postgres") for part in ("certificate", "key")
 }
 """What the bank signs; the broker's key store is made of two more of its files."""
+ALERTS = {"alert_routes.toml", "alert_secrets"}
+"""What says who is told of alerts."""
 KEYS = {"dead_letter_key", "audit_key", "audit_keys", "witness_key", "worker_seal_key", "review_seal_key", "seal_keys"}
 
 
@@ -30,6 +32,8 @@ def folder(fraud: Fraud, tmp_path: Path) -> Path:
     issue(made, ["kafka", "redis", "postgres"])
     for part in ("authority", "certificate", "key"):
         (made / f"rail_{part}.pem").write_text("of the bank's")
+    (made / "alert_routes.toml").write_text("version = 1")
+    (made / "alert_secrets").write_text('{"pager": "key"}')
     assert fraud("keys", "create", "dead-letter", made / "dead_letter_key").code == 0
     assert fraud("keys", "create", "audit", made / "audit_key").code == 0
     keys = (made / "audit_key.keys").rename(made / "audit_keys")
@@ -52,7 +56,7 @@ def test_what_is_missing_is_named(fraud: Fraud, tmp_path: Path) -> None:
     answer = fraud("passwords", "create", tmp_path / "new")
     assert answer.code == 0
     missing = set(answer.err.partition("for production: ")[2].strip(" .\n").split(", "))
-    assert missing == BANK | KEYS | {"kafka_keystore.p12"}
+    assert missing == BANK | ALERTS | KEYS | {"kafka_keystore.p12"}
 
 
 def test_each_file_is_its_consumer_s_alone(folder: Path) -> None:
@@ -100,7 +104,9 @@ def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "witness", "executor", "review", "reconcile"])
+@pytest.mark.parametrize(
+    "service", ["worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts"]
+)
 def test_services_start_in_production_with_what_it_holds(folder: Path, service: str) -> None:
     mounted = {
         secret["target"]: (folder / secret["source"]).read_text()
@@ -110,8 +116,9 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
     mounted["kafka_options"] = json.loads(mounted["kafka_options"])
     keys = dict.fromkeys(KEYS, "key")
     files = {f"rail_{part}_file": f"/run/secrets/rail_{part}.pem" for part in ("authority", "certificate", "key")}
+    sinks = {"alert_secrets": {"pager": "key"}}
     rail = {"rail_url": "https://rail.bank.example", **files}
-    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **rail, **mounted), service)
+    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **sinks, **rail, **mounted), service)
 
 
 def test_passwords_all_differ(folder: Path) -> None:

@@ -126,6 +126,8 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "executor": "executor_port",
         "review": "review_port",
         "reconcile": "reconcile_port",
+        "incident": "incident_port",
+        "alerts": "alerts_port",
     }.items(),
 )
 def test_process_of_ours_is_probed_for_readiness_at_its_port(service: str, setting: str) -> None:
@@ -187,11 +189,36 @@ def test_service_runs_under_a_user_of_its_own(service: str) -> None:
 
 # Written down apart: who may reach whom.
 NETWORKS = {
-    "broker": {"kafka", "topics", "access", "worker", "audit", "witness", "executor", "review", "reconcile"},
+    "broker": {
+        "kafka",
+        "topics",
+        "access",
+        "worker",
+        "audit",
+        "witness",
+        "executor",
+        "review",
+        "reconcile",
+        "incident",
+        "alerts",
+    },
     "state": {"redis", "worker"},
-    "database": {"postgres", "migrate", "roles", "months", "people", "audit", "executor", "review", "reconcile"},
+    "database": {
+        "postgres",
+        "migrate",
+        "roles",
+        "months",
+        "people",
+        "audit",
+        "executor",
+        "review",
+        "reconcile",
+        "incident",
+        "alerts",
+    },
     "rail": {"executor", "rail"},
     "pages": {"worker"},
+    "oncall": {"alerts"},
 }
 
 
@@ -201,9 +228,9 @@ def test_network_holds_those_who_need_each_other(network: str) -> None:
     assert not any("networks" in settings for settings in PRODUCTION["services"].values())
 
 
-def test_only_the_rail_and_the_worker_s_pages_are_reached_from_the_world_in_production() -> None:
+def test_only_the_rail_the_worker_s_pages_and_sinks_are_reached_from_the_world_in_production() -> None:
     internal = internal_networks(ROOT, [BASE_FILE, PRODUCTION_FILE])
-    assert {"rail", "pages"} == {name for name, is_internal in internal.items() if not is_internal}
+    assert {"rail", "pages", "oncall"} == {name for name, is_internal in internal.items() if not is_internal}
 
 
 @pytest.mark.parametrize("service", SERVERS)

@@ -33,6 +33,8 @@ SERVICES = {
     "executor": ["executor", "run"],
     "review": ["review", "run"],
     "reconcile": ["reconcile", "run"],
+    "incident": ["incident", "run"],
+    "alerts": ["alerts", "run"],
 }
 STANDSTILL_S = "3"
 WAIT_S = 90.0
@@ -46,7 +48,7 @@ def health_check(service: str, port: int) -> list[str]:
 
 
 class Running:
-    """The four services on a stack of their own."""
+    """The services that use PostgreSQL on a stack of their own."""
 
     def __init__(self, stack: EmbeddedStack, folder: Path) -> None:
         self.stack, self.ports = stack, {name: free_port() for name in SERVICES}
@@ -100,7 +102,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_health_checks_fail_with_what_they_are_about_and_heal_with_it(running: Running) -> None:
-    """One test covers the whole story, because a stack and four services take seconds to start."""
+    """One test covers the whole story, because a stack and its services take seconds to start."""
     postgres = running.stack.postgres
     assert postgres is not None
     wait_until(lambda: running.are("/ready", 200), WAIT_S, "getting ready")

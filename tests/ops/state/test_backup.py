@@ -284,6 +284,11 @@ def test_a_copy_older_than_an_hour_raises_one_alert(started_redis: StartedRedis)
         assert raised is not None
         assert (raised.code, raised.evidence) == (AlertCode.STATE_BACKUP_OLD, {"copied_at_ms": str(NOW_MS)})
         assert await watch.look(NOW_MS + 62 * 60_000) is None
+        await state.remember_backup(NOW_MS + 62 * 60_000)
+        ended = await watch.look(NOW_MS + 63 * 60_000)
+        assert ended is not None
+        assert (ended.alert_id, ended.is_over) == (raised.alert_id, True)
+        assert await watch.look(NOW_MS + 64 * 60_000) is None
         await state.close()
 
     asyncio.run(run())

@@ -1,0 +1,1 @@
+"""The delivery of alerts through sinks that misbehave."""

@@ -1,0 +1,256 @@
+"""The breaker's own detectors over many lanes side by side, and the baselines that it would make for them.
+
+The detectors are those that a worker judges by (`pipeline.breaker.detecting.detectors`), given columns instead of
+numbers. The baselines are computed for all lanes at once; tests/ops/bench/test_breaker.py holds them, and the trips, to
+the breaker's own History and `advance`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ops.bench.breaker.traffic import STEP_S, Floats, Integers, Steps
+from pipeline.breaker import BreakerSettings, Condition
+from pipeline.breaker.detecting.detectors import (
+    LEVEL_HOURS,
+    SLACK,
+    UNSEASONAL_FACTOR,
+    at_level,
+    cusum,
+    drift_z,
+    fall,
+    is_spike,
+    level,
+    rise,
+    usual_share,
+)
+
+HOURS_JUDGED: Final = 7 * 24 + 1
+COLUMNS_OF_AN_HOUR: Final = 5
+HOURS_KEPT: Final = HOURS_JUDGED + 1
+Flags = NDArray[np.bool_]
+
+
+class Yardstick(NamedTuple):
+    """Baselines as columns: (lanes,) each, or (steps, lanes)."""
+
+    answered: Integers
+    allow: Integers
+    block: Integers
+    correlation: Floats
+    mean_ppm: Floats
+    block_level: Floats | float = 1.0
+    stop_level: Floats | float = 1.0
+
+
+class Hours:
+    """The last hours of every lane, (HOURS_KEPT, lanes) of each count, the oldest first."""
+
+    def __init__(self, lanes: int) -> None:
+        self.known = 0
+        self._counts = {name: np.zeros((HOURS_KEPT, lanes), np.int64) for name in ("total", "allow", "block", "score")}
+
+    def add(self, total: Integers, allow: Integers, block: Integers, score_sum_ppm: Integers) -> None:
+        for name, counts in zip(self._counts, (total, allow, block, score_sum_ppm), strict=True):
+            self._counts[name] = np.concatenate([self._counts[name][1:], counts[None, :]])
+        self.known += 1
+
+    @property
+    def is_whole(self) -> bool:
+        return self.known >= HOURS_KEPT
+
+    def of_hour(self, ahead: int) -> Yardstick:
+        """Return the baseline of the hour of day that is `ahead` hours (-1, 0 or 1) after the present one, over 7 days.
+
+        History takes the hours since a week and an hour ago, of which the hour before the present one is eight.
+        """
+        newest, count = (-1, 8) if ahead < 0 else (ahead - 24, 7)
+        at = [HOURS_KEPT + newest - 24 * day for day in range(count)]
+        total, allow, block, score = (self._counts[name][at] for name in self._counts)
+        answered = total.sum(axis=0)
+        return Yardstick(
+            answered,
+            allow.sum(axis=0),
+            block.sum(axis=0),
+            _correlation(total, block),
+            score.sum(axis=0) / np.maximum(answered, 1),
+        )
+
+    def sigma_ppm(self) -> Floats:
+        """Return the standard deviation of hourly mean scores about the mean of their hour of day."""
+        total, score = self._counts["total"][-HOURS_JUDGED:], self._counts["score"][-HOURS_JUDGED:]
+        means = score / np.maximum(total, 1)
+        squares = np.zeros(means.shape[1])
+        for hour in range(24):
+            group = means[hour::24]
+            squares += ((group - group.mean(axis=0)) ** 2).sum(axis=0)
+        sigma: Floats = np.sqrt(squares / (HOURS_JUDGED - 24))
+        return sigma
+
+    def levels(self) -> tuple[Floats, Floats]:
+        """Return the levels of blocks and of non-allows, as History has them."""
+        late = [HOURS_KEPT - 1 - back for back in range(LEVEL_HOURS)]
+        same = [at - 24 * day for at in late for day in range(1, 8) if at - 24 * day >= HOURS_KEPT - HOURS_JUDGED]
+        (total, allow, block), (usual_total, usual_allow, usual_block) = (
+            tuple(self._counts[name][at].sum(axis=0) for name in ("total", "allow", "block")) for at in (late, same)
+        )
+        return (
+            level(block, total, usual_block, usual_total),
+            level(total - allow, total, usual_total - usual_allow, usual_total),
+        )
+
+    def last_day(self) -> Yardstick:
+        """Return the baseline without a season: the last 24 hours."""
+        total, allow, block, score = (counts[-24:].sum(axis=0) for counts in self._counts.values())
+        return Yardstick(total, allow, block, np.zeros(len(total)), score / np.maximum(total, 1))
+
+
+class Held(NamedTuple):
+    """Which conditions hold, (steps, lanes) each; `shifted` are the sums that confirm themselves."""
+
+    by_condition: dict[Condition, Flags]
+    shifted: Flags
+
+
+class Judges:
+    """Judges lanes hour by hour, as a worker does every interval."""
+
+    def __init__(self, settings: BreakerSettings, lanes: int, peers: int, *, is_part: bool) -> None:
+        self.settings, self._lanes = settings, lanes
+        self._z = math.sqrt(settings.significance_z**2 + 2 * math.log(peers))
+        self._enough = settings.shift_evidence + math.log(peers)
+        self._least = settings.segment_minimum_sample if is_part else settings.minimum_sample
+        self._block_shift, self._allow_shift = np.zeros(lanes), np.zeros(lanes)
+        self._window, self._error_window = settings.window_s // STEP_S, settings.error_window_s // STEP_S
+
+    def judge(
+        self, steps: Steps, before: Steps, yardstick: Yardstick, sigma_ppm: Floats | None, *, is_seasonal: bool = True
+    ) -> Held:
+        """Judge some steps. before: the steps before them, at least a window of them."""
+        settings = self.settings
+        total, allow, block = (_windows(getattr(steps, name), getattr(before, name), self._window)
+                               for name in ("total", "allow", "block"))  # fmt: skip
+        enough = total >= self._least
+        found = {
+            Condition.BLOCK_RATE_SPIKE: enough & is_spike(
+                block, total, yardstick.block, yardstick.answered, yardstick.correlation,
+                settings.block_rate_spike_points, self._z,
+            ),
+            Condition.ALLOW_RATE_SPIKE: enough & is_spike(
+                allow, total, yardstick.allow, yardstick.answered, yardstick.correlation,
+                settings.allow_rate_spike_points, self._z,
+            ),
+            Condition.ERROR_RATE: self._reached(
+                steps.errors, before.errors, steps, before, settings.error_rate_percent
+            ),
+        }  # fmt: skip
+        if sigma_ppm is not None:
+            found[Condition.MODEL_DRIFT] = enough & self._drifted(steps, before, total, yardstick, sigma_ppm)
+        return Held(found, self._shifted(steps, total, yardstick, is_seasonal=is_seasonal))
+
+    def judge_service(self, steps: Steps, before: Steps) -> Held:
+        """Judge all traffic on failures and on slowness; a payment in a hundred that is slow puts the p99 beyond."""
+        found = {
+            Condition.ERROR_RATE: self._reached(
+                steps.errors, before.errors, steps, before, self.settings.error_rate_percent
+            ),
+            Condition.LATENCY_P99: self._reached(steps.slow, before.slow, steps, before, 1),
+        }
+        return Held(found, np.zeros(steps.total.shape, bool))
+
+    def _reached(self, bad: Integers, bad_before: Integers, steps: Steps, before: Steps, percent: int) -> Flags:
+        window = self._error_window
+        count, total = _windows(bad, bad_before, window), _windows(steps.total, before.total, window)
+        is_ongoing = (steps.total > 0) & (bad * 100 >= percent * steps.total)
+        reached: Flags = (count >= self.settings.error_minimum_count) & (count * 100 >= percent * total) & is_ongoing
+        return reached
+
+    def _drifted(self, steps: Steps, before: Steps, total: Integers, yardstick: Yardstick, sigma_ppm: Floats) -> Flags:
+        score = _windows(steps.score_sum_ppm, before.score_sum_ppm, self._window)
+        squares = _windows(steps.score_square_sum_ppm, before.score_square_sum_ppm, self._window)
+        some = np.maximum(total, 1)
+        mean_ppm, mean_square_ppm2 = score / some, squares / some * 1_000_000
+        strayed = np.abs(mean_ppm - yardstick.mean_ppm) >= self.settings.model_drift_sigma * sigma_ppm
+        z = drift_z(mean_ppm, mean_square_ppm2, total, yardstick.mean_ppm, sigma_ppm)
+        drifted: Flags = strayed & (np.abs(z) >= self._z)
+        return drifted
+
+    def _shifted(self, steps: Steps, total: Integers, yardstick: Yardstick, *, is_seasonal: bool) -> Flags:
+        factor = 1 + self.settings.shift_percent / 100 * (1 if is_seasonal else UNSEASONAL_FACTOR)
+        usual = at_level(usual_share(yardstick.block, yardstick.answered), yardstick.block_level)
+        usual_stops = at_level(
+            usual_share(yardstick.answered - yardstick.allow, yardstick.answered), yardstick.stop_level
+        )
+        usual_stops = np.broadcast_to(usual_stops, total.shape)
+        slack, account = SLACK if is_seasonal else 1.0, self.settings.account_window_max / np.maximum(total, 1)
+        (usual, sought), (usual_stops, sought_stops) = (
+            rise(usual, factor, slack, account),
+            fall(usual_stops, factor, slack),
+        )
+        correlation = np.broadcast_to(yardstick.correlation, total.shape)
+        stops, found = steps.total - steps.allow, np.zeros(usual.shape, bool)
+        for at in range(len(usual)):
+            self._block_shift = cusum(
+                self._block_shift, steps.block[at], steps.total[at], usual[at], sought[at], correlation[at],
+                self._enough,
+            )  # fmt: skip
+            self._allow_shift = cusum(
+                self._allow_shift, stops[at], steps.total[at], usual_stops[at], sought_stops[at], correlation[at],
+                self._enough,
+            )  # fmt: skip
+            found[at] = (self._block_shift >= self._enough) | (self._allow_shift >= self._enough)
+            # A lane that trips is at once as it was, so it can trip again; a real one would be out of the loop.
+            self._block_shift = np.where(found[at], 0.0, self._block_shift)
+            self._allow_shift = np.where(found[at], 0.0, self._allow_shift)
+        return found
+
+
+def interpolated(hours: Hours, evaluations: int, settings: BreakerSettings) -> Yardstick:
+    """Return the baselines of the first evaluations in the present hour, as History interpolates them.
+
+    The first evaluation comes as the hour begins; a window's middle is half a window earlier.
+    """
+    of_hour = {ahead: hours.of_hour(ahead) for ahead in (-1, 0, 1)}
+    rows = []
+    for evaluation in range(evaluations):
+        middle = (evaluation * STEP_S - settings.window_s / 2) / 3600
+        here = math.floor(middle)
+        into = middle - here
+        beside = here + (1 if into >= 0.5 else -1)
+        rows.append(_blended(of_hour[here], of_hour[beside], abs(into - 0.5)))
+    columns = (np.array([row[place] for row in rows]) for place in range(COLUMNS_OF_AN_HOUR))
+    block_level, stop_level = hours.levels()
+    return Yardstick(*columns)._replace(block_level=block_level, stop_level=stop_level)
+
+
+def _blended(first: Yardstick, second: Yardstick, weight: float) -> Yardstick:
+    scale = first.answered / np.maximum(second.answered, 1)
+    return first._replace(
+        allow=np.rint(first.allow + (second.allow * scale - first.allow) * weight).astype(np.int64),
+        block=np.rint(first.block + (second.block * scale - first.block) * weight).astype(np.int64),
+        mean_ppm=first.mean_ppm + (second.mean_ppm - first.mean_ppm) * weight,
+    )
+
+
+def _windows(steps: Integers, before: Integers, length: int) -> Integers:
+    """Return the sum over the last `length` steps, at each step."""
+    whole = np.concatenate([np.zeros((1, steps.shape[1]), np.int64), before[-length:], steps]).cumsum(axis=0)
+    found: Integers = (whole[length:] - whole[:-length])[1:]
+    return found
+
+
+def _correlation(sizes: Integers, blocks: Integers) -> Floats:
+    """Return the intra-class correlation of blocks in an hour (Williams, 1982), as `baselines` has it."""
+    total = np.maximum(sizes.sum(axis=0), 1)
+    share = blocks.sum(axis=0) / total
+    variance = np.where((share > 0) & (share < 1), share * (1 - share), 1.0)
+    is_used = sizes > 0
+    count = is_used.sum(axis=0)
+    chi_square = ((blocks - sizes * share) ** 2 / (np.maximum(sizes, 1) * variance) * is_used).sum(axis=0)
+    excess = chi_square / np.maximum(count - 1, 1) - 1
+    found = np.clip(excess / np.maximum(sizes.sum(axis=0) / np.maximum(count, 1) - 1, 1.0), 0.0, 1.0)
+    return np.where((count >= 2) & (share > 0) & (share < 1), found, 0.0)

@@ -1,0 +1,263 @@
+"""The five conditions. Each returns a Trip where it holds, Calm where it was judged and doesn't hold, None otherwise.
+
+Where many scopes are judged side by side, chance gets as many tries. With m scopes of a kind, evidence must therefore
+be ln m nats stronger, and z becomes √(z² + 2 ln m). Both keep the false alarms of all of them together at those of one
+(Bonferroni).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final, NamedTuple
+
+from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
+from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.detectors import (
+    SLACK,
+    UNSEASONAL_FACTOR,
+    at_level,
+    cusum,
+    drift_z,
+    fall,
+    is_spike,
+    rise,
+    usual_share,
+)
+from pipeline.breaker.settings import BreakerSettings, Condition
+
+
+class Observation(NamedTuple):
+    """The counts of one scope up to now, and the baselines to judge them by."""
+
+    window: Counts  # over window_s
+    error_window: Counts  # over error_window_s
+    span: Counts  # since the previous evaluation
+    baseline: Baseline | None  # for outcomes
+    drift_baseline: Baseline | None  # for scores; of this model version alone, as versions score differently
+    probes: Counts = Counts()  # since the previous evaluation; what the model really answered on this scope's probation
+
+
+class Watch(NamedTuple):
+    """The evidence that one evaluation hands to the next.
+
+    `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
+    sums. The last three are of the sequential test on probation (`probation`).
+    """
+
+    streaks: tuple[int, ...] = (0,) * len(Condition)
+    good: int = 0
+    block_shift: float = 0.0
+    allow_shift: float = 0.0
+    probes: int = 0
+    bad_evidence: float = 0.0
+    lax_evidence: float = 0.0
+
+
+class Trip(NamedTuple):
+    """A condition that holds. `excess` is `observed` - `limit`, in `unit`; `counted` of `sample` payments make it
+    up.
+
+    counted: failures, slow payments, blocks or allows; 0 of drift, which is about all of them.
+    """
+
+    condition: Condition
+    observed: float
+    limit: float
+    excess: float
+    unit: str
+    counted: int
+    sample: int
+    evidence: str
+    is_certain: bool  # needs no confirmation
+
+
+class Calm(NamedTuple):
+    """A condition that was judged and doesn't hold. warned: what nears it, in words, though chance may do as much."""
+
+    condition: Condition
+    warned: str = ""
+
+
+Finding = Trip | Calm | None
+
+
+class Limits(NamedTuple):
+    """The limits of a scope that is judged beside `peers` of its kind, itself included."""
+
+    settings: BreakerSettings
+    peers: int
+    is_part: bool = False  # of the traffic: a segment or a channel
+
+    @property
+    def z(self) -> float:
+        return math.sqrt(self.settings.significance_z**2 + 2 * math.log(self.peers))
+
+    @property
+    def shift_evidence(self) -> float:
+        return self.settings.shift_evidence + math.log(self.peers)
+
+    @property
+    def minimum_sample(self) -> int:
+        return self.settings.segment_minimum_sample if self.is_part else self.settings.minimum_sample
+
+    def shift_factor(self, baseline: Baseline) -> float:
+        shift = self.settings.shift_percent / 100
+        return 1 + (shift if baseline.is_seasonal else UNSEASONAL_FACTOR * shift)
+
+
+def service_findings(seen: Observation, settings: BreakerSettings) -> list[Finding]:
+    """Judge everything together on what the service does."""
+    return [error_rate(seen, settings), latency_p99(seen, settings)]
+
+
+def model_findings(seen: Observation, watch: Watch, limits: Limits) -> list[Finding]:
+    """Judge a model version, a segment or a channel on how the model behaves; `watch` holds this span's sums."""
+    return [
+        error_rate(seen, limits.settings),
+        block_rate_spike(seen, watch, limits),
+        allow_rate_spike(seen, watch, limits),
+        model_drift(seen, limits),
+    ]
+
+
+def error_rate(seen: Observation, settings: BreakerSettings) -> Finding:
+    """Judge whether errors reach the limit over the window and since the last evaluation.
+
+    The second test is there because a single bad second is over by then.
+    """
+    errors, total = seen.error_window.errors, seen.error_window.handled
+    limit = settings.error_rate_percent
+    if total < settings.error_minimum_count:
+        return None
+    is_ongoing = seen.span.handled > 0 and seen.span.errors * 100 >= limit * seen.span.handled
+    if not (errors >= settings.error_minimum_count and errors * 100 >= limit * total and is_ongoing):
+        return Calm(Condition.ERROR_RATE)
+    observed = 100 * errors / total
+    evidence = (
+        f"the model failed to answer {errors:,} of {total:,} payments ({observed:.2f} %) "
+        f"in {settings.error_window_s} s, where {limit} % is the limit"
+    )
+    return Trip(Condition.ERROR_RATE, observed, limit, observed - limit, "percent", errors, total, evidence, False)
+
+
+def latency_p99(seen: Observation, settings: BreakerSettings) -> Finding:
+    """Judge the 99th percentile: it is beyond the limit if at least one payment in a hundred took longer than it."""
+    limit_ms = settings.latency_p99_ms
+    slow, total = seen.error_window.slower_than(limit_ms), sum(seen.error_window.latency)
+    span_slow, span_total = seen.span.slower_than(limit_ms), sum(seen.span.latency)
+    if total < settings.error_minimum_count:
+        return None
+    is_ongoing = span_total > 0 and span_slow * 100 >= span_total
+    if not (slow >= settings.error_minimum_count and slow * 100 >= total and is_ongoing):
+        return Calm(Condition.LATENCY_P99)
+    p99_ms = latency_p99_ms(seen.error_window)
+    observed = float(max(p99_ms or LATENCY_BEYOND_MS, limit_ms))
+    words = "over 10 s" if p99_ms is None else f"at most {p99_ms:,} ms"
+    evidence = (
+        f"deciding took longer than {limit_ms:,} ms for {slow:,} of {total:,} payments in {settings.error_window_s} s; "
+        f"the 99th percentile is {words}, where {limit_ms:,} ms is the limit"
+    )
+    return Trip(Condition.LATENCY_P99, observed, limit_ms, observed - limit_ms, "ms", slow, total, evidence, False)
+
+
+LATENCY_BEYOND_MS: Final = 10_001
+"""Stands for a 99th percentile beyond the last bound of the histogram."""
+
+
+def block_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
+    usual = None if seen.baseline is None else seen.baseline.block
+    points = limits.settings.block_rate_spike_points
+    return _spike(
+        Condition.BLOCK_RATE_SPIKE, "blocks", seen, seen.window.block, usual, points, watch.block_shift, limits
+    )
+
+
+def allow_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
+    usual = None if seen.baseline is None else seen.baseline.allow
+    points = limits.settings.allow_rate_spike_points
+    return _spike(
+        Condition.ALLOW_RATE_SPIKE, "allows", seen, seen.window.allow, usual, points, watch.allow_shift, limits
+    )
+
+
+def _spike(
+    condition: Condition,
+    verb: str,
+    seen: Observation,
+    count: int,
+    usual_count: int | None,
+    points: int,
+    cumulated: float,
+    limits: Limits,
+) -> Finding:
+    settings, baseline, total = limits.settings, seen.baseline, seen.window.answered
+    is_shifted = cumulated >= limits.shift_evidence
+    if baseline is None or usual_count is None or (total < limits.minimum_sample and not is_shifted):
+        return None
+    answered, correlation = baseline.answered, baseline.correlation
+    if not is_shifted and not is_spike(count, total, usual_count, answered, correlation, points, limits.z):
+        return Calm(condition)
+    share, usual = 100 * count / max(total, 1), 100 * usual_count / answered
+    when = "at this time of day" if baseline.is_seasonal else "before"
+    evidence = (
+        f"the model {verb} {share:.1f} % of {total:,} payments in {settings.window_s} s, "
+        f"{share - usual:+.1f} points on the {usual:.1f} % usual {when}; the limit is +{points} points"
+    )
+    if is_shifted:
+        evidence += (
+            f", or cumulative evidence of {limits.shift_evidence:.1f} for a lasting shift "
+            f"by {100 * (limits.shift_factor(baseline) - 1):.0f} %, which stands at {cumulated:.1f}"
+        )
+    return Trip(condition, share - usual, points, share - usual - points, "points", count, total, evidence, is_shifted)
+
+
+def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
+    """Return the watch with this span added to both sums: that of blocks rising and that of non-allows falling.
+
+    What one account may weigh in a window, all of it blocked, is no evidence: by night it would double few blocks.
+    """
+    baseline, span = seen.baseline, seen.span
+    if baseline is None:
+        return watch._replace(block_shift=0.0, allow_shift=0.0)
+    factor, enough, correlation = limits.shift_factor(baseline), limits.shift_evidence, baseline.correlation
+    usual_blocks = at_level(usual_share(baseline.block, baseline.answered), baseline.block_level)
+    usual_stops = at_level(usual_share(baseline.answered - baseline.allow, baseline.answered), baseline.stop_level)
+    slack = SLACK if baseline.is_seasonal else 1.0
+    account = limits.settings.account_window_max / max(seen.window.answered, 1)
+    blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack, account)
+    stops_as_usual, stops_sought = fall(usual_stops, factor, slack)
+    blocks, stops = span.block, span.answered - span.allow
+    return watch._replace(
+        block_shift=float(
+            cusum(watch.block_shift, blocks, span.answered, blocks_as_usual, blocks_sought, correlation, enough)
+        ),
+        allow_shift=float(
+            cusum(watch.allow_shift, stops, span.answered, stops_as_usual, stops_sought, correlation, enough)
+        ),
+    )
+
+
+def model_drift(seen: Observation, limits: Limits) -> Finding:
+    settings, baseline, total = limits.settings, seen.drift_baseline, seen.window.answered
+    if baseline is None or baseline.score_sigma_ppm is None or total < limits.minimum_sample:
+        return None
+    mean_ppm, sigma_ppm = score_mean_ppm(seen.window), baseline.score_sigma_ppm
+    difference_ppm = abs(mean_ppm - baseline.score_mean_ppm)
+    if difference_ppm < settings.model_drift_sigma * sigma_ppm:
+        return Calm(Condition.MODEL_DRIFT)
+    sigmas = difference_ppm / sigma_ppm if sigma_ppm else SIGMAS_MAX
+    evidence = (
+        f"the model's mean fraud probability over {total:,} payments in {settings.window_s} s is "
+        f"{mean_ppm / 10_000:.2f} %, {sigmas:.1f} σ from the "
+        f"{baseline.score_mean_ppm / 10_000:.2f} % usual at this hour; the limit is {settings.model_drift_sigma} σ"
+    )
+    mean_square_ppm2 = seen.window.score_square_sum_ppm / total * 1_000_000
+    z = abs(float(drift_z(mean_ppm, mean_square_ppm2, total, baseline.score_mean_ppm, sigma_ppm)))
+    if z < limits.z:
+        return Calm(Condition.MODEL_DRIFT, f"{evidence}, but chance may do as much: z is {z:.1f} of {limits.z:.1f}")
+    excess = sigmas - settings.model_drift_sigma
+    return Trip(Condition.MODEL_DRIFT, sigmas, settings.model_drift_sigma, excess, "sigma", 0, total, evidence, False)
+
+
+SIGMAS_MAX: Final = 1000.0
+"""Stands for a distance in σ where hourly means never strayed at all."""

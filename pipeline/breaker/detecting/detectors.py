@@ -1,0 +1,150 @@
+"""The arithmetic of the detectors, on numbers or on columns of them with one row a scope.
+
+Invariants
+1. Limits are compared in whole numbers, so a condition holds from its stated value on and not one step below.
+2. A comparison never says more than its sample allows: with no answers on either side nothing is significant.
+
+The worker judges one scope at a time with plain numbers. The bench `breaker` judges years of many scopes side by side
+with columns, and by these functions.
+
+Floats are allowed here because nothing of this enters a decision's bytes. The breaker state that it leads to is
+recorded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+DISPERSION_FLOOR: Final = 1.3
+"""Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
+least 1.3 times the binomial one, however calm the few days were that it was measured on."""
+STEPS_TO_SHIFT: Final = 3
+"""A shift takes at least this many evaluations. One burst, such as the testing of a card, must not look like a shift
+however large it is."""
+UNSEASONAL_FACTOR: Final = 2
+"""Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
+rhythm of 1.4 times is no doubling, but would add up like one."""
+
+SLACK: Final = 1.1
+"""Up to this many times what is usual is as usual. With a doubling sought the sum then falls up to 1.5 times, and rises
+beyond. Without a season there is none to spare."""
+LEVEL_HOURS: Final = 3
+LEVEL_MAX: Final = 1.25
+LEVEL_PRIOR: Final = 50
+"""Weekends, holidays, and waves of fraud and of custom raise or lower a whole day. So the cumulative sum takes the last
+3 clean hours for as usual, up to 1.25 times either way; 50 more payments as usual keep few from saying much."""
+
+Column = Any
+"""A number, or a numpy array of them with one row a scope."""
+
+
+def dispersion(total: Column, correlation: Column) -> Column:
+    """Return how many times the binomial variance the variance of a share of `total` answers is."""
+    return np.maximum(DISPERSION_FLOOR, 1 + (total - 1) * correlation)
+
+
+def proportion_z(
+    successes: Column, total: Column, usual_successes: Column, usual_total: Column, correlation: Column
+) -> Column:
+    """Return the two-proportion z, its variances inflated for answers that come in bursts; 0 if nothing can be said."""
+    here, there = np.maximum(total, 1), np.maximum(usual_total, 1)
+    pooled = (successes + usual_successes) / np.maximum(total + usual_total, 1)
+    variance = pooled * (1 - pooled) * (dispersion(total, correlation) / here + DISPERSION_FLOOR / there)
+    is_known = (total > 0) & (usual_total > 0) & (variance > 0)
+    strayed = successes / here - usual_successes / there
+    return np.where(is_known, strayed / np.sqrt(np.where(is_known, variance, 1.0)), 0.0)
+
+
+def is_spike(
+    successes: Column,
+    total: Column,
+    usual_successes: Column,
+    usual_total: Column,
+    correlation: Column,
+    points: Column,
+    z_least: Column,
+) -> Column:
+    """Return whether a share is at least `points` percentage points above usual, and significantly so."""
+    # The difference of the shares, times both samples: exact integers, below 2^63 for 10^7 answers against 10^9.
+    strayed = successes * usual_total - usual_successes * total
+    is_beyond = strayed * 100 >= points * total * usual_total
+    z = proportion_z(successes, total, usual_successes, usual_total, correlation)
+    return is_beyond & (z >= z_least) & (total > 0) & (usual_total > 0)
+
+
+def usual_share(successes: Column, total: Column) -> Column:
+    """Return a share that is never 0 or 1, where the likelihood ratio has no value."""
+    return (successes + 0.5) / (total + 1)
+
+
+def level(lately: Column, answered: Column, usual: Column, usual_answered: Column) -> Column:
+    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse."""
+    expected = usual * answered / np.maximum(usual_answered, 1)
+    return np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
+
+
+def at_level(usual: Column, times: Column) -> Column:
+    """Return a usual share at the last hours' level; it stays below 1."""
+    return np.minimum(usual * times, (1 + usual) / 2)
+
+
+def rise(usual: Column, factor: Column, slack: Column, account: Column) -> tuple[Column, Column]:
+    """Return the two shares that a sum for a rise tells apart: as usual, and sought.
+
+    As usual is up to `slack` times usual, and one more account with all of it blocked, which is `account` of the
+    window's sample: by night that would double few blocks. Sought is `factor` times usual, and as much above what is
+    taken for usual. Both stay below 1.
+    """
+    as_usual = np.minimum(np.maximum(usual * slack, usual + account), (1 + usual) / 2)
+    sought = np.maximum(usual * factor, as_usual * factor / slack)
+    return as_usual, np.minimum(sought, (1 + as_usual) / 2)
+
+
+def fall(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
+    """Return the two shares that a cumulative sum for a fall tells apart; the first is above the second."""
+    sought = usual / factor
+    return np.maximum(usual / slack, (usual + sought) / 2), sought
+
+
+def cusum(
+    cumulated: Column,
+    successes: Column,
+    total: Column,
+    usual: Column,
+    sought: Column,
+    correlation: Column,
+    enough: Column,
+) -> Column:
+    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`.
+
+    It is never below 0 nor above `enough`, and a sample adds at most a third of that. Both shares are in (0, 1). The
+    ratio is divided by the dispersion, because a burst is not evidence. See Page, "Continuous inspection schemes",
+    Biometrika 41 (1954).
+    """
+    ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
+    reached = np.maximum(0.0, cumulated + ratio / dispersion(total, correlation))
+    return np.minimum(np.minimum(reached, cumulated + enough / STEPS_TO_SHIFT), enough)
+
+
+def drift_z(
+    mean_ppm: Column, mean_square_ppm2: Column, total: Column, usual_mean_ppm: Column, sigma_ppm: Column
+) -> Column:
+    """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
+    variance_ppm2 = np.maximum(0.0, mean_square_ppm2 - mean_ppm**2)
+    spread = np.sqrt(sigma_ppm**2 + DISPERSION_FLOOR * variance_ppm2 / np.maximum(total, 1))
+    is_known = (total > 0) & (spread > 0)
+    return np.where(is_known, (mean_ppm - usual_mean_ppm) / np.where(is_known, spread, 1.0), 0.0)
+
+
+def sprt(cumulated: Column, successes: Column, total: Column, usual: Column, sought: Column, bound: Column) -> Column:
+    """Return the sequential probability ratio test after one more sample; `bound` nats either way decide it.
+
+    At -`bound` the share is as usual, at +`bound` it is as bad as `sought`. With a risk r either way the bound is
+    ln((1 - r) / r). See Wald, "Sequential tests of statistical hypotheses", Annals of Mathematical Statistics 16
+    (1945). The ratio is divided by the least dispersion, as answers come in bursts. A decided test goes on from its
+    bound, so that whoever passes and then goes wrong needs no more to fail than to have passed.
+    """
+    ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
+    return np.clip(cumulated + ratio / DISPERSION_FLOOR, -bound, bound)

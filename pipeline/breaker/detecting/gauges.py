@@ -1,0 +1,127 @@
+"""How each detector of a scope stands, and what it would take to trip: for people, by the detectors' own arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from pipeline.breaker.answer_counts import ALL, is_part, score_mean_ppm
+from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.conditions import Limits, Observation, Watch
+from pipeline.breaker.detecting.detectors import is_spike
+from pipeline.breaker.settings import BreakerSettings, Condition
+
+
+class Gauge(NamedTuple):
+    """A detector's standing. `trips_at` is the least count of the sample at which its condition holds.
+
+    counted, trips_at: failures, slow payments, blocks or allows, of `sample`; None where no count would do. evidence:
+    of the cumulative sum, which trips by itself at `evidence_enough`; 0 where the condition has none. running:
+    evaluations in which it has held, of the `confirmations` that it takes. missing: why it can't be judged, or nothing.
+    """
+
+    condition: Condition
+    counted: int
+    sample: int
+    trips_at: int | None
+    running: int
+    confirmations: int
+    evidence: float
+    evidence_enough: float
+    missing: str
+    yardstick: str
+
+
+def gauges(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings, peers: int) -> list[Gauge]:
+    """Return the gauges of a scope, in the order of Condition."""
+    if scope == ALL:
+        return [_errors(seen, watch, settings), _latency(seen, watch, settings)]
+    limits = Limits(settings, peers, is_part(scope))
+    return [
+        _errors(seen, watch, settings),
+        _rate(Condition.BLOCK_RATE_SPIKE, seen, watch, limits),
+        _rate(Condition.ALLOW_RATE_SPIKE, seen, watch, limits),
+        _drift(seen, watch, limits),
+    ]
+
+
+def _errors(seen: Observation, watch: Watch, settings: BreakerSettings) -> Gauge:
+    errors, total = seen.error_window.errors, seen.error_window.handled
+    return _share(Condition.ERROR_RATE, errors, total, settings.error_rate_percent, watch, settings)
+
+
+def _latency(seen: Observation, watch: Watch, settings: BreakerSettings) -> Gauge:
+    slow, total = seen.error_window.slower_than(settings.latency_p99_ms), sum(seen.error_window.latency)
+    return _share(Condition.LATENCY_P99, slow, total, 1, watch, settings)
+
+
+def _share(
+    condition: Condition, count: int, total: int, percent: int, watch: Watch, settings: BreakerSettings
+) -> Gauge:
+    least = max(settings.error_minimum_count, -(-percent * total // 100))
+    missing = "" if total >= settings.error_minimum_count else f"{settings.error_minimum_count} payments are needed"
+    at = least if total >= least else None
+    return Gauge(condition, count, total, at, *_running(condition, watch, settings), 0.0, 0.0, missing, "")
+
+
+def _rate(condition: Condition, seen: Observation, watch: Watch, limits: Limits) -> Gauge:
+    settings, baseline, total = limits.settings, seen.baseline, seen.window.answered
+    is_block = condition is Condition.BLOCK_RATE_SPIKE
+    count = seen.window.block if is_block else seen.window.allow
+    points = settings.block_rate_spike_points if is_block else settings.allow_rate_spike_points
+    trips_at = None
+    if baseline is not None:
+        usual, answered = baseline.block if is_block else baseline.allow, baseline.answered
+        correlation, z = baseline.correlation, limits.z
+        trips_at = _least(total, lambda n: bool(is_spike(n, total, usual, answered, correlation, points, z)))
+    return Gauge(
+        condition,
+        count,
+        total,
+        trips_at,
+        *_running(condition, watch, settings),
+        watch.block_shift if is_block else watch.allow_shift,
+        limits.shift_evidence,
+        _missing(baseline is None, total, limits),
+        _yardstick(baseline, is_block=is_block),
+    )
+
+
+def _yardstick(baseline: Baseline | None, *, is_block: bool) -> str:
+    if baseline is None:
+        return ""
+    usual = 100 * (baseline.block if is_block else baseline.allow) / baseline.answered
+    when = "at this time of day" if baseline.is_seasonal else "before"
+    return f"{usual:.1f} % is usual {when}, of {baseline.answered:,} payments"
+
+
+def _drift(seen: Observation, watch: Watch, limits: Limits) -> Gauge:
+    baseline, total = seen.drift_baseline, seen.window.answered
+    is_unknown = baseline is None or baseline.score_sigma_ppm is None
+    missing, words = _missing(is_unknown, total, limits), ""
+    if baseline is not None and baseline.score_sigma_ppm is not None and total:
+        sigmas = (score_mean_ppm(seen.window) - baseline.score_mean_ppm) / max(baseline.score_sigma_ppm, 1.0)
+        words = f"{sigmas:+.1f} σ from usual, of {limits.settings.model_drift_sigma} σ and z {limits.z:.1f}"
+    running = _running(Condition.MODEL_DRIFT, watch, limits.settings)
+    return Gauge(Condition.MODEL_DRIFT, 0, total, None, *running, 0.0, 0.0, missing, words)
+
+
+def _missing(is_yardstick_unknown: bool, total: int, limits: Limits) -> str:
+    if is_yardstick_unknown:
+        return "too little is known of what is usual"
+    return "" if total >= limits.minimum_sample else f"{limits.minimum_sample} payments are needed"
+
+
+def _running(condition: Condition, watch: Watch, settings: BreakerSettings) -> tuple[int, int]:
+    return watch.streaks[list(Condition).index(condition)], settings.confirmations
+
+
+def _least(total: int, holds: Callable[[int], bool]) -> int | None:
+    """Return the least count up to `total` for which a condition holds that goes on holding above; None for none."""
+    if total == 0 or not holds(total):
+        return None
+    low, high = 0, total
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if holds(middle) else (middle + 1, high)
+    return low

@@ -1,0 +1,78 @@
+"""The sequential test of a model on probation: whether it goes on to the next share, or back.
+
+Invariants
+1. Only what the model really answered on this scope's probation counts, since the present share began.
+2. A share is passed only by the test's own evidence; time alone passes nothing.
+
+Blocks are tested where it is known what is usual; payments that the model fails on count with them. What it no longer
+holds back is tested, too, where too many allows had tripped the scope. In shadow the model answers everything
+meanwhile, and all conditions go on being judged on that.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Final
+
+from pipeline.breaker.detecting.conditions import Observation, Watch
+from pipeline.breaker.detecting.detectors import sprt, usual_share
+from pipeline.breaker.settings import BreakerSettings, Condition
+
+BAD_SHARE_MIN: Final = 0.001
+"""Least share of blocks and failures that counts as usual: no test can tell less from a wrong model in good time."""
+
+
+class Standing(StrEnum):
+    """How the test stands at the present share."""
+
+    UNDECIDED = "UNDECIDED"
+    PASSED = "PASSED"
+    FAILED = "FAILED"
+
+
+def probes_added(seen: Observation, watch: Watch, settings: BreakerSettings) -> Watch:
+    """Return the watch with this span's probes added to the tests."""
+    probes, bound = seen.probes, evidence_bound(settings)
+    (bad_usual, bad_sought), lax = bad_shares(seen, settings), lax_shares(seen, settings)
+    bad = probes.errors + (0 if seen.baseline is None else probes.block)
+    bad_evidence = sprt(watch.bad_evidence, bad, probes.handled, bad_usual, bad_sought, bound)
+    lax_evidence = 0.0
+    if lax is not None:
+        lax_evidence = sprt(watch.lax_evidence, probes.answered - probes.allow, probes.answered, *lax, bound)
+    return watch._replace(
+        probes=watch.probes + probes.handled, bad_evidence=float(bad_evidence), lax_evidence=float(lax_evidence)
+    )
+
+
+def standing(watch: Watch, tripped_by: tuple[Condition, ...], settings: BreakerSettings) -> Standing:
+    bound = evidence_bound(settings)
+    relevant = [watch.bad_evidence]
+    if Condition.ALLOW_RATE_SPIKE in tripped_by:
+        relevant.append(watch.lax_evidence)
+    if any(evidence >= bound for evidence in relevant):
+        return Standing.FAILED
+    return Standing.PASSED if all(evidence <= -bound for evidence in relevant) else Standing.UNDECIDED
+
+
+def evidence_bound(settings: BreakerSettings) -> float:
+    """Return the evidence, in nats, that decides the test either way at the policy's risk."""
+    risk = settings.half_open_risk_percent / 100
+    return math.log((1 - risk) / risk)
+
+
+def bad_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, float]:
+    """Return the share of blocks and failures that is usual, and the one at which the model is wrong."""
+    usual = BAD_SHARE_MIN
+    if seen.baseline is not None:
+        usual = max(usual, usual_share(seen.baseline.block, seen.baseline.answered))
+    return usual, min(usual + settings.block_rate_spike_points / 100, (1 + usual) / 2)
+
+
+def lax_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, float] | None:
+    """Return the share held back that is usual, and the one at which the model is lax; None where none is known."""
+    if seen.baseline is None:
+        return None
+    usual = usual_share(seen.baseline.answered - seen.baseline.allow, seen.baseline.answered)
+    halved = usual / (1 + settings.shift_percent / 100)
+    return usual, max(usual - settings.allow_rate_spike_points / 100, halved)

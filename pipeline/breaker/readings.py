@@ -1,0 +1,83 @@
+"""What one evaluation works on: which scopes are judged, their readings, and the hours that incidents touch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.breaker import Affected, BreakerSettings, Event, History, ScopeReading, Transition, hours_touched
+from pipeline.breaker.answer_counts import (
+    ALL,
+    CHANNEL_PREFIX,
+    MODEL_PREFIX,
+    SEGMENT_OTHER,
+    Counts,
+    difference,
+    is_part,
+    probe_scope,
+    segment_scope,
+)
+from pipeline.breaker.codec import Claimed
+from pipeline.domain.decision import BreakerState
+
+
+def scope_reading(scope: str, claimed: Claimed, history: History, settings: BreakerSettings) -> ScopeReading:
+    """Return a scope's counts, and the baselines that there are for it."""
+    total, none, now_ms = claimed.totals.get(scope, Counts()), Counts(), claimed.now_ms
+    at_window, probes = claimed.at_window.get(scope, none), probe_scope(scope)
+    seasonal = history.seasonal(scope, now_ms, settings)
+    everywhere = inherited = trailing = None
+    if seasonal is None and scope.startswith(MODEL_PREFIX):
+        everywhere = history.seasonal(ALL, now_ms, settings)
+        if everywhere is None:
+            inherited = history.inherited(scope, now_ms, claimed.window_mark_ms, claimed.at_window, settings)
+    if scope != ALL and seasonal is None and everywhere is None and inherited is None:
+        trailing = history.trailing(scope, now_ms, claimed.window_mark_ms, at_window, settings)
+    return ScopeReading(
+        window=difference(total, at_window),
+        error_window=difference(total, claimed.at_error_window.get(scope, none)),
+        span=difference(total, claimed.at_before.get(scope, none)),
+        seasonal=seasonal,
+        seasonal_everywhere=everywhere,
+        trailing=trailing,
+        inherited=inherited,
+        probes=difference(claimed.totals.get(probes, none), claimed.at_before.get(probes, none)),
+    )
+
+
+def parts_judged(claimed: Claimed, settings: BreakerSettings) -> list[str]:
+    """Return the parts of the traffic that are judged: the declared ones, and those that are out of the loop."""
+    declared = {segment_scope(name, value) for name, values in settings.segments.items() for value in values}
+    counted = {
+        scope
+        for scope in claimed.totals
+        if scope in declared or scope == SEGMENT_OTHER or scope.startswith(CHANNEL_PREFIX)
+    }
+    states = claimed.states.records.items()
+    held = {scope for scope, record in states if is_part(scope) and record.state is not BreakerState.CLOSED}
+    return sorted(counted | held)
+
+
+def affected(claimed: Claimed) -> Affected:
+    return Affected(claimed.window_mark_ms, claimed.error_mark_ms, claimed.now_ms, claimed.first, claimed.end)
+
+
+def newly_excluded(claimed: Claimed, made: Sequence[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:
+    """Return the hours that incidents newly touch.
+
+    They are this hour for every scope that isn't closed, and the hours in which a trip began.
+    """
+    now_ms = claimed.now_ms
+    began_ms = now_ms - 1000 * (settings.window_s + settings.confirmations * settings.evaluation_interval_s)
+    found = [
+        hour
+        for record in claimed.states.records.values()
+        if record.state is not BreakerState.CLOSED
+        for hour in hours_touched(record.scope, now_ms, now_ms)
+    ]
+    found += [
+        hour
+        for transition in made
+        if transition.event is Event.TRIP
+        for hour in hours_touched(transition.after.scope, began_ms, now_ms)
+    ]
+    return set(found) - claimed.excluded

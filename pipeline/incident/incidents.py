@@ -1,0 +1,207 @@
+"""Incidents as values: what was told, what the breaker did, what people did, and the state that follows.
+
+Invariants
+1. A missing key of TRANSITIONS is an act that isn't possible in that state.
+2. Only events that somebody is proved to have signed change an incident's state; the others are shown as what they are.
+3. An incident that isn't proved to be resolved is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.domain.decision import BreakerState
+
+EVENTS_MAX: Final = 10_000
+"""Most events of people on one incident."""
+
+
+class IncidentState(StrEnum):
+    OPEN = "OPEN"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    RESOLVED = "RESOLVED"
+
+
+class EventKind(StrEnum):
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    NOTED = "NOTED"
+    RESOLVED = "RESOLVED"
+
+
+_S, _E = IncidentState, EventKind
+TRANSITIONS: Final[Mapping[tuple[IncidentState, EventKind], IncidentState]] = {
+    (_S.OPEN, _E.ACKNOWLEDGED): _S.ACKNOWLEDGED,
+    (_S.OPEN, _E.NOTED): _S.OPEN,
+    (_S.OPEN, _E.RESOLVED): _S.RESOLVED,
+    (_S.ACKNOWLEDGED, _E.NOTED): _S.ACKNOWLEDGED,
+    (_S.ACKNOWLEDGED, _E.RESOLVED): _S.RESOLVED,
+    (_S.RESOLVED, _E.NOTED): _S.RESOLVED,  # what is learnt later belongs to it, a final report among it
+}
+
+
+class ToldAlert(NamedTuple):
+    """An alert of an incident, as it was raised; alert_id follows from what it says."""
+
+    alert_id: str
+    raised_at_ms: int
+    code: str
+    severity: str
+    summary: str
+    scope: str
+    evidence: Mapping[str, str]
+
+
+class AlertGroup(NamedTuple):
+    """All alerts of one code in an incident."""
+
+    code: str
+    raised: int
+    first_ms: int
+    last_ms: int
+
+
+class PersonEvent(NamedTuple):
+    """What a person did about an incident.
+
+    criterion, answer: a note's word on one of DORA's criteria. assessment: JSON, of a resolution. act: the digest of
+    what was signed.
+    """
+
+    sequence: int
+    kind: EventKind
+    actor: str
+    at_ms: int
+    text: str
+    criterion: str | None
+    answer: str | None
+    assessment: str | None
+    act: str
+
+
+class Incident(NamedTuple):
+    """An incident as it is known now.
+
+    suspect_since_ms: from when on its decisions are looked at. alerts: the first of them, by time; groups: all.
+    transitions: the breaker's in its scopes, from its first alert to the next incident there. events: those that are
+    proved, and `unproved` the others.
+    """
+
+    incident_id: str
+    kind: str
+    raised_at_ms: int
+    suspect_since_ms: int
+    scopes: Sequence[str]
+    alerts: Sequence[ToldAlert]
+    groups: Sequence[AlertGroup]
+    transitions: Sequence[ToldTransition]
+    events: Sequence[PersonEvent]
+    unproved: Sequence[PersonEvent]
+
+    @property
+    def state(self) -> IncidentState:
+        return state_after(event.kind for event in self.events)
+
+    @property
+    def first_ms(self) -> int:
+        """The first alert; alerts stand on several partitions, so the one that opened it may not be the first."""
+        return min((group.first_ms for group in self.groups), default=self.raised_at_ms)
+
+    @property
+    def acknowledged(self) -> PersonEvent | None:
+        return next((event for event in self.events if event.kind is EventKind.ACKNOWLEDGED), None)
+
+    @property
+    def resolved(self) -> PersonEvent | None:
+        return next((event for event in self.events if event.kind is EventKind.RESOLVED), None)
+
+    @property
+    def next_sequence(self) -> int:
+        return len(self.events) + len(self.unproved) + 1
+
+    def state_of(self, scope: str) -> str:
+        """The breaker's state in a scope, by the last transition that was told; UNKNOWN where none was."""
+        found = [each for each in self.transitions if each.scope == scope]
+        return found[-1].after if found else str(BreakerState.UNKNOWN)
+
+
+class Exposure(NamedTuple):
+    """A stretch of time, in milliseconds, in which the decisions of a scope are affected: [since, until)."""
+
+    scope: str
+    since_ms: int
+    until_ms: int
+
+
+class Moment(NamedTuple):
+    """One line of an incident's timeline."""
+
+    at_ms: int
+    source: str  # ALERT, OVER, BREAKER, PERSON or UNPROVED
+    what: str
+    who: str
+    text: str
+
+
+def state_after(kinds: Iterable[EventKind]) -> IncidentState:
+    """Fold events into a state; one that isn't possible where it stands changes nothing."""
+    state = IncidentState.OPEN
+    for kind in kinds:
+        state = TRANSITIONS.get((state, kind), state)
+    return state
+
+
+def is_possible(state: IncidentState, kind: EventKind) -> bool:
+    return (state, kind) in TRANSITIONS
+
+
+def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
+    """List when the decisions of each scope are affected.
+
+    That is from before its first alert, by as much as the incident says, until the breaker closed there again; where it
+    didn't, until the incident was resolved, or now.
+    """
+    before_ms = incident.raised_at_ms - incident.suspect_since_ms
+    end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
+    told = [(each.scope, each.raised_at_ms) for each in incident.alerts]
+    told += [(each.scope, each.at_ms) for each in incident.transitions]
+    firsts: dict[str, int] = {}
+    for scope, at_ms in told:
+        firsts[scope] = min(firsts.get(scope, at_ms), at_ms)
+    found = []
+    for scope in incident.scopes:
+        own = [each for each in incident.transitions if each.scope == scope]
+        is_over = bool(own) and own[-1].after == BreakerState.CLOSED
+        until_ms = own[-1].at_ms if is_over else end_ms
+        since_ms = firsts.get(scope, incident.first_ms) - before_ms
+        found.append(Exposure(scope, since_ms, max(until_ms, since_ms)))
+    return found
+
+
+def timeline(incident: Incident) -> list[Moment]:
+    """List what happened, oldest first. A transition is told once, though an alert told it."""
+    told_by_breaker = {(each.scope, each.at_ms, each.cause) for each in incident.transitions}
+    moments = [
+        Moment(each.at_ms, "BREAKER", f"{each.before} to {each.after}", each.author, f"{each.scope}: {each.cause}")
+        for each in incident.transitions
+    ]
+    moments += [
+        Moment(each.raised_at_ms, "ALERT", each.code, each.scope, each.summary)
+        for each in incident.alerts
+        if (each.scope, each.raised_at_ms, each.summary) not in told_by_breaker
+    ]
+    moments += [Moment(each.at_ms, "PERSON", _said(each), each.actor, each.text) for each in incident.events]
+    moments += [Moment(each.at_ms, "UNPROVED", _said(each), each.actor, each.text) for each in incident.unproved]
+    return sorted(moments, key=lambda moment: moment.at_ms)
+
+
+def diagram() -> str:
+    """Draw TRANSITIONS as a Mermaid state diagram."""
+    arrows = [f"    {before} --> {after}: {kind}" for (before, kind), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> OPEN", *arrows]) + "\n"
+
+
+def _said(event: PersonEvent) -> str:
+    return str(event.kind) if event.criterion is None else f"{event.kind} {event.criterion}: {event.answer}"

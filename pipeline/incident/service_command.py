@@ -1,0 +1,40 @@
+"""`fraud incident run`: the incident service in the foreground, logging JSON to stderr."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, NoReturn
+
+from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.incident.service import GROUP, IncidentService
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
+from pipeline.io.kafka.appender import Appender
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.postgres import Held, PositionMoved, connect
+from pipeline.io.runner import Terms, run_service
+from pipeline.io.settings import Settings
+
+MINUTE_MS: Final = 60_000
+
+
+def run_incident(settings: Settings, wire: WireFormat) -> NoReturn:
+    """Run as a service (pipeline.io.runner)."""
+    # Another service may have stored what this one read; it then reads on from there.
+    terms = Terms("incident", settings.incident_port, "FRAUD_INCIDENT_PORT", passing=(PositionMoved,))
+    run_service(service_of(settings, wire), settings, terms)
+
+
+def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
+    topic = settings.topic("alerts.v1")
+    appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
+    alerts = AlertPublisher(appender.append, wire, topic)
+    return IncidentService(
+        LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options),
+        wire,
+        topic,
+        Held(partial(connect, settings.database_url, GROUP)),
+        alerts.publish,
+        settings.incident_lookback_minutes * MINUTE_MS,
+        now_ms,
+    )

@@ -1,0 +1,232 @@
+"""Groups of alerts: what people are told of as one thing, from its first alert until it is over.
+
+Invariants
+1. An alert is in a group from the moment it is read; alerts of one code, scope and severity are one group until it is
+   over. A change that people made is a group of its own.
+2. A group is over when each of its alerts was said to be over, when an alert of another code ends it, or when a person
+   says so; a mere notice, after a while. What isn't known to be over is not over.
+3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated.
+4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+from uuid import UUID, uuid5
+
+from pipeline.alerts.catalogue import ENDED_BY, TOLD_ALONE, AlertCode
+from pipeline.domain.alert import Alert, Severity
+from pipeline.domain.free_text import shown
+
+ALERTS_KEPT_MAX: Final = 10_000
+"""Alerts of a group that are kept by their ids. One of more is over when a person says so: of the rest nobody knows."""
+SCOPES_MAX: Final = 50
+"""Open groups of one code and severity; alerts about further scopes are one group, so that no flood pages for ever."""
+OTHER_SCOPES: Final = "(other scopes)"
+GROUPS_MAX: Final = 1_000
+"""Open groups in all; whoever writes alerts.v1 can make up codes. What comes beyond is one group a severity."""
+OTHER_CODES: Final = "(other codes)"
+TOLD_AGAIN: Final = 10
+"""A group is told of again when it has so many times the alerts that were told of last."""
+CODE_CHARACTERS_MAX: Final = 100
+SCOPE_CHARACTERS_MAX: Final = 300
+SUMMARY_CHARACTERS_MAX: Final = 2_000
+EVIDENCE_FIELDS_MAX: Final = 30
+EVIDENCE_CHARACTERS_MAX: Final = 1_000
+ALERT_ID_CHARACTERS_MAX: Final = 100
+NOTICE_MS: Final = 5 * 60_000
+"""Time without another notice of the kind after which the next is told of anew."""
+_NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
+
+
+class State(StrEnum):
+    FIRING = "FIRING"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    RESOLVED = "RESOLVED"
+
+
+class EventKind(StrEnum):
+    RAISED = "RAISED"
+    TOLD = "TOLD"
+    ESCALATED = "ESCALATED"
+    ACKNOWLEDGED = "ACKNOWLEDGED"
+    RESOLVED = "RESOLVED"
+
+
+TRANSITIONS: Final[dict[tuple[State, EventKind], State]] = {
+    (State.FIRING, EventKind.RAISED): State.FIRING,
+    (State.FIRING, EventKind.TOLD): State.FIRING,
+    (State.FIRING, EventKind.ESCALATED): State.FIRING,
+    (State.FIRING, EventKind.ACKNOWLEDGED): State.ACKNOWLEDGED,
+    (State.FIRING, EventKind.RESOLVED): State.RESOLVED,
+    (State.ACKNOWLEDGED, EventKind.RAISED): State.ACKNOWLEDGED,
+    (State.ACKNOWLEDGED, EventKind.TOLD): State.ACKNOWLEDGED,
+    (State.ACKNOWLEDGED, EventKind.ACKNOWLEDGED): State.ACKNOWLEDGED,
+    (State.ACKNOWLEDGED, EventKind.RESOLVED): State.RESOLVED,
+}
+"""An alert that comes after RESOLVED opens another group."""
+
+
+class GroupKey(NamedTuple):
+    """What alerts of one open group have in common. `alone`: the id of an alert that is a group by itself, or empty."""
+
+    code: str
+    scope: str
+    severity: Severity
+    alone: str = ""
+
+
+class GroupEvent(NamedTuple):
+    """records: alerts read, of RAISED; alerts told of, of TOLD. level: of ESCALATED. actor: a person or system:alerts.
+
+    is_counted: of RAISED, whether some of them were not kept by their ids. act: the digest of what a person signed.
+    """
+
+    kind: EventKind
+    at_ms: int
+    records: int = 0
+    level: int = 0
+    is_counted: bool = False
+    actor: str = "system:alerts"
+    note: str | None = None
+    act: str | None = None
+
+
+class AlertTurn(NamedTuple):
+    """Whether an alert is over, and how often that has changed."""
+
+    turn: int
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group after its events. told_records: 0 where nothing was sent yet; sequence: that of its last event."""
+
+    group_id: str
+    key: GroupKey
+    summary: str
+    evidence: dict[str, str]
+    opened_at_ms: int
+    state: State = State.FIRING
+    sequence: int = 0
+    records: int = 0
+    is_counted: bool = False
+    told_records: int = 0
+    told_at_ms: int | None = None
+    escalated_level: int = 0
+    acknowledged_by: str | None = None
+    raised_at_ms: int = 0
+    resolved_at_ms: int | None = None
+    turns: dict[str, AlertTurn] = field(default_factory=dict)
+
+    @property
+    def is_notice(self) -> bool:
+        return self.key.severity is Severity.INFO
+
+
+def bounded(alert: Alert) -> Alert:
+    """The alert as the database and every sink can hold it: visible characters, and no more than the bounds allow."""
+    pairs = sorted(alert.evidence.items())[:EVIDENCE_FIELDS_MAX]
+    return alert._replace(
+        alert_id=_cut(alert.alert_id, ALERT_ID_CHARACTERS_MAX),
+        code=_cut(alert.code, CODE_CHARACTERS_MAX),
+        summary=_cut(alert.summary, SUMMARY_CHARACTERS_MAX),
+        scope=_cut(alert.scope, SCOPE_CHARACTERS_MAX),
+        evidence={_cut(name, CODE_CHARACTERS_MAX): _cut(value, EVIDENCE_CHARACTERS_MAX) for name, value in pairs},
+    )
+
+
+def key_of(alert: Alert) -> GroupKey:
+    """The key of a bounded alert."""
+    return GroupKey(alert.code, alert.scope, alert.severity, alert.alert_id if alert.code in TOLD_ALONE else "")
+
+
+def places_of(key: GroupKey) -> tuple[GroupKey, GroupKey, GroupKey]:
+    """The keys that an alert's group may have: its own, that of further scopes, that of further codes."""
+    scopes = key._replace(scope=OTHER_SCOPES, alone="")
+    return key, scopes, scopes._replace(code=OTHER_CODES)
+
+
+def open_key(key: GroupKey, taken: Collection[GroupKey]) -> GroupKey:
+    """The key of the group that an alert goes into. taken: those of the open groups."""
+    own, scopes, codes = places_of(key)
+    if own in taken:
+        return own
+    if len(taken) >= GROUPS_MAX:
+        return codes
+    of_code = 0 if key.alone else sum((each.code, each.severity) == (key.code, key.severity) for each in taken)
+    return own if of_code < SCOPES_MAX else scopes
+
+
+def group_id_of(key: GroupKey, topic: str, partition: int, offset: int) -> str:
+    """The id of the group that the record at this place opens."""
+    return str(uuid5(_NAMESPACE, "|".join([key.code, key.scope, key.severity, topic, str(partition), str(offset)])))
+
+
+def opened(group_id: str, key: GroupKey, first: Alert, now_ms: int) -> Group:
+    return Group(group_id, key, first.summary, dict(first.evidence), now_ms, raised_at_ms=now_ms)
+
+
+def advanced(group: Group, event: GroupEvent) -> Group:
+    """The group after one more event. A transition that isn't in the table is a fault of ours."""
+    after = replace(group, state=TRANSITIONS[group.state, event.kind], sequence=group.sequence + 1)
+    match event.kind:
+        case EventKind.RAISED:
+            return replace(
+                after,
+                records=group.records + event.records,
+                is_counted=group.is_counted or event.is_counted,
+                raised_at_ms=event.at_ms,
+            )
+        case EventKind.TOLD:
+            told_at_ms = event.at_ms if group.told_at_ms is None else group.told_at_ms
+            return replace(after, told_records=event.records, told_at_ms=told_at_ms)
+        case EventKind.ESCALATED:
+            return replace(after, escalated_level=event.level)
+        case EventKind.ACKNOWLEDGED:
+            return replace(after, acknowledged_by=event.actor)
+        case EventKind.RESOLVED:
+            return replace(after, resolved_at_ms=event.at_ms)
+
+
+def turn_after(group: Group, alert_id: str, *, is_over: bool) -> AlertTurn | None:
+    """The turn that a record of this alert begins; None where it changes nothing, or its id can't be kept."""
+    known = group.turns.get(alert_id)
+    if known is None:
+        return None if is_over or len(group.turns) >= ALERTS_KEPT_MAX else AlertTurn(1, is_over=False)
+    return None if known.is_over == is_over else AlertTurn(known.turn + 1, is_over)
+
+
+def is_all_over(group: Group) -> bool:
+    """Whether each of the group's alerts was said to be over; False where some are only counted."""
+    return bool(group.turns) and not group.is_counted and all(turn.is_over for turn in group.turns.values())
+
+
+def is_ended_by(group: Group, alert: Alert) -> bool:
+    """Whether an alert of another code ends the group."""
+    ending = next((codes for code, codes in ENDED_BY.items() if code == group.key.code), frozenset[AlertCode]())
+    return alert.code in ending and alert.scope == group.key.scope and not alert.is_over
+
+
+def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
+    """Whether nothing came for so long that it is over: NOTICE_MS of a notice, `quiet_ms` if acknowledged."""
+    if group.is_notice:
+        return group.told_records > 0 and now_ms - group.raised_at_ms >= NOTICE_MS
+    return group.state is State.ACKNOWLEDGED and now_ms - group.raised_at_ms >= quiet_ms
+
+
+def is_to_be_told(group: Group, now_ms: int, wait_ms: int) -> bool:
+    """Whether a message is due: the first after `wait_ms`, so that it can count; then at each power of ten."""
+    if group.state is State.RESOLVED:
+        return False
+    if group.told_records == 0:
+        return now_ms - group.opened_at_ms >= wait_ms
+    return group.records >= group.told_records * TOLD_AGAIN
+
+
+def _cut(text: str, longest: int) -> str:
+    return shown(text)[:longest] or "?"

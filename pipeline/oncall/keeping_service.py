@@ -1,0 +1,265 @@
+"""Groups kept: alerts taken in, people's acts carried out, and what is due told, escalated or ended.
+
+Everything happens in a transaction, with the position of what was read; after a failure all is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import structlog
+
+from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
+from pipeline.domain.alert import Alert
+from pipeline.io.postgres import Connection
+from pipeline.oncall import metrics
+from pipeline.oncall.groups import (
+    AlertTurn,
+    EventKind,
+    Group,
+    GroupEvent,
+    GroupKey,
+    State,
+    bounded,
+    group_id_of,
+    is_all_over,
+    is_ended_by,
+    is_quiet,
+    is_to_be_told,
+    key_of,
+    open_key,
+    opened,
+    places_of,
+    turn_after,
+)
+from pipeline.oncall.messages import MessageKind
+from pipeline.oncall.routing import Routes
+from pipeline.oncall.sending_service import Outbox
+from pipeline.oncall.silences import Silence, silenced
+from pipeline.oncall.sinks.rendering import RESOLVED_MS
+from pipeline.oncall.store import (
+    GroupAct,
+    append_event,
+    append_group,
+    append_turns,
+    group_of_alert,
+    read_just_resolved,
+    read_open_groups,
+)
+
+_ENDING: Final = frozenset(code for codes in ENDED_BY.values() for code in codes)
+_log = structlog.stdlib.get_logger("alerts")
+
+
+class Heard(NamedTuple):
+    """An alert and the place of its record."""
+
+    alert: Alert
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class _Unstored:
+    """What a batch has brought of a group so far."""
+
+    records: int = 0
+    is_counted: bool = False
+    turns: dict[str, AlertTurn] = field(default_factory=dict)
+
+
+class GroupKeeper:
+    """For one thread. topic: by its full name."""
+
+    def __init__(self, routes: Routes, outbox: Outbox, topic: str) -> None:
+        self._routes, self._outbox, self._topic = routes, outbox, topic
+        self._groups: dict[str, Group] = {}
+        self._by_key: dict[GroupKey, str] = {}
+        self._unstored: dict[str, _Unstored] = {}
+        self._resolved: list[Group] = []
+        self.silences: Sequence[Silence] = ()
+
+    def begin(self, connection: Connection) -> list[str]:
+        """Begin with the groups that are open; return their ids."""
+        self._groups = {group.group_id: group for group in read_open_groups(connection)}
+        self._by_key = {group.key: group.group_id for group in self._groups.values()}
+        self._resolved = read_just_resolved(connection, RESOLVED_MS)
+        self._unstored = {}
+        return list(self._groups)
+
+    def open_groups(self) -> list[Group]:
+        return list(self._groups.values())
+
+    def just_resolved(self, now_ms: int) -> list[Group]:
+        """The groups that ended a while ago, at most."""
+        self._resolved = [each for each in self._resolved if now_ms - (each.resolved_at_ms or 0) < RESOLVED_MS]
+        return list(self._resolved)
+
+    def take_in(self, connection: Connection, heard: Iterable[Heard], now_ms: int) -> None:
+        """Put alerts into their groups, in their order."""
+        for read in heard:
+            alert = bounded(read.alert)
+            metrics.RECORDS.labels(alert.severity).inc()
+            if alert.is_over:
+                self._end_alert(alert)
+                continue
+            if alert.code in _ENDING:
+                self._end_by(connection, alert, now_ms)
+            self._raise(connection, alert, read, now_ms)
+        for group_id in list(self._unstored):
+            self._store(connection, group_id, now_ms)
+            if is_all_over(self._groups[group_id]):
+                self._resolve(connection, group_id, now_ms, "each of its alerts was said to be over")
+
+    def carry_out(self, connection: Connection, act: GroupAct, now_ms: int) -> None:
+        """Do what a proven person said about a group."""
+        group = self._groups.get(act.group_id)
+        if group is None:
+            return
+        if act.kind is EventKind.RESOLVED:
+            self._resolve(connection, act.group_id, now_ms, act.note, act)
+            return
+        event = GroupEvent(EventKind.ACKNOWLEDGED, now_ms, actor=act.by, note=act.note, act=act.act)
+        moved = self._groups[act.group_id] = append_event(connection, group, event)
+        sinks = self._outbox.sinks_told(act.group_id)
+        self._outbox.plan(connection, moved, sinks, MessageKind.ACKNOWLEDGED, now_ms, by=act.by, note=act.note)
+
+    def do_what_is_due(self, connection: Connection, now_ms: int) -> None:
+        """Tell, escalate and end what is due, each group in a transaction of its own."""
+        for group in list(self._groups.values()):
+            if (act := self._due(group, now_ms)) is not None:
+                with connection.transaction():
+                    act(connection, group, now_ms)
+
+    def show(self, now_ms: int) -> None:
+        """Show on the metrics what stands open."""
+        metrics.GROUPS.clear()
+        for group in self._groups.values():
+            metrics.GROUPS.labels(group.key.severity, group.state).inc()
+        metrics.SILENCES.set(sum(silence.is_in_force(now_ms) for silence in self.silences))
+
+    def _due(self, group: Group, now_ms: int) -> Callable[[Connection, Group, int], None] | None:
+        if is_quiet(group, now_ms, self._routes.quiet_ms):
+            return self._end_quiet
+        if silenced(self.silences, group.key, now_ms) is not None:
+            return None
+        if is_to_be_told(group, now_ms, self._routes.wait_ms):
+            return self._tell
+        return self._escalate if self._is_unanswered(group, now_ms) else None
+
+    def _raise(self, connection: Connection, alert: Alert, read: Heard, now_ms: int) -> None:
+        if alert.code in TOLD_ALONE and self._was_told_alone(connection, alert):
+            return
+        group_id = self._group_for(connection, alert, read, now_ms)
+        unstored = self._unstored.setdefault(group_id, _Unstored())
+        unstored.records += 1
+        group = self._groups[group_id]
+        turn = turn_after(group, alert.alert_id, is_over=False)
+        if turn is not None:
+            self._turn(group_id, alert.alert_id, turn)
+        elif alert.alert_id not in group.turns:
+            unstored.is_counted = True
+
+    def _was_told_alone(self, connection: Connection, alert: Alert) -> bool:
+        return key_of(alert) in self._by_key or group_of_alert(connection, alert.alert_id) is not None
+
+    def _group_for(self, connection: Connection, alert: Alert, read: Heard, now_ms: int) -> str:
+        key = open_key(key_of(alert), self._by_key.keys())
+        if (known := self._by_key.get(key)) is not None:
+            return known
+        group = opened(group_id_of(key, self._topic, read.partition, read.offset), key, alert, now_ms)
+        append_group(connection, group)
+        self._groups[group.group_id], self._by_key[key] = group, group.group_id
+        _log.info("alert_group_opened", code=key.code, severity=key.severity)
+        return group.group_id
+
+    def _end_alert(self, alert: Alert) -> None:
+        """One alert is over, of whichever group holds it; that counts where its raiser can know."""
+        if alert.code not in OVER_BY_ITSELF:
+            _log.warning("over_passed_over", code=alert.code)
+            return
+        for each in places_of(key_of(alert)):
+            group_id = self._by_key.get(each)
+            if group_id is not None and alert.alert_id in self._groups[group_id].turns:
+                turn = turn_after(self._groups[group_id], alert.alert_id, is_over=True)
+                if turn is not None:
+                    self._turn(group_id, alert.alert_id, turn)
+                return
+
+    def _end_by(self, connection: Connection, alert: Alert, now_ms: int) -> None:
+        for group_id, group in list(self._groups.items()):
+            if is_ended_by(group, alert):
+                self._store(connection, group_id, now_ms)
+                self._resolve(connection, group_id, now_ms, f"{alert.code}: {alert.summary}"[:1000])
+
+    def _turn(self, group_id: str, alert_id: str, turn: AlertTurn) -> None:
+        group = self._groups[group_id]
+        group.turns[alert_id] = turn
+        self._unstored.setdefault(group_id, _Unstored()).turns[alert_id] = turn
+
+    def _store(self, connection: Connection, group_id: str, now_ms: int) -> None:
+        """Append what a batch has brought of a group."""
+        unstored = self._unstored.pop(group_id, None)
+        if unstored is None:
+            return
+        append_turns(connection, group_id, unstored.turns)
+        if unstored.records:
+            raised = GroupEvent(EventKind.RAISED, now_ms, unstored.records, is_counted=unstored.is_counted)
+            self._groups[group_id] = append_event(connection, self._groups[group_id], raised)
+
+    def _tell(self, connection: Connection, group: Group, now_ms: int) -> None:
+        if group.is_notice:
+            kind = MessageKind.NOTICED
+        else:
+            kind = MessageKind.COUNTED if group.told_records else MessageKind.TRIGGERED
+        moved = append_event(connection, group, GroupEvent(EventKind.TOLD, now_ms, max(1, group.records)))
+        route = self._routes.route_of(group.key)
+        sinks = dict.fromkeys([*self._routes.told(group.key, route.sinks), *self._outbox.sinks_told(group.group_id)])
+        self._outbox.plan(connection, moved, sinks, kind, now_ms)
+        self._groups[group.group_id] = moved
+
+    def _is_unanswered(self, group: Group, now_ms: int) -> bool:
+        escalations = self._routes.route_of(group.key).escalations
+        if group.state is not State.FIRING or group.told_at_ms is None or group.is_notice:
+            return False
+        if group.escalated_level >= len(escalations):
+            return False
+        return now_ms - group.told_at_ms >= escalations[group.escalated_level].after_ms
+
+    def _escalate(self, connection: Connection, group: Group, now_ms: int) -> None:
+        level = group.escalated_level + 1
+        escalation = self._routes.route_of(group.key).escalations[group.escalated_level]
+        moved = append_event(connection, group, GroupEvent(EventKind.ESCALATED, now_ms, level=level))
+        sinks = self._routes.told(group.key, escalation.sinks)
+        self._outbox.plan(connection, moved, sinks, MessageKind.ESCALATED, now_ms)
+        self._groups[group.group_id] = moved
+        metrics.ESCALATIONS.labels(str(level)).inc()
+        _log.error("alert_escalated", code=group.key.code, severity=group.key.severity, level=level)
+
+    def _end_quiet(self, connection: Connection, group: Group, now_ms: int) -> None:
+        self._resolve(connection, group.group_id, now_ms, "nothing more of it came")
+
+    def _resolve(
+        self, connection: Connection, group_id: str, now_ms: int, note: str, act: GroupAct | None = None
+    ) -> None:
+        group = self._groups[group_id]
+        is_silenced = silenced(self.silences, group.key, now_ms) is not None
+        if group.told_records == 0 and not is_silenced:
+            self._tell(connection, group, now_ms)  # what was over at once was there all the same
+            group = self._groups[group_id]
+        by = None if act is None else act.by
+        event = GroupEvent(
+            EventKind.RESOLVED, now_ms, actor=by or "system:alerts", note=note, act=act.act if act else None
+        )
+        moved = append_event(connection, group, event)
+        if not group.is_notice:
+            sinks = self._outbox.sinks_told(group_id)
+            self._outbox.plan(connection, moved, sinks, MessageKind.RESOLVED, now_ms, by=by, note=note)
+        del self._groups[group_id]
+        self._by_key = {key: each for key, each in self._by_key.items() if each != group_id}
+        self._unstored.pop(group_id, None)
+        self._resolved.append(replace(moved, turns={}))
+        self._outbox.forget(group_id)
+        _log.info("alert_group_over", code=group.key.code, severity=group.key.severity)

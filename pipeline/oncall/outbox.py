@@ -1,0 +1,138 @@
+"""The outbox: what becomes of a message after each attempt to send it.
+
+Invariants
+1. A message has one end: DELIVERED, or, told loudly, REFUSED, GAVE_UP or DOUBTFUL. Until then it is tried again.
+2. Where a sink knows messages by their key, a message that may have arrived is sent again under its key. Where it knows
+   none, it is sent once more, saying so, and never a third time: then it is DOUBTFUL.
+3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
+4. The messages of a group reach a sink in their order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from pipeline.oncall.messages import Message
+
+ATTEMPTS_MAX: Final = 22
+"""With the waits below, 511 s and 13 waits of 300 s: 74 minutes, a fifth more or less."""
+WAIT_MS: Final = 1_000
+WAIT_MS_MAX: Final = 300_000
+RETRY_AFTER_MS_MAX: Final = 3_600_000
+"""A sink may ask for no longer wait."""
+DOUBTS_MAX: Final = 2
+"""Times that a message may have arrived at a sink that takes no key: as it was planned, and the one repeat."""
+LATE_MS: Final = 300_000
+"""Age of a message that was tried and has not arrived from which people are told so."""
+SPREAD: Final = 0.2
+WHY_CHARACTERS_MAX: Final = 200
+
+
+class AttemptKind(StrEnum):
+    SENDING = "SENDING"
+    DELIVERED = "DELIVERED"
+    LATER = "LATER"
+    IN_DOUBT = "IN_DOUBT"
+    REFUSED = "REFUSED"
+    GAVE_UP = "GAVE_UP"
+    DOUBTFUL = "DOUBTFUL"
+
+
+ENDS: Final = frozenset({AttemptKind.DELIVERED, AttemptKind.REFUSED, AttemptKind.GAVE_UP, AttemptKind.DOUBTFUL})
+
+
+class Answer(StrEnum):
+    """What a sink's answer says of a message, or the lack of one."""
+
+    DELIVERED = "DELIVERED"
+    LATER = "LATER"  # it did not arrive, and may later
+    IN_DOUBT = "IN_DOUBT"  # it may have arrived
+    NEVER = "NEVER"  # it did not arrive, and never will as it is
+
+
+class Result(NamedTuple):
+    """why: in words that hold no secret. retry_after_s: as the sink asks. receipt: what later messages refer to."""
+
+    answer: Answer
+    why: str = ""
+    retry_after_s: float | None = None
+    receipt: str | None = None
+
+
+class Attempt(NamedTuple):
+    """A row about a message. again_at_ms: of LATER and IN_DOUBT, from when it may be tried again."""
+
+    kind: AttemptKind
+    why: str = ""
+    again_at_ms: int | None = None
+    receipt: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as it stands after its attempts. sends: those that were begun; doubts: those that may have arrived."""
+
+    message: Message
+    is_keyed: bool
+    planned_at_ms: int
+    sequence: int = 0
+    sends: int = 0
+    doubts: int = 0
+    due_at_ms: int = 0
+    is_sending: bool = False
+    end: AttemptKind | None = None
+    receipt: str | None = None
+
+    @property
+    def is_repeat(self) -> bool:
+        """Whether the next send may be a second copy at a sink that can't know it again."""
+        return self.doubts > 0 and not self.is_keyed
+
+
+def after(delivery: Delivery, attempt: Attempt) -> Delivery:
+    """The message after one more row about it."""
+    moved = replace(delivery, sequence=delivery.sequence + 1, is_sending=attempt.kind is AttemptKind.SENDING)
+    if attempt.kind is AttemptKind.SENDING:
+        return replace(moved, sends=delivery.sends + 1)
+    doubts = delivery.doubts + (attempt.kind in (AttemptKind.IN_DOUBT, AttemptKind.DOUBTFUL))
+    end = attempt.kind if attempt.kind in ENDS else None
+    return replace(moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=attempt.receipt)
+
+
+def judged(delivery: Delivery, result: Result, now_ms: int) -> Attempt:
+    """The row that follows from a sink's answer to the send that is under way."""
+    assert delivery.is_sending, "an answer follows a send"
+    why = result.why[:WHY_CHARACTERS_MAX]
+    match result.answer:
+        case Answer.DELIVERED:
+            return Attempt(AttemptKind.DELIVERED, why, receipt=result.receipt)
+        case Answer.NEVER:
+            return Attempt(AttemptKind.REFUSED, why)
+        case Answer.IN_DOUBT if not delivery.is_keyed and delivery.doubts + 1 >= DOUBTS_MAX:
+            return Attempt(AttemptKind.DOUBTFUL, why)
+    if delivery.sends >= ATTEMPTS_MAX:
+        return Attempt(AttemptKind.GAVE_UP, why)
+    kind = AttemptKind.IN_DOUBT if result.answer is Answer.IN_DOUBT else AttemptKind.LATER
+    return Attempt(kind, why, now_ms + _wait_ms(delivery, result.retry_after_s))
+
+
+def interrupted(delivery: Delivery, now_ms: int) -> Attempt:
+    """The row of a send during which the service died."""
+    return judged(delivery, Result(Answer.IN_DOUBT, "the service ended while it was sent"), now_ms)
+
+
+def is_late(delivery: Delivery, now_ms: int) -> bool:
+    """Whether people must be told that the message has not arrived yet."""
+    return delivery.end is None and delivery.sends > 0 and now_ms - delivery.planned_at_ms >= LATE_MS
+
+
+def _wait_ms(delivery: Delivery, retry_after_s: float | None) -> int:
+    """Longer each time, spread by the message's own id, so that many do not come back at once; at least as asked."""
+    grown = min(WAIT_MS_MAX, WAIT_MS << min(delivery.sends - 1, 30))
+    place = zlib.crc32(f"{delivery.message.delivery_id}|{delivery.sends}".encode()) / 0xFFFFFFFF
+    spread = int(grown * (1 - SPREAD + 2 * SPREAD * place))
+    asked = 0 if retry_after_s is None else min(RETRY_AFTER_MS_MAX, int(max(0.0, retry_after_s) * 1000))
+    return max(spread, asked)

@@ -1,0 +1,256 @@
+"""The outbox at work: messages planned, claimed, sent and ended, each step a row before the next.
+
+Invariants
+1. A send is a row, SENDING, before it begins; one without an end, after a crash, may have arrived.
+2. To each sink at most one message is under way; the messages of a group reach it in order.
+3. What does not arrive is told: after LATE_MS once a sink, and at its end each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import structlog
+
+from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.domain.alert import Alert, Severity
+from pipeline.io.postgres import Connection
+from pipeline.oncall import metrics
+from pipeline.oncall.groups import Group
+from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about
+from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, interrupted, is_late, judged
+from pipeline.oncall.routing import SINK_SCOPE, Routes, Sink, SinkKind
+from pipeline.oncall.sinks.kinds_client import Send, SinkClient
+from pipeline.oncall.sinks.senders_client import Ended, Senders
+from pipeline.oncall.store import append_attempt, append_delivery
+
+FIRING_MS: Final = 24 * 3_600_000
+"""For so long Alertmanager holds that a group fires, without being told again: that we are gone does not end it."""
+_log = structlog.stdlib.get_logger("alerts")
+
+
+class Outbox:
+    """For one thread. clients: by sink. tell: is given the service's own alerts."""
+
+    def __init__(
+        self,
+        routes: Routes,
+        clients: Mapping[str, SinkClient],
+        senders: Senders,
+        tell: Callable[[Alert], None],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._routes, self._clients, self._senders, self._tell = routes, clients, senders, tell
+        self._clock_s = clock_s
+        self._pending: dict[str, Delivery] = {}
+        self._lines: dict[tuple[str, str], deque[str]] = {}
+        self._numbers: dict[tuple[str, str], int] = {}
+        self._threads: dict[tuple[str, str], str] = {}
+        self._sending: dict[str, str] = {}
+        self._not_before_s: dict[str, float] = {}
+        self._late: dict[str, Alert] = {}
+
+    def begin(
+        self, connection: Connection, deliveries: Iterable[Delivery], groups: Iterable[Group], now_ms: int
+    ) -> None:
+        """Begin with what stands in the database. groups: those that are open. A send without an end may have arrived.
+
+        A send of this process that is still under way is one of them: its answer, when it comes, is passed over.
+        """
+        self._late = {name: _late_alert(name, 0, now_ms) for name in _late_sinks(groups)}
+        self._pending, self._lines, self._numbers, self._threads, self._sending = {}, {}, {}, {}, {}
+        for read in deliveries:
+            message = read.message
+            sink = self._routes.sinks.get(message.sink)
+            delivery = replace(read, is_keyed=sink is not None and is_keyed(sink.kind, message.kind))
+            where = message.group_id, message.sink
+            self._numbers[where] = max(self._numbers.get(where, 0), message.number)
+            self._keep_thread(delivery)
+            if delivery.end is None:
+                self._line_up(delivery)
+        for delivery in list(self._pending.values()):
+            if delivery.is_sending:
+                with connection.transaction():
+                    self._judge(connection, delivery, interrupted(delivery, now_ms), now_ms)
+
+    def sinks_told(self, group_id: str) -> list[str]:
+        """The sinks that were sent something about a group, or will be."""
+        return [sink for about, sink in self._numbers if about == group_id]
+
+    def plan(
+        self,
+        connection: Connection,
+        group: Group,
+        sinks: Iterable[str],
+        kind: MessageKind,
+        now_ms: int,
+        *,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Append messages about a group, in the caller's transaction."""
+        for name in sinks:
+            sink = self._routes.sinks.get(name)
+            if sink is None or not is_sent(sink.kind, kind):
+                continue
+            where = group.group_id, name
+            number = self._numbers.get(where, 0) + 1
+            message = message_about(group, name, number, kind, now_ms, by, note)
+            assert message.delivery_id == delivery_id_of(group.group_id, name, number)
+            append_delivery(connection, message)
+            self._numbers[where] = number
+            self._line_up(Delivery(message, is_keyed(sink.kind, kind), now_ms))
+
+    def forget(self, group_id: str) -> None:
+        """Forget what only an open group needs; messages that have not ended stay."""
+        for where in [each for each in self._numbers if each[0] == group_id and each not in self._lines]:
+            del self._numbers[where]
+            self._threads.pop(where, None)
+
+    def collect(self, connection: Connection, ended: Iterable[Ended], now_ms: int) -> None:
+        """Store what became of sends."""
+        for name, result in ended:
+            metrics.ATTEMPTS.labels(name, result.answer).inc()
+            delivery = self._pending.get(self._sending.pop(name, ""))
+            if delivery is None or not delivery.is_sending:
+                continue
+            if result.retry_after_s is not None:
+                self._pause(name, min(result.retry_after_s, 3600.0))
+            with connection.transaction():
+                self._judge(connection, delivery, judged(delivery, result, now_ms), now_ms)
+
+    def send(self, connection: Connection, now_ms: int) -> None:
+        """Begin the next send to every sink that is free."""
+        due: dict[str, Delivery] = {}
+        for line in self._lines.values():
+            head = self._pending[line[0]]
+            name = head.message.sink
+            if name not in due and head.due_at_ms <= now_ms and not head.is_sending:
+                due[name] = head
+        for name, delivery in due.items():
+            sink = self._routes.sinks.get(name)
+            if sink is None:
+                self._give_up(connection, delivery, now_ms)
+            elif not self._senders.is_busy(name) and self._clock_s() >= self._not_before_s.get(_lane(sink), 0.0):
+                self._begin(connection, sink, delivery, now_ms)
+
+    def watch(self, now_ms: int) -> None:
+        """Tell people of sinks that have not taken a message for long; and show how much waits."""
+        oldest: dict[str, int] = {}
+        for line in self._lines.values():
+            head = self._pending[line[0]]
+            name = head.message.sink
+            oldest[name] = min(oldest.get(name, head.planned_at_ms), head.planned_at_ms)
+            if is_late(head, now_ms) and name not in self._late:
+                self._tell_late(head, now_ms)
+        waiting: dict[str, int] = {}
+        for delivery in self._pending.values():
+            waiting[delivery.message.sink] = waiting.get(delivery.message.sink, 0) + 1
+        for name in self._routes.sinks:
+            metrics.PENDING.labels(name).set(waiting.get(name, 0))
+            metrics.OLDEST.labels(name).set(max(0, now_ms - oldest.get(name, now_ms)) / 1000)
+        metrics.ABANDONED.set(self._senders.abandoned)
+
+    def _begin(self, connection: Connection, sink: Sink, delivery: Delivery, now_ms: int) -> None:
+        message, is_repeat = delivery.message, delivery.is_repeat
+        with connection.transaction():
+            moved = append_attempt(connection, delivery, Attempt(AttemptKind.SENDING))
+        self._pending[message.delivery_id] = moved
+        self._sending[sink.name] = message.delivery_id
+        if sink.messages_per_second is not None:
+            self._pause(sink.name, 1.0 / sink.messages_per_second)
+        thread = self._threads.get((message.group_id, sink.name))
+        send = Send(message, is_repeat, now_ms + FIRING_MS, thread)
+        self._senders.start(sink.name, partial(self._clients[sink.name].send, send))
+
+    def _give_up(self, connection: Connection, delivery: Delivery, now_ms: int) -> None:
+        attempt = Attempt(AttemptKind.GAVE_UP, "the routes name no such sink any more")
+        with connection.transaction():
+            self._judge(connection, delivery, attempt, now_ms)
+
+    def _judge(self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int) -> None:
+        moved = append_attempt(connection, delivery, attempt)
+        message, name = moved.message, moved.message.sink
+        if moved.end is None:
+            self._pending[message.delivery_id] = moved
+            _log.warning("alert_not_sent_yet", sink=name, kind=message.kind, sends=moved.sends, why=attempt.why)
+            return
+        self._leave_line(moved)
+        metrics.ENDS.labels(name, moved.end).inc()
+        if moved.end is not AttemptKind.DELIVERED:
+            _log.critical("alert_not_delivered", sink=name, kind=message.kind, end=moved.end, why=attempt.why)
+            self._tell(_undelivered(moved, attempt, now_ms))
+            return
+        self._keep_thread(moved)
+        _log.info("alert_delivered", sink=name, kind=message.kind, code=message.code, sends=moved.sends)
+        if message.number == 1:
+            metrics.DELIVERY.labels(name).observe(max(0, now_ms - message.opened_at_ms) / 1000)
+        if (late := self._late.pop(name, None)) is not None:
+            self._tell(over(late, now_ms))
+
+    def _tell_late(self, delivery: Delivery, now_ms: int) -> None:
+        name, waits_ms = delivery.message.sink, now_ms - delivery.planned_at_ms
+        self._late[name] = _late_alert(name, waits_ms, now_ms)
+        self._tell(self._late[name])
+
+    def _line_up(self, delivery: Delivery) -> None:
+        message = delivery.message
+        self._pending[message.delivery_id] = delivery
+        line = self._lines.setdefault((message.group_id, message.sink), deque())
+        line.append(message.delivery_id)
+
+    def _leave_line(self, delivery: Delivery) -> None:
+        message = delivery.message
+        where = message.group_id, message.sink
+        del self._pending[message.delivery_id]
+        self._lines[where].remove(message.delivery_id)
+        if not self._lines[where]:
+            del self._lines[where]
+
+    def _keep_thread(self, delivery: Delivery) -> None:
+        """The receipt of the first message that has one: what follows about the group refers to it."""
+        if delivery.receipt is not None:
+            self._threads.setdefault((delivery.message.group_id, delivery.message.sink), delivery.receipt)
+
+    def _pause(self, name: str, wait_s: float) -> None:
+        lane = _lane(self._routes.sinks[name])
+        self._not_before_s[lane] = max(self._not_before_s.get(lane, 0.0), self._clock_s() + wait_s)
+
+
+def _lane(sink: Sink) -> str:
+    """What is limited together: sinks that write to one channel of Slack, or else each sink alone."""
+    return f"{sink.address} {sink.channel}" if sink.kind is SinkKind.SLACK else sink.name
+
+
+def _late_sinks(groups: Iterable[Group]) -> Iterator[str]:
+    """The sinks of which people were told that they are late, and not yet that this is over."""
+    for group in groups:
+        key = group.key
+        if (key.code, key.severity) == (AlertCode.ALERT_NOT_DELIVERED, Severity.WARNING):
+            yield key.scope.removeprefix(SINK_SCOPE)
+
+
+def _late_alert(name: str, waits_ms: int, now_ms: int) -> Alert:
+    """The same for a sink each time, so that whoever runs next can say that it is over."""
+    summary = f"The sink {name} has not taken a message for {waits_ms // 60_000} minutes."
+    evidence = {"sink": name, "state": "LATE"}
+    return alert(AlertCode.ALERT_NOT_DELIVERED, summary, f"{SINK_SCOPE}{name}", evidence, now_ms, Severity.WARNING)
+
+
+def _undelivered(delivery: Delivery, attempt: Attempt, now_ms: int) -> Alert:
+    message, end = delivery.message, delivery.end
+    assert end is not None, "it has ended"
+    said = {
+        AttemptKind.REFUSED: "refuses",
+        AttemptKind.GAVE_UP: "did not take, however often it was tried,",
+        AttemptKind.DOUBTFUL: "may or may not have taken, and may not be sent again,",
+    }[end]
+    summary = f"The sink {message.sink} {said} a message about {message.code}: {attempt.why}."
+    evidence = {"sink": message.sink, "message": message.delivery_id, "state": end.value}
+    scope = f"{SINK_SCOPE}{message.sink}"
+    return alert(AlertCode.ALERT_NOT_DELIVERED, summary, scope, evidence, now_ms, Severity.CRITICAL)

@@ -1,0 +1,285 @@
+"""The service that delivers alerts: reads alerts.v1, groups, sends, and goes on until somebody has answered.
+
+Invariants
+1. A record's position is stored with what became of it, so no alert is lost and none is counted twice.
+2. One process sends at a time: the one that has the turn.
+3. The heartbeat goes through alerts.v1, the database and a sink's sender, so it stays away where any of them fails.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Final, NamedTuple
+
+import structlog
+
+from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.domain.alert import Alert
+from pipeline.domain.log import LogRecord
+from pipeline.domain.refusals import Refusal
+from pipeline.io.filing import server_now_ms
+from pipeline.io.kafka.client import BrokerAway
+from pipeline.io.kafka.positioned_log import PositionedLog
+from pipeline.io.postgres import (
+    Connection,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    Held,
+    Positions,
+    failures_named,
+)
+from pipeline.oncall import metrics
+from pipeline.oncall.groups import Group
+from pipeline.oncall.keeping_service import GroupKeeper, Heard
+from pipeline.oncall.messages import MessageKind, message_about
+from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.routing import Routes, SinkKind
+from pipeline.oncall.sending_service import FIRING_MS, Outbox
+from pipeline.oncall.sinks import rendering
+from pipeline.oncall.sinks.kinds_client import Alertmanager, SinkClient
+from pipeline.oncall.sinks.rendering import Json, Setting
+from pipeline.oncall.sinks.senders_client import Senders, SendsStuck
+from pipeline.oncall.store import Turn, read_acts, read_deliveries, read_silences
+from pipeline.people.act_store import RegistryReader
+
+CONSUMER: Final = "alerts"
+GROUP: Final = "fraud-alerts"
+RECORDS_AT_ONCE: Final = 1_000
+READ_WAIT_S: Final = 0.1
+"""How long a turn waits for a record; so long, too, an answer of a sink waits to be stored."""
+STANDBY_WAIT_S: Final = 2.0
+FINISH_S: Final = 15.0
+"""How long a service that is told to stop waits for its sinks; Compose gives it 30 s."""
+FINISH_POLL_S: Final = 0.05
+PEOPLE_S: Final = 1.0
+"""Between looks at what people did and silenced."""
+UNTOLD_MAX: Final = 1_000
+"""Alerts of the service's own that wait for the broker; beyond them the log and the metrics must do."""
+_BEAT: Final = "heartbeat "
+_REFRESH: Final = "refresh "
+_log = structlog.stdlib.get_logger("alerts")
+
+
+class Unreadable(NamedTuple):
+    """Why a record is no alert. It is content here: it is told of, and what stands behind it goes on."""
+
+    code: str
+
+
+Content = Alert | Unreadable
+
+
+def readable(read: Alert | Refusal) -> Content:
+    return Unreadable(read.code) if isinstance(read, Refusal) else read
+
+
+class Clients:
+    """A client for each sink and purpose, because each serves one thread."""
+
+    def __init__(self, routes: Routes, make: Callable[[str], SinkClient]) -> None:
+        self.messages: Mapping[str, SinkClient] = {name: make(name) for name in routes.sinks}
+        beating = () if routes.heartbeat is None else routes.heartbeat.sinks
+        self.beats: Mapping[str, SinkClient] = {name: make(name) for name in beating}
+        managers = [sink.name for sink in routes.sinks.values() if sink.kind is SinkKind.ALERTMANAGER]
+        self.refreshes: Mapping[str, SinkClient] = {name: make(name) for name in managers}
+
+
+class AlertService:
+    """For one thread. source: makes the reader of alerts.v1 once the turn is had."""
+
+    def __init__(
+        self,
+        source: Callable[[], PositionedLog[Content]],
+        held: Held,
+        turn: Turn,
+        publish: Callable[[Iterable[Alert]], None],
+        routes: Routes,
+        clients: Clients,
+        topic: str,
+    ) -> None:
+        self._make_source, self._held, self._turn, self._publish = source, held, turn, publish
+        self._routes, self._clients, self._topic = routes, clients, topic
+        self._source: PositionedLog[Content] | None = None
+        self._positions = Positions(CONSUMER, topic)
+        self._senders, self._untold = Senders(), list[Alert]()
+        self._outbox = Outbox(routes, clients.messages, self._senders, self._say)
+        self._keeper = GroupKeeper(routes, self._outbox, topic)
+        self._people, self._refused_acts = RegistryReader(), set[str]()
+        self._is_begun = False
+        self._looked_at_s = self._beat_at_s = self._refreshed_at_s = float("-inf")
+        self._beaten_at_s = float("-inf")
+
+    def step(self, stopping: threading.Event) -> str | None:
+        """Raises DatabaseUnavailable, DatabaseRefused, BrokerFailed, PositionMoved, SendsStuck."""
+        if not self._turn.hold():
+            stopping.wait(STANDBY_WAIT_S)
+            return "it stands by: another process sends"
+        with failures_named():
+            connection = self._held.connection()
+            now_ms = server_now_ms(connection)
+            if not self._is_begun:
+                self._begin(connection, now_ms)
+            self._collect(connection, now_ms)
+            self._look_at_people(connection, now_ms)
+            self._read(connection, now_ms)
+            self._keeper.do_what_is_due(connection, now_ms)
+            self._outbox.send(connection, now_ms)
+        self._refresh(now_ms)
+        self._outbox.watch(now_ms)
+        self._keeper.show(now_ms)
+        self._raise_heartbeat(now_ms)
+        return self._tell()
+
+    def begin_again(self) -> None:
+        """Read everything again from the database and from its positions."""
+        self._is_begun = False
+        self._turn.drop()
+        self._held.drop()
+
+    def close(self) -> None:
+        """Wait for the answers of sends that are under way: one without an answer would count as in doubt."""
+        if self._is_begun:
+            self._finish_sends()
+        if self._source is not None:
+            self._source.close()
+        self._turn.drop()
+        self._held.drop()
+
+    def _finish_sends(self) -> None:
+        deadline_s = time.monotonic() + FINISH_S
+        try:
+            with failures_named():
+                while not self._senders.is_idle and time.monotonic() < deadline_s:
+                    connection = self._held.connection()
+                    self._collect(connection, server_now_ms(connection))
+                    time.sleep(FINISH_POLL_S)
+        except (DatabaseRefused, DatabaseUnavailable, SendsStuck) as error:
+            _log.warning("sends_not_finished", why=str(error))
+
+    def _begin(self, connection: Connection, now_ms: int) -> None:
+        open_ids = self._keeper.begin(connection)
+        deliveries = read_deliveries(connection, open_ids)
+        self._outbox.begin(connection, deliveries, self._keeper.open_groups(), now_ms)
+        self._people, self._looked_at_s = RegistryReader(), float("-inf")
+        if self._source is None:
+            self._source = self._make_source()
+        else:
+            self._source.rewind()
+        self._is_begun = True
+        _log.info("alerts_begin", groups=len(open_ids))
+
+    def _read(self, connection: Connection, now_ms: int) -> None:
+        assert self._source is not None, "it has begun"
+        batch = self._source.read(RECORDS_AT_ONCE, READ_WAIT_S)
+        if not batch.spans:
+            return
+        heard: list[Heard] = []
+        for record in batch.records:
+            read = self._heard(record, now_ms)
+            if read.alert.code == AlertCode.ALERTS_HEARTBEAT:
+                self._beat(read.alert, now_ms)
+            else:
+                heard.append(read)
+        with connection.transaction():
+            for move in batch.spans:
+                self._positions.advance(connection, *move)
+            self._keeper.take_in(connection, heard, now_ms)
+
+    def _heard(self, record: LogRecord[Content], now_ms: int) -> Heard:
+        """The record's alert; one of our own where it can't be read, because nobody knows what it was to tell."""
+        content = record.content
+        if isinstance(content, Unreadable):
+            metrics.UNREADABLE.inc()
+            where = {"partition": str(record.partition), "offset": str(record.offset), "why": content.code}
+            said = f"The record of {self._topic}[{record.partition}] at {record.offset} can't be read ({content.code})."
+            content = alert(AlertCode.ALERT_UNREADABLE, said, "all", where, now_ms)
+        return Heard(content, record.partition, record.offset)
+
+    def _look_at_people(self, connection: Connection, now_ms: int) -> None:
+        if time.monotonic() - self._looked_at_s < PEOPLE_S:
+            return
+        registry = self._people.read(connection)
+        self._keeper.silences = read_silences(connection, registry, self._refused_acts)
+        for act in read_acts(connection, registry, self._refused_acts):
+            with connection.transaction():
+                self._keeper.carry_out(connection, act, now_ms)
+        self._looked_at_s = time.monotonic()
+
+    def _collect(self, connection: Connection, now_ms: int) -> None:
+        ended = self._senders.collect()
+        for name, result in ended:
+            if name.startswith(_BEAT):
+                self._note_beat(name.removeprefix(_BEAT), result, now_ms)
+            elif name.startswith(_REFRESH) and result.answer is not Answer.DELIVERED:
+                _log.warning("alertmanager_not_refreshed", sink=name.removeprefix(_REFRESH), why=result.why)
+        messages = [each for each in ended if not each.name.startswith((_BEAT, _REFRESH))]
+        self._outbox.collect(connection, messages, now_ms)
+
+    def _say(self, own: Alert) -> None:
+        """Raise an alert of the service's own."""
+        if len(self._untold) < UNTOLD_MAX:
+            self._untold.append(own)
+        else:
+            _log.critical("own_alert_dropped", code=own.code)
+
+    def _tell(self) -> str | None:
+        """Publish what the service has to say itself; while the broker is away that waits."""
+        if not self._untold:
+            return None
+        try:
+            self._publish(self._untold)
+        except BrokerAway as error:
+            return f"{len(self._untold)} alerts of its own are not published: {error}"
+        self._untold.clear()
+        return None
+
+    def _raise_heartbeat(self, now_ms: int) -> None:
+        heartbeat = self._routes.heartbeat
+        if heartbeat is None or time.monotonic() - self._beat_at_s < heartbeat.every_ms / 1000:
+            return
+        self._beat_at_s = time.monotonic()
+        self._say(alert(AlertCode.ALERTS_HEARTBEAT, "Alerts are read.", "all", {"at_ms": str(now_ms)}, now_ms))
+
+    def _beat(self, beat: Alert, now_ms: int) -> None:
+        """Send the heartbeat that came back from the topic; an old one says nothing about now."""
+        heartbeat = self._routes.heartbeat
+        if heartbeat is None or abs(now_ms - beat.raised_at_ms) > 2 * heartbeat.every_ms:
+            return
+        if time.monotonic() - self._beaten_at_s < heartbeat.every_ms / 2000:
+            return  # whoever writes the topic can write many
+        self._beaten_at_s = time.monotonic()
+        for name, client in self._clients.beats.items():
+            if not self._senders.is_busy(_BEAT + name):
+                self._senders.start(_BEAT + name, partial(client.beat, heartbeat.every_ms))
+
+    def _note_beat(self, sink: str, result: Result, now_ms: int) -> None:
+        metrics.HEARTBEATS.labels(sink, result.answer).inc()
+        if result.answer is Answer.DELIVERED:
+            metrics.HEARTBEAT_TIME.labels(sink).set(now_ms / 1000)
+        else:
+            _log.warning("heartbeat_not_sent", sink=sink, why=result.why)
+
+    def _refresh(self, now_ms: int) -> None:
+        """Tell Alertmanager again of what fires, and of what has just ended: it forgets, by design."""
+        if time.monotonic() - self._refreshed_at_s < self._routes.resend_ms / 1000:
+            return
+        self._refreshed_at_s = time.monotonic()
+        firing = [group for group in self._keeper.open_groups() if group.told_records and not group.is_notice]
+        ended = [group for group in self._keeper.just_resolved(now_ms) if group.told_records]
+        for name, client in self._clients.refreshes.items():
+            assert isinstance(client, Alertmanager), "only Alertmanager is told again"
+            told = [group for group in firing if name in self._outbox.sinks_told(group.group_id)]
+            over = [group for group in ended if name in self._routes.route_of(group.key).sinks]
+            alerts = [self._alert(name, group, now_ms + FIRING_MS, now_ms) for group in told]
+            alerts += [self._alert(name, group, group.resolved_at_ms or now_ms, now_ms) for group in over]
+            if alerts and not self._senders.is_busy(_REFRESH + name):
+                self._senders.start(_REFRESH + name, partial(client.post_alerts, alerts))
+
+    def _alert(self, name: str, group: Group, ends_at_ms: int, now_ms: int) -> Json:
+        sink = self._routes.sinks[name]
+        setting = Setting(self._routes.source, self._routes.runbook_of(group.key.code), sink.shows_evidence)
+        message = message_about(group, name, 1, MessageKind.COUNTED, now_ms)
+        return rendering.alertmanager_alert(message, setting, ends_at_ms)

@@ -1,0 +1,1 @@
+"""The sinks: what each is told, how, and what its answer means."""

@@ -1,0 +1,227 @@
+"""Groups, the outbox, what people did and silences in PostgreSQL: rows appended, and read back into values."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import structlog
+from psycopg import errors
+from psycopg.types.json import Jsonb
+
+from pipeline.alerts.catalogue import TOLD_ALONE
+from pipeline.domain.alert import Severity
+from pipeline.io.postgres import Connection, connect, failures_named, statements
+from pipeline.oncall.acts import SilenceWish, group_act, silence_act, unsilence_act
+from pipeline.oncall.groups import AlertTurn, EventKind, Group, GroupEvent, GroupKey, advanced
+from pipeline.oncall.messages import Message, message_fields, message_of
+from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, after
+from pipeline.oncall.silences import Silence
+from pipeline.people.act_store import unproved
+from pipeline.people.registry import Expected, Registry
+
+ACTS_A_LOOK: Final = 200
+_SQL: Final = statements("pipeline.oncall", "oncall")
+_TURN_LIMITS: Final = (b"SET LOCAL lock_timeout = '2s'", b"SET LOCAL idle_in_transaction_session_timeout = 0")
+_log = structlog.stdlib.get_logger("alerts")
+
+
+class GroupAct(NamedTuple):
+    """What a proven person did about a group."""
+
+    act: str
+    group_id: str
+    kind: EventKind
+    by: str
+    note: str
+
+
+class Turn:
+    """The right to send, which one process has at a time: a row that a transaction of its own holds while it lives."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._url, self._name = url, name
+        self._holder: Connection | None = None
+
+    def hold(self) -> bool:
+        """Take the turn, or see that it is still held; False where another has it. Raises DatabaseUnavailable."""
+        with failures_named():
+            if self._holder is not None and not self._holder.closed:
+                self._holder.execute("SELECT 1")
+                return True
+            holder = connect(self._url, f"{self._name}-turn")
+            holder.execute("BEGIN")
+            try:
+                for limit in _TURN_LIMITS:
+                    holder.execute(limit)
+                holder.execute(_SQL["take_turn"])
+            except errors.LockNotAvailable:
+                holder.close()
+                return False
+            except BaseException:
+                holder.close()
+                raise
+            self._holder = holder
+            return True
+
+    def drop(self) -> None:
+        if self._holder is not None:
+            self._holder.close()
+            self._holder = None
+
+
+def append_group(connection: Connection, group: Group) -> None:
+    key = group.key
+    fields = {"group_id": group.group_id, "code": key.code, "scope": key.scope, "severity": key.severity.value}
+    connection.execute(_SQL["append_group"], {**fields, "summary": group.summary, "evidence": Jsonb(group.evidence)})
+
+
+def append_turns(connection: Connection, group_id: str, turns: Mapping[str, AlertTurn]) -> None:
+    rows: list[dict[str, object]] = [
+        {"group_id": group_id, "alert_id": alert_id, **turn._asdict()} for alert_id, turn in turns.items()
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(_SQL["append_turn"], rows)
+
+
+def append_event(connection: Connection, group: Group, event: GroupEvent) -> Group:
+    """Append the event and return the group after it."""
+    moved = advanced(group, event)
+    fields = {**event._asdict(), "kind": event.kind.value, "group_id": group.group_id, "sequence": moved.sequence}
+    connection.execute(_SQL["append_event"], fields)
+    return moved
+
+
+def append_delivery(connection: Connection, message: Message) -> None:
+    fields = message_fields(message)
+    row = {**fields, "kind": message.kind.value, "message": Jsonb(fields)}
+    connection.execute(_SQL["append_delivery"], row)
+
+
+def append_attempt(connection: Connection, delivery: Delivery, attempt: Attempt) -> Delivery:
+    """Append the attempt and return the message after it."""
+    moved = after(delivery, attempt)
+    fields = {**attempt._asdict(), "kind": attempt.kind.value, "delivery_id": delivery.message.delivery_id}
+    connection.execute(_SQL["append_attempt"], {**fields, "sequence": moved.sequence})
+    return moved
+
+
+def read_open_groups(connection: Connection) -> list[Group]:
+    return _groups(connection, connection.execute(_SQL["open_groups"]).fetchall())
+
+
+def read_just_resolved(connection: Connection, within_ms: int) -> list[Group]:
+    return _groups(connection, connection.execute(_SQL["just_resolved"], {"within_ms": within_ms}).fetchall())
+
+
+def read_latest_groups(connection: Connection, limit: int) -> list[Group]:
+    return _groups(connection, connection.execute(_SQL["latest_groups"], {"limit": limit}).fetchall())
+
+
+def find_groups(connection: Connection, beginning: str) -> list[Group]:
+    """The group with this id or the only one whose id begins so; two where that is not clear."""
+    return _groups(connection, connection.execute(_SQL["found_group"], {"beginning": beginning}).fetchall())
+
+
+def group_of_alert(connection: Connection, alert_id: str) -> str | None:
+    found = connection.execute(_SQL["group_of_alert"], {"alert_id": alert_id}).fetchone()
+    return None if found is None else str(found[0])
+
+
+def read_deliveries(connection: Connection, group_ids: Iterable[str]) -> list[Delivery]:
+    """The messages about these groups and all that have not ended, as they stand; see `_with_attempts`."""
+    rows = connection.execute(_SQL["deliveries_of"], {"groups": list(group_ids)}).fetchall()
+    return _with_attempts(connection, rows)
+
+
+def read_deliveries_about(connection: Connection, group_id: str) -> list[Delivery]:
+    return _with_attempts(connection, connection.execute(_SQL["deliveries_about"], {"group_id": group_id}).fetchall())
+
+
+def read_acts(connection: Connection, registry: Registry, refused: set[str]) -> list[GroupAct]:
+    """What people did that has not been carried out, as far as it is proved; what is not is added to `refused`."""
+    wanted = {"refused": sorted(refused), "limit": ACTS_A_LOOK}
+    acts = [GroupAct(act, group_id, EventKind(kind), *rest) for act, group_id, kind, *rest in
+            connection.execute(_SQL["acts_to_do"], wanted).fetchall()]  # fmt: skip
+    counting: list[GroupAct] = []
+    for each in acts:
+        expected = group_act(each.kind, each.group_id, each.note, each.by)
+        if _counts(connection, registry, each.act, expected, is_pending=True):
+            counting.append(each)
+        else:
+            refused.add(each.act)
+            _log.error("alert_act_unproved", group_id=each.group_id, kind=each.kind, by=each.by)
+    return counting
+
+
+def read_silences(connection: Connection, registry: Registry, refused: set[str]) -> list[Silence]:
+    """Those that have not run out, while their author has role and key. An end that nobody proved ends nothing.
+
+    What does not count is added to `refused`, and logged where it was not there.
+    """
+    found: list[Silence] = []
+    for *fields, act, ended_by, end in connection.execute(_SQL["silences"]).fetchall():
+        silence = Silence(*fields)
+        if not _counts(connection, registry, act, silence_act(_wish(silence), silence.silenced_by), is_pending=True):
+            if act not in refused:
+                _log.error("silence_unproved", silence_id=silence.silence_id, by=silence.silenced_by)
+            refused.add(act)
+            continue
+        unsilence = unsilence_act(silence.silence_id, ended_by or "")
+        is_ended = end is not None and _counts(connection, registry, end, unsilence, is_pending=False)
+        found.append(silence._replace(ended_by=ended_by) if is_ended else silence)
+    return found
+
+
+def _counts(connection: Connection, registry: Registry, act: str, expected: Expected, *, is_pending: bool) -> bool:
+    """Whether somebody is proved to have done that. is_pending: it also falls with its author's role or key."""
+    return unproved(connection, registry, {act: expected}, is_pending=is_pending) is None
+
+
+def _wish(silence: Silence) -> SilenceWish:
+    place = silence.silence_id, silence.code, silence.scope, silence.severity
+    return SilenceWish(*place, silence.ends_at_ms, silence.reason)
+
+
+def _groups(connection: Connection, rows: Sequence[Sequence[object]]) -> list[Group]:
+    """The groups of these rows, with all that became of them, in the order of the rows."""
+    begun: dict[str, Group] = {}
+    for group_id, code, scope, severity, summary, evidence, opened_at_ms in rows:
+        assert isinstance(evidence, dict), "a column of objects"
+        assert isinstance(opened_at_ms, int), "a column of numbers"
+        key = GroupKey(str(code), str(scope), Severity(str(severity)))
+        begun[str(group_id)] = Group(
+            str(group_id), key, str(summary), evidence, opened_at_ms, raised_at_ms=opened_at_ms
+        )
+    wanted = {"groups": list(begun)}
+    for group_id, kind, *event_fields in connection.execute(_SQL["events_of"], wanted):
+        event = GroupEvent(EventKind(kind), *event_fields)
+        begun[group_id] = advanced(begun[group_id], event)
+    turns: dict[str, dict[str, AlertTurn]] = defaultdict(dict)
+    for group_id, alert_id, turn, is_over in connection.execute(_SQL["turns_of"], wanted):
+        turns[group_id][alert_id] = AlertTurn(turn, is_over)
+    return [_whole(group, turns.get(group_id, {})) for group_id, group in begun.items()]
+
+
+def _whole(group: Group, turns: dict[str, AlertTurn]) -> Group:
+    """The group with its alerts; one that is told alone is told apart by the alert that it has."""
+    alone = next(iter(turns), "") if group.key.code in TOLD_ALONE else ""
+    return replace(group, key=group.key._replace(alone=alone), turns=turns)
+
+
+def _with_attempts(connection: Connection, rows: Sequence[Sequence[object]]) -> list[Delivery]:
+    """The messages as they stand. Which sinks take a key the caller knows: here none is taken to."""
+    found: dict[str, Delivery] = {}
+    for fields, planned_at_ms in rows:
+        assert isinstance(fields, dict), "a column of objects"
+        assert isinstance(planned_at_ms, int), "a column of numbers"
+        message = message_of(fields)
+        found[message.delivery_id] = Delivery(message, is_keyed=False, planned_at_ms=planned_at_ms)
+    wanted = {"deliveries": list(found)}
+    for delivery_id, kind, why, again_at_ms, receipt in connection.execute(_SQL["attempts_of"], wanted):
+        attempt = Attempt(AttemptKind(kind), why, again_at_ms, receipt)
+        found[delivery_id] = after(found[delivery_id], attempt)
+    return list(found.values())

@@ -1,0 +1,59 @@
+"""One account counts so much in any window, whatever it does, and nobody else pays for it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.breaker.answer_counts import Answer
+from pipeline.breaker.detecting.account_weights import AccountWeights
+from pipeline.domain.decision import Outcome
+
+WINDOW_MS = 330_000
+
+
+def answer(account_id: str, outcome: Outcome | None = Outcome.BLOCK, **how: bool) -> Answer:
+    return Answer(outcome, 1, {}, None, account_id, **how)
+
+
+@given(st.lists(st.integers(0, 100_000), max_size=60), st.integers(1, 5))
+def test_1_no_window_holds_more_of_an_account_than_its_weight(pauses_ms, most):
+    weights, now_ms, counted_ms = AccountWeights(b"salt", 64), 0, []
+    for pause_ms in pauses_ms:
+        now_ms += pause_ms
+        counted_ms += [now_ms] * len(weights.counted([answer("one")] * 3, most, WINDOW_MS, now_ms))
+    for begin_ms in counted_ms:
+        assert sum(begin_ms <= at_ms < begin_ms + WINDOW_MS for at_ms in counted_ms) <= most
+
+
+def test_an_account_that_floods_takes_nothing_from_others():
+    weights = AccountWeights(b"salt")
+    batch = [answer("flood")] * 500 + [answer(f"a{number}", Outcome.ALLOW) for number in range(500)]
+    counted = weights.counted(batch, 2, WINDOW_MS, 0)
+    assert sum(each.account_id == "flood" for each in counted) == 2
+    assert len(counted) >= 2 + 495  # a few meet another's place
+
+
+def test_an_account_counts_again_a_window_later():
+    weights = AccountWeights(b"salt")
+    times_ms = [0, 0, 0, WINDOW_MS - 1, WINDOW_MS]
+    assert [len(weights.counted([answer("one")], 2, WINDOW_MS, at_ms)) for at_ms in times_ms] == [1, 1, 0, 0, 1]
+
+
+def test_payments_of_nothing_count_only_where_the_model_failed():
+    batch = [answer("a", Outcome.ALLOW, is_of_nothing=True), answer("b", None, is_of_nothing=True), answer("c")]
+    counted = AccountWeights(b"salt").counted(batch, 2, WINDOW_MS, 0)
+    assert [each.account_id for each in counted] == ["b", "c"]
+
+
+def test_payments_without_an_account_count_together_as_one():
+    assert len(AccountWeights(b"salt").counted([answer("")] * 10, 2, WINDOW_MS, 0)) == 2
+
+
+def test_2_memory_is_fixed_and_a_crowd_still_says_enough():
+    weights = AccountWeights(b"salt", places=1_000)
+    crowd = [answer(f"a{number}") for number in range(50_000)]
+    assert 1_990 <= len(weights.counted(crowd, 2, WINDOW_MS, 0)) <= 2_000
+
+
+def test_policy_that_changes_the_weight_is_heeded_at_once():
+    weights = AccountWeights(b"salt")
+    assert [len(weights.counted([answer("one")] * 9, most, WINDOW_MS, 0)) for most in (2, 4)] == [2, 4]

@@ -1,0 +1,125 @@
+"""The worker's side of the breaker: what it counts, what it tells, and what it keeps outside Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.breaker import Switches
+from pipeline.breaker.answer_counts import Answer
+from pipeline.breaker.hour_topics import HourTopic
+from pipeline.breaker.store import BreakerStore
+from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.domain.alert import Alert
+from pipeline.domain.decision import Outcome
+from pipeline.domain.log import Outgoing, Span
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.client import BrokerAway
+from pipeline.io.kafka.transaction_log import Batch
+from tests.breaker.given import START_MS, settings
+
+WIRE = WireFormat()
+IN_FORCE = SimpleNamespace(
+    model=SimpleNamespace(version="m1"),
+    policy=SimpleNamespace(breaker=settings(window_s=60, error_window_s=30, evaluation_interval_s=10)),
+)
+
+
+class Scene:
+    """A worker's watch on a real Redis, a broker that may be away, and simulated time."""
+
+    def __init__(self, url: str) -> None:
+        self.now_ms, self.is_away, self.kept, self.told = START_MS, False, list[Outgoing](), list[Alert]()
+        self.store = BreakerStore(url, "watch", clock_ms=lambda: self.now_ms)
+        hours = HourTopic("breaker_hours.v1", WIRE, self._no_reader, self._append)
+        self.watch, self._offset = BreakerWatch(self.store, lambda: Switches(), hours), 0
+
+    async def count(self, answers: Sequence[Answer], seconds: float = 0.01) -> None:
+        spans = [Span(0, self._offset, self._offset + 100, 0)]
+        self._offset += 100
+        await self.watch.record(Batch([], spans, epoch=0), answers, IN_FORCE, seconds)
+        await self.watch.flush()
+
+    async def look(self) -> None:
+        await self.watch.watch(IN_FORCE, self._publish)
+
+    async def totals(self) -> dict[str, int]:
+        raw = await self.store._ask("HGETALL", self.store._key["totals"])
+        return {name.decode(): int(value) for name, value in raw.items()}
+
+    async def _publish(self, alerts: Sequence[Alert]) -> None:
+        if self.is_away:
+            raise BrokerAway("it is away")
+        self.told += alerts
+
+    async def _append(self, records: Sequence[Outgoing]) -> None:
+        if self.is_away:
+            raise BrokerAway("it is away")
+        self.kept += records
+
+    @staticmethod
+    def _no_reader():
+        raise BrokerAway("it is away")
+
+
+def run(url: str, steps) -> None:
+    async def closing() -> None:
+        scene = Scene(url)
+        try:
+            await steps(scene)
+        finally:
+            await scene.watch.close()
+
+    asyncio.run(closing())
+
+
+def answer(account_id: str, outcome: Outcome | None = Outcome.ALLOW) -> Answer:
+    return Answer(outcome, 1, {}, "CARD", account_id)
+
+
+def test_one_account_counts_as_much_as_the_policy_lets_it_and_every_payment_has_its_time(redis_at):
+    async def steps(scene: Scene) -> None:
+        await scene.count([answer("flood", Outcome.BLOCK)] * 90 + [answer(f"a{number}") for number in range(10)], 0.9)
+        totals = await scene.totals()
+        assert (totals["block|all"], totals["allow|all"], totals["latency_900|all"]) == (2, 10, 100)
+        assert (totals["allow|channel:CARD"], totals["allow|model:m1"], totals["position|0"]) == (10, 10, 100)
+
+    run(redis_at, steps)
+
+
+def test_alert_that_could_not_be_published_is_published_later_under_the_same_id(redis_at):
+    async def steps(scene: Scene) -> None:
+        scene.is_away = True
+        with pytest.raises(BrokerAway):
+            await scene.look()  # an empty store: it opens everything
+        scene.is_away = False
+        await scene.look()
+        await scene.look()
+        assert [(alert.code, alert.scope) for alert in scene.told] == [("BREAKER_STATE_LOST", "all")]
+
+    run(redis_at, steps)
+
+
+def test_hours_are_kept_outside_redis_once_they_can_be(redis_at):
+    async def steps(scene: Scene) -> None:
+        await scene.watch.restore()  # the broker is away: it goes on with what Redis has
+        await scene.store.initialise("a.person", IN_FORCE.policy.breaker)
+        await scene.look()
+        for _ in range(2):
+            await scene.count([answer(f"a{number}") for number in range(100)])
+            scene.now_ms += 3_600_000
+            scene.is_away = not scene.is_away
+            if scene.is_away:
+                await scene.look()
+                assert scene.kept == []
+        await scene.look()
+        kept = [WIRE.decode_breaker_hour(record.value) for record in scene.kept]
+        assert [(hour.start_ms, "all" in hour.scopes) for hour in kept][:1] == [(START_MS, True)]
+        before = len(scene.kept)
+        await scene.look()
+        assert len(scene.kept) == before
+
+    run(redis_at, steps)

@@ -1,0 +1,134 @@
+"""An incident's state, its timeline and when the decisions of its scopes are affected."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+from pipeline.breaker.told_transitions import conditions_of, told_transition
+from pipeline.domain.alert import Alert
+from pipeline.incident.incidents import (
+    TRANSITIONS,
+    AlertGroup,
+    EventKind,
+    Exposure,
+    Incident,
+    IncidentState,
+    PersonEvent,
+    diagram,
+    exposures,
+    state_after,
+    timeline,
+)
+from tests.incident.given import LOOKBACK_MS, MINUTE_MS, as_read, closed, held, tripped
+from tests.records import NOON_MS
+
+NOW_MS = NOON_MS + 60 * MINUTE_MS
+ACK, NOTE, RESOLVE = EventKind.ACKNOWLEDGED, EventKind.NOTED, EventKind.RESOLVED
+
+
+def incident(told: list[Alert], moved: list[Alert], events: list[PersonEvent] | None = None) -> Incident:
+    transitions = [transition for each in moved if (transition := told_transition(each)) is not None]
+    alerts = [as_read(each) for each in told]
+    groups = [AlertGroup(each.code, 1, each.raised_at_ms, each.raised_at_ms) for each in told]
+    scopes = sorted({each.scope for each in told})
+    first_ms = told[0].raised_at_ms
+    since_ms = first_ms - LOOKBACK_MS
+    return Incident("id", "MODEL", first_ms, since_ms, scopes, alerts, groups, transitions, events or [], [])
+
+
+def event(kind: EventKind, at_ms: int, sequence: int = 1) -> PersonEvent:
+    return PersonEvent(sequence, kind, "olga", at_ms, "because", None, None, None, "act")
+
+
+def test_an_incident_that_nobody_has_touched_is_open() -> None:
+    assert IncidentState.OPEN == state_after([])
+
+
+def test_states_follow_the_table_and_nothing_leads_out_of_resolved() -> None:
+    for before, kind in product(IncidentState, EventKind):
+        found = state_after([*_way_to(before), kind])
+        assert TRANSITIONS.get((before, kind), before) == found
+    assert all(TRANSITIONS.get((IncidentState.RESOLVED, kind)) in (None, IncidentState.RESOLVED) for kind in EventKind)
+
+
+def _way_to(state: IncidentState) -> list[EventKind]:
+    return {IncidentState.OPEN: [], IncidentState.ACKNOWLEDGED: [ACK], IncidentState.RESOLVED: [RESOLVE]}[state]
+
+
+def test_decisions_are_suspect_from_before_the_alert_until_the_breaker_closed() -> None:
+    back = closed(at_ms=NOON_MS + 20 * MINUTE_MS)
+    found = incident([tripped()], [tripped(), back])
+    expected = Exposure("model:wrong-1", NOON_MS - LOOKBACK_MS, back.raised_at_ms)
+    assert [expected] == exposures(found, NOW_MS)
+
+
+def test_decisions_are_suspect_until_now_while_the_breaker_is_not_closed() -> None:
+    assert [NOW_MS] == [each.until_ms for each in exposures(incident([tripped()], [tripped()]), NOW_MS)]
+    assert [NOW_MS] == [each.until_ms for each in exposures(incident([tripped()], []), NOW_MS)]
+
+
+def test_a_resolution_ends_what_nothing_else_has_ended() -> None:
+    resolved = event(RESOLVE, NOON_MS + 5 * MINUTE_MS)
+    found = incident([tripped()], [tripped()], [resolved])
+    assert [resolved.at_ms] == [each.until_ms for each in exposures(found, NOW_MS)]
+
+
+def test_each_scope_has_its_own_time() -> None:
+    later = tripped("segment:postcode_area=SW", NOON_MS + 7 * MINUTE_MS)
+    found = exposures(incident([tripped(), later], [tripped(), later]), NOW_MS)
+    assert [NOON_MS - LOOKBACK_MS, later.raised_at_ms - LOOKBACK_MS] == [each.since_ms for each in found]
+
+
+def test_timeline_tells_a_transition_once_and_everything_in_order() -> None:
+    noted = event(NOTE, NOON_MS + 2 * MINUTE_MS)
+    found = incident([tripped(), held(NOON_MS + MINUTE_MS)], [tripped(), closed(at_ms=NOON_MS + 3)], [noted])
+    moments = timeline(found)
+    assert ["BREAKER", "BREAKER", "ALERT", "PERSON"] == [each.source for each in moments]
+    assert sorted(moments, key=lambda each: each.at_ms) == moments
+
+
+def test_what_is_not_proved_is_shown_as_that_and_changes_no_state() -> None:
+    forged = event(RESOLVE, NOON_MS + 1)
+    found = incident([tripped()], [tripped()])._replace(unproved=[forged])
+    assert IncidentState.OPEN == found.state
+    assert "UNPROVED" in [each.source for each in timeline(found)]
+    assert NOW_MS == exposures(found, NOW_MS)[0].until_ms
+    assert 2 == found.next_sequence
+
+
+def test_page_of_incidents_has_the_diagram_of_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "incidents.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{diagram()}```" in page
+
+
+def test_a_transition_is_read_back_as_it_was_told_whatever_else_is_said() -> None:
+    told = tripped()
+    read = told_transition(told)
+    assert read is not None
+    assert ("TRIP", "CLOSED", "OPEN", NOON_MS, "monitor") == (
+        read.event,
+        read.before,
+        read.after,
+        read.version,
+        read.author,
+    )
+    assert {"allow": 300, "block": 200, "escalate": 12, "errors": 0} == read.counts
+    wider = told._replace(code="BREAKER_SHARE_GROWN", evidence={**told.evidence, "share_percent": "5"})
+    assert "SHARE_GROWN" == (told_transition(wider) or read).event
+
+
+def test_a_transition_that_says_nothing_readable_is_unknown() -> None:
+    for wrong in ("", "-1", "1e3", "99999999999999999999", "٣"):
+        read = told_transition(tripped()._replace(evidence={"version": wrong, "block": wrong}))
+        assert read is not None
+        assert (None, {}, "UNKNOWN", "UNKNOWN") == (read.version, read.counts, read.before, read.after)
+    assert told_transition(held()) is None
+
+
+def test_conditions_are_read_where_they_are_said_and_nothing_else_is() -> None:
+    said = '[{"condition": "block_rate", "count": 200, "limit": 15.0}, 7]'
+    assert [{"condition": "block_rate", "count": "200", "limit": "15.0"}] == conditions_of({"conditions": said})
+    for wrong in ("", "{}", "[" * 100_000, "null", "not json"):
+        assert [] == conditions_of({"conditions": wrong})
+    assert [] == conditions_of({})

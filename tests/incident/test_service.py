@@ -1,0 +1,308 @@
+"""The incident service on a broker and PostgreSQL: each raising is stored once, whatever is read how often."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import permutations
+
+import pytest
+from psycopg import errors
+
+from ops.stack.embedded import EmbeddedStack
+from pipeline.breaker.states import Event
+from pipeline.domain.decision import BreakerState
+from pipeline.incident.desk_store import ActRefused, Said, act
+from pipeline.incident.incident_store import newest_ids, read_incident
+from pipeline.incident.incidents import EventKind, Incident, IncidentState
+from pipeline.incident.service import IncidentService
+from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
+from pipeline.people.act_store import read_registry
+from tests.incident.given import MINUTE_MS, AlertTopic, caught_up, closed, held, incidents_of, moved, tripped
+from tests.known import appoint, identity, revoke
+from tests.records import NOON_MS
+from tests.servers import unused_prefix, url_as
+
+TABLES = "control.incident, control.incident_alert, control.incident_event, control.breaker_transition"
+NOTED = "the policy of Monday has a typing error"
+
+
+@pytest.fixture
+def topic(stack: EmbeddedStack) -> AlertTopic:
+    return AlertTopic(stack.bootstrap_servers, unused_prefix())
+
+
+@pytest.fixture
+def url(database_url: str, owner: Connection) -> str:
+    appoint(owner, {"olga": "OPERATOR", "rita": "REVIEWER"})
+    return url_as(database_url, "fraud_incident")
+
+
+@pytest.fixture
+def service(topic: AlertTopic, url: str) -> Iterator[IncidentService]:
+    with closing(topic.service(url)) as service:
+        yield service
+
+
+@pytest.fixture
+def desk(url: str) -> Iterator[Connection]:
+    with closing(connect(url, "test")) as connection:
+        yield connection
+
+
+def only(connection: Connection) -> Incident:
+    (incident_id,) = newest_ids(connection, read_registry(connection), 10, is_all=True)
+    found = read_incident(connection, incident_id, read_registry(connection))
+    assert found is not None
+    return found
+
+
+def resolved(desk: Connection, incident_id: str) -> Incident:
+    return act(desk, incident_id, identity("olga"), Said(EventKind.RESOLVED, NOTED), "{}")
+
+
+def transitions(owner: Connection) -> list[tuple[str, str, str]]:
+    rows = owner.execute(
+        "SELECT scope, event, after_state FROM control.breaker_transition ORDER BY at, scope"
+    ).fetchall()
+    return list(rows)
+
+
+def test_a_trip_opens_an_incident_and_its_way_back_belongs_to_it(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    back = [
+        moved(Event.OPEN_PERIOD_OVER, at_ms=NOON_MS + 5 * MINUTE_MS, before=BreakerState.OPEN),
+        closed(at_ms=NOON_MS + 9 * MINUTE_MS),
+    ]
+    topic.publish([tripped(), *back])
+    caught_up(service)
+    assert [("MODEL", "model:wrong-1", 1)] == incidents_of(owner)
+    found = only(owner)
+    assert ["TRIP", "OPEN_PERIOD_OVER", "PROBE_GOOD"] == [each.event for each in found.transitions]
+    assert {"allow": 300, "block": 200, "escalate": 12, "errors": 0} == found.transitions[0].counts
+    assert "CLOSED" == found.state_of("model:wrong-1")
+    assert IncidentState.OPEN == found.state
+
+
+def test_a_word_that_something_is_over_changes_nothing(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    """Whoever may write alerts.v1 could say so of anything; people resolve incidents."""
+    topic.publish([tripped(), tripped(at_ms=NOON_MS + MINUTE_MS)._replace(is_over=True)])
+    topic.publish([held()._replace(is_over=True)])
+    caught_up(service)
+    assert [("MODEL", "model:wrong-1", 1)] == incidents_of(owner)
+    assert 1 == len(transitions(owner))
+
+
+def test_what_is_read_twice_or_stands_there_twice_is_one(
+    topic: AlertTopic, service: IncidentService, url: str, owner: Connection
+) -> None:
+    told = [tripped(), tripped("segment:postcode_area=SW", NOON_MS + MINUTE_MS), held(), closed(at_ms=NOON_MS + 10)]
+    topic.publish([*told, *told])
+    caught_up(service)
+    before = (incidents_of(owner), transitions(owner))
+    assert [("MODEL", "model:wrong-1", 2), ("AVAILABILITY", "all", 1)] == sorted(before[0], reverse=True)
+    assert 3 == len(before[1])
+    # A superuser loses the positions: all is read again.
+    owner.execute("SET session_replication_role = replica")
+    owner.execute("DELETE FROM control.consumer_position WHERE consumer = 'incident'")
+    with closing(topic.service(url)) as anew:
+        caught_up(anew)
+    assert before == (incidents_of(owner), transitions(owner))
+
+
+def test_the_order_of_reading_makes_no_difference(stack: EmbeddedStack, url: str, owner: Connection) -> None:
+    told = [tripped(), tripped("segment:postcode_area=SW", NOON_MS + MINUTE_MS), closed(at_ms=NOON_MS + 2 * MINUTE_MS)]
+    seen = set()
+    for order in permutations(told):
+        owner.execute("SET session_replication_role = replica")
+        owner.execute(f"TRUNCATE {TABLES} CASCADE")
+        topic = AlertTopic(stack.bootstrap_servers, unused_prefix())
+        with closing(topic.service(url)) as service:
+            for each in order:  # each is stored before the next stands there
+                topic.publish([each])
+                caught_up(service)
+        found = only(owner)
+        seen.add((found.first_ms, tuple(found.scopes), tuple(each.event for each in found.transitions)))
+    assert {(NOON_MS, ("model:wrong-1", "segment:postcode_area=SW"), ("TRIP", "TRIP", "PROBE_GOOD"))} == seen
+
+
+def test_a_trip_after_the_resolution_opens_another(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    first = resolved(desk, only(owner).incident_id)
+    assert IncidentState.RESOLVED == first.state
+    topic.publish([tripped(at_ms=NOON_MS + MINUTE_MS), tripped()])
+    caught_up(service)
+    assert [("MODEL", "model:wrong-1", 1)] * 2 == incidents_of(owner)
+    again = read_incident(owner, first.incident_id, read_registry(owner))
+    assert again is not None
+    assert 1 == len(again.transitions), "what comes later is the next incident's"
+
+
+def test_people_acknowledge_note_and_resolve_by_what_they_sign(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = only(owner).incident_id
+    by = identity("olga")
+    assert IncidentState.ACKNOWLEDGED == act(desk, incident_id, by, Said(EventKind.ACKNOWLEDGED, "I look")).state
+    with pytest.raises(ActRefused, match="acknowledged already"):
+        act(desk, incident_id, by, Said(EventKind.ACKNOWLEDGED, "I too"))
+    with pytest.raises(ActRefused, match="only an OPERATOR"):
+        act(desk, incident_id, identity("rita"), Said(EventKind.NOTED, NOTED))
+    with pytest.raises(ActRefused, match="not registered"):
+        act(desk, incident_id, identity("stranger"), Said(EventKind.NOTED, NOTED))
+    with pytest.raises(ActRefused, match="the text holds characters"):
+        act(desk, incident_id, by, Said(EventKind.NOTED, "hidden \u202e text"))
+    act(desk, incident_id, by, Said(EventKind.NOTED, NOTED))
+    assert IncidentState.RESOLVED == resolved(desk, incident_id).state
+    with pytest.raises(ActRefused, match="only notes"):
+        resolved(desk, incident_id)
+    after = act(desk, incident_id, by, Said(EventKind.NOTED, "the root cause was found"))
+    assert ["ACKNOWLEDGED", "NOTED", "RESOLVED", "NOTED"] == [each.kind for each in after.events]
+    assert [1, 2, 3, 4] == [each.sequence for each in after.events]
+
+
+def test_what_was_done_under_a_role_stays_done(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = resolved(desk, only(owner).incident_id).incident_id
+    revoke(owner, "olga", "OPERATOR")
+    again = read_incident(owner, incident_id, read_registry(owner))
+    assert again is not None
+    assert IncidentState.RESOLVED == again.state
+    with pytest.raises(ActRefused, match="only an OPERATOR"):
+        act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+
+
+def test_a_resolution_that_nobody_signed_ends_nothing(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    """The database's owner passes the triggers by."""
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = only(owner).incident_id
+    owner.execute("SET session_replication_role = replica")
+    owner.execute(
+        """INSERT INTO control.incident_event (incident_id, sequence, kind, actor, at, text, assessment, act)
+           SELECT %s, 1, 'RESOLVED', 'olga', now(), 'all is well', '{}', digest FROM control.signed_act LIMIT 1""",
+        [incident_id],
+    )
+    found = only(owner)
+    assert (IncidentState.OPEN, 1) == (found.state, len(found.unproved))
+    topic.publish([tripped(at_ms=NOON_MS + MINUTE_MS)])
+    caught_up(service)
+    assert [("MODEL", "model:wrong-1", 2)] == incidents_of(owner), "it joins what is open"
+
+
+@pytest.mark.parametrize("column", ["text", "actor", "kind", "sequence", "assessment"])
+def test_a_row_that_says_otherwise_than_its_act_is_refused(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection, column: str
+) -> None:
+    """With the credential of fraud_incident alone: somebody's fresh act under another row."""
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = only(owner).incident_id
+    act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+    others = {"text": "other", "actor": "rita", "kind": "ACKNOWLEDGED", "sequence": 3, "assessment": "{}"}
+    fields = {"kind": "NOTED", "actor": "olga", "text": NOTED, "sequence": 2, "assessment": None}
+    fields[column] = others[column]
+    with pytest.raises(errors.CheckViolation), desk.transaction():
+        desk.execute(
+            """INSERT INTO control.incident_event (incident_id, sequence, kind, actor, at, text, assessment, act)
+               SELECT %(incident_id)s, %(sequence)s, %(kind)s, %(actor)s, at, %(text)s, %(assessment)s, act
+               FROM control.incident_event LIMIT 1""",
+            {**fields, "incident_id": incident_id},
+        )
+
+
+def test_records_that_are_no_alerts_stop_nothing_and_are_told(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    topic.publish_bytes([b"", b"\xc3\x01garbage", b"\x00" * 100])
+    topic.publish([tripped()])
+    caught_up(service)
+    caught_up(service)  # what it told stands behind what it had read
+    assert [("ALERTING", "all", 1), ("MODEL", "model:wrong-1", 1)] == sorted(incidents_of(owner))
+
+
+def test_alerts_that_no_column_would_take_are_stored(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    strange = tripped("segment:x=\x00\x00")._replace(raised_at_ms=2**62, summary="\x00", code="BREAKER_TRIP")
+    topic.publish([strange, tripped()._replace(raised_at_ms=-(2**62), evidence={"version": "\x00" * 9})])
+    caught_up(service)
+    assert 2 == len(incidents_of(owner))
+
+
+def test_two_services_share_the_topic(topic: AlertTopic, service: IncidentService, url: str, owner: Connection) -> None:
+    """Each may lose a turn to the other; nothing is stored twice, and nothing is passed over."""
+    with closing(topic.service(url)) as other:
+        for number in range(20):
+            topic.publish([tripped(f"segment:n={number}", NOON_MS + number)])
+            threads = [threading.Thread(target=_turn, args=[each]) for each in (service, other)]
+            for each in threads:
+                each.start()
+            for each in threads:
+                each.join()
+        caught_up(service)
+    assert [("MODEL", "segment:n=0", 20)] == incidents_of(owner)
+    assert 20 == len(transitions(owner))
+
+
+def _turn(service: IncidentService) -> None:
+    stopping = threading.Event()
+    stopping.set()
+    try:
+        service.step(stopping)
+    except PositionMoved:
+        service.begin_again()
+
+
+def test_nothing_is_half_stored_where_the_database_goes_away(
+    topic: AlertTopic, service: IncidentService, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is cut after each of the statements of a turn in its turn."""
+    topic.publish([tripped(), held(), tripped("all", NOON_MS + 5)])
+    cuts = 0
+    while True:
+        cuts += 1
+        with monkeypatch.context() as patched:
+            if not _is_cut(service, patched, owner, after=cuts):
+                break
+        assert [] == incidents_of(owner)
+        assert [] == transitions(owner)
+        service.begin_again()
+    assert cuts > 8
+    assert 2 == len(incidents_of(owner))
+
+
+def _is_cut(service: IncidentService, patched: pytest.MonkeyPatch, owner: Connection, *, after: int) -> bool:
+    """Take a turn whose session is ended before a statement of it; return whether it had so many."""
+    connection = service._held.connection()
+    execute, count = connection.execute, 0
+
+    def counted(*arguments: object, **named: object) -> object:
+        nonlocal count
+        count += 1
+        if count == after:
+            owner.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        return execute(*arguments, **named)
+
+    patched.setattr(connection, "execute", counted)
+    stopping = threading.Event()
+    stopping.set()
+    try:
+        service.step(stopping)
+    except DatabaseUnavailable:
+        return True
+    return count >= after

@@ -1,0 +1,158 @@
+"""Groups: what is one thing, when it is told, escalated and over. Invariants of pipeline/oncall/groups.py."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.domain.alert import Alert, Severity
+from pipeline.oncall.groups import (
+    ALERTS_KEPT_MAX,
+    GROUPS_MAX,
+    SCOPES_MAX,
+    TRANSITIONS,
+    AlertTurn,
+    EventKind,
+    Group,
+    GroupEvent,
+    GroupKey,
+    State,
+    advanced,
+    bounded,
+    group_id_of,
+    is_all_over,
+    is_ended_by,
+    is_quiet,
+    is_to_be_told,
+    key_of,
+    open_key,
+    turn_after,
+)
+from tests.oncall.given import conflict, good, group, trip
+from tests.records import NOON_MS
+
+HOUR_MS = 3_600_000
+
+
+def raised(records: int, at: Group | None = None) -> Group:
+    return advanced(at or group(), GroupEvent(EventKind.RAISED, NOON_MS, records))
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", EventKind)
+def test_what_is_over_stays_over_and_only_a_person_s_answer_stops_escalation(state: State, event: EventKind) -> None:
+    expected = state is not State.RESOLVED and (state, event) != (State.ACKNOWLEDGED, EventKind.ESCALATED)
+    assert expected == ((state, event) in TRANSITIONS)
+
+
+def test_1_alerts_of_one_code_scope_and_severity_are_one_group() -> None:
+    assert key_of(conflict(1)) == key_of(conflict(2))
+    assert key_of(trip("all")) != key_of(trip("segment:E1"))
+
+
+def test_1_what_people_did_is_told_each_by_itself() -> None:
+    def changed(number: str) -> Alert:
+        return alert(AlertCode.ROLLBACK_APPLIED, "", "all", {"plan": number}, NOON_MS)
+
+    assert key_of(changed("1")) != key_of(changed("2"))
+    assert key_of(changed("1")) == key_of(changed("1"))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 200)), min_size=1, max_size=300))
+def test_codes_and_scopes_that_are_made_up_open_no_more_groups_than_the_bound(made_up: list[tuple[int, int]]) -> None:
+    taken = {GroupKey(f"C{number}", "all", Severity.CRITICAL) for number in range(GROUPS_MAX - 100)}
+    for code, scope in made_up:
+        taken.add(open_key(GroupKey(f"X{code}", f"s{scope}", Severity.CRITICAL), taken))
+    assert len(taken) <= GROUPS_MAX + 1
+    scopes = Counter(key.code for key in taken)
+    assert max(scopes.values()) <= SCOPES_MAX + 1
+
+
+def test_group_follows_from_the_place_of_its_first_record() -> None:
+    key = key_of(conflict())
+    assert group_id_of(key, "alerts.v1", 0, 7) == group_id_of(key, "alerts.v1", 0, 7)
+    assert group_id_of(key, "alerts.v1", 0, 7) != group_id_of(key, "alerts.v1", 1, 7)
+
+
+@given(st.lists(st.integers(1, 3_000), min_size=1, max_size=40))
+def test_4_a_flood_is_told_of_with_the_logarithm_of_its_alerts(arrivals: list[int]) -> None:
+    at, told = group(), 0
+    for records in arrivals:
+        at = raised(records, at)
+        if is_to_be_told(at, NOON_MS, wait_ms=0):
+            at = advanced(at, GroupEvent(EventKind.TOLD, NOON_MS, at.records))
+            told += 1
+    assert 1 <= told <= len(str(sum(arrivals)))
+    assert at.records < 10 * at.told_records
+
+
+def test_4_first_message_waits_so_that_it_can_count() -> None:
+    assert not is_to_be_told(raised(1), NOON_MS + 2_999, wait_ms=3_000)
+    assert is_to_be_told(raised(1), NOON_MS + 3_000, wait_ms=3_000)
+
+
+def test_2_group_is_over_when_each_of_its_alerts_is() -> None:
+    both = {"a": AlertTurn(1, is_over=False), "b": AlertTurn(2, is_over=True)}
+    assert not is_all_over(replace(group(), turns=both))
+    assert is_all_over(replace(group(), turns={**both, "a": AlertTurn(2, is_over=True)}))
+    assert not is_all_over(group()), "nothing is known of it"
+
+
+def test_2_what_was_only_counted_is_not_known_to_be_over() -> None:
+    full = {str(number): AlertTurn(1, is_over=False) for number in range(ALERTS_KEPT_MAX)}
+    flooded = replace(group(), turns=full)
+    assert turn_after(flooded, "one more", is_over=False) is None
+    over_all = replace(flooded, turns={name: AlertTurn(2, is_over=True) for name in full}, is_counted=True)
+    assert not is_all_over(over_all)
+
+
+def test_alert_that_comes_back_after_it_was_over_fires_again() -> None:
+    at = replace(group(), turns={"a": AlertTurn(2, is_over=True)})
+    assert AlertTurn(3, is_over=False) == turn_after(at, "a", is_over=False)
+    assert turn_after(at, "a", is_over=True) is None
+    assert turn_after(at, "never raised", is_over=True) is None
+
+
+def test_2_good_probe_ends_the_trip_of_its_own_scope() -> None:
+    at = group(trip("segment:E1"))
+    assert is_ended_by(at, good("segment:E1"))
+    assert not is_ended_by(at, good("all"))
+    assert not is_ended_by(at, good("segment:E1")._replace(is_over=True))
+    assert not is_ended_by(group(), good())
+
+
+def test_2_silence_of_the_raiser_ends_nothing_that_nobody_has_acknowledged() -> None:
+    fired = raised(1)
+    assert not is_quiet(fired, NOON_MS + 1_000 * HOUR_MS, 24 * HOUR_MS)
+    known = advanced(fired, GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
+    assert not is_quiet(known, NOON_MS + 24 * HOUR_MS - 1, 24 * HOUR_MS)
+    assert is_quiet(known, NOON_MS + 24 * HOUR_MS, 24 * HOUR_MS)
+
+
+def test_notice_that_nobody_was_told_of_is_not_forgotten() -> None:
+    assert not is_quiet(raised(1, group(good())), NOON_MS + HOUR_MS, HOUR_MS)
+
+
+@given(st.text(max_size=3_000), st.dictionaries(st.text(max_size=300), st.text(max_size=3_000), max_size=60))
+def test_every_alert_can_be_stored(text: str, evidence: dict[str, str]) -> None:
+    """NUL, controls and endless texts would be refused by the database, and stop everything behind them."""
+    kept = bounded(Alert(text, NOON_MS, Severity.CRITICAL, text, text, text, evidence))
+    for each in (kept.alert_id, kept.code, kept.scope, kept.summary, *kept.evidence, *kept.evidence.values()):
+        assert each
+        assert not {"Cc", "Cs"} & {unicodedata.category(character) for character in each}
+    assert (100, 100, 300, 2_000) >= (len(kept.alert_id), len(kept.code), len(kept.scope), len(kept.summary))
+    assert len(kept.evidence) <= 30
+
+
+def test_diagram_of_the_documentation_is_the_table() -> None:
+    text = Path("docs/alerting.md").read_text(encoding="utf-8")
+    drawn = set(re.findall(r"^    ([A-Z]+) --> ([A-Z]+): ([A-Z]+)$", text, re.MULTILINE))
+    assert drawn == {(before, after, event) for (before, event), after in TRANSITIONS.items() if before is not after}

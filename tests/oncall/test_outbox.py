@@ -1,0 +1,100 @@
+"""The outbox: each message ends once, whatever its sink answers. Invariants of pipeline/oncall/outbox.py."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.oncall.messages import MessageKind, is_keyed
+from pipeline.oncall.outbox import (
+    ATTEMPTS_MAX,
+    DOUBTS_MAX,
+    ENDS,
+    RETRY_AFTER_MS_MAX,
+    Answer,
+    Attempt,
+    AttemptKind,
+    Delivery,
+    Result,
+    after,
+    interrupted,
+    is_late,
+    judged,
+)
+from pipeline.oncall.routing import SinkKind
+from tests.oncall.given import message
+from tests.records import NOON_MS
+
+RESULTS = st.builds(Result, st.sampled_from(Answer), st.just(""), st.none() | st.floats(-1, 1e9))
+
+
+def planned(*, is_keyed: bool) -> Delivery:
+    return Delivery(message(), is_keyed, NOON_MS)
+
+
+def sent(delivery: Delivery) -> Delivery:
+    return after(delivery, Attempt(AttemptKind.SENDING))
+
+
+@given(st.booleans(), st.lists(RESULTS, min_size=ATTEMPTS_MAX, max_size=ATTEMPTS_MAX))
+def test_1_and_3_every_message_ends_within_the_bound(is_keyed: bool, results: list[Result]) -> None:
+    at, now_ms = planned(is_keyed=is_keyed), NOON_MS
+    for result in results:
+        at = sent(at)
+        attempt = judged(at, result, now_ms)
+        at = after(at, attempt)
+        if at.end is not None:
+            break
+        assert now_ms < at.due_at_ms <= now_ms + RETRY_AFTER_MS_MAX
+        now_ms = at.due_at_ms
+    assert at.end in ENDS
+    assert at.sends <= ATTEMPTS_MAX
+    assert (at.end is AttemptKind.DELIVERED) == (result.answer is Answer.DELIVERED)
+
+
+@given(st.lists(RESULTS, min_size=ATTEMPTS_MAX, max_size=ATTEMPTS_MAX))
+def test_2_at_most_one_repeat_where_the_sink_takes_no_key(results: list[Result]) -> None:
+    at, copies = planned(is_keyed=False), 0
+    for result in results:
+        assert at.is_repeat == (copies > 0)
+        at = sent(at)
+        copies += result.answer in (Answer.DELIVERED, Answer.IN_DOUBT)
+        at = after(at, judged(at, result, NOON_MS))
+        if at.end is not None:
+            break
+    assert copies <= DOUBTS_MAX
+
+
+def test_2_doubt_at_a_sink_with_a_key_is_tried_again_without_a_word() -> None:
+    at = planned(is_keyed=True)
+    for _ in range(5):
+        at = after(sent(at), judged(sent(at), Result(Answer.IN_DOUBT), NOON_MS))
+        assert at.end is None
+        assert not at.is_repeat
+
+
+def test_a_send_during_which_the_service_died_may_have_arrived() -> None:
+    at = sent(planned(is_keyed=False))
+    attempt = interrupted(at, NOON_MS)
+    assert AttemptKind.IN_DOUBT is attempt.kind
+    assert after(at, attempt).is_repeat
+    again = sent(after(at, attempt))
+    assert AttemptKind.DOUBTFUL is interrupted(again, NOON_MS).kind
+
+
+def test_retry_after_is_heeded_and_bounded() -> None:
+    at = sent(planned(is_keyed=True))
+    assert judged(at, Result(Answer.LATER, retry_after_s=120), NOON_MS).again_at_ms == NOON_MS + 120_000
+    assert judged(at, Result(Answer.LATER, retry_after_s=1e9), NOON_MS).again_at_ms == NOON_MS + RETRY_AFTER_MS_MAX
+
+
+def test_message_is_late_once_it_was_tried_for_long() -> None:
+    assert not is_late(planned(is_keyed=True), NOON_MS + 10**7), "one that waits for its sink's turn was not tried"
+    assert is_late(sent(planned(is_keyed=True)), NOON_MS + 300_000)
+
+
+def test_sinks_that_take_a_key() -> None:
+    keyed = {(sink, kind) for sink in SinkKind for kind in MessageKind if is_keyed(sink, kind)}
+    by_key = (SinkKind.PAGERDUTY, SinkKind.ALERTMANAGER, SinkKind.WEBHOOK)
+    changes = {(SinkKind.PAGERDUTY, MessageKind.NOTICED)}
+    assert {(sink, kind) for sink in by_key for kind in MessageKind} - changes == keyed

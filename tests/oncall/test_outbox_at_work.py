@@ -1,0 +1,127 @@
+"""The outbox at work, with a clock and clients of the test's own: late sinks, and messages in their order."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import replace
+
+from ops.bench.rig.waiting import wait_until
+from pipeline.domain.alert import Alert
+from pipeline.io.filing import server_now_ms
+from pipeline.io.postgres import Connection, connect
+from pipeline.oncall.groups import Group
+from pipeline.oncall.messages import MessageKind
+from pipeline.oncall.outbox import LATE_MS, Answer, Result
+from pipeline.oncall.sending_service import Outbox
+from pipeline.oncall.sinks.kinds_client import Send
+from pipeline.oncall.sinks.senders_client import Senders
+from pipeline.oncall.store import append_group, read_deliveries
+from tests.oncall.given import group, routes
+from tests.servers import url_as
+
+WAIT_S = 20.0
+
+
+class Client:
+    """Answers as it is told."""
+
+    def __init__(self) -> None:
+        self.answers = [Answer.DELIVERED]
+        self.sent: list[Send] = []
+
+    def send(self, send: Send) -> Result:
+        self.sent.append(send)
+        return Result(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+
+    def beat(self, every_ms: int) -> Result:
+        raise AssertionError(every_ms)
+
+
+class Desk:
+    """An outbox on a database; only the webhook is told."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.client, self.told = connection, Client(), list[Alert]()
+        self.group: Group = group()
+        self.now_ms = server_now_ms(connection)
+        self.senders = Senders()
+        self.outbox = Outbox(routes(), {"hook": self.client}, self.senders, self.told.append)
+
+    def begin(self, groups: tuple[Group, ...] = ()) -> None:
+        deliveries = read_deliveries(self.connection, [self.group.group_id])
+        self.outbox.begin(self.connection, deliveries, groups, self.now_ms)
+
+    def plan(self, kind: MessageKind) -> None:
+        with self.connection.transaction():
+            self.outbox.plan(self.connection, self.group, ["hook"], kind, self.now_ms)
+
+    def turn(self) -> None:
+        self.outbox.send(self.connection, self.now_ms)
+        ended = []
+        wait_until(
+            lambda: bool(ended.extend(self.senders.collect()) or self.senders.is_idle), WAIT_S, "", every_s=0.005
+        )
+        self.outbox.collect(self.connection, ended, self.now_ms)
+        self.outbox.watch(self.now_ms)
+
+
+def test_sink_that_is_late_is_told_once_and_is_over_when_it_takes_a_message(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Answer.LATER]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        assert [] == desk.told
+        for _ in range(3):
+            desk.now_ms += LATE_MS
+            desk.turn()
+        [late] = desk.told
+        assert ("LATE", "sink:hook", False) == (late.evidence["state"], late.scope, late.is_over)
+        desk.client.answers = [Answer.DELIVERED]
+        desk.now_ms += LATE_MS
+        desk.turn()
+        assert [late.alert_id] * 2 == [each.alert_id for each in desk.told]
+        assert desk.told[1].is_over
+
+
+def test_whoever_runs_next_says_that_a_late_sink_is_well_again(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        key = desk.group.key._replace(code="ALERT_NOT_DELIVERED", scope="sink:hook")
+        late = replace(desk.group, key=key._replace(severity=type(key.severity).WARNING))
+        desk.begin((late,))
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        assert [("sink:hook", True)] == [(each.scope, each.is_over) for each in desk.told]
+
+
+def test_messages_of_a_group_reach_a_sink_in_their_order(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Answer.LATER, Answer.IN_DOUBT, Answer.DELIVERED]
+        for kind in (MessageKind.TRIGGERED, MessageKind.COUNTED, MessageKind.RESOLVED):
+            desk.plan(kind)
+        for _ in range(6):
+            desk.turn()
+            desk.now_ms += 10_000
+        numbers = [each.message.number for each in desk.client.sent]
+        assert [1, 1, 1, 2, 3] == numbers, "what is over is never told before what began"
+        assert [False] * 5 == [each.is_repeat for each in desk.client.sent], "its id is its key"
+
+
+def test_message_to_a_sink_that_the_routes_no_longer_have_is_told(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.plan(MessageKind.TRIGGERED)
+        without = replace(routes(), sinks={name: sink for name, sink in routes().sinks.items() if name != "hook"})
+        desk.outbox = Outbox(without, {}, desk.senders, desk.told.append)
+        desk.begin()
+        desk.turn()
+        assert ["GAVE_UP"] == [each.evidence["state"] for each in desk.told]

@@ -1,0 +1,115 @@
+"""The bench's lanes judge as the breaker does: the same trips at the same evaluations, by the same baselines."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ops.bench.breaker.cases import CASES, START_MS, shipped
+from ops.bench.breaker.lanes import Hours, interpolated
+from ops.bench.breaker.runs import Kind, Run
+from ops.bench.breaker.traffic import STEP_S, STEPS_A_DAY, STEPS_AN_HOUR, Fault, Profile, Steps, Traffic
+from pipeline.breaker import BreakerRecord, Cause, Event, History, ScopeReading, Watch, advance
+from pipeline.breaker.answer_counts import Counts, difference
+from pipeline.domain.decision import BreakerState
+
+LANES, DAYS = 4, 8
+SETTINGS = shipped()
+PROFILE = Profile(np.array([50.0, 20.0, 5.0, 1.0]), np.full(LANES, 0.0245))
+FAULT = Fault(np.array([5 * 3600.0, 9 * 3600.0, 40_000.0, 11 * 3600.0]), factor=2.5)
+
+
+class Recorded(Traffic):
+    """Traffic that remembers what it gave."""
+
+    def __init__(self, profile: Profile, seed: int) -> None:
+        super().__init__(profile, seed)
+        self.days: list[Steps] = []
+
+    def day(self, fault=None, steps=STEPS_A_DAY, from_step=0):
+        self.days.append(super().day(fault, steps, from_step))
+        return self.days[-1]
+
+
+@pytest.fixture(scope="module")
+def ran():
+    traffic = Recorded(PROFILE, seed=5)
+    run = Run(SETTINGS, traffic, LANES, Kind())
+    run.warm(DAYS)
+    tripped = [each.tripped for each in run.day(FAULT)]
+    return traffic, np.concatenate(tripped)
+
+
+def counts_of(traffic: Recorded, lane: int) -> list[Counts]:
+    steps = [np.concatenate([getattr(day, name)[:, lane] for day in traffic.days]).tolist() for name in Steps._fields]
+    return [
+        Counts(total - block - escalate, block, escalate, 0, score, squares)
+        for total, block, escalate, _errors, _slow, score, squares in zip(*steps, strict=True)
+    ]
+
+
+def evaluations_that_trip(counts: list[Counts], scope: str) -> list[int]:
+    """Judge a lane by the breaker's own code. A scope that trips is at once CLOSED again, with its streaks."""
+    history, totals = History(), [Counts()]
+    history.add(START_MS, {scope: Counts()})
+    record = BreakerRecord(scope, BreakerState.CLOSED, 0, 0, 0, Cause("", "monitor"))
+    watch, tripped = Watch(), []
+    window, errors = SETTINGS.window_s // STEP_S, SETTINGS.error_window_s // STEP_S
+    for place, more in enumerate(counts):
+        totals.append(totals[-1].plus(more))
+        now_ms = START_MS + (place + 1) * STEP_S * 1000
+        if (place + 1) % STEPS_AN_HOUR == 0:
+            history.add(now_ms, {scope: totals[-1]})
+        if place + 1 < DAYS * STEPS_A_DAY:
+            continue
+        spans = [difference(totals[-1], totals[max(len(totals) - 1 - back, 0)]) for back in (window, errors, 1)]
+        reading = ScopeReading(*spans, history.seasonal(scope, now_ms, SETTINGS), None, None)
+        advanced = advance(record, watch, reading, now_ms, SETTINGS)
+        watch = advanced.watch
+        if advanced.transition is not None:
+            assert advanced.transition.event is Event.TRIP
+            tripped.append(place + 1 - DAYS * STEPS_A_DAY)
+            if len(tripped) == 1:
+                break  # from here on a real scope is out of the loop
+    return tripped
+
+
+@pytest.mark.parametrize("lane", range(LANES))
+def test_lane_trips_first_at_the_evaluation_at_which_the_breaker_does(ran, lane):
+    traffic, tripped = ran
+    (expected,) = evaluations_that_trip(counts_of(traffic, lane), "model:m1")
+    assert np.flatnonzero(tripped[:, lane])[0] == expected
+
+
+def test_lanes_baselines_are_those_of_the_breakers_history():
+    traffic, hours, history = Recorded(PROFILE, seed=6), Hours(LANES), History()
+    scopes = [f"model:{lane}" for lane in range(LANES)]
+    totals = dict.fromkeys(scopes, Counts())
+    history.add(START_MS, totals)
+    for day in range(DAYS):
+        steps = traffic.day()
+        for hour in range(24):
+            part = slice(hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
+            sums = [each[part].sum(axis=0) for each in (steps.total, steps.allow, steps.block, steps.score_sum_ppm)]
+            hours.add(*sums)
+            for lane, scope in enumerate(scopes):
+                total, allow, block, score = (int(each[lane]) for each in sums)
+                totals = {**totals, scope: totals[scope].plus(Counts(allow, block, total - allow - block, 0, score))}
+            history.add(START_MS + (day * 24 + hour + 1) * 3_600_000, totals)
+    found, sigma_ppm = interpolated(hours, STEPS_AN_HOUR, SETTINGS), hours.sigma_ppm()
+    for evaluation in range(STEPS_AN_HOUR):
+        now_ms = START_MS + DAYS * 86_400_000 + evaluation * STEP_S * 1000
+        for lane, scope in enumerate(scopes):
+            known = history.seasonal(scope, now_ms, SETTINGS)
+            ours = [float(column[evaluation][lane]) for column in found[:5]]
+            assert (known.block_level, known.stop_level) == pytest.approx((found[5][lane], found[6][lane]))
+            assert ours == pytest.approx(
+                [known.answered, known.allow, known.block, known.correlation, known.score_mean_ppm]
+            )
+            assert float(sigma_ppm[lane]) == pytest.approx(known.score_sigma_ppm)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("6")])  # tests/decide/test_agent.py
+def test_finding_stays_mended(name):
+    found = CASES[name]()
+    assert found.holds, found.told
