@@ -446,10 +446,11 @@ BEGIN
             WHERE second.execution_id = said.execution_id AND second.cause_id = about
                 AND second.cause LIKE 'DECIDED\_%' AND second.topic_offset < said.topic_offset
         ) THEN NULL ELSE 'is_rightly_ignored' END;
-    ELSIF said.cause LIKE 'DECIDED\_%' OR heard.decision_id IS DISTINCT FROM about
-        OR said.topic_partition <> heard.topic_partition OR said.topic_offset <= heard.topic_offset
-        OR ledger.is_unheard(said, heard)
-    THEN
+    ELSIF said.cause LIKE 'DECIDED\_%' OR heard.decision_id IS DISTINCT FROM about THEN
+        RETURN 'is_in_its_turn';
+    ELSIF said.topic_partition <> heard.topic_partition OR said.topic_offset <= heard.topic_offset THEN
+        RETURN CASE WHEN said.ignored = 'ELSEWHERE' THEN NULL ELSE 'is_in_its_turn' END;
+    ELSIF ledger.is_unheard(said, heard) THEN
         RETURN 'is_in_its_turn';
     END IF;
 

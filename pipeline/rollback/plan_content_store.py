@@ -63,10 +63,16 @@ class PlanContent:
         self._lines_begin = self._file.tell()
 
     def lines(self) -> Iterator[PlanLine]:
-        """All lines in order. One iteration at a time. Raises PlanRefused at one that can't be read: whoever wrote the
-        plan chose its bytes."""
-        self._file.seek(self._lines_begin)
-        for content in self._file:
+        """All lines in order; iterations may overlap, each has a place of its own. Raises PlanRefused at a line that
+        can't be read: whoever wrote the plan chose its bytes."""
+        place = self._lines_begin
+        while True:
+            if self._file.tell() != place:
+                self._file.seek(place)
+            content = self._file.readline()
+            if not content:
+                return
+            place += len(content)
             try:
                 line = line_of(content)
             except (ValueError, TypeError) as error:

@@ -14,6 +14,7 @@ from confluent_kafka import Producer
 from pipeline.io.postgres import connect
 from pipeline.rollback import apply_service
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
+from pipeline.rollback.plan_content_store import read_content
 from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress, turn_to_apply
 from pipeline.rollback.reversal import ApplyRefusal
 from tests.decisions import record_of
@@ -228,8 +229,20 @@ def test_what_is_told_to_stop_is_taken_up_where_it_stood(scene):
 def test_a_rate_is_kept(scene):
     scene = scene(blocked=10, allowed=20)
     begun = time.monotonic()
-    scene.apply(rate=20)
+    applied = scene.apply(rate=20)
     assert time.monotonic() - begun >= 30 / 20
+    assert (applied.is_complete, applied.releases) == (True, {"PUBLISHED": 10})
+    scene.require_done_once()
+
+
+def test_lines_that_are_read_twice_at_once_are_all_read_both_times(scene):
+    scene = scene(blocked=3, allowed=2)
+    plan = read_plan(scene.connection, scene.plan_id)
+    with read_content(scene.connection, scene.plan_id, plan.content_hash) as content:
+        outer = content.lines()
+        first, inner, rest = next(outer), list(content.lines()), list(outer)
+    assert [first, *rest] == inner
+    assert len(inner) == plan.decisions
 
 
 def test_two_are_not_applied_at_once(scene, database_url, monkeypatch):
