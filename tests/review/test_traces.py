@@ -12,12 +12,13 @@ from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection, connect
 from pipeline.review import trace_service
-from pipeline.review.case_store import CaseFile, Opening, RecordPlace, open_cases
+from pipeline.review.case_store import CaseFile
 from pipeline.review.cases import opening
 from pipeline.review.trace_service import NO_TRACES, ReviewTraces
 from pipeline.traces.context import parsed
 from pipeline.traces.processing_service import UNTRACED
 from tests.review.given import SMALL
+from tests.review.planted import plant
 from tests.traces.given import UPSTREAM, KeptSpans, tracer
 
 ID = DecisionId("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
@@ -53,13 +54,8 @@ def traces(topic: Topic, kept: KeptSpans, **limits: float) -> ReviewTraces:
     return ReviewTraces(tracer(kept, **{"continued_per_s": 9, **limits}), UNTRACED, "decisions.v1", topic.at)
 
 
-def open_case(connection: Connection) -> None:
-    with connection.transaction():
-        open_cases(connection, [Opening(CASE, ID, "at night", RecordPlace(3, 77))], [opening(CASE)])
-
-
 def test_an_outcome_goes_on_in_the_trace_of_its_decision(connection: Connection) -> None:
-    open_case(connection)
+    plant(connection, CASE)
     topic, kept, record = Topic(UPSTREAM.header), KeptSpans(), outcome()
     outcomes = traces(topic, kept)
     outcomes.look_up(connection, [FILE])
@@ -68,14 +64,14 @@ def test_an_outcome_goes_on_in_the_trace_of_its_decision(connection: Connection)
     assert [] == kept.spans
     outcomes.sent(spans)
     sent = kept.one("send decisions.v1")
-    assert ([(3, 77)], ("seal", b"s")) == (topic.asked, record.headers[0])
+    assert ([(0, 7)], ("seal", b"s")) == (topic.asked, record.headers[0])
     assert [("traceparent", sent.context.header)] == record.headers[1:]
     assert (UPSTREAM.trace_id, UPSTREAM.span_id) == (sent.context.trace_id, sent.parent_id)
     assert ID == sent.attributes["fraud.decision_id"]
 
 
 def test_one_that_nobody_records_goes_on_unrecorded(connection: Connection) -> None:
-    open_case(connection)
+    plant(connection, CASE)
     for header, limits in ((QUIET.header, {}), (UPSTREAM.header, {"continued_per_s": 0})):
         kept, record = KeptSpans(), outcome()
         outcomes = traces(Topic(header), kept, **limits)
@@ -85,7 +81,7 @@ def test_one_that_nobody_records_goes_on_unrecorded(connection: Connection) -> N
 
 
 def test_an_outcome_is_sent_without_a_trace_where_none_can_be_read_back(connection: Connection) -> None:
-    open_case(connection)
+    plant(connection, CASE)
     topic, kept = Topic(UPSTREAM.header), KeptSpans()
     topic.is_away = True
     outcomes = traces(topic, kept)
@@ -99,7 +95,7 @@ def test_an_outcome_is_sent_without_a_trace_where_none_can_be_read_back(connecti
 
 def test_what_is_read_back_is_bounded(connection: Connection, monkeypatch) -> None:
     monkeypatch.setattr(trace_service, "READ_BACK_MAX", 0)
-    open_case(connection)
+    plant(connection, CASE)
     topic = Topic(UPSTREAM.header)
     traces(topic, KeptSpans()).look_up(connection, [FILE])
     assert [] == topic.asked
