@@ -73,7 +73,6 @@ class AlertCode(StrEnum):
     ACT_UNPROVED = "ACT_UNPROVED"
     ROLLBACK_APPLIED = "ROLLBACK_APPLIED"
     REGIME_CHANGED = "REGIME_CHANGED"
-    ALERT_UNREADABLE = "ALERT_UNREADABLE"
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
@@ -223,9 +222,6 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.ROLLBACK_APPLIED: Entry(_INFO, "A rollback was carried out."),
     AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy or model than before."),
-    AlertCode.ALERT_UNREADABLE: Entry(
-        _CRITICAL, "A record on alerts.v1 can't be read, so nobody knows what it was to tell."
-    ),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
         _PASSING_OR_NOT,
         "A sink of alerts does not take what it is sent, or nobody knows whether it did.",

@@ -69,7 +69,6 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.ACT_UNPROVED: _K.FORGERY,
         _A.ROLLBACK_APPLIED: None,
         _A.REGIME_CHANGED: None,
-        _A.ALERT_UNREADABLE: _K.ALERTING,
         _A.ALERT_NOT_DELIVERED: None,
         _A.ALERTS_HEARTBEAT: None,
         _A.ALERTS_TEST: None,

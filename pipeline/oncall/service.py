@@ -193,9 +193,10 @@ class AlertService:
         content = record.content
         if isinstance(content, Unreadable):
             metrics.UNREADABLE.inc()
-            where = {"partition": str(record.partition), "offset": str(record.offset), "why": content.code}
+            place = {"partition": str(record.partition), "first_offset": str(record.offset)}
+            where = {**place, "last_offset": str(record.offset), "why": "UNREADABLE"}  # as the incident service tells
             said = f"The record of {self._topic}[{record.partition}] at {record.offset} can't be read ({content.code})."
-            content = alert(AlertCode.ALERT_UNREADABLE, said, "all", where, now_ms)
+            content = alert(AlertCode.ALERTS_UNREAD, said, "all", where, now_ms)
         return Heard(content, record.partition, record.offset)
 
     def _look_at_people(self, connection: Connection, now_ms: int) -> None:

@@ -267,9 +267,7 @@ def test_record_that_can_t_be_read_is_told_and_stops_nothing(stand: Stand, owner
     stand.publish_raw(b"junk")
     stand.publish(conflict())
     with stand.service() as service:
-        stand.run(
-            service, lambda: {"ALERT_UNREADABLE", "TRANSACTION_ID_CONFLICT"} == {g.key.code for g in groups(owner)}
-        )
+        stand.run(service, lambda: {"ALERTS_UNREAD", "TRANSACTION_ID_CONFLICT"} == {g.key.code for g in groups(owner)})
 
 
 def test_alert_with_characters_that_no_table_takes_is_taken_in(stand: Stand, owner: Connection) -> None:
