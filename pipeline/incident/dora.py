@@ -205,7 +205,9 @@ def _clients(radius: Radius) -> _Known:
         is_met |= radius.decisions * days_ms * 100 > usual.decisions * DAY_MS * TRANSACTIONS_PERCENT_MAX
         is_met |= radius.worth_gbp_minor * days_ms * 100 > usual.amount_gbp_minor * DAY_MS * TRANSACTIONS_PERCENT_MAX
     if radius.worth_unknown:
-        missing.append(f"the worth of {radius.worth_unknown:,} payments in currencies that the policy has no rate for")
+        missing.append(
+            f"the worth of payments in currencies that the policy has no rate for ({radius.worth_unknown:,})"
+        )
     missing += radius.left_out
     return _Known(Answer.MET if is_met else Answer.NOT_KNOWN, "; ".join(said) + ".", tuple(missing))
 

@@ -81,7 +81,7 @@ def _facts(incident: Incident) -> Iterator[list[str]]:
     yield ["Acknowledged", "not yet" if acknowledged is None else _who(acknowledged.actor, acknowledged.at_ms)]
     yield ["Resolved", "not yet" if resolved is None else _who(resolved.actor, resolved.at_ms)]
     if incident.unproved:
-        said = f"{len(incident.unproved)} events are not proved to be their authors', and count as nothing."
+        said = f"Events that are not proved to be their authors', and count as nothing: {len(incident.unproved)}."
         yield ["Not proved", f'<span class="bad">{said}</span>']
 
 
@@ -104,7 +104,7 @@ def _radius(radius: Radius) -> Iterator[str]:
 def _radius_facts(radius: Radius) -> Iterator[list[str]]:
     yield ["First decision", _affected(radius.first)]
     yield ["Last decision", _affected(radius.last)]
-    unknown = f"; {radius.worth_unknown:,} decisions have no worth that is known" if radius.worth_unknown else ""
+    unknown = f"; decisions of no known worth: {radius.worth_unknown:,}" if radius.worth_unknown else ""
     yield ["Worth", f"{pounds_text(radius.worth_gbp_minor)}{unknown}"]
     countries = ", ".join(f"{escape(name)} {count:,}" for name, count in sorted(radius.countries.items()))
     yield ["Beneficiaries' countries", countries or "none"]
