@@ -132,16 +132,13 @@ ORDER BY number;
 
 -- name: moved_faults
 -- What is wrong with the executions that those postings belong to, wherever these stand.
-SELECT DISTINCT fault, topic_partition, topic_offset FROM ledger.execution_fault
-WHERE execution_id IN (
-    SELECT execution_id FROM ledger.posting
+WITH looked_at AS (
+    SELECT DISTINCT execution_id FROM ledger.posting
     WHERE chain_xid >= %(first)s::text::xid8 AND chain_xid <= %(last)s::text::xid8 AND number = ANY (%(numbers)s)
 )
+SELECT fault, topic_partition, topic_offset FROM ledger.execution_fault JOIN looked_at USING (execution_id)
 UNION
-SELECT 'RULED_OTHERWISE', topic_partition, topic_offset FROM ledger.ruling_fault
-WHERE execution_id IN (
-    SELECT execution_id FROM ledger.posting WHERE number > %(after)s AND number <= %(through)s
-)
+SELECT 'RULED_OTHERWISE', topic_partition, topic_offset FROM ledger.ruling_fault JOIN looked_at USING (execution_id)
 ORDER BY fault, topic_partition, topic_offset;
 
 -- name: repeated_decisions
