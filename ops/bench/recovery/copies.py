@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +22,7 @@ from ops.stack.postgres import UNPRIVILEGED_ID, system_folder
 from ops.stack.real import RealStack
 from pipeline.io.kafka.client import members_of
 from pipeline.io.settings import Settings
+from pipeline.terminal.failures import FAILED_CHECK
 
 COMMAND_S: Final = 600.0
 ARCHIVE_S: Final = 5
@@ -138,12 +139,19 @@ class Copies:
 
     def fraud(self, *words: str, **settings: str) -> list[dict[str, Any]]:
         """Run a command of `fraud` to its end; what it says."""
+        return self._fraud(words, settings, may_find=False)
+
+    def fraud_check(self, *words: str, **settings: str) -> list[dict[str, Any]]:
+        """As `fraud`, for a command that may fail because it finds something."""
+        return self._fraud(words, settings, may_find=True)
+
+    def _fraud(self, words: Sequence[str], settings: Mapping[str, str], *, may_find: bool) -> list[dict[str, Any]]:
         environment = {
             "FRAUD_BOOTSTRAP_SERVERS": self._stack.bootstrap_servers,
             "FRAUD_REDIS_URL": self._stack.redis_url,
             **settings,
         }
-        done = self._run([sys.executable, "-m", "ops.cli", *words, "--json"], environment)
+        done = self._run([sys.executable, "-m", "ops.cli", *words, "--json"], environment, may_find=may_find)
         return list(_said(done))
 
     def _new_archive(self, folder: Path) -> str:
@@ -160,9 +168,9 @@ class Copies:
         with psycopg.connect(self._stack.database_url) as connection:
             return connection.execute("SELECT pg_is_in_recovery()").fetchone() == (False,)
 
-    def _run(self, command: list[str], settings: Mapping[str, str] | None = None) -> str:
+    def _run(self, command: list[str], settings: Mapping[str, str] | None = None, *, may_find: bool = False) -> str:
         done = completed(command, self._log_path, timeout_s=COMMAND_S, environment=with_settings(settings or {}))
-        if done.returncode:
+        if done.returncode not in ((0, FAILED_CHECK) if may_find else (0,)):
             raise RuntimeError(f"{' '.join(command[-4:])} ended with {done.returncode}; see {self._log_path}")
         return done.stdout
 
