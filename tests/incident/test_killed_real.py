@@ -36,7 +36,8 @@ CAUGHT_UP_S = 60.0
 ROWS = {
     "alerts": """SELECT alert_id, raised_at, code, severity, summary, scope, evidence FROM control.incident_alert
         ORDER BY alert_id, raised_at""",
-    "incidents": """SELECT opened.kind, array_agg(ARRAY[told.alert_id::text, told.raised_at::text] ORDER BY alert_id)
+    "incidents": """SELECT opened.kind, array_agg(
+            ARRAY[told.alert_id::text, told.raised_at::text] ORDER BY told.alert_id, told.raised_at)
         FROM control.incident AS opened JOIN control.incident_alert AS told USING (incident_id)
         GROUP BY opened.incident_id, opened.kind ORDER BY 1, 2""",
     "transitions": """SELECT alert_id, scope, event, before_state, after_state, version, author, cause, counts, at
