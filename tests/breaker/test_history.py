@@ -112,7 +112,7 @@ def test_level_of_the_last_hours_is_heeded_as_far_as_the_slack_and_an_incident_i
     clockwork = Clockwork()
     for _ in range(7 * 24):
         clockwork.hour(**answered_by(OLD, 10_000, 200))
-    for blocked, expected in ((220, 1.09), (900, 1.25), (20, 0.8)):
+    for blocked, expected in ((220, 1.07), (900, 1.25), (20, 0.8)):
         later = Clockwork()
         later.history.restore(clockwork.history.unkept(), clockwork.now_ms)
         later.now_ms, later.history.last_ms = clockwork.now_ms, clockwork.now_ms

@@ -87,8 +87,8 @@ class Run:
             confirmations = self._settings.confirmations
             known = np.zeros((confirmations - 1, now.shape[1]), bool)
             whole = np.concatenate([self._held_before.get(condition, known), now])
-            for evaluation in range(len(now)):
-                found[evaluation] |= whole[evaluation : evaluation + confirmations].all(axis=0)
+            running = [whole[back : back + len(now)] for back in range(confirmations)]
+            found |= np.logical_and.reduce(running)
             self._held_before[condition] = whole[len(now) :]
         return found
 
