@@ -234,7 +234,7 @@ def _rows(of_hour: Mapping[int, Yardstick], ahead: Floats) -> Yardstick:
     return Yardstick(*columns)
 
 
-def _blended(first: Yardstick, second: Yardstick, weight: float) -> Yardstick:
+def _blended(first: Yardstick, second: Yardstick, weight: Floats) -> Yardstick:
     scale = first.answered / np.maximum(second.answered, 1)
     return first._replace(
         allow=np.rint(first.allow + (second.allow * scale - first.allow) * weight).astype(np.int64),

@@ -56,7 +56,7 @@ def allow_rate() -> Case:
 
 def model_drift() -> Case:
     at = shipped().model_drift_sigma * 5_000
-    return _case(NEW, Condition.MODEL_DRIFT, _strayed, at, "millionths of the mean score above usual")
+    return _case(NEW, Condition.MODEL_DRIFT, _strayed, at, "millionths of the score above usual in the mean")
 
 
 def two_sigma() -> Case:
@@ -71,7 +71,8 @@ def _case(scope: str, condition: Condition, seen: Callable[[int], Observation], 
     settings = replace(shipped(), significance_z=1)
     found = {count: _held(scope, seen(count), settings) for count in (at - 1, at)}
     holds = found == {at - 1: [], at: [condition]}
-    return Case(holds, f"{at:,} {unit} of {SAMPLE:,}: {found[at]}; {at - 1:,}: {found[at - 1]}")
+    told = {count: ", ".join(held) or "nothing" for count, held in found.items()}
+    return Case(holds, f"{at:,} {unit}, of {SAMPLE:,} payments: {told[at]}; {at - 1:,}: {told[at - 1]}")
 
 
 def _held(scope: str, seen: Observation, settings: BreakerSettings) -> list[Condition]:

@@ -90,9 +90,13 @@ def usual_share(successes: Column, total: Column) -> Column:
 
 
 def level(lately: Column, answered: Column, usual: Column, usual_answered: Column) -> Column:
-    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse."""
+    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse.
+
+    It is 1 where nothing is known of what is usual.
+    """
     expected = usual * answered / np.maximum(usual_answered, 1)
-    return np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
+    reached = np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
+    return np.where(usual_answered > 0, reached, 1.0)
 
 
 def at_level(usual: Column, times: Column) -> Column:

@@ -111,6 +111,32 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
             assert float(sigma_ppm[lane]) == pytest.approx(known.score_sigma_ppm)
 
 
+def test_lanes_with_a_day_behind_them_are_judged_by_what_a_new_version_inherits():
+    traffic, hours, histories = Recorded(PROFILE, seed=7), Hours(LANES), [History() for _ in range(LANES)]
+    totals = [Counts() for _ in range(LANES)]
+    for history in histories:
+        history.add(START_MS, {"all": Counts()})
+    steps = traffic.day()
+    for hour in range(24):
+        part = slice(hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
+        sums = [each[part].sum(axis=0) for each in (steps.total, steps.allow, steps.block, steps.score_sum_ppm)]
+        hours.add(*sums)
+        for lane, history in enumerate(histories):
+            total, allow, block, score = (int(each[lane]) for each in sums)
+            totals[lane] = totals[lane].plus(Counts(allow, block, total - allow - block, 0, score))
+            history.add(START_MS + (hour + 1) * 3_600_000, {"all": totals[lane]})
+    found = interpolated(hours, STEPS_AN_HOUR, SETTINGS)
+    for evaluation in range(STEPS_AN_HOUR):
+        now_ms = START_MS + 86_400_000 + evaluation * STEP_S * 1000
+        for lane in range(2):  # the others have no 500 payments in an hour of the night
+            known = histories[lane].inherited("model:new", now_ms, now_ms, {"all": totals[lane]}, SETTINGS)
+            ours = [float(column[evaluation][lane]) for column in found[:3]] + [found[5][lane], found[6][lane]]
+            assert known.is_seasonal
+            assert ours == pytest.approx(
+                [known.answered, known.allow, known.block, known.block_level, known.stop_level]
+            )
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("6")])  # tests/decide/test_agent.py
 def test_finding_stays_mended(name):
     found = CASES[name]()
@@ -130,12 +156,12 @@ WEEKS = {"200 for 8 weeks": FalseTrips(30.7, 56, 0, {}, 0)}
 @pytest.mark.parametrize(
     ("quiet", "expected"),
     [
-        (Quiet(YEARS, YEARS, WEEKS, {}), True),
-        (Quiet(YEARS, {"model": FalseTrips(20.0, 30, 21, {}, 1)}, WEEKS, {}), False),
-        (Quiet({"model": FalseTrips(20.0, 30, 21, {}, 1)}, YEARS, WEEKS, {}), False),
-        (Quiet({}, {}, {"200 for 8 weeks": FalseTrips(30.7, 56, 1, {}, 1)}, {}), False),  # 6.5 a year
-        (Quiet({"model": FalseTrips(20.0, 30, 3, {}, 3)}, {}, {}, {}), False),  # in one day
-        (Quiet({}, {}, {}, {"model": FalseTrips(1.0, 30, 500, {}, 9)}), True),
+        (Quiet(YEARS, YEARS, WEEKS, {}, {}), True),
+        (Quiet(YEARS, {"model": FalseTrips(20.0, 30, 21, {}, 1)}, WEEKS, {}, {}), False),
+        (Quiet({"model": FalseTrips(20.0, 30, 21, {}, 1)}, YEARS, WEEKS, {}, {}), False),
+        (Quiet({}, {}, {"200 for 8 weeks": FalseTrips(30.7, 56, 1, {}, 1)}, {}, {}), False),  # 6.5 a year
+        (Quiet({"model": FalseTrips(20.0, 30, 3, {}, 3)}, {}, {}, {}, {}), False),  # in one day
+        (Quiet({}, {}, {}, {"model": FalseTrips(1.0, 30, 500, {}, 9)}, {}), True),
     ],
 )
 def test_false_trips_of_all_scopes_side_by_side_are_held_to_one_a_year(quiet, expected):
