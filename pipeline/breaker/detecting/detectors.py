@@ -33,7 +33,7 @@ TEMPERING: Final = 0.55
 the power 0.45 of what is counted. So at 50 a second a doubling still takes some five spans, in which a busy minute or
 the first minutes of a wave of fraud are over or known for what they are."""
 
-SLACK: Final = 1.1
+SLACK: Final = 1.07
 """Up to this many times what is usual is as usual. With a doubling sought the sum then falls up to 1.5 times, and rises
 beyond. Without a season there is none to spare."""
 LEVEL_HOURS: Final = 3
