@@ -334,3 +334,42 @@ def test_part_that_is_out_of_the_loop_counts_apart():
         "probe:all": (1, 0),
     }
     assert sum(counts["all"].latency) == 3
+
+
+def spans_to_trip(per_s: float, times: float) -> int:
+    """Count the evaluations until blocks that are `times` as many as usual, and nothing but those, trip."""
+    usual, watch = baseline(1_000_000, 945_000, 25_000), Watch()
+    window = answers(round(per_s * 300), round(per_s * 7.5), round(per_s * 9))
+    for evaluation in range(1, 200):
+        span = answers(round(per_s * 30), round(per_s * 0.75 * times), round(per_s * 0.9))
+        judgement = judge("model:m1", seen(window, usual, span=span), watch, DEFAULTS)
+        watch = judgement.watch
+        if any(trip.is_certain for trip in judgement.trips):
+            return evaluation
+    return 0
+
+
+def test_shift_takes_fewer_spans_with_more_traffic_but_never_one_busy_minute():
+    assert [spans_to_trip(per_s, 2.0) for per_s in (5, 50, 500, 5_000)] == [9, 4, 3, 3]
+    assert [spans_to_trip(per_s, 3.0) for per_s in (5, 50, 500)] == [4, 3, 3]
+
+
+@pytest.mark.parametrize("per_s", [5, 50, 500, 5_000])
+def test_a_third_more_is_no_shift_however_much_traffic_there_is(per_s):
+    assert spans_to_trip(per_s, 1.35) == 0
+
+
+def test_first_span_of_a_version_is_judged_as_a_part_of_a_whole_window():
+    usual = baseline(1_000_000, 945_000, 25_000)
+    span = answers(150, 8, 4)
+    first = judge("model:m1", seen(span, usual, span=span), Watch(), DEFAULTS).watch.block_shift
+    later = judge("model:m1", seen(answers(1_500, 38, 45), usual, span=span), Watch(), DEFAULTS).watch.block_shift
+    assert first == pytest.approx(later)
+    assert first > 0
+
+
+@pytest.mark.parametrize(("mean_ppm", "expected"), [(28_000, []), (40_000, ["MODEL_DRIFT"])])
+def test_wave_after_a_calm_week_is_no_drift_and_a_doubling_is(mean_ppm, expected):
+    window = answers(15_000, 6_000, 750)
+    window = window._replace(score_sum_ppm=15_000 * mean_ppm)
+    assert conditions("model:m1", seen(window, drift=USUAL._replace(score_sigma_ppm=300.0))) == expected

@@ -43,6 +43,27 @@ def test_new_version_inherits_what_answered_before_it_and_never_its_own():
     assert not inherited(clockwork).is_seasonal
 
 
+def test_new_version_inherits_the_same_hours_of_others_on_however_few_days():
+    clockwork = Clockwork()
+    for hour in range(24):
+        clockwork.hour(**answered_by(OLD, 1_000 + hour, 20 + hour))
+    first = inherited(clockwork)  # half an hour before and after midnight, of hours 23 and 0
+    assert (first.is_seasonal, first.answered, first.score_sigma_ppm) == (True, 1_023, None)
+    for _ in range(25):
+        clockwork.hour(**answered_by(NEW, 1_000, 900))
+    later = inherited(clockwork)
+    assert (later.is_seasonal, later.answered, later.block) == (True, 1_000, 20)
+    clockwork.history.exclude({("*", START_MS), ("*", START_MS + HOUR_MS)})
+    assert not inherited(clockwork).is_seasonal
+
+
+def test_others_that_answer_beside_a_version_lend_it_their_hours_and_none_of_its_own():
+    clockwork = Clockwork()
+    for _ in range(48):
+        clockwork.hour(**{ALL: answers(3_000, 1_840), OLD: answers(1_000, 40), NEW: answers(2_000, 1_800)})
+    assert inherited(clockwork).block / inherited(clockwork).answered == 0.04
+
+
 def test_version_beside_another_is_measured_by_the_other_within_the_hour_too():
     clockwork = Clockwork()
     clockwork.hour(**answered_by(OLD, 1_000, 20))
@@ -112,7 +133,7 @@ def test_level_of_the_last_hours_is_heeded_as_far_as_the_slack_and_an_incident_i
     clockwork = Clockwork()
     for _ in range(7 * 24):
         clockwork.hour(**answered_by(OLD, 10_000, 200))
-    for blocked, expected in ((220, 1.09), (900, 1.25), (20, 0.8)):
+    for blocked, expected in ((220, 1.07), (900, 1.25), (20, 0.8)):
         later = Clockwork()
         later.history.restore(clockwork.history.unkept(), clockwork.now_ms)
         later.now_ms, later.history.last_ms = clockwork.now_ms, clockwork.now_ms
@@ -122,3 +143,10 @@ def test_level_of_the_last_hours_is_heeded_as_far_as_the_slack_and_an_incident_i
         assert round(found.block_level, 2) == expected
         later.history.exclude({("*", later.now_ms - hour * HOUR_MS) for hour in (1, 2, 3)})
         assert later.history.seasonal(OLD, later.now_ms, DEFAULTS).block_level == 1.0
+
+
+def test_level_is_as_usual_where_the_late_hours_have_none_to_compare_with():
+    clockwork = Clockwork()
+    for _ in range(24):
+        clockwork.hour(**answered_by(OLD, 10_000, 900))
+    assert (inherited(clockwork).block_level, inherited(clockwork).stop_level) == (1.0, 1.0)

@@ -8,6 +8,7 @@ the breaker's own History and `advance`.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.breaker.detecting.detectors import (
     at_level,
     cusum,
     drift_z,
+    evidence,
     fall,
     is_spike,
     level,
@@ -124,7 +126,7 @@ class Judges:
         self._z = math.sqrt(settings.significance_z**2 + 2 * math.log(peers))
         self._enough = settings.shift_evidence + math.log(peers)
         self._least = settings.segment_minimum_sample if is_part else settings.minimum_sample
-        self._block_shift, self._allow_shift = np.zeros(lanes), np.zeros(lanes)
+        self._shifts = np.zeros((2, lanes))  # of blocks rising, and of non-allows falling
         self._window, self._error_window = settings.window_s // STEP_S, settings.error_window_s // STEP_S
 
     def judge(
@@ -186,26 +188,26 @@ class Judges:
             usual_share(yardstick.answered - yardstick.allow, yardstick.answered), yardstick.stop_level
         )
         usual_stops = np.broadcast_to(usual_stops, total.shape)
-        slack, account = SLACK if is_seasonal else 1.0, self.settings.account_window_max / np.maximum(total, 1)
+        slack = SLACK if is_seasonal else 1.0
+        account = self.settings.account_window_max / np.maximum(np.maximum(total, steps.total * self._window), 1)
         (usual, sought), (usual_stops, sought_stops) = (
             rise(usual, factor, slack, account),
             fall(usual_stops, factor, slack),
         )
-        correlation = np.broadcast_to(yardstick.correlation, total.shape)
-        stops, found = steps.total - steps.allow, np.zeros(usual.shape, bool)
-        for at in range(len(usual)):
-            self._block_shift = cusum(
-                self._block_shift, steps.block[at], steps.total[at], usual[at], sought[at], correlation[at],
-                self._enough,
-            )  # fmt: skip
-            self._allow_shift = cusum(
-                self._allow_shift, stops[at], steps.total[at], usual_stops[at], sought_stops[at], correlation[at],
-                self._enough,
-            )  # fmt: skip
-            found[at] = (self._block_shift >= self._enough) | (self._allow_shift >= self._enough)
+        stops = steps.total - steps.allow
+        added = np.stack(
+            [
+                evidence(steps.block, steps.total, usual, sought, yardstick.correlation),
+                evidence(stops, steps.total, usual_stops, sought_stops, yardstick.correlation),
+            ],
+            axis=1,
+        )
+        found = np.zeros(total.shape, bool)
+        for at, one in enumerate(added):
+            self._shifts = cusum(self._shifts, one, self._enough)
+            found[at] = (self._shifts >= self._enough).any(axis=0)
             # A lane that trips is at once as it was, so it can trip again; a real one would be out of the loop.
-            self._block_shift = np.where(found[at], 0.0, self._block_shift)
-            self._allow_shift = np.where(found[at], 0.0, self._allow_shift)
+            self._shifts[:, found[at]] = 0.0
         return found
 
 
@@ -215,19 +217,24 @@ def interpolated(hours: Hours, evaluations: int, settings: BreakerSettings) -> Y
     The first evaluation comes as the hour begins; a window's middle is half a window earlier.
     """
     of_hour = {ahead: hours.of_hour(ahead) for ahead in (-1, 0, 1)}
-    rows = []
-    for evaluation in range(evaluations):
-        middle = (evaluation * STEP_S - settings.window_s / 2) / 3600
-        here = math.floor(middle)
-        into = middle - here
-        beside = here + (1 if into >= 0.5 else -1)
-        rows.append(_blended(of_hour[here], of_hour[beside], abs(into - 0.5)))
-    columns = (np.array([row[place] for row in rows]) for place in range(COLUMNS_OF_AN_HOUR))
+    middle = (np.arange(evaluations) * STEP_S - settings.window_s / 2) / 3600
+    here = np.floor(middle)
+    into = middle - here
+    beside = here + np.where(into >= 0.5, 1, -1)
+    weight = np.abs(into - 0.5)[:, None]
+    found = _blended(_rows(of_hour, here), _rows(of_hour, beside), weight)
     block_level, stop_level = hours.levels()
-    return Yardstick(*columns)._replace(block_level=block_level, stop_level=stop_level)
+    return found._replace(block_level=block_level, stop_level=stop_level)
 
 
-def _blended(first: Yardstick, second: Yardstick, weight: float) -> Yardstick:
+def _rows(of_hour: Mapping[int, Yardstick], ahead: Floats) -> Yardstick:
+    """Return one row an evaluation, of the hour that is `ahead` of the present one."""
+    chosen = ahead.astype(np.int64) + 1
+    columns = (np.stack([of_hour[each][place] for each in (-1, 0, 1)])[chosen] for place in range(COLUMNS_OF_AN_HOUR))
+    return Yardstick(*columns)
+
+
+def _blended(first: Yardstick, second: Yardstick, weight: Floats) -> Yardstick:
     scale = first.answered / np.maximum(second.answered, 1)
     return first._replace(
         allow=np.rint(first.allow + (second.allow * scale - first.allow) * weight).astype(np.int64),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Run:
     """Days of lanes, judged as a worker judges them: every STEP_S, the hour before added at each full hour."""
 
     def __init__(self, settings: BreakerSettings, traffic: Traffic, lanes: int, kind: Kind) -> None:
-        self._settings, self._traffic, self._kind = settings, traffic, kind
+        self._settings, self._traffic, self.kind = settings, traffic, kind
         self._hours = Hours(lanes)
         self._judges = Judges(settings, lanes, kind.peers, is_part=kind.is_part)
         self._carried = settings.window_s // STEP_S + 1
@@ -87,38 +88,41 @@ class Run:
             confirmations = self._settings.confirmations
             known = np.zeros((confirmations - 1, now.shape[1]), bool)
             whole = np.concatenate([self._held_before.get(condition, known), now])
-            for evaluation in range(len(now)):
-                found[evaluation] |= whole[evaluation : evaluation + confirmations].all(axis=0)
+            running = [whole[back : back + len(now)] for back in range(confirmations)]
+            found |= np.logical_and.reduce(running)
             self._held_before[condition] = whole[len(now) :]
         return found
 
     def _judged(self, now: Steps, before: Steps) -> Held:
-        if self._kind.is_service:
+        if self.kind.is_service:
             return self._judges.judge_service(now, before)
-        if not self._kind.is_seasonal:
+        if not self.kind.is_seasonal:
             return self._judges.judge(now, before, self._hours.last_day(), None, is_seasonal=False)
-        assert self._hours.known >= HOURS_KEPT, "the lanes have a week and a little more behind them"
+        is_whole = self._hours.known >= HOURS_KEPT
+        assert is_whole or not self.kind.judges_drift, "σ of drift is of a week of hours and a little more"
         yardstick = interpolated(self._hours, STEPS_AN_HOUR, self._settings)
         return self._judges.judge(now, before, yardstick, self._sigma_ppm())
 
     def _sigma_ppm(self) -> Floats | None:
-        return self._hours.sigma_ppm() if self._kind.judges_drift else None
+        return self._hours.sigma_ppm() if self.kind.judges_drift else None
 
 
 class FalseTrips(NamedTuple):
     """Trips without a fault; most: of one lane in one day."""
 
     years: float
+    days: int
     trips: int
     by_condition: dict[str, int]
     most: int
 
 
-def false_trips(settings: BreakerSettings, profile: Profile, kind: Kind, days: int, seed: int) -> FalseTrips:
+def false_trips(
+    settings: BreakerSettings, profile: Profile, kind: Kind, days: int, seed: int, *, warm_days: int = WARM_DAYS
+) -> FalseTrips:
     """Run lanes of `days` days each, after a warm-up. A lane that trips is at once CLOSED again."""
     lanes = len(profile.peak_rate)
-    run = Run(settings, Traffic(profile, seed), lanes, kind)
-    run.warm()
+    run = warmed(settings, profile, kind, seed, warm_days)
     trips, most, by_condition = 0, 0, dict[str, int]()
     for _ in range(days):
         of_day = np.zeros(lanes, np.int64)
@@ -129,7 +133,7 @@ def false_trips(settings: BreakerSettings, profile: Profile, kind: Kind, days: i
                 by_condition[condition] = by_condition.get(condition, 0) + int((held & episodes).sum())
             by_condition["SHIFT"] = by_condition.get("SHIFT", 0) + int((evaluated.held.shifted & episodes).sum())
         trips, most = trips + int(of_day.sum()), max(most, int(of_day.max()))
-    return FalseTrips(days * lanes / 365, trips, by_condition, most)
+    return FalseTrips(round(days * lanes / 365, 2), days, trips, by_condition, most)
 
 
 class Detection(NamedTuple):
@@ -153,23 +157,22 @@ class Detection(NamedTuple):
         return {"lanes": len(self.minutes), "missed": missed, "tripped_before": self.early, **shown}
 
 
-def detection(
-    settings: BreakerSettings,
-    profile: Profile,
-    kind: Kind,
-    fault: Fault,
-    seed: int,
-    *,
-    warm_days: int = WARM_DAYS,
-    is_new_version: bool = False,
-) -> Detection:
-    """Run one day with a fault that begins at `fault.from_s` in each lane.
+def warmed(settings: BreakerSettings, profile: Profile, kind: Kind, seed: int, days: int = WARM_DAYS) -> Run:
+    """Return lanes with some days behind them."""
+    run = Run(settings, Traffic(profile, seed), len(profile.peak_rate), kind)
+    run.warm(days)
+    return run
 
-    is_new_version: the version answers only since then, so the fault is in it from its first payment on.
+
+def detection(warm: Run, fault: Fault, *, is_new_version: bool = False) -> Detection:
+    """Run one day more with a fault that begins at `fault.from_s` in each lane; `warm` stays as it was.
+
+    is_new_version: the version answers only since then, so the fault is in it from its first payment on, and drift,
+    which compares a version with itself alone, can't be judged.
     """
-    lanes = len(profile.peak_rate)
-    run = Run(settings, Traffic(profile, seed), lanes, kind)
-    run.warm(warm_days)
+    lanes, run = len(fault.from_s), deepcopy(warm)
+    if is_new_version:
+        run.kind = run.kind._replace(judges_drift=False)
     tripped_s = np.full(lanes, np.inf)
     early = np.zeros(lanes, bool)
     for evaluated in run.day(fault, fault.from_s.astype(np.int64) if is_new_version else None):

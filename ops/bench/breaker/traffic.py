@@ -18,10 +18,6 @@ STEPS_A_DAY: Final = 24 * STEPS_AN_HOUR
 HANDBOOK_SPREAD_S: Final = 20_000
 """Standard deviation of a payment's second of the day, about noon, in the Handbook's stream."""
 
-WAVE: Final = 1.2
-"""How many times as much is blocked in a wave of fraud. One of over 1.6 times trips: it can't be told from a model that
-went wrong, so a person has to."""
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -42,6 +38,24 @@ class Steps(NamedTuple):
         return self.total - self.block - self.escalate
 
 
+class World(NamedTuple):
+    """How much what is blocked varies beside chance, the rhythm of the day and the minutes."""
+
+    weekend: float  # times as usual
+    holiday: float
+    day_sigma: float  # of the days, as logarithms
+    hour_sigma: float  # of each hour's step in a walk that falls back by a fifth
+    custom: float  # times as usual while customers buy more
+    wave: float  # times as usual while fraudsters try
+
+
+MILD: Final = World(1.08, 1.1, 0.02, 0.015, 0.92, 1.2)
+"""Days stray by 2 % and hours by 2.5 %. A wave of fraud raises blocks by a fifth; one that raises them by more than
+half trips, because it can't be told from a model that went wrong."""
+HARSH: Final = World(1.15, 1.2, 0.04, 0.036, 0.85, 1.35)
+"""Days stray by 4 % and hours by 6 %; weekends, holidays and waves weigh about twice as much."""
+
+
 class Profile(NamedTuple):
     """The lanes' traffic. rate: payments a second at the peak; share: of blocks, of which the mean is about 1."""
 
@@ -50,6 +64,7 @@ class Profile(NamedTuple):
     is_flat: bool = False  # the rate stays at its peak all day
     is_handbook: bool = False
     account_max: int = 2
+    world: World = MILD
 
 
 class Fault(NamedTuple):
@@ -87,7 +102,7 @@ class Traffic:
         return Steps(total, block, escalate, errors, slow, scores, squares)
 
     def _usual(self, seconds: Integers, steps: int) -> tuple[Floats, Floats]:
-        profile, day, random = self._profile, self._day, self._random
+        profile, day, random, world = self._profile, self._day, self._random, self._profile.world
         hours = seconds / 3600 % 24
         daily = 0.55 - 0.45 * np.cos((hours - 3) * np.pi / 12)
         if profile.is_handbook:
@@ -96,19 +111,20 @@ class Traffic:
             daily = np.ones_like(daily)
         is_weekend, is_holiday = day % 7 >= 5, day % 365 % 37 == 36
         volume = (1 + 0.2 * day / 365) / 1.2 * np.where(is_weekend, 0.75, 1.0) * np.where(is_holiday, 0.5, 1.0)
-        mix = np.where(is_weekend, 1.08, 1.0) * np.where(is_holiday, 1.1, 1.0) * random.lognormal(0, 0.02, self._lanes)
+        mix = np.where(is_weekend, world.weekend, 1.0) * np.where(is_holiday, world.holiday, 1.0)
+        mix = mix * random.lognormal(0, world.day_sigma, self._lanes)
         rhythm = 1 + 0.388 * np.cos((hours - 2) * np.pi / 12)
         busy, fraud = self._campaigns(steps, random)
         minutes = random.gamma(100, 0.01, (steps // 2 + 1, self._lanes)).repeat(2, axis=0)[:steps]
         rate = profile.peak_rate * daily * (1.0 if profile.is_flat else volume * np.where(busy, 1.6, 1.0))
         share = profile.base_share * rhythm * mix * minutes * self._hourly(steps)
-        return rate, share * np.where(busy, 0.92, 1.0) * np.where(fraud, WAVE, 1.0)
+        return rate, share * np.where(busy, world.custom, 1.0) * np.where(fraud, world.wave, 1.0)
 
     def _hourly(self, steps: int) -> Floats:
-        """Return what the hours stray by: a slow walk about 1 of about 2.5 %."""
+        """Return what the hours stray by: a slow walk about 1."""
         blocks = []
         for _ in range(steps // STEPS_AN_HOUR + 1):
-            self._drifted = 0.8 * self._drifted + self._random.normal(0, 0.015, self._lanes)
+            self._drifted = 0.8 * self._drifted + self._random.normal(0, self._profile.world.hour_sigma, self._lanes)
             blocks.append(np.exp(self._drifted))
         return np.repeat(np.array(blocks), STEPS_AN_HOUR, axis=0)[:steps]
 

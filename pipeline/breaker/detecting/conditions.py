@@ -18,6 +18,7 @@ from pipeline.breaker.detecting.detectors import (
     at_level,
     cusum,
     drift_z,
+    evidence,
     fall,
     is_spike,
     rise,
@@ -99,6 +100,16 @@ class Limits(NamedTuple):
     @property
     def minimum_sample(self) -> int:
         return self.settings.segment_minimum_sample if self.is_part else self.settings.minimum_sample
+
+    def account_share(self, seen: Observation) -> float:
+        """Return the largest share of a full window's answers that one account can make up.
+
+        The window of a version that has just begun holds little, so what a window of spans like this one would hold
+        counts where that is more.
+        """
+        settings = self.settings
+        spans = settings.window_s / settings.evaluation_interval_s
+        return settings.account_window_max / max(seen.window.answered, seen.span.answered * spans, 1)
 
     def shift_factor(self, baseline: Baseline) -> float:
         shift = self.settings.shift_percent / 100
@@ -223,17 +234,15 @@ def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
     usual_blocks = at_level(usual_share(baseline.block, baseline.answered), baseline.block_level)
     usual_stops = at_level(usual_share(baseline.answered - baseline.allow, baseline.answered), baseline.stop_level)
     slack = SLACK if baseline.is_seasonal else 1.0
-    account = limits.settings.account_window_max / max(seen.window.answered, 1)
+    account = limits.account_share(seen)
     blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack, account)
     stops_as_usual, stops_sought = fall(usual_stops, factor, slack)
     blocks, stops = span.block, span.answered - span.allow
+    added = evidence(blocks, span.answered, blocks_as_usual, blocks_sought, correlation)
+    stops_added = evidence(stops, span.answered, stops_as_usual, stops_sought, correlation)
     return watch._replace(
-        block_shift=float(
-            cusum(watch.block_shift, blocks, span.answered, blocks_as_usual, blocks_sought, correlation, enough)
-        ),
-        allow_shift=float(
-            cusum(watch.allow_shift, stops, span.answered, stops_as_usual, stops_sought, correlation, enough)
-        ),
+        block_shift=float(cusum(watch.block_shift, added, enough)),
+        allow_shift=float(cusum(watch.allow_shift, stops_added, enough)),
     )
 
 

@@ -27,14 +27,24 @@ UNSEASONAL_FACTOR: Final = 2
 """Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
 rhythm of 1.4 times is no doubling, but would add up like one."""
 
-SLACK: Final = 1.1
+INFORMATION: Final = 0.8
+TEMPERING: Final = 0.55
+"""From 0.8 nats in a span on, which a doubling of 2.5 % brings at some 4 payments a second, evidence grows only with
+the power 0.45 of what is counted. So at 50 a second a doubling still takes some five spans, in which a busy minute or
+the first minutes of a wave of fraud are over or known for what they are."""
+
+SLACK: Final = 1.07
 """Up to this many times what is usual is as usual. With a doubling sought the sum then falls up to 1.5 times, and rises
 beyond. Without a season there is none to spare."""
 LEVEL_HOURS: Final = 3
 LEVEL_MAX: Final = 1.25
-LEVEL_PRIOR: Final = 50
+LEVEL_PRIOR: Final = 300
 """Weekends, holidays, and waves of fraud and of custom raise or lower a whole day. So the cumulative sum takes the last
-3 clean hours for as usual, up to 1.25 times either way; 50 more payments as usual keep few from saying much."""
+3 clean hours for as usual, up to 1.25 times either way. It takes 300 more as usual beside them: chance then moves the
+level by 3 % at most, where the days themselves move it by 6 %."""
+DRIFT_FLOOR: Final = 0.1
+"""Hourly mean scores are taken to stray by at least a tenth of the mean, however calm the week was that they were
+measured in: it may have held no wave of fraud."""
 
 Column = Any
 """A number, or a numpy array of them with one row a scope."""
@@ -80,9 +90,13 @@ def usual_share(successes: Column, total: Column) -> Column:
 
 
 def level(lately: Column, answered: Column, usual: Column, usual_answered: Column) -> Column:
-    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse."""
+    """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse.
+
+    It is 1 where nothing is known of what is usual.
+    """
     expected = usual * answered / np.maximum(usual_answered, 1)
-    return np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
+    reached = np.clip((lately + LEVEL_PRIOR) / (expected + LEVEL_PRIOR), 1 / LEVEL_MAX, LEVEL_MAX)
+    return np.where(usual_answered > 0, reached, 1.0)
 
 
 def at_level(usual: Column, times: Column) -> Column:
@@ -108,23 +122,26 @@ def fall(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
     return np.maximum(usual / slack, (usual + sought) / 2), sought
 
 
-def cusum(
-    cumulated: Column,
-    successes: Column,
-    total: Column,
-    usual: Column,
-    sought: Column,
-    correlation: Column,
-    enough: Column,
-) -> Column:
-    """Return the CUSUM after one more sample: summed log-likelihood ratios of `sought` over `usual`.
+def evidence(successes: Column, total: Column, usual: Column, sought: Column, correlation: Column) -> Column:
+    """Return the evidence of a sample in nats: the log-likelihood ratio of `sought` over `usual`, both in (0, 1).
 
-    It is never below 0 nor above `enough`, and a sample adds at most a third of that. Both shares are in (0, 1). The
-    ratio is divided by the dispersion, because a burst is not evidence. See Page, "Continuous inspection schemes",
-    Biometrika 41 (1954).
+    It is divided by the dispersion, because a burst is no evidence, and tempered. The more a span tells of `sought`,
+    the less chance makes of a difference and the more what the yardstick can't know does: waves, hours that stray,
+    minutes that do. So from INFORMATION on, the evidence grows only with the power 1 - TEMPERING of it.
     """
-    ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
-    reached = np.maximum(0.0, cumulated + ratio / dispersion(total, correlation))
+    spread = dispersion(total, correlation)
+    more, fewer = np.log(sought / usual), np.log((1 - sought) / (1 - usual))
+    expected = total * (sought * more + (1 - sought) * fewer) / spread
+    tempered = np.maximum(expected / INFORMATION, 1.0) ** TEMPERING
+    return (successes * more + (total - successes) * fewer) / (spread * tempered)
+
+
+def cusum(cumulated: Column, added: Column, enough: Column) -> Column:
+    """Return the CUSUM after the evidence of one more sample: never below 0 nor above `enough`.
+
+    A sample adds at most a third of `enough`. See Page, "Continuous inspection schemes", Biometrika 41 (1954).
+    """
+    reached = np.maximum(0.0, cumulated + added)
     return np.minimum(np.minimum(reached, cumulated + enough / STEPS_TO_SHIFT), enough)
 
 
@@ -133,7 +150,8 @@ def drift_z(
 ) -> Column:
     """Measure how far the mean score is from usual, against chance and against how far hourly means usually stray."""
     variance_ppm2 = np.maximum(0.0, mean_square_ppm2 - mean_ppm**2)
-    spread = np.sqrt(sigma_ppm**2 + DISPERSION_FLOOR * variance_ppm2 / np.maximum(total, 1))
+    strays_ppm = np.maximum(sigma_ppm, DRIFT_FLOOR * usual_mean_ppm)
+    spread = np.sqrt(strays_ppm**2 + DISPERSION_FLOOR * variance_ppm2 / np.maximum(total, 1))
     is_known = (total > 0) & (spread > 0)
     return np.where(is_known, (mean_ppm - usual_mean_ppm) / np.where(is_known, spread, 1.0), 0.0)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import Final
+from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import ALL, Counts, difference, is_part, is_probe, total_of
 from pipeline.breaker.detecting.baselines import (
@@ -38,6 +38,13 @@ Totals = Mapping[str, Counts]
 """Running totals by scope."""
 
 
+class Source(NamedTuple):
+    """The hours that a yardstick is made of: those of a scope, or those of all versions but one."""
+
+    scope: str
+    is_of_others: bool = False
+
+
 def hour_of(at_ms: int) -> int:
     return at_ms - at_ms % HOUR_MS
 
@@ -50,10 +57,11 @@ class History:
         self._last: Totals = {}
         self._hours: defaultdict[str, dict[int, Hour]] = defaultdict(dict)  # by scope and the hour's start
         self._excluded: Set[tuple[str, int]] = frozenset()
-        self._seasonal: dict[tuple[str, int], Baseline | None] = {}  # by scope and hour of day
+        self._seasonal: dict[tuple[Source, int], Baseline | None] = {}  # by source and hour of day
         self._last_day: dict[str, Counts] = {}
         self._inherited: dict[str, Counts] = {}  # by model version; what others answered in the known hours
-        self._levels: dict[str, tuple[float, float]] = {}
+        self._levels: dict[Source, tuple[float, float]] = {}
+        self._oldest_ms: dict[Source, int] = {}
         self._unkept: set[int] = set()
 
     def add(self, at_ms: int, totals: Totals) -> None:
@@ -118,45 +126,57 @@ class History:
         Without the interpolation, the first and last minutes of a busy hour stray from its mean by several σ of hourly
         means.
         """
+        return self._interpolated(Source(scope), now_ms, settings)
+
+    def _interpolated(self, source: Source, now_ms: int, settings: BreakerSettings) -> Baseline | None:
         middle_ms = now_ms - settings.window_s * 500
-        here = self._of_hour(scope, middle_ms, now_ms, settings)
+        here = self._of_hour(source, middle_ms, now_ms, settings)
         into_hour = (middle_ms - hour_of(middle_ms)) / HOUR_MS
         beside_ms = middle_ms + (HOUR_MS if into_hour >= 0.5 else -HOUR_MS)
-        beside = self._of_hour(scope, beside_ms, now_ms, settings)
+        beside = self._of_hour(source, beside_ms, now_ms, settings)
         if here is None:
             return None
         found = here if beside is None else blended(here, beside, abs(into_hour - 0.5))
-        block_level, stop_level = self._levels_of(scope, now_ms)
+        block_level, stop_level = self._levels_of(source, now_ms)
         return found._replace(block_level=block_level, stop_level=stop_level)
 
-    def _levels_of(self, scope: str, now_ms: int) -> tuple[float, float]:
+    def _levels_of(self, source: Source, now_ms: int) -> tuple[float, float]:
         """Return the levels of blocks and of non-allows lately, against the same hours of the days before."""
-        if scope not in self._levels:
-            hours = self._clean(scope, now_ms - BASELINE_MS - HOUR_MS)
+        if source not in self._levels:
+            hours = self._week_of(source, now_ms)
             begin_ms = hour_of(now_ms) - LEVEL_HOURS * HOUR_MS
             late = [hour for hour in hours if hour_of(hour.start_ms) >= begin_ms]
             same = {hour_of_day(hour.start_ms) for hour in late}
             past = [each for each in hours if hour_of(each.start_ms) < begin_ms and hour_of_day(each.start_ms) in same]
             lately, before = (total_of(hour.counts for hour in some) for some in (late, past))
             stops, usual_stops = lately.answered - lately.allow, before.answered - before.allow
-            self._levels[scope] = (
+            self._levels[source] = (
                 float(level(lately.block, lately.answered, before.block, before.answered)),
                 float(level(stops, lately.answered, usual_stops, before.answered)),
             )
-        return self._levels[scope]
+        return self._levels[source]
 
-    def _of_hour(self, scope: str, at_ms: int, now_ms: int, settings: BreakerSettings) -> Baseline | None:
+    def _of_hour(self, source: Source, at_ms: int, now_ms: int, settings: BreakerSettings) -> Baseline | None:
         """Return the baseline of the hour of day of `at_ms`.
 
-        It takes about 0.2 ms for 7 days of hours, once for each hour and scope.
+        It takes about 0.2 ms for 7 days of hours, once for each hour and source.
         """
-        key = (scope, hour_of_day(at_ms))
+        key = (source, hour_of_day(at_ms))
         if key not in self._seasonal:
-            hours = self._clean(scope, now_ms - BASELINE_MS - HOUR_MS)
+            hours = self._week_of(source, now_ms)
             same = [hour for hour in hours if hour_of_day(hour.start_ms) == hour_of_day(at_ms)]
-            days, sample = settings.baseline_days_minimum, settings.minimum_sample
+            days = 1 if source.is_of_others else settings.baseline_days_minimum
+            sample = settings.minimum_sample
             self._seasonal[key] = baseline_of(same, hours, now_ms, days_minimum=days, sample_minimum=sample)
         return self._seasonal[key]
+
+    def _week_of(self, source: Source, now_ms: int) -> list[Hour]:
+        from_ms = now_ms - BASELINE_MS - HOUR_MS
+        if not source.is_of_others:
+            return self._clean(source.scope, from_ms)
+        own = self._hours.get(source.scope, {})
+        others = [(hour, difference(hour.counts, _counts_of(own, hour))) for hour in self._clean(ALL, from_ms)]
+        return [hour._replace(counts=counts) for hour, counts in others if counts.answered]
 
     def trailing(
         self, scope: str, now_ms: int, before_ms: int, before: Counts, settings: BreakerSettings
@@ -175,11 +195,16 @@ class History:
     def inherited(
         self, scope: str, now_ms: int, before_ms: int, before: Totals, settings: BreakerSettings
     ) -> Baseline | None:
-        """Return a baseline of what other versions answered: from a day before a version's first answer on.
+        """Return a baseline of what other versions answered: at the same hours, on however few days.
 
+        Where there are no such hours it is of what they answered from a day before the version's first answer on;
         `before` are the running totals at `before_ms`. It holds nothing of the version's own, so a version that is
-        wrong from its first answer on doesn't look usual.
+        wrong from its first answer on doesn't look usual, and no σ of scores, as versions score differently.
         """
+        source = Source(scope, is_of_others=True)
+        same_hours = self._interpolated(source, now_ms, settings) if self._spans_a_day(source, now_ms) else None
+        if same_hours is not None:
+            return same_hours._replace(score_sigma_ppm=None)
         if scope not in self._inherited:
             own = self._hours.get(scope, {})
             hours = self._clean(ALL, min(own, default=now_ms) - DAY_MS)
@@ -190,12 +215,19 @@ class History:
             total = total.plus(difference(self._since_mark(ALL, before), self._since_mark(scope, before)))
         return trailing_baseline(total, sample_minimum=settings.minimum_sample)
 
+    def _spans_a_day(self, source: Source, now_ms: int) -> bool:
+        """Return whether hours reach back a day; the hour that has just ended is no same hour of another day."""
+        if source not in self._oldest_ms:
+            self._oldest_ms[source] = min((hour.start_ms for hour in self._week_of(source, now_ms)), default=now_ms)
+        return self._oldest_ms[source] <= now_ms - DAY_MS
+
     def _since_mark(self, scope: str, totals: Totals) -> Counts:
         return difference(totals.get(scope, Counts()), self._last.get(scope, Counts()))
 
     def _forget(self) -> None:
         self._inherited.clear()
         self._levels.clear()
+        self._oldest_ms.clear()
         self._seasonal.clear()
         self._last_day.clear()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ops.bench.breaker.breaker import GOALS_MIN, Found, Quiet
 from ops.bench.breaker.cases import CASES, START_MS, shipped
 from ops.bench.breaker.lanes import Hours, interpolated
-from ops.bench.breaker.runs import Kind, Run
+from ops.bench.breaker.runs import Detection, FalseTrips, Kind, Run, detection
+from ops.bench.breaker.thresholds import CONDITIONS
 from ops.bench.breaker.traffic import STEP_S, STEPS_A_DAY, STEPS_AN_HOUR, Fault, Profile, Steps, Traffic
 from pipeline.breaker import BreakerRecord, Cause, Event, History, ScopeReading, Watch, advance
 from pipeline.breaker.answer_counts import Counts, difference
@@ -109,7 +111,73 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
             assert float(sigma_ppm[lane]) == pytest.approx(known.score_sigma_ppm)
 
 
+def test_lanes_with_a_day_behind_them_are_judged_by_what_a_new_version_inherits():
+    traffic, hours, histories = Recorded(PROFILE, seed=7), Hours(LANES), [History() for _ in range(LANES)]
+    totals = [Counts() for _ in range(LANES)]
+    for history in histories:
+        history.add(START_MS, {"all": Counts()})
+    steps = traffic.day()
+    for hour in range(24):
+        part = slice(hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
+        sums = [each[part].sum(axis=0) for each in (steps.total, steps.allow, steps.block, steps.score_sum_ppm)]
+        hours.add(*sums)
+        for lane, history in enumerate(histories):
+            total, allow, block, score = (int(each[lane]) for each in sums)
+            totals[lane] = totals[lane].plus(Counts(allow, block, total - allow - block, 0, score))
+            history.add(START_MS + (hour + 1) * 3_600_000, {"all": totals[lane]})
+    found = interpolated(hours, STEPS_AN_HOUR, SETTINGS)
+    for evaluation in range(STEPS_AN_HOUR):
+        now_ms = START_MS + 86_400_000 + evaluation * STEP_S * 1000
+        for lane in range(2):  # the others have no 500 payments in an hour of the night
+            known = histories[lane].inherited("model:new", now_ms, now_ms, {"all": totals[lane]}, SETTINGS)
+            ours = [float(column[evaluation][lane]) for column in found[:3]] + [found[5][lane], found[6][lane]]
+            assert known.is_seasonal
+            assert ours == pytest.approx(
+                [known.answered, known.allow, known.block, known.block_level, known.stop_level]
+            )
+
+
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("6")])  # tests/decide/test_agent.py
 def test_finding_stays_mended(name):
     found = CASES[name]()
     assert found.holds, found.told
+
+
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_condition_alone_holds_at_its_limit_and_not_one_step_below(name):
+    found = CONDITIONS[name]()
+    assert found.holds, found.told
+
+
+YEARS = {"model": FalseTrips(20.0, 30, 12, {}, 1), "segment": FalseTrips(20.0, 30, 8, {}, 1)}
+WEEKS = {"200 for 8 weeks": FalseTrips(30.7, 56, 0, {}, 0)}
+
+
+@pytest.mark.parametrize(
+    ("quiet", "expected"),
+    [
+        (Quiet(YEARS, YEARS, WEEKS, {}, {}), True),
+        (Quiet(YEARS, {"model": FalseTrips(20.0, 30, 21, {}, 1)}, WEEKS, {}, {}), False),
+        (Quiet({"model": FalseTrips(20.0, 30, 21, {}, 1)}, YEARS, WEEKS, {}, {}), False),
+        (Quiet({}, {}, {"200 for 8 weeks": FalseTrips(30.7, 56, 1, {}, 1)}, {}, {}), False),  # 6.5 a year
+        (Quiet({"model": FalseTrips(20.0, 30, 3, {}, 3)}, {}, {}, {}, {}), False),  # in one day
+        (Quiet({}, {}, {}, {"model": FalseTrips(1.0, 30, 500, {}, 9)}, {}), True),
+    ],
+)
+def test_false_trips_of_all_scopes_side_by_side_are_held_to_one_a_year(quiet, expected):
+    assert quiet.is_calm() is expected
+
+
+def test_faults_are_held_to_their_minutes_and_to_their_place():
+    prompt = {name: Detection(np.array([1.0]), 0) for name in GOALS_MIN}
+    late = prompt | {"x2 at 5/s": Detection(np.array([1.0] * 9 + [15.5]), 0)}
+    missed = prompt | {"40 % of a postcode": Detection(np.array([1.0] * 9 + [np.inf]), 0)}
+    found = [Found(prompt, 0), Found(prompt, 1), Found(late, 0), Found(missed, 0)]
+    assert [each.is_prompt() for each in found] == [True, False, False, False]
+
+
+def test_lanes_that_a_fault_is_tried_on_stay_as_they_were():
+    warm = Run(SETTINGS, Traffic(PROFILE, seed=5), LANES, Kind())
+    warm.warm(DAYS)
+    first, again = (detection(warm, FAULT).minutes.tolist() for _ in range(2))
+    assert first == again
