@@ -1,4 +1,4 @@
-"""What is usual, for the drill on drift: a week of hours as the lane's own first payments were.
+"""What is usual, for drills on what only history shows: a week of hours as the lane's own first payments were.
 
 Drift is judged against the same hours of several days, which no drill can wait for. So the hours of a week go onto the
 lane's own breaker_hours.v1, made from what the model has just answered, and the worker starts anew and reads them.

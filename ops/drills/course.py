@@ -17,6 +17,8 @@ from pipeline.drills.judging import Measured
 TICK_S: Final = 0.1
 WARM_WINDOWS: Final = 3
 """Windows of the breaker that pass before the fault: one to fill, and two that are what is usual."""
+WITH_HISTORY: Final = frozenset({DrillName.DRIFT, DrillName.MODEL_ALLOWS})
+"""The drills whose fault the breaker sees by what has been usual for days, as it is known to a deployment."""
 WELL_S: Final = 60.0
 HOLD_S: Final = 2.0
 """Time that a fault stays once all is seen, so that what it does to the contained system shows."""
@@ -72,7 +74,7 @@ def _warm_up(stage: Stage, course: Course) -> None:
     until_s = time.monotonic() + WARM_WINDOWS * window_s
     while time.monotonic() < until_s:
         _tick(stage, course)
-    if stage.asked.drill is DrillName.DRIFT:
+    if stage.asked.drill in WITH_HISTORY:
         lay_baseline(stage)
     wait_for(stage, lambda: _is_well(stage, course), WELL_S + window_s, "all was not well before the fault")
 

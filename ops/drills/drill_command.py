@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +26,20 @@ def drill_and_show(name: str, directory: Path, *, rate: int, seed: int, is_full:
     """Carry out a drill, or all, show what each came to, and return the exit code."""
     deployment, output = Settings(), Output(as_json=as_json)
     seconds_max = FULL_SECONDS if is_full else SHORT_SECONDS
-    verdicts = []
+    verdicts, unrecorded = [], ""
     for drill in drills_named(name):
         done = carry_out(Asked(drill, rate, seed, seconds_max, is_full), deployment, directory, _say(drill))
         verdicts.append(Verdict(done.report["verdict"]))
-        output.record({**_shown(done.report), "report": str(done.written.path)}, told(done.report, done.written.path))
-    return EXIT_CODES[next(verdict for verdict in _WORST_FIRST if verdict in verdicts)]
+        head, *lines = told(done.report, done.written.path)
+        output.record({**_shown(done.report), "report": str(done.written.path)}, head)
+        for line in lines if not as_json else ():
+            output.line(line)
+        unrecorded = unrecorded or done.not_recorded
+    worst = next(verdict for verdict in _WORST_FIRST if verdict in verdicts)
+    if unrecorded:
+        output.note(f"Not every drill is recorded, so the schedule does not know of it: {unrecorded}.")
+        worst = max(worst, Verdict.NOT_CARRIED_OUT, key=lambda each: -_WORST_FIRST.index(each))
+    return EXIT_CODES[worst]
 
 
 def drills_named(name: str) -> list[DrillName]:
@@ -42,7 +51,7 @@ def drills_named(name: str) -> list[DrillName]:
     return [DrillName(name)]
 
 
-def _say(drill: DrillName) -> object:
+def _say(drill: DrillName) -> Callable[[str], None]:
     def say(sentence: str) -> None:
         print(f"{drill}: {sentence}", file=sys.stderr, flush=True)
 
@@ -54,13 +63,15 @@ def _shown(report: Report) -> Report:
     return {name: value for name, value in report.items() if name not in ("samples", "moments")}
 
 
-def told(report: Report, path: Path) -> str:
+def told(report: Report, path: Path) -> list[str]:
+    """Return the lines that tell people what a drill came to."""
     lines = [f"{report['drill']}: {report['verdict']}{_because(report)}"]
     for finding in report["findings"]:
         met = "met" if finding["is_met"] else f"NOT MET: {finding['why']}"
-        lines.append(f"  {finding['measure']:<13} {_figure(finding['figure']):>24}  of {_figure(finding['objective']):<24} {met}")
+        figure, limit = _figure(finding["figure"]), _figure(finding["objective"])
+        lines.append(f"  {finding['measure']:<13} {figure}, of at most {limit}: {met}")
     lines += [f"  fault: {fault}" for fault in report["faults"]]
-    return "\n".join([*lines, f"  report: {path}"])
+    return [*lines, f"  report: {path}"]
 
 
 def _because(report: Report) -> str:

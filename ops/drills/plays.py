@@ -80,7 +80,8 @@ class Play(ABC):
 class ModelPlay(Play):
     """A wrong model becomes champion."""
 
-    condition: ClassVar[Condition]
+    conditions: ClassVar[frozenset[Condition]]
+    """The breaker's conditions of which any one that holds is the fault seen."""
     outcomes: ClassVar[frozenset[Outcome]] = frozenset(Outcome)
     """The answers by which the fault does harm."""
     version = ""
@@ -95,7 +96,8 @@ class ModelPlay(Play):
 
     def is_seen(self) -> bool:
         held = self.stage.breaker.held(self.stage.policy.breaker, self.version)
-        return any((scope, self.condition) in held for scope in self.scopes()) or self.is_contained()
+        is_held = any(scope in self.scopes() and condition in self.conditions for scope, condition in held)
+        return is_held or self.is_contained()
 
     def is_contained(self) -> bool:
         return any(self.stage.breaker.state_of(scope) in OPEN for scope in self.scopes())
@@ -114,17 +116,19 @@ class ModelPlay(Play):
 
 
 class Blocks(ModelPlay):
-    condition = Condition.BLOCK_RATE_SPIKE
+    conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
 
 
 class Allows(ModelPlay):
-    condition = Condition.ALLOW_RATE_SPIKE
+    """Soft guardrails escalate as before, so few more are allowed; that scores have all but vanished shows more."""
+
+    conditions = frozenset({Condition.ALLOW_RATE_SPIKE, Condition.MODEL_DRIFT})
     outcomes = frozenset({Outcome.ALLOW})
 
 
 class OnePostcode(ModelPlay):
-    condition = Condition.BLOCK_RATE_SPIKE
+    conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
 
     def scopes(self) -> set[str]:
@@ -143,18 +147,18 @@ class OnePostcode(ModelPlay):
 
 
 class Slow(ModelPlay):
-    condition = Condition.LATENCY_P99
+    conditions = frozenset({Condition.LATENCY_P99})
 
     def scopes(self) -> set[str]:
         return {ALL}
 
 
 class Failing(ModelPlay):
-    condition = Condition.ERROR_RATE
+    conditions = frozenset({Condition.ERROR_RATE})
 
 
 class Drift(ModelPlay):
-    condition = Condition.MODEL_DRIFT
+    conditions = frozenset({Condition.MODEL_DRIFT})
 
 
 class RedisLost(Play):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from ops.drills.course import Performed
+from ops.drills.page import page
 from ops.drills.stage import Asked
 from pipeline.domain.times import utc_text
 from pipeline.drills.drills import ABOUT, MEASURES, DrillName, Verdict
@@ -36,6 +37,11 @@ class Setting(NamedTuple):
     carried_out_by: str
     is_embedded: bool
 
+    @property
+    def counts(self) -> bool:
+        """Whether the drill counts towards the schedule, if it was carried out."""
+        return self.asked.is_full and not self.is_embedded
+
 
 def report_of(setting: Setting, drills: Drills | None, performed: Performed | None, why: str) -> Report:
     """Return the report. performed: None where the drill could not be carried out, for the reason `why`."""
@@ -58,6 +64,7 @@ def report_of(setting: Setting, drills: Drills | None, performed: Performed | No
         "carried_out_by": setting.carried_out_by,
         "is_full": setting.asked.is_full,
         "is_embedded": setting.is_embedded,
+        "counts_towards_schedule": setting.counts and verdict is not Verdict.NOT_CARRIED_OUT,
         "where": "a lane of its own, behind fault proxies",
         "payments_per_second": setting.asked.rate,
         "seed": setting.asked.seed,
@@ -102,7 +109,7 @@ class Written(NamedTuple):
 
 
 def write_report(folder: Path, report: Report, key: SigningKey) -> Written:
-    """Write the report and, beside it, its signature; neither is overwritten."""
+    """Write the report and, beside it, its signature and its page; none is overwritten."""
     folder.mkdir(parents=True, exist_ok=True)
     text = report_bytes(report)
     path = folder / f"{report['drill']}-{report['drill_id']}.json"
@@ -116,6 +123,7 @@ def write_report(folder: Path, report: Report, key: SigningKey) -> Written:
     }
     _write_new(path, text)
     _write_new(signature_path(path), json.dumps(signed, indent=2).encode() + b"\n")
+    _write_new(path.with_suffix(".html"), page(report, signed).encode())
     return Written(path, hashlib.sha256(text).digest(), signature, key.key_id)
 
 

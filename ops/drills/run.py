@@ -14,6 +14,7 @@ import redis
 from confluent_kafka import KafkaException
 
 from models.artefact.files import ModelRefused, champion_version
+from ops.access.roles import POSTGRES_OWNER
 from ops.drills.course import Performed, perform
 from ops.drills.lane import LaneNames, LaneNotSeparate, forget_deployment
 from ops.drills.report import Report, Setting, Written, report_of, write_report
@@ -22,15 +23,18 @@ from ops.migrations.migrate import MigrationRefused
 from ops.processes.servers import ServerFailed
 from ops.stack.postgres import PostgresMissing
 from pipeline.decide.policy import Policy, PolicyRefused, parse_policy
+from pipeline.drills.store import DrillRecord, append_drill
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed, admin_client
 from pipeline.io.kafka.topic_settings import is_embedded
+from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, connect, failures_named
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused, create_signing_key
 from pipeline.keys.key_sets import KeyUse
 from pipeline.terminal.failures import Failure
 
 KEY: Final = "drills.key"
+WHY_MAX: Final = 2_000
 NOT_POSSIBLE: Final = (
     LaneNotSeparate,
     DrillNotCarriedOut,
@@ -48,8 +52,11 @@ NOT_POSSIBLE: Final = (
 
 
 class Done(NamedTuple):
+    """not_recorded: why the deployment's database holds no record of it, or nothing."""
+
     report: Report
     written: Written
+    not_recorded: str
 
 
 def carry_out(asked: Asked, deployment: Settings, folder: Path, say: Callable[[str], None]) -> Done:
@@ -67,7 +74,35 @@ def carry_out(asked: Asked, deployment: Settings, folder: Path, say: Callable[[s
         say(f"it could not be carried out: {why}")
     setting = _setting(asked, names, started_at_ms, deployment, policy)
     report = report_of(setting, policy.drills, performed, why)
-    return Done(report, write_report(folder, report, key))
+    written = write_report(folder, report, key)
+    return Done(report, written, _recorded(deployment, setting, report, written))
+
+
+def _recorded(deployment: Settings, setting: Setting, report: Report, written: Written) -> str:
+    """Record the drill in the deployment's own database, as its owner; return why that failed, or nothing."""
+    record = DrillRecord(
+        setting.drill_id,
+        report["drill"],
+        report["verdict"],
+        report["why"][:WHY_MAX],
+        setting.counts,
+        setting.started_at_ms,
+        setting.ended_at_ms,
+        setting.carried_out_by,
+        setting.policy_version,
+        bytes.fromhex(setting.policy_sha256),
+        setting.model_version,
+        report["findings"],
+        written.sha256,
+        written.key_id,
+        written.signature,
+    )
+    try:
+        with connect(deployment.as_role(POSTGRES_OWNER).database_url, "fraud-drill") as connection, failures_named():
+            append_drill(connection, record)
+    except (DatabaseUnavailable, DatabaseRefused) as failure:
+        return str(failure)
+    return ""
 
 
 def signing_key(deployment: Settings, folder: Path) -> SigningKey:
