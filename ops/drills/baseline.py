@@ -6,6 +6,7 @@ lane's own breaker_hours.v1, made from what the model has just answered, and the
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 from ops.drills.stage import DrillNotCarriedOut, Stage
@@ -19,13 +20,17 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 
 DAYS: Final = 7
-STRAY_PERCENT: Final = 2
-"""How far an hour's mean score strays from the others', one up, the next down: about as real hours do."""
+STRAY_PERCENT: Final = 12
+"""How far an hour's mean score strays from the others', one day up, the next down: the lane's hours pass in seconds."""
+RECENT_S: Final = 15.0
+"""Time of which the answers count: they are of about the hour in which the fault begins."""
 
 
 def lay_baseline(stage: Stage) -> None:
     """Publish a week of hours, and let the worker start anew. Raises DrillNotCarriedOut."""
-    answers = [each.decision for each in stage.decided.since() if each.decision.route is Route.MODEL]
+    since_s = time.monotonic() - max(RECENT_S, stage.policy.breaker.window_s)
+    recent = (each.decision for each in stage.decided.since() if each.at_s >= since_s)
+    answers = [decision for decision in recent if decision.route is Route.MODEL]
     if len(answers) < stage.policy.breaker.minimum_sample:
         raise DrillNotCarriedOut(f"the model answered {len(answers)} payments only, too few to be what is usual")
     publisher = BulkPublisher(stage.direct)

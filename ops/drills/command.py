@@ -15,6 +15,7 @@ FAILED_DRILL: Final = 3
 NOT_CARRIED_OUT: Final = 2
 """Exit code for a drill that shows nothing: it could not be carried out."""
 EVERY: Final = "all"
+drills_app = typer.Typer()
 EXIT_CODES: Final = {Verdict.PASSED: 0, Verdict.FAILED: FAILED_DRILL, Verdict.NOT_CARRIED_OUT: NOT_CARRIED_OUT}
 
 
@@ -35,3 +36,26 @@ def drill(
     from ops.drills.drill_command import drill_and_show
 
     raise typer.Exit(drill_and_show(name, directory, rate=rate, seed=seed, is_full=not short, as_json=as_json))
+
+
+@drills_app.command("list")
+def list_drills(as_json: Json = False) -> None:
+    """List the drills: when each was last carried out, what it came to, and when it is due."""
+    from ops.drills.records_command import show_schedule
+    from pipeline.terminal.configuration import settings_from_environment
+    from pipeline.terminal.output import Output
+
+    show_schedule(settings_from_environment(), Output(as_json=as_json))
+
+
+@drills_app.command("verify")
+def verify(
+    report: Annotated[Path, typer.Argument(metavar="REPORT", help="The JSON report of a drill.")],
+    key_set: Annotated[Path, typer.Option("--key-set", metavar="FILE", help="The key set that it must be signed by.")],
+    as_json: Json = False,
+) -> None:
+    """Prove that a report is signed by a key that is trusted for drills. Exits with 1 where it isn't."""
+    from ops.drills.records_command import show_verified
+    from pipeline.terminal.output import Output
+
+    raise typer.Exit(0 if show_verified(report, key_set, Output(as_json=as_json)) else 1)

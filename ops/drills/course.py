@@ -49,8 +49,8 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
     course.fault_s = time.monotonic()
     course.moments.clear()
     course.states = [each for each in course.states if each[0] >= course.fault_s - 3 * stage.policy.breaker.window_s]
+    course.note("the fault begins", course.fault_s)
     play.go_wrong()
-    course.note("the fault begins")
     say(f"the fault begins: {stage.asked.drill}")
     _wait_until_contained(stage, course, play, say)
     play.mend()

@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from ops.drills.command import EVERY, EXIT_CODES
 from ops.drills.report import Report
 from ops.drills.run import carry_out
-from ops.drills.stage import Asked
+from ops.drills.stage import EXECUTING, Asked
 from pipeline.drills.drills import DrillName, Verdict
-from pipeline.io.settings import Settings
+from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
-SHORT_SECONDS: Final = 240
-"""Most seconds of traffic of a drill with short windows."""
+SHORT_SECONDS: Final = 1_800
+"""Seconds of traffic of a drill with short windows: many more than it takes, so that the hours of its five days pass
+slowly enough for a breaker that looks at seconds."""
 FULL_SECONDS: Final = 3_600
+EXECUTING_SECONDS: Final = 900
+"""The same of a drill that also pays: it waits for no breaker, and each account that may pay must be open before."""
 _WORST_FIRST: Final = (Verdict.FAILED, Verdict.NOT_CARRIED_OUT, Verdict.PASSED)
 
 
 def drill_and_show(name: str, directory: Path, *, rate: int, seed: int, is_full: bool, as_json: bool) -> int:
     """Carry out a drill, or all, show what each came to, and return the exit code."""
-    deployment, output = Settings(), Output(as_json=as_json)
-    seconds_max = FULL_SECONDS if is_full else SHORT_SECONDS
+    deployment, output = settings_from_environment("drill"), Output(as_json=as_json)
     verdicts, unrecorded = [], ""
     for drill in drills_named(name):
-        done = carry_out(Asked(drill, rate, seed, seconds_max, is_full), deployment, directory, _say(drill))
+        asked = Asked(drill, rate, seed, _seconds_max(drill, is_full=is_full), is_full)
+        done = carry_out(asked, deployment, directory, _say(drill))
         verdicts.append(Verdict(done.report["verdict"]))
         head, *lines = told(done.report, done.written.path)
         output.record({**_shown(done.report), "report": str(done.written.path)}, head)
         for line in lines if not as_json else ():
             output.line(line)
         unrecorded = unrecorded or done.not_recorded
-    worst = next(verdict for verdict in _WORST_FIRST if verdict in verdicts)
     if unrecorded:
         output.note(f"Not every drill is recorded, so the schedule does not know of it: {unrecorded}.")
-        worst = max(worst, Verdict.NOT_CARRIED_OUT, key=lambda each: -_WORST_FIRST.index(each))
-    return EXIT_CODES[worst]
+    return exit_code_of(verdicts, is_recorded=not unrecorded)
+
+
+def exit_code_of(verdicts: Iterable[Verdict], *, is_recorded: bool) -> int:
+    """Return the exit code of the worst; a drill that is not recorded is as good as none."""
+    came_to = {*verdicts} | (set() if is_recorded else {Verdict.NOT_CARRIED_OUT})
+    return EXIT_CODES[next(verdict for verdict in _WORST_FIRST if verdict in came_to)]
+
+
+def _seconds_max(drill: DrillName, *, is_full: bool) -> int:
+    if drill in EXECUTING:
+        return EXECUTING_SECONDS
+    return FULL_SECONDS if is_full else SHORT_SECONDS
 
 
 def drills_named(name: str) -> list[DrillName]:

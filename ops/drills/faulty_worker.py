@@ -17,6 +17,7 @@ import numpy as np
 from models.artefact.files import load_champion
 from models.artefact.scoring import Model, Term
 from pipeline.decide import regime_files
+from pipeline.decide.keeper_service import keep_filled
 from pipeline.decide.worker_command import run_worker
 from pipeline.io.settings import Settings
 
@@ -69,6 +70,7 @@ def _with_first_edges(model: Model, kind: type[Any]) -> Model:
 
 
 def main() -> None:
+    keep_filled(Settings())  # a worker gives up its place in an outage, and a supervisor fills it again
     with mock.patch.object(regime_files, "load_champion", faulty_champion):
         run_worker(Settings())
 

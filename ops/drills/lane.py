@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 from unittest import mock
@@ -200,7 +201,10 @@ def lane_keys(redis_url: str, names: LaneNames) -> Iterator[bytes]:
 def remove_keys(redis_url: str, names: LaneNames) -> int:
     """Remove the lane's keys from Redis, and return how many there were."""
     with redis.Redis.from_url(redis_url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S) as client:
-        return sum(int(client.unlink(key)) for key in lane_keys(redis_url, names))
+        keys, removed = lane_keys(redis_url, names), 0
+        while some := list(islice(keys, KEYS_A_LOOK)):
+            removed += int(client.unlink(*some))
+        return removed
 
 
 def remove(names: LaneNames, deployment: Settings, *, has_topics: bool) -> None:

@@ -188,14 +188,15 @@ class RedisLost(Play):
         self.stage.proxies.redis.mend()
 
     def leaked(self) -> list[Decision]:
-        """Return what the model decided of payments while nobody knew whether it may, or what accounts had done."""
-        until_s = self.course.recovered_s or float("inf")
+        """Return what the model decided before it was on probation: nobody knew whether it may, or what accounts did."""
+        changes = self.stage.breaker.changes
+        probation_s = (each.second for each in changes if each.after == BreakerState.HALF_OPEN)
+        until_s = next((at_s for at_s in probation_s if at_s >= self.course.fault_s), float("inf"))
         return [
             decision
             for at_s, decision in self.stage.decided.since()
             if self.course.fault_s + IN_FLIGHT_S <= at_s < until_s
             and decision.route is Route.MODEL
-            and decision.breaker_state is not BreakerState.HALF_OPEN
         ]
 
 
