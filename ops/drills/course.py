@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from ops.drills.baseline import lay_baseline
 from ops.drills.plays import PLAYS, Play
-from ops.drills.score import Course, Sample, samples
+from ops.drills.notes import Course, Sample, samples
 from ops.drills.stage import DrillNotCarriedOut, Stage, begin, wait_for
 from pipeline.domain.decision import BreakerState, Route
 from pipeline.drills.drills import DrillName

@@ -14,8 +14,8 @@ import psycopg
 
 from ops.drills.lane import remove_keys
 from ops.drills.pager import beats_since, paged_at_s, switched_at_s
-from ops.drills.proxies import cut, mend
-from ops.drills.score import Course
+from ops.drills.proxies.lane_proxies import cut, mend
+from ops.drills.notes import Course
 from ops.drills.stage import TARGET_SEGMENT, Stage
 from ops.bench.rig.services import status
 from pipeline.alerts.catalogue import AlertCode

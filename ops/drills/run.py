@@ -17,6 +17,7 @@ from models.artefact.files import ModelRefused, champion_version
 from ops.access.roles import POSTGRES_OWNER
 from ops.drills.course import Performed, perform
 from ops.drills.lane import LaneNames, LaneNotSeparate, forget_deployment
+from ops.drills.proxies.lane_proxies import NotProxied
 from ops.drills.report import Report, Setting, Written, report_of, write_report
 from ops.drills.stage import Asked, DrillNotCarriedOut, set_stage
 from ops.migrations.migrate import MigrationRefused
@@ -37,6 +38,7 @@ KEY: Final = "drills.key"
 WHY_MAX: Final = 2_000
 NOT_POSSIBLE: Final = (
     LaneNotSeparate,
+    NotProxied,
     DrillNotCarriedOut,
     ServerFailed,
     PostgresMissing,
@@ -168,7 +170,7 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KafkaException):
         return f"Kafka: {error.args[0].str()}"
     text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}" if not isinstance(error, DrillNotCarriedOut | LaneNotSeparate) else text
+    return f"{type(error).__name__}: {text}" if not isinstance(error, DrillNotCarriedOut | LaneNotSeparate | NotProxied) else text
 
 
 __all__ = ["Done", "Performed", "carry_out", "signing_key"]

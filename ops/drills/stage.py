@@ -25,7 +25,7 @@ from ops.demo.past import begin_behind
 from ops.demo.scene import short_windows, with_short_windows
 from ops.demo.traffic import Traffic
 from ops.drills.decided import DecidedReader
-from ops.drills.kafka_addresses import Endpoint
+from ops.drills.proxies.kafka_addresses import Endpoint
 from ops.drills.lane import (
     LaneNames,
     LaneNotSeparate,
@@ -38,7 +38,7 @@ from ops.drills.lane import (
 )
 from ops.drills.models import ModelFolder
 from ops.drills.pager import SHORT, Rhythm, rhythm_in_force, write_routes
-from ops.drills.proxies import LaneProxies, options_behind_proxies
+from ops.drills.proxies.lane_proxies import LaneProxies, options_behind_proxies
 from ops.migrations.migrate import migrate
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
@@ -138,7 +138,7 @@ class DrillNotCarriedOut(Exception):
 def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings) -> Iterator[Stage]:
     """Set everything up, without traffic and without a worker, and take it all away in the end.
 
-    Raises LaneNotSeparate, DrillNotCarriedOut, and the servers' own errors.
+    Raises LaneNotSeparate, NotProxied, DrillNotCarriedOut, and the servers' own errors.
     """
     require_unused(names, deployment)
     folder.mkdir(parents=True)

@@ -377,7 +377,9 @@ def drill_alert(drill: str, raised_at_ms: int, last_at_ms: int | None = None) ->
 
     last_at_ms: when it was last carried out; None where that never was, or is of no matter.
     """
-    when = "has never been carried out" if last_at_ms is None else f"was last carried out on {utc_text(last_at_ms)[:10]}"
+    when = "has never been carried out"
+    if last_at_ms is not None:
+        when = f"was last carried out on {utc_text(last_at_ms)[:10]}"
     return alert(AlertCode.DRILL_OVERDUE, f"The drill {drill} {when}, and is overdue.", "drills", {"drill": drill},
                  raised_at_ms)  # fmt: skip
 

@@ -38,7 +38,7 @@ def test_a_policy_without_the_table_is_read_and_has_no_objectives():
         ('[drills]\nevery_days = 92\nobjectives = [{ drill = "drift", detect_s = true }]\n', "detect_s"),
         ('[drills]\nevery_days = 92\nobjectives = [{ drill = "rail-lost", trip_s = 9 }]\n', "trip_s is nothing"),
         ('[drills]\nevery_days = 92\nobjectives = [{ drill = "drift", leaked_minor = { gbp = 1 } }]\n', "leaked_minor"),
-        ('[drills]\nevery_days = 92\nobjectives = [{ drill = "drift", leaked_minor = { GBP = -1 } }]\n', "leaked_minor"),
+        ('[drills]\nevery_days = 9\nobjectives = [{ drill = "drift", leaked_minor = { GBP = -1 } }]\n', "leaked_minor"),
     ],
 )
 def test_what_is_no_table_of_drills_is_refused(table, why):

@@ -48,8 +48,14 @@ def test_nobody_fills_in_a_quarter_that_was_missed(owner):
         append_drill(owner, record(owner, started_at_ms=long_ago_ms, ended_at_ms=long_ago_ms))
 
 
-@pytest.mark.parametrize("statement", ["UPDATE control.drill_record SET verdict = 'PASSED'",
-                                       "DELETE FROM control.drill_record", "TRUNCATE control.drill_record"])  # fmt: skip
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE control.drill_record SET verdict = 'PASSED'",
+        "DELETE FROM control.drill_record",
+        "TRUNCATE control.drill_record",
+    ],
+)
 def test_even_the_owner_changes_no_record(owner, statement):
     append_drill(owner, record(owner, verdict="FAILED"))
     with pytest.raises(psycopg.Error, match="append-only"):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ops.drills.kafka_addresses import Endpoint
+from ops.drills.proxies.kafka_addresses import Endpoint
 from ops.processes.servers import LOOPBACK
 
 CHUNK_BYTES: Final = 64 * 1024

@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from ops.drills.kafka_addresses import Answers, Endpoint, HostTooShort, in_answers, loopback_as_long_as
-from ops.drills.lane import LaneNotSeparate
-from ops.drills.proxy import FaultProxy, Target
+from ops.drills.proxies.kafka_addresses import Answers, Endpoint, HostTooShort, in_answers, loopback_as_long_as
+from ops.drills.proxies.proxy import FaultProxy, Target
 from pipeline.io.kafka.client import admin_client
 from pipeline.io.settings import Settings
 
@@ -20,11 +19,15 @@ _SECURE: Final = {"SASL_SSL": "SASL_PLAINTEXT", "SSL": "PLAINTEXT"}
 """What a client speaks to a proxy that ends TLS for it, both on loopback."""
 
 
+class NotProxied(Exception):
+    """No proxy can stand before a server, so the lane would reach it past one. A sentence without a full stop."""
+
+
 class LaneProxies:
     """Makes every proxy; `kafka`, `redis`, `postgres` and `rail` are what faults are put into."""
 
     def __init__(self, deployment: Settings, postgres: Endpoint, rail: Endpoint) -> None:
-        """Raises LaneNotSeparate where a server can't be proxied, and KafkaException where no broker answers."""
+        """Raises NotProxied where a server can't be proxied, and KafkaException where no broker answers."""
         self._open: list[FaultProxy] = []
         try:
             self.kafka = self._before_brokers(deployment)
@@ -67,14 +70,14 @@ class LaneProxies:
             try:
                 name = loopback_as_long_as(broker.host)
             except HostTooShort as error:
-                raise LaneNotSeparate(str(error)) from error
+                raise NotProxied(str(error)) from error
             replaced[in_answers(broker)] = in_answers(Endpoint(name, proxy.endpoint.port))
         return proxies
 
     def _before_redis(self, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in ("redis", "rediss") or parts.hostname is None or "," in parts.netloc:
-            raise LaneNotSeparate("Redis is no single server, and a proxy stands before one only")
+            raise NotProxied("Redis is no single server, and a proxy stands before one only")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         tls = _redis_tls(options) if parts.scheme == "rediss" else None
         self.redis = self._opened(FaultProxy(Target(Endpoint(parts.hostname, parts.port or REDIS_PORT), tls)))
@@ -114,11 +117,11 @@ def _redis_tls(options: Mapping[str, str]) -> ssl.SSLContext:
 
 
 def _verifying(authority: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
-    """Make a context that always verifies the server and its name. Raises LaneNotSeparate."""
+    """Make a context that always verifies the server and its name. Raises NotProxied."""
     try:
         context = ssl.create_default_context(cafile=authority)
         if certificate is not None:
             context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise LaneNotSeparate(f"the files of TLS can't be read ({type(error).__name__})") from error
+        raise NotProxied(f"the files of TLS can't be read ({type(error).__name__})") from error
     return context

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.drills.kafka_addresses import Answers, Endpoint, HostTooShort, in_answers, loopback_as_long_as
-from ops.drills.proxy import FaultProxy, Target
+from ops.drills.proxies.kafka_addresses import Answers, Endpoint, HostTooShort, in_answers, loopback_as_long_as
+from ops.drills.proxies.proxy import FaultProxy, Target
 
 BROKER = in_answers(Endpoint("broker-1.bank", 9093))
 PROXY = in_answers(Endpoint(loopback_as_long_as("broker-1.bank"), 20_000))
@@ -68,9 +68,8 @@ def test_a_cut_ends_connections_and_refuses_new_ones_until_it_is_mended(proxy):
     with connected(proxy) as connection:
         assert echoed(connection, b"one") == b"one"
         proxy.cut()
-        with pytest.raises(OSError, match="reset|Broken pipe"):
-            while echoed(connection, b"two") is not None:
-                pass
+        with pytest.raises(ConnectionError):
+            connection.recv(1)
     with connected(proxy) as refused, pytest.raises(ConnectionError):
         refused.recv(1)
     proxy.mend()

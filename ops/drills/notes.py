@@ -1,10 +1,10 @@
-"""The course of a drill: its moments, its samples, and what was found."""
+"""What is noted while a drill runs: its moments, its samples, and what was found."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -94,6 +94,3 @@ def samples(course: Course, decided: Iterable[Decided]) -> list[Sample]:
             )
         )
     return found
-
-
-Test = Callable[[Decision], bool]
