@@ -9,10 +9,11 @@ from typing import Final, NamedTuple
 from ops.drills.baseline import lay_baseline
 from ops.drills.plays import PLAYS, Play
 from ops.drills.notes import Course, Sample, samples
-from ops.drills.stage import DrillNotCarriedOut, Stage, begin, wait_for
+from ops.drills.stage import DrillNotCarriedOut, Stage, begin
 from pipeline.domain.decision import BreakerState, Route
 from pipeline.drills.drills import DrillName
 from pipeline.drills.judging import Measured
+from pipeline.io.clock import now_ms
 
 TICK_S: Final = 0.1
 WARM_WINDOWS: Final = 3
@@ -46,7 +47,7 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
     begin(stage)
     say("payments are decided; the breaker learns what is usual")
     _warm_up(stage, course)
-    course.fault_s = time.monotonic()
+    course.fault_s, course.fault_ms = time.monotonic(), now_ms()
     course.moments.clear()
     course.states = [each for each in course.states if each[0] >= course.fault_s - 3 * stage.policy.breaker.window_s]
     course.note("the fault begins", course.fault_s)
@@ -76,7 +77,12 @@ def _warm_up(stage: Stage, course: Course) -> None:
         _tick(stage, course)
     if stage.asked.drill in WITH_HISTORY:
         lay_baseline(stage)
-    wait_for(stage, lambda: _is_well(stage, course), WELL_S + window_s, "all was not well before the fault")
+        until_s = time.monotonic() + window_s
+    deadline_s = until_s + WELL_S + window_s
+    while time.monotonic() < until_s or not (_is_well(stage, course) and stage.are_ready()):
+        _tick(stage, course)
+        if time.monotonic() > deadline_s:
+            raise DrillNotCarriedOut("all was not well before the fault")
 
 
 def _wait_until_contained(stage: Stage, course: Course, play: Play, say: Callable[[str], None]) -> None:

@@ -38,9 +38,10 @@ class Sample(NamedTuple):
 
 @dataclass(slots=True)
 class Course:
-    """What is noted while a drill runs; times are those of time.monotonic()."""
+    """What is noted while a drill runs; times are those of time.monotonic(), but for fault_ms, which is a clock's."""
 
     fault_s: float = 0.0
+    fault_ms: int = 0
     mended_s: float | None = None
     detected_s: float | None = None
     tripped_s: float | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -65,11 +66,17 @@ sinks = [
     return {"FRAUD_ALERT_SECRETS": json.dumps(SECRETS)}
 
 
-def paged_at_s(pager: HttpSink, codes: Collection[str], since_s: float) -> float | None:
-    """Return when PagerDuty's stand-in first took a page of one of the codes, by time.monotonic()."""
+def paged_at_s(pager: HttpSink, codes: Collection[str], since_ms: int) -> float | None:
+    """Return when PagerDuty's stand-in first took a page of one of the codes, by time.monotonic().
+
+    A page about what was raised before `since_ms`, by the clock, tells of something else.
+    """
     for taken in pager.taken:
         event = taken.json
-        if taken.at_s >= since_s and event.get("event_action") == "trigger" and event["payload"]["class"] in codes:
+        if event.get("event_action") != "trigger" or event["payload"]["class"] not in codes:
+            continue
+        opened_at = datetime.fromisoformat(event["payload"]["timestamp"])
+        if opened_at.timestamp() * 1000 >= since_ms:
             return taken.at_s
     return None
 

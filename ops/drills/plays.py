@@ -17,7 +17,6 @@ from ops.drills.pager import beats_since, paged_at_s, switched_at_s
 from ops.drills.proxies.lane_proxies import cut, mend
 from ops.drills.notes import Course
 from ops.drills.stage import TARGET_SEGMENT, Stage
-from ops.bench.rig.services import status
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.breaker.answer_counts import ALL, segment_scope
 from pipeline.breaker.settings import Condition
@@ -65,7 +64,7 @@ class Play(ABC):
 
     def paged_at_s(self, now_s: float) -> float | None:
         if self.codes:
-            return paged_at_s(self.stage.pager, self.codes, self.course.fault_s)
+            return paged_at_s(self.stage.pager, self.codes, self.course.fault_ms)
         return switched_at_s(self.stage.switch, self.stage.rhythm, self.course.fault_s, now_s)
 
     def is_well(self) -> bool:
@@ -141,7 +140,12 @@ class OnePostcode(ModelPlay):
         ]
 
     def faults(self) -> Iterable[str]:
-        opened = {change.scope for change in self.stage.breaker.changes if change.after == BreakerState.OPEN}
+        since_s = self.course.fault_s
+        opened = {
+            change.scope
+            for change in self.stage.breaker.changes
+            if change.after == BreakerState.OPEN and change.second >= since_s
+        }
         if others := sorted(opened - self.scopes()):
             yield f"the model was also taken out of the loop where it was right: {', '.join(others)}"
 
@@ -216,7 +220,7 @@ class Outage(Play):
 
     def is_well(self) -> bool:
         assert self.course.mended_s is not None
-        return self.stage.are_served() and beats_since(self.stage.switch, self.course.mended_s) > 0
+        return self.stage.are_ready() and beats_since(self.stage.switch, self.course.mended_s) > 0
 
     def leaked(self) -> list[Decision] | None:
         """Return the decisions about payments that were decided before: each payment has one."""
@@ -306,7 +310,7 @@ class PostgresLost(Paying):
         self.stage.proxies.postgres.cut()
 
     def is_seen(self) -> bool:
-        return any(status(port, "/ready") != 200 for port in self.stage.pages.values())
+        return not self.stage.are_ready()
 
     def mend(self) -> None:
         self.stage.proxies.postgres.mend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import urllib.request
@@ -64,6 +65,8 @@ PICKED_EVERY: Final = 2
 EXECUTING: Final = frozenset({DrillName.RAIL_LOST, DrillName.POSTGRES_LOST})
 """The drills in which the lane's own executor pays, by a stand-in of the rail."""
 AMPLE_MINOR: Final = 10**13
+UNWITNESSED: Final = {"FRAUD_AUDIT_WITNESS_AGE_MAX_S": "0"}
+"""Nobody witnesses the lane's audit log, so nobody is to be told that."""
 
 
 class Asked(NamedTuple):
@@ -108,8 +111,9 @@ class Stage:
         """Whether the worker says that it decides."""
         return status(self.lane.web_port, "/ready") == 200
 
-    def are_served(self) -> bool:
-        return all(status(port, "/live") == 200 for port in self.pages.values())
+    def are_ready(self) -> bool:
+        """Whether every service of the lane says that it does its work."""
+        return all(status(port, "/ready") == 200 for port in self.pages.values())
 
     def books_of_rail(self) -> tuple[int, dict[str, int]] | None:
         """Return the payments that the lane's rail has made, and what they move by currency; None: it doesn't say."""
@@ -226,6 +230,7 @@ class LanePostgres(NamedTuple):
 def _postgres(ending: ExitStack, folder: Path) -> LanePostgres:
     """Start a PostgreSQL of the lane's own: roles and their limits of connections belong to a whole server."""
     port = free_port()
+    ending.callback(shutil.rmtree, folder / "postgres", ignore_errors=True)
     server: PostgresServer = postgres_server(bundled_folder(), folder / "postgres", port)
     ending.callback(server.stop)
     server.start()
@@ -330,7 +335,7 @@ def _services(
         extra = {
             "FRAUD_DATABASE_URL": lane.as_role(f"fraud_{name}").database_url,
             f"FRAUD_{name.upper()}_PORT": str(port),
-            **(secrets if name == "alerts" else {}),
+            **{"alerts": secrets, "audit": UNWITNESSED}.get(name, {}),
         }
         services[name] = _process(name, lane, folder, ("ops.cli", name, "run"), extra, port, page="/live")
     return services, pages
