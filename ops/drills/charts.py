@@ -42,8 +42,8 @@ def stacked(samples: Sequence[Mapping[str, Any]], names: Sequence[str], marks: S
     """Draw decisions a second, one layer for each name, with the marks across. Empty where there are no samples."""
     if not samples:
         return ""
-    first, last = samples[0]["second"], samples[-1]["second"]
-    most = max(max(sum(sample[name] for name in names) for sample in samples), 1)
+    first, last = int(samples[0]["second"]), int(samples[-1]["second"])
+    most = max(max(sum(int(sample[name]) for name in names) for sample in samples), 1)
     span = max(last - first, 1)
 
     def x(second: float) -> float:

@@ -34,13 +34,13 @@ class ModelBroken(Exception):
     """The failing model's error."""
 
 
-class SlowEdges(np.ndarray):  # type: ignore[type-arg]
+class SlowEdges(np.ndarray):
     def searchsorted(self, *arguments: Any, **named: Any) -> Any:
         time.sleep(SLOW_S)
         return self.view(np.ndarray).searchsorted(*arguments, **named)
 
 
-class FailingEdges(np.ndarray):  # type: ignore[type-arg]
+class FailingEdges(np.ndarray):
     def searchsorted(self, values: Any, *arguments: Any, **named: Any) -> Any:
         if (np.asarray(values) % FAILS_EVERY == 0).any():
             raise ModelBroken("the model of a drill fails")

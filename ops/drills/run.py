@@ -170,7 +170,8 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KafkaException):
         return f"Kafka: {error.args[0].str()}"
     text = str(error).splitlines()[0] if str(error) else ""
-    return f"{type(error).__name__}: {text}" if not isinstance(error, DrillNotCarriedOut | LaneNotSeparate | NotProxied) else text
+    is_ours = isinstance(error, DrillNotCarriedOut | LaneNotSeparate | NotProxied)
+    return text if is_ours else f"{type(error).__name__}: {text}"
 
 
 __all__ = ["Done", "Performed", "carry_out", "signing_key"]

@@ -26,7 +26,6 @@ from ops.demo.past import begin_behind
 from ops.demo.scene import short_windows, with_short_windows
 from ops.demo.traffic import Traffic
 from ops.drills.decided import DecidedReader
-from ops.drills.proxies.kafka_addresses import Endpoint
 from ops.drills.lane import (
     LaneNames,
     LaneNotSeparate,
@@ -39,6 +38,7 @@ from ops.drills.lane import (
 )
 from ops.drills.models import ModelFolder
 from ops.drills.pager import SHORT, Rhythm, rhythm_in_force, write_routes
+from ops.drills.proxies.kafka_addresses import Endpoint
 from ops.drills.proxies.lane_proxies import LaneProxies, options_behind_proxies
 from ops.migrations.migrate import migrate
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
@@ -275,7 +275,7 @@ def _write_policy(asked: Asked, folder: Path, deployment: Settings) -> tuple[Pol
     """Write the lane's policy; return it, and the postcode that ONE_POSTCODE picks on."""
     text = deployment.policy_path.read_text(encoding="utf-8")
     if not asked.is_full:
-        windows = short_windows(asked.rate) | SHORT_CHANGES.get(asked.drill, {})
+        windows = {**short_windows(asked.rate), **SHORT_CHANGES.get(asked.drill, {})}
         text = with_short_windows(text, windows, "drill")
     policy = parse_policy(text.encode())
     (folder / "policies").mkdir()

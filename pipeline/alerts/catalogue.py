@@ -205,7 +205,8 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.DRILL_OVERDUE: Entry(
         (Severity.WARNING,),
-        "A drill was not carried out for longer than the policy allows, or never, so nobody knows whether it would pass.",
+        "A drill was not carried out for longer than the policy allows, or never, so nobody knows whether it would "
+        "pass.",
     ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),

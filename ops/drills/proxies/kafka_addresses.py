@@ -57,7 +57,8 @@ class Answers:
 
     def feed(self, read: bytes) -> bytes:
         """Return what can go on to the client."""
-        ready, self._waiting = [], self._waiting + read
+        ready: list[bytes] = []
+        self._waiting += read
         while True:
             if self._left == 0:
                 if len(self._waiting) < SIZE_BYTES:

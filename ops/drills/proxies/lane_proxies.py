@@ -76,11 +76,12 @@ class LaneProxies:
 
     def _before_redis(self, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss") or parts.hostname is None or "," in parts.netloc:
+        host = parts.hostname
+        if parts.scheme not in ("redis", "rediss") or host is None or "," in parts.netloc:
             raise NotProxied("Redis is no single server, and a proxy stands before one only")
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         tls = _redis_tls(options) if parts.scheme == "rediss" else None
-        self.redis = self._opened(FaultProxy(Target(Endpoint(parts.hostname, parts.port or REDIS_PORT), tls)))
+        self.redis = self._opened(FaultProxy(Target(Endpoint(host, parts.port or REDIS_PORT), tls)))
         credentials = parts.netloc.rpartition("@")[0]
         netloc = f"{credentials}@{self.redis.endpoint}" if credentials else str(self.redis.endpoint)
         kept = "&".join(f"{name}={value}" for name, value in options.items() if not name.startswith("ssl_"))
