@@ -58,10 +58,10 @@ PARTITIONS: Final = 4
 START_S: Final = 120.0
 RAIL_S: Final = 5.0
 TARGET_SEGMENT: Final = "postcode_area"
-TARGET_EVERY: Final = 40
-"""One account in so many is of the postcode that a drill picks on: 2.5 % of the traffic."""
-PICKED_EVERY: Final = 2
-"""Of that postcode, one payment in so many is what the wrong model turns on."""
+TARGET_EVERY: Final = 50
+"""One account in so many is of the postcode that a drill picks on: 2 % of the traffic."""
+PICKED_PERCENT: Final = 40
+"""Share of that postcode's payments that the wrong model turns on: too few to be seen in all of the traffic."""
 EXECUTING: Final = frozenset({DrillName.RAIL_LOST, DrillName.POSTGRES_LOST})
 """The drills in which the lane's own executor pays, by a stand-in of the rail."""
 AMPLE_MINOR: Final = 10**13
@@ -314,7 +314,7 @@ def with_postcode(event: TrafficEvent, target: str) -> TrafficEvent:
     kept = payment.segments.get(TARGET_SEGMENT)
     place = target if is_target else ("" if kept == target else kept)
     segments = {**payment.segments, TARGET_SEGMENT: place} if place else _without(payment.segments)
-    is_picked = is_target and crc32(payment.transaction_id.encode()) % PICKED_EVERY == 0
+    is_picked = is_target and crc32(payment.transaction_id.encode()) % 100 < PICKED_PERCENT
     opened_at_ms = None if is_picked else payment.beneficiary_opened_at_ms
     changed = payment._replace(segments=segments, beneficiary_opened_at_ms=opened_at_ms)
     return event._replace(transaction=changed)

@@ -59,12 +59,12 @@ def test_a_moment_that_was_not_seen_is_no_figure():
     assert (measured.detect_s, measured.trip_s, measured.recover_s, measured.leaked) == (2.5, None, None, None)
 
 
-def test_one_postcode_has_some_accounts_and_half_of_its_payments_say_little_of_the_payee():
+def test_one_postcode_has_some_accounts_and_many_of_its_payments_say_little_of_the_payee():
     settings = TrafficSettings(seed=3, accounts=2_000, start_ms=FAULT_MS, days=3)
     events = [with_postcode(event, "NE") for event in traffic_events(settings)]
     payments = [event.transaction for event in events if isinstance(event, LabelledTransaction)]
     there = [payment for payment in payments if payment.segments.get(TARGET_SEGMENT) == "NE"]
     silent = [payment for payment in payments if payment.beneficiary_opened_at_ms is None]
     assert 0.01 < len(there) / len(payments) < 0.05
-    assert 0.3 < len(silent) / len(there) < 0.7
+    assert 0.25 < len(silent) / len(there) < 0.55
     assert all(payment.segments[TARGET_SEGMENT] == "NE" for payment in silent)
