@@ -39,7 +39,7 @@ from ops.drills.lane import (
 from ops.drills.models import ModelFolder
 from ops.drills.pager import SHORT, Rhythm, rhythm_in_force, write_routes
 from ops.drills.proxies.kafka_addresses import Endpoint
-from ops.drills.proxies.lane_proxies import LaneProxies, options_behind_proxies
+from ops.drills.proxies.lane_proxies import LaneProxies, options_behind_proxies, single_redis
 from ops.migrations.migrate import migrate
 from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
@@ -144,6 +144,7 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
 
     Raises LaneNotSeparate, NotProxied, DrillNotCarriedOut, and the servers' own errors.
     """
+    single_redis(deployment.redis_url)
     require_unused(names, deployment)
     folder.mkdir(parents=True)
     rhythm = SHORT if not asked.is_full else rhythm_in_force(deployment)

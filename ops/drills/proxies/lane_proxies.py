@@ -75,17 +75,23 @@ class LaneProxies:
         return proxies
 
     def _before_redis(self, url: str) -> str:
-        parts = urlsplit(url)
-        host = parts.hostname
-        if parts.scheme not in ("redis", "rediss") or host is None or "," in parts.netloc:
-            raise NotProxied("Redis is no single server, and a proxy stands before one only")
+        parts, endpoint = urlsplit(url), single_redis(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         tls = _redis_tls(options) if parts.scheme == "rediss" else None
-        self.redis = self._opened(FaultProxy(Target(Endpoint(host, parts.port or REDIS_PORT), tls)))
+        self.redis = self._opened(FaultProxy(Target(endpoint, tls)))
         credentials = parts.netloc.rpartition("@")[0]
         netloc = f"{credentials}@{self.redis.endpoint}" if credentials else str(self.redis.endpoint)
         kept = "&".join(f"{name}={value}" for name, value in options.items() if not name.startswith("ssl_"))
         return urlunsplit(("redis", netloc, parts.path, kept, ""))
+
+
+def single_redis(url: str) -> Endpoint:
+    """Return where the one server of Redis is. Raises NotProxied for Sentinel, a cluster and a socket."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if parts.scheme not in ("redis", "rediss") or host is None or "," in parts.netloc:
+        raise NotProxied("Redis is no single server, and a proxy stands before one only")
+    return Endpoint(host, parts.port or REDIS_PORT)
 
 
 def options_behind_proxies(options: Mapping[str, str]) -> dict[str, str]:
