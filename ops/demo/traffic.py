@@ -120,7 +120,8 @@ class Traffic:
         """Stop, and wait until every record is acknowledged."""
         self._stopping.set()
         self._going.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         try:

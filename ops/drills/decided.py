@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
@@ -45,7 +46,9 @@ class DecidedReader:
         self._thread.start()
 
     def stop(self) -> None:
-        self._thread.stop()
+        """End the reader; whether it had failed, `check` has told."""
+        with contextlib.suppress(RuntimeError):
+            self._thread.stop()
 
     def check(self) -> None:
         """Raise RuntimeError where the reader failed: then nothing can be said of what was decided."""

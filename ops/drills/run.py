@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
+import psycopg
 import redis
 from confluent_kafka import KafkaException
 
@@ -47,6 +48,9 @@ NOT_POSSIBLE: Final = (
     BrokerFailed,
     KafkaException,
     redis.RedisError,
+    psycopg.Error,
+    DatabaseUnavailable,
+    DatabaseRefused,
     OSError,
     TimeoutError,
 )

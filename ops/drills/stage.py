@@ -126,7 +126,10 @@ class Stage:
 
     def require_running(self, *, but: Sequence[str] = ()) -> None:
         """Raise DrillNotCarriedOut where something ended that the drill needs."""
-        self.decided.check()
+        try:
+            self.decided.check()
+        except RuntimeError as error:
+            raise DrillNotCarriedOut("what was decided can't be read, so nothing can be said of it") from error
         if self.traffic.failure is not None:
             raise DrillNotCarriedOut(f"payments could not be published: {self.traffic.failure.what}")
         for name, process in self.services.items():
