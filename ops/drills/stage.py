@@ -291,7 +291,12 @@ def _write_policy(asked: Asked, folder: Path, deployment: Settings) -> tuple[Pol
 
 
 SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
-    DrillName.ONE_POSTCODE: {"window_s": 12, "open_period_s": 12, "segment_minimum_sample": 20},
+    DrillName.ONE_POSTCODE: {
+        "window_s": 12,
+        "open_period_s": 12,
+        "minimum_sample": 30,  # of a baseline, too: the postcode has two payments a second
+        "segment_minimum_sample": 20,
+    },
     DrillName.SLOW_MODEL: {"latency_p99_ms": 1_000},
 }
 """What the short windows of a drill have besides: a postcode has few payments, and the others wait for shared cores."""
