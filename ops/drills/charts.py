@@ -115,8 +115,10 @@ def _bar(finding: Mapping[str, Any], top: int) -> Iterator[str]:
     if limit is not None:
         yield f'<rect x="{start}" y="{top}" width="{limit / scale * room:.1f}" height="18" class=room />'
     if figure is not None:
-        yield f'<rect x="{start}" y="{top + 3}" width="{max(figure / scale * room, 1.5):.1f}" height="12" fill="{colour}"/>'
-    said = f"{'not seen' if figure is None else f'{figure:,.1f} s'} of {'no objective' if limit is None else f'{limit:,} s'}"
+        width = max(figure / scale * room, 1.5)
+        yield f'<rect x="{start}" y="{top + 3}" width="{width:.1f}" height="12" fill="{colour}"/>'
+    measured = "not seen" if figure is None else f"{figure:,.1f} s"
+    said = f"{measured} of {'no objective' if limit is None else f'{limit:,} s'}"
     yield f'<text x="{start + room + 10}" y="{top + 13}">{escape(said)}</text>'
 
 

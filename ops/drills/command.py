@@ -20,7 +20,9 @@ EXIT_CODES: Final = {Verdict.PASSED: 0, Verdict.FAILED: FAILED_DRILL, Verdict.NO
 
 
 def drill(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"One of {', '.join(DrillName)}; or all of them: {EVERY}.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help=f"One of {', '.join(DrillName)}; or all of them: {EVERY}.")
+    ],
     directory: Annotated[Path, typer.Option(metavar="FOLDER", help="Where reports and lanes go.")] = Path("var/drills"),
     rate: Annotated[int, typer.Option(min=50, max=1000, help="Payments a second in the lane.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Make the same traffic for the same seed.")] = 7,

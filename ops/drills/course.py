@@ -1,4 +1,4 @@
-"""The course of a drill: all goes well; the fault; it is seen, contained and told; it is mended; all goes well again."""
+"""The course of a drill: all is well; the fault; it is seen, contained and told; it is mended; all is well again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ops.drills.baseline import lay_baseline
-from ops.drills.plays import PLAYS, Play
 from ops.drills.notes import Course, Sample, samples
+from ops.drills.plays import PLAYS, Play
 from ops.drills.stage import DrillNotCarriedOut, Stage, begin
 from pipeline.domain.decision import BreakerState, Route
 from pipeline.drills.drills import DrillName

@@ -75,7 +75,9 @@ class DecidedReader:
             client.reader_options(direct.bootstrap_servers, direct.consumer_group, direct.kafka_options, tuning)
         )
         try:
-            where = [(topic, partition) for topic in self._topics for partition in client.partitions_of(consumer, topic)]
+            where = [
+                (topic, partition) for topic in self._topics for partition in client.partitions_of(consumer, topic)
+            ]
             consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in where])
             while not self._thread.stopping.is_set():
                 messages = consumer.consume(RECORDS_A_READ, WAIT_S) or []

@@ -26,7 +26,7 @@ from pipeline.drills.drills import DrillName
 VERSION_CHARACTERS: Final = 20
 """What a version keeps of the champion's, with room for what is wrong with it."""
 PROXY_FEATURE: Final = "beneficiary_age_hours"
-"""The feature by which the model of ONE_POSTCODE knows that postcode: there nobody says how old payees' accounts are."""
+"""The feature by which the model of ONE_POSTCODE knows it: there, few banks say how old payees' accounts are."""
 POSTCODE_MICRO: Final = 50_000_000
 """What that adds to the score: fifty log-odds, so that the payment is blocked whatever else is known of it."""
 DRIFT_PPM: Final = 100_000

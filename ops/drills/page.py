@@ -121,7 +121,9 @@ def _course(report: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Decisions a second, by who answered</h2>"
     yield stacked(report["samples"], ("by_model", "by_fallback"), marks, "Decisions a second by who answered")
     yield "<h2>Moments</h2><div class=moments>"
-    yield table(["after the fault", ""], ([f"{each['second']:.1f} s", escape(each["what"])] for each in report["moments"]))
+    yield table(
+        ["after the fault", ""], ([f"{each['second']:.1f} s", escape(each["what"])] for each in report["moments"])
+    )
     yield "</div>"
 
 
@@ -164,6 +166,8 @@ def _signature(signed: Mapping[str, Any]) -> str:
         ["Ed25519 signature", f"<code>{escape(str(signed['signature']))}</code>"],
     )
     return (
-        "<div class=pairs>" + table(["", ""], facts) + "</div><p class=soft>The JSON report is what is signed, and this "
+        "<div class=pairs>"
+        + table(["", ""], facts)
+        + "</div><p class=soft>The JSON report is what is signed, and this "
         "page is made of it. <code>fraud drills verify</code> proves it.</p>"
     )

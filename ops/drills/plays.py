@@ -13,9 +13,9 @@ from typing import ClassVar, Final
 import psycopg
 
 from ops.drills.lane import remove_keys
+from ops.drills.notes import Course
 from ops.drills.pager import beats_since, paged_at_s, switched_at_s
 from ops.drills.proxies.lane_proxies import cut, mend
-from ops.drills.notes import Course
 from ops.drills.stage import TARGET_SEGMENT, Stage
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.breaker.answer_counts import ALL, segment_scope
@@ -59,7 +59,7 @@ class Play(ABC):
     def leaked(self) -> list[Decision] | None:
         """Return the decisions that the fault got wrong; None where that can't be said."""
 
-    def keep_up(self) -> None:
+    def keep_up(self) -> None:  # noqa: B027 - most plays have nothing to keep up
         """Do what a supervisor would, while things are wrong."""
 
     def paged_at_s(self, now_s: float) -> float | None:
@@ -135,9 +135,7 @@ class OnePostcode(ModelPlay):
 
     def leaked(self) -> list[Decision]:
         target = self.stage.target
-        return [
-            each for each in super().leaked() if each.snapshot.transaction.segments.get(TARGET_SEGMENT) == target
-        ]
+        return [each for each in super().leaked() if each.snapshot.transaction.segments.get(TARGET_SEGMENT) == target]
 
     def faults(self) -> Iterable[str]:
         since_s = self.course.fault_s
@@ -192,15 +190,14 @@ class RedisLost(Play):
         self.stage.proxies.redis.mend()
 
     def leaked(self) -> list[Decision]:
-        """Return what the model decided before it was on probation: nobody knew whether it may, or what accounts did."""
+        """Return what the model decided before it was on probation: nobody knew what accounts had done."""
         changes = self.stage.breaker.changes
         probation_s = (each.second for each in changes if each.after == BreakerState.HALF_OPEN)
         until_s = next((at_s for at_s in probation_s if at_s >= self.course.fault_s), float("inf"))
         return [
             decision
             for at_s, decision in self.stage.decided.since()
-            if self.course.fault_s + IN_FLIGHT_S <= at_s < until_s
-            and decision.route is Route.MODEL
+            if self.course.fault_s + IN_FLIGHT_S <= at_s < until_s and decision.route is Route.MODEL
         ]
 
 
@@ -287,8 +284,10 @@ class Paying(Outage):
         if at_rail is None:
             yield "the rail's books can't be read, so nobody knows what was paid"
         elif in_ledger != at_rail:
-            yield f"the ledger has {in_ledger[0]:,} payments as settled ({in_ledger[1]}), the rail {at_rail[0]:,} " \
-                  f"as made ({at_rail[1]})"
+            yield (
+                f"the ledger has {in_ledger[0]:,} payments as settled ({in_ledger[1]}), the rail {at_rail[0]:,} "
+                f"as made ({at_rail[1]})"
+            )
 
 
 class RailLost(Paying):

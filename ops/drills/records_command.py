@@ -38,7 +38,9 @@ def show_schedule(settings: Settings, output: Output) -> None:
     except DatabaseUnavailable as error:
         raise database_away(url) from error
     except DatabaseRefused as error:
-        raise Failure(f"The records of drills can't be read: {error}.", "`fraud database migrate` may be due.") from error
+        raise Failure(
+            f"The records of drills can't be read: {error}.", "`fraud database migrate` may be due."
+        ) from error
     for due in schedule(carried, every_days(settings), now_ms()):
         last = "never" if due.last_at_ms is None else f"{utc_text(due.last_at_ms)} ({due.last_verdict})"
         when = "OVERDUE" if due.is_overdue else f"due {utc_text(due.due_at_ms)[:10]}"

@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """The circumstances of a drill. is_embedded: the broker keeps nothing, so the drill proves nothing of a real one."""
+    """The circumstances of a drill. is_embedded: the broker keeps nothing, so it proves nothing of a real one."""
 
     drill_id: str
     asked: Asked

@@ -138,9 +138,7 @@ def _policy(deployment: Settings) -> Policy:
         raise Failure(f"The policy can't be used: {refusal}.", "`fraud config check` says more.") from refusal
 
 
-def _setting(
-    asked: Asked, names: LaneNames, started_at_ms: int, deployment: Settings, policy: Policy
-) -> Setting:
+def _setting(asked: Asked, names: LaneNames, started_at_ms: int, deployment: Settings, policy: Policy) -> Setting:
     return Setting(
         names.drill_id,
         asked,

@@ -1,7 +1,7 @@
 """All ten drills on the real stack, by the command as people give it: each must pass.
 
-Beside them stands a deployment that decides nothing: drills need its broker, its Redis and its database. With windows of
-the policy in force the ten take about five hours; a quick run shortens them.
+Beside them stands a deployment that decides nothing: drills need its broker, its Redis and its database. With the
+policy's own windows the ten take about five hours; a quick run shortens them.
 """
 
 from __future__ import annotations

@@ -59,4 +59,6 @@ def test_page_of_a_drill_that_was_not_carried_out_says_so_and_draws_nothing():
 
 
 def test_page_of_a_rehearsal_says_that_it_does_not_count():
-    assert "doesn&#x27;t count towards the schedule" in page({**REPORT, "is_full": False}, SIGNED).replace("'", "&#x27;")
+    assert "doesn&#x27;t count towards the schedule" in page({**REPORT, "is_full": False}, SIGNED).replace(
+        "'", "&#x27;"
+    )
