@@ -42,7 +42,10 @@ def drill(
 
 @drills_app.command("list")
 def list_drills(as_json: Json = False) -> None:
-    """List the drills: when each was last carried out, what it came to, and when it is due."""
+    """Say when each drill was last carried out, and is due.
+
+    And what it came to. One that was only rehearsed, or never carried out, is overdue.
+    """
     from ops.drills.records_command import show_schedule
     from pipeline.terminal.configuration import settings_from_environment
     from pipeline.terminal.output import Output
@@ -56,7 +59,10 @@ def verify(
     key_set: Annotated[Path, typer.Option("--key-set", metavar="FILE", help="The key set that it must be signed by.")],
     as_json: Json = False,
 ) -> None:
-    """Prove that a report is signed by a key that is trusted for drills. Exits with 1 where it isn't."""
+    """Prove that a trusted key has signed a report.
+
+    It exits with 1 where that isn't proved.
+    """
     from ops.drills.records_command import show_verified
     from pipeline.terminal.output import Output
 
