@@ -115,7 +115,7 @@ def _wait_until_recovered(stage: Stage, course: Course, play: Play, say: Callabl
     while time.monotonic() < deadline_s:
         _tick(stage, course, is_wrong=True)
         play.keep_up()
-        if _is_well(stage, course) and play.is_well():
+        if _is_well(stage, course, needs_closed=play.needs_closed) and play.is_well():
             _reach(course, "recovered_s", time.monotonic(), "all is well again", say)
             return
     course.note("it did not recover in the time that a drill waits")
@@ -139,14 +139,14 @@ def _come_to_rest(stage: Stage, course: Course, play: Play) -> None:
     course.faults += play.faults()
 
 
-def _is_well(stage: Stage, course: Course) -> bool:
-    """Whether the worker is ready, the breaker closed, and the model's own latest decision a fresh one."""
+def _is_well(stage: Stage, course: Course, *, needs_closed: bool = True) -> bool:
+    """Whether the worker is ready, the breaker closed, and the good model's latest decision a fresh one."""
     good = stage.models.good
-    if not stage.is_ready() or stage.breaker.strictest(good) is not BreakerState.CLOSED:
+    if not stage.is_ready() or (needs_closed and stage.breaker.strictest(good) is not BreakerState.CLOSED):
         return False
     since_s = course.mended_s or 0.0
     for at_s, decision in reversed(stage.decided.since()[-200:]):
-        if decision.route is Route.MODEL and decision.model_version == good:
+        if (decision.route is Route.MODEL or not needs_closed) and decision.model_version == good:
             is_fresh = decision.decided_at_ms - decision.source_timestamp_ms < FRESH_S * 1000
             return is_fresh and at_s >= since_s and time.monotonic() - at_s < FRESH_S
     return False

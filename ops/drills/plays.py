@@ -35,6 +35,8 @@ class Play(ABC):
     codes: ClassVar[frozenset[AlertCode]] = frozenset({AlertCode.BREAKER_TRIP})
     """The alerts of which any one that pages tells of the fault; none where only the dead man's switch can."""
     has_trip: ClassVar[bool] = True
+    needs_closed: ClassVar[bool] = True
+    """Whether all is well only with a closed breaker: not where the fault touches nothing that decides."""
 
     def __init__(self, stage: Stage, course: Course) -> None:
         self.stage, self.course = stage, course
@@ -259,6 +261,8 @@ _SETTLED: Final = b"""
 
 class Paying(Outage):
     """A drill in which the lane's executor pays."""
+
+    needs_closed = False
 
     def is_well(self) -> bool:
         """Whether everything decided so far is audited, executed and out of doubt."""
