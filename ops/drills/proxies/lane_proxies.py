@@ -62,7 +62,7 @@ class LaneProxies:
     def _before_brokers(self, deployment: Settings) -> list[FaultProxy]:
         """Make a proxy for each broker, and have every answer name the proxies in their places."""
         listed = admin_client(deployment.bootstrap_servers, deployment.kafka_options).list_topics(timeout=BROKERS_S)
-        brokers = [Endpoint(broker.host, broker.port) for broker in listed.brokers.values()]
+        brokers = [Endpoint(str(broker.host), broker.port) for broker in listed.brokers.values()]  # its types say None
         tls = _kafka_tls(deployment.kafka_options)
         replaced: dict[bytes, bytes] = {}
         proxies = [self._opened(FaultProxy(Target(each, tls), lambda: Answers(replaced).feed)) for each in brokers]
