@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from pipeline.web.html import escape
 
 WIDTH: Final = 960
-HEIGHT: Final = 220
+HEIGHT: Final = 250
 LEFT: Final = 46
 RIGHT: Final = 12
-TOP: Final = 44
+TOP: Final = 78
 BOTTOM: Final = 26
 TICKS: Final = 8
 COLOURS: Final[Mapping[str, str]] = {
@@ -29,6 +29,8 @@ WORDS: Final[Mapping[str, str]] = {
     "by_fallback": "by fallback rules",
 }
 LABEL_STEP: Final = 11
+LABEL_ROWS: Final = 6
+"""As many as there are moments that a chart shows, so that none is written over another."""
 
 
 class Mark(NamedTuple):
@@ -78,7 +80,7 @@ def _axes(x: Any, y: Any, first: int, last: int, most: int) -> Iterator[str]:
 def _marks(x: Any, marks: Sequence[Mark], first: int, last: int) -> Iterator[str]:
     for number, mark in enumerate(mark for mark in marks if first <= mark.second <= last):
         at = x(mark.second)
-        height = 12 + number % 3 * LABEL_STEP
+        height = 12 + number % LABEL_ROWS * LABEL_STEP
         anchor = "end" if at > WIDTH * 0.8 else "start"
         yield f'<line x1="{at}" y1="{height}" x2="{at}" y2="{HEIGHT - BOTTOM}" class=mark />'
         shift = -3 if anchor == "end" else 3
