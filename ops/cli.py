@@ -82,6 +82,13 @@ TABLE: Final = (
         ),
     ),
     Section(
+        "Practise",
+        (
+            Verb("drill", "Let something go wrong in a lane of its own, and measure it.", "ops.drills.command"),
+            Group("drills", "list verify", "Say which drills are due, and prove their reports.", "ops.drills.command"),
+        ),
+    ),
+    Section(
         "Look at decisions and money",
         (
             Verb("explain", "Tell the whole life of a payment.", "pipeline.explain.command"),

@@ -36,6 +36,8 @@ class KeyKind(StrEnum):
     """Seals the outcomes of reviews."""
     REVERSALS = "reversals"
     """Seals the reversals of rollbacks."""
+    DRILLS = "drills"
+    """Signs the reports of drills."""
 
 
 class SigningKind(StrEnum):
@@ -44,6 +46,7 @@ class SigningKind(StrEnum):
     DECISIONS = "decisions"
     REVIEWS = "reviews"
     REVERSALS = "reversals"
+    DRILLS = "drills"
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -104,7 +107,7 @@ def create_key(
     kind: Annotated[
         KeyKind,
         typer.Argument(
-            help="The one that seals dead letters, signs for the audit log or its witness, or seals records."
+            help="The one that seals dead letters, signs for the audit log, its witness or drills, or seals records."
         ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],

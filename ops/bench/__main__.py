@@ -58,6 +58,7 @@ BENCHES: Final = {
     "alerts": Bench(
         "alerts", "10,000 alerts through sinks that fail one call in three, and kill -9: none lost, pages grouped"
     ),
+    "drill": Bench("drills", "all ten drills, each in a lane of its own: seconds to see, trip, page and recover"),
     "breaker": Bench(
         "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),

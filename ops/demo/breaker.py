@@ -9,6 +9,7 @@ from typing import Final
 from ops.demo.summary import BreakerChange
 from pipeline.breaker import BreakerRecord, BreakerSettings, Switches
 from pipeline.breaker.answer_counts import SEGMENT_PREFIX, is_part
+from pipeline.breaker.settings import Condition
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
@@ -61,6 +62,14 @@ class BreakerWatcher:
         if scope in self._records:
             return self._records[scope].state
         return BreakerState.CLOSED if ALL in self._records else BreakerState.UNKNOWN
+
+    def held(self, settings: BreakerSettings, model_version: str | None) -> set[tuple[str, Condition]]:
+        """Return the conditions that held at the latest evaluation, with their scopes, tripped or not."""
+        try:
+            found = self._loop.run_until_complete(self._store.gauges(settings, model_version))
+        except BreakerUnavailable:
+            return set()
+        return {(scope, gauge.condition) for scope, gauges in found.items() for gauge in gauges if gauge.running}
 
     def strictest(self, model_version: str) -> BreakerState:
         """Return the strictest of all states that govern some payment now.

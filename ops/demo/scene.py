@@ -124,7 +124,7 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
     shipped = Settings.model_construct()
     policies, registry = directory / "policies", directory / "registry"
     policies.mkdir(parents=True)
-    content = _with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), rate)
+    content = with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), short_windows(rate), "demo")
     (policies / "demo.toml").write_text(content, encoding="utf-8")
     version = champion_version(shipped.model_registry)
     shutil.copytree(shipped.model_registry / version, registry / version)
@@ -157,10 +157,14 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
 
 
-def _with_short_windows(policy_text: str, rate: int) -> str:
-    """Return the shipped policy under another version, with its breaker's settings replaced line by line."""
+def short_windows(rate: int) -> dict[str, int | list[int]]:
+    """Return the breaker's settings for a rate of payments a second."""
     sample = max(WINDOW_S * rate // WINDOW_SHARE, 20)
-    wanted = {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": sample}
+    return {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": sample}
+
+
+def with_short_windows(policy_text: str, wanted: Mapping[str, int | list[int]], ending: str) -> str:
+    """Return a policy under another version, with its breaker's settings replaced line by line."""
     shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
     for line in policy_text.splitlines():
@@ -171,7 +175,7 @@ def _with_short_windows(policy_text: str, rate: int) -> str:
             line = f"{name} = {wanted[name]}"
             replaced.add(name)
         elif not section and name == "version":
-            line = line.replace(shipped_version, f"{shipped_version}-demo")
+            line = line.replace(shipped_version, f"{shipped_version}-{ending}")
         lines.append(line)
     assert replaced == set(wanted), f"the policy lacks {set(wanted) - replaced}"
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from itertools import chain
 from typing import Final
 
@@ -50,8 +51,17 @@ class Traffic:
     """
 
     def __init__(
-        self, settings: Settings, wire: WireFormat, policy: Policy, *, seed: int, rate: int, seconds_max: int
+        self,
+        settings: Settings,
+        wire: WireFormat,
+        policy: Policy,
+        *,
+        seed: int,
+        rate: int,
+        seconds_max: int,
+        changed: Callable[[TrafficEvent], TrafficEvent] = lambda event: event,
     ) -> None:
+        """changed: what each event becomes before it is published."""
         self._settings, self._wire, self._outcomes = settings, wire, PastOutcomes(policy)
         self._early_pace, self._pace = Pace(min(EARLY_RATE, rate)), Pace(rate)
         self.rate = rate
@@ -71,7 +81,7 @@ class Traffic:
             quiet_days=days_before,
             quiet_share=SHARE,
         )
-        self._events = traffic_events(self.plan)
+        self._events = map(changed, traffic_events(self.plan))
         self._next: TrafficEvent | None = None  # the first event that doesn't belong to the past
         self._stopping, self._going, self._is_all_there = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
@@ -110,7 +120,8 @@ class Traffic:
         """Stop, and wait until every record is acknowledged."""
         self._stopping.set()
         self._going.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         try:

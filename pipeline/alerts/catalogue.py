@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Source, Unproved
+from pipeline.domain.times import utc_text
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
 
@@ -63,6 +64,7 @@ class AlertCode(StrEnum):
     STATEMENT_DIFFERENCES = "STATEMENT_DIFFERENCES"
     PARTITIONS_SHORT = "PARTITIONS_SHORT"
     RECORDS_UNFILED = "RECORDS_UNFILED"
+    DRILL_OVERDUE = "DRILL_OVERDUE"
     STATE_BACKUP_OLD = "STATE_BACKUP_OLD"
     STATE_EVICTED = "STATE_EVICTED"
     AUDIT_NOT_CONTINUED = "AUDIT_NOT_CONTINUED"
@@ -200,6 +202,11 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.RECORDS_UNFILED: Entry(
         _CRITICAL, "Records stand outside every month, because a clock is wrong or no partition was made."
     ),
+    AlertCode.DRILL_OVERDUE: Entry(
+        (Severity.WARNING,),
+        "A drill was not carried out for longer than the policy allows, or never, so nobody knows whether it would "
+        "pass.",
+    ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
@@ -255,6 +262,7 @@ OVER_BY_ITSELF: Final = frozenset(
         AlertCode.TABLES_UNCHAINED,
         AlertCode.ALERT_NOT_DELIVERED,
         AlertCode.ALERTS_TEST,
+        AlertCode.DRILL_OVERDUE,
     }
 )
 """The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
@@ -358,6 +366,18 @@ def partitions_alert(months: int, raised_at_ms: int) -> Alert:
 def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
     evidence = {"table": table, "rows": str(rows)}
     return alert(AlertCode.RECORDS_UNFILED, f"{rows} rows of {table} stand outside every month.", table, evidence,
+                 raised_at_ms)  # fmt: skip
+
+
+def drill_alert(drill: str, raised_at_ms: int, last_at_ms: int | None = None) -> Alert:
+    """Make the alert about a drill that is overdue; its id is the drill's own, so that carrying it out ends it.
+
+    last_at_ms: when it was last carried out; None where that never was, or is of no matter.
+    """
+    when = "has never been carried out"
+    if last_at_ms is not None:
+        when = f"was last carried out on {utc_text(last_at_ms)[:10]}"
+    return alert(AlertCode.DRILL_OVERDUE, f"The drill {drill} {when}, and is overdue.", "drills", {"drill": drill},
                  raised_at_ms)  # fmt: skip
 
 

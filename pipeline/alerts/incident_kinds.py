@@ -59,6 +59,7 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.STATEMENT_DIFFERENCES: _K.LEDGER,
         _A.PARTITIONS_SHORT: None,
         _A.RECORDS_UNFILED: None,
+        _A.DRILL_OVERDUE: None,
         _A.STATE_BACKUP_OLD: None,
         _A.STATE_EVICTED: _K.AVAILABILITY,
         _A.AUDIT_NOT_CONTINUED: _K.AUDIT_LOG,

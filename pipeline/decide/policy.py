@@ -37,6 +37,7 @@ from pipeline.decide.policy_rules import (
     SoftRules,
 )
 from pipeline.domain.features import LATE_HOURS
+from pipeline.drills.objectives import Drills
 
 LINE_CHARACTERS_MAX: Final = 1_000
 """The parser's time grows with the square of a key's dots: 9 s for a line of 40,000 characters, 1 s for a whole file of
@@ -141,6 +142,8 @@ class Policy(PolicyTable):
     breaker: BreakerSettings
     reviewing: Reviewing | None = None
     """None in a file of a release that had no such figure; parse_new_policy refuses it."""
+    drills: Drills | None = None
+    """None where nobody set objectives: then every drill fails, and is due each quarter."""
     sha256: bytes
 
     @model_validator(mode="after")

@@ -61,6 +61,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "desk": frozenset({Need.DATABASE}),
         "bookkeeper": frozenset({Need.DATABASE}),
         "migrate": frozenset({Need.DATABASE_OWNER}),
+        "drill": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE_OWNER}),  # it makes topics, and a record of its own
         "partitions": frozenset({Need.DATABASE}),
         "topics": frozenset({Need.KAFKA}),
         "command": frozenset(),  # any other command; whatever it uses refuses it, if need be
@@ -88,6 +89,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "alerts": "fraud_alerts",
         "oncall": "fraud_oncall",  # people who answer alerts and silence them
         "migrate": _OWNER,
+        "drill": _OWNER,  # nobody else writes that a drill was carried out
         "partitions": "fraud_partitions",  # makes the months' partitions, and can do nothing else
     }
 )

@@ -205,6 +205,9 @@ class Settings(BaseSettings):
     alerts_port: Annotated[int, Field(ge=0, le=65535)] = 6072
     """Port of the pages of the service that delivers alerts."""
 
+    drill_key_file: Path | None = None
+    """File of the Ed25519 key, in PEM, that signs the reports of drills; `fraud keys create drills` makes one."""
+
     identity_file: Path | None = None
     """File of the key of the person who acts; `fraud people create-key` makes one. Without it, acts are those of the
     login session."""

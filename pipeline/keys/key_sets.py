@@ -38,6 +38,8 @@ class KeyUse(StrEnum):
     """Seals the outcomes of reviews."""
     REVERSALS = "reversals"
     """Seals the reversals of rollbacks."""
+    DRILLS = "drills"
+    """Signs the reports of drills."""
 
 
 class TrustedKey(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.postgres import Connection, Held
 from pipeline.reconcile import metrics
 from pipeline.reconcile.gaps import Gap
@@ -26,7 +27,7 @@ HOLDS_S: Final = 60.0
 SWEEPS_A_TURN: Final = 10
 """Looks at further postings, some 100,000 of them, before the topics are compared again."""
 WATCH_S: Final = 600.0
-"""Between looks at the months' partitions. They are made daily, two months or more ahead."""
+"""Between looks at the months' partitions, which are made daily, two months or more ahead, and at drills."""
 
 log = structlog.get_logger("reconcile")
 
@@ -35,9 +36,15 @@ class Following:
     """For one thread."""
 
     def __init__(
-        self, reconciler: Reconciler, watch: SourceWatch, labels: LabelWatch, held: Held, grace_s: float
+        self,
+        reconciler: Reconciler,
+        watch: SourceWatch,
+        labels: LabelWatch,
+        drills: DrillWatch,
+        held: Held,
+        grace_s: float,
     ) -> None:
-        self._reconciler, self._watch, self._labels = reconciler, watch, labels
+        self._reconciler, self._watch, self._labels, self._drills = reconciler, watch, labels, drills
         self._held, self._grace_s = held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
@@ -91,6 +98,8 @@ class Following:
             log.info("gap_closed", **_fields(gap))
         if time.monotonic() >= self._watch_due_s:
             self._reconciler.watch_months(connection)
+            for due in self._drills.look(connection):
+                log.warning("drill_overdue", drill=due.drill, last_at_ms=due.last_at_ms)
             self._watch_due_s = time.monotonic() + WATCH_S
         for gap in self._reconciler.name_quarantined(connection):
             metrics.count_gap(gap)

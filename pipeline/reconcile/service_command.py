@@ -9,7 +9,10 @@ from functools import partial
 from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.verdict import Regime
+from pipeline.drills.objectives import EVERY_DAYS
+from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -92,7 +95,8 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
         source_watch(settings, wire) as watch,
         label_watch(settings, wire) as labels,
     ):
-        following = Following(reconciler, watch, labels, held, settings.reconcile_grace_s)
+        drills = drill_watch(settings, wire)
+        following = Following(reconciler, watch, labels, drills, held, settings.reconcile_grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -150,6 +154,21 @@ def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
             Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))),
             now_ms,
         )
+
+
+def drill_watch(settings: Settings, wire: WireFormat) -> DrillWatch:
+    """Make the watch for drills that are overdue, by the policy in force."""
+    publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    return DrillWatch(publisher.publish, partial(_every_days, settings), now_ms)
+
+
+def _every_days(settings: Settings) -> int:
+    """Return how often drills are due by the policy; each quarter where it doesn't say, or can't be read."""
+    try:
+        policy = parse_policy(settings.policy_path.read_bytes())
+    except (OSError, PolicyRefused):
+        return EVERY_DAYS
+    return EVERY_DAYS if policy.drills is None else policy.drills.every_days
 
 
 @contextmanager

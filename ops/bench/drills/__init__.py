@@ -1,0 +1,1 @@
+"""All drills on the real stack."""

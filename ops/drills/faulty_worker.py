@@ -1,0 +1,79 @@
+"""A decision worker whose model is slow, or fails, where its version says so: `python -m ops.drills.faulty_worker`.
+
+Production code knows nothing of this. The model's file is a good one; what is wrong stands in its tables' edges, which
+every score looks at, so that the fault is the model's own, also where the hot path is compiled.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+import numpy as np
+
+from models.artefact.files import load_champion
+from models.artefact.scoring import Model, Term
+from pipeline.decide import regime_files
+from pipeline.decide.keeper_service import keep_filled
+from pipeline.decide.worker_command import run_worker
+from pipeline.io.settings import Settings
+
+SLOW, FAILING = "slow", "failing"
+"""Endings of the versions whose model is so."""
+SLOW_S: Final = 1.5
+"""Time that a slow model takes for each batch: above the shipped policy's limit of latency, and far below the time in
+which a worker is given up."""
+FAILS_EVERY: Final = 5
+"""A failing model raises for the payments whose first feature is a multiple of this."""
+
+
+class ModelBroken(Exception):
+    """The failing model's error."""
+
+
+class SlowEdges(np.ndarray):
+    def searchsorted(self, *arguments: Any, **named: Any) -> Any:
+        time.sleep(SLOW_S)
+        return self.view(np.ndarray).searchsorted(*arguments, **named)
+
+
+class FailingEdges(np.ndarray):
+    def searchsorted(self, values: Any, *arguments: Any, **named: Any) -> Any:
+        if (np.asarray(values) % FAILS_EVERY == 0).any():
+            raise ModelBroken("the model of a drill fails")
+        return self.view(np.ndarray).searchsorted(values, *arguments, **named)
+
+
+def faulty_champion(registry: Path) -> Model:
+    """Load the champion, and spoil it where its version ends in SLOW or FAILING."""
+    model = load_champion(registry)
+    match model.version.rpartition("-")[2]:
+        case "slow":
+            return _with_first_edges(model, SlowEdges)
+        case "failing":
+            return _with_first_edges(model, FailingEdges)
+        case _:
+            return model
+
+
+def _with_first_edges(model: Model, kind: type[Any]) -> Model:
+    """Return the model with the first edges of its first term being of that kind.
+
+    Edges are looked up once for each feature and set of edges, so a score meets these once.
+    """
+    first, *others = model.terms
+    spoilt = Term(first.features, (first.edges[0].copy().view(kind), *first.edges[1:]), first.table)
+    return replace(model, terms=(spoilt, *others))
+
+
+def main() -> None:
+    keep_filled(Settings())  # a worker gives up its place in an outage, and a supervisor fills it again
+    with mock.patch.object(regime_files, "load_champion", faulty_champion):
+        run_worker(Settings())
+
+
+if __name__ == "__main__":
+    main()

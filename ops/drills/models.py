@@ -1,0 +1,108 @@
+"""The models that go wrong in drills, each written beside the champion as an artefact of its own.
+
+All are the champion with one thing changed, so that nothing else explains what becomes of it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
+from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, PROBABILITY_PPM_MAX, Calibration, Model, Term
+from models.artefact.vectors import golden_vectors
+from ops.demo.scene import golden_rows
+from ops.drills.faulty_worker import FAILING, SLOW
+from pipeline.decide.policy import Policy
+from pipeline.drills.drills import DrillName
+
+VERSION_CHARACTERS: Final = 20
+"""What a version keeps of the champion's, with room for what is wrong with it."""
+PROXY_FEATURE: Final = "beneficiary_age_hours"
+"""The feature by which the model of ONE_POSTCODE knows it: there, few banks say how old payees' accounts are."""
+POSTCODE_MICRO: Final = 50_000_000
+"""What that adds to the score: fifty log-odds, so that the payment is blocked whatever else is known of it."""
+DRIFT_PPM: Final = 100_000
+"""What the drifted model adds to the probability of what it doesn't block."""
+
+
+class ModelFolder:
+    """The lane's own registry: a copy of the champion, and the models that went wrong."""
+
+    def __init__(self, folder: Path, shipped: Path) -> None:
+        """Copies the champion of the registry `shipped`. Raises ModelRefused, or OSError."""
+        self.folder, self.good = folder, champion_version(shipped)
+        shutil.copytree(shipped / self.good, folder / self.good)
+        self.name_champion(self.good)
+
+    def name_champion(self, version: str) -> None:
+        """Name a champion, as a roll-out does: one file changes, and every worker looks at it every two seconds."""
+        partial = self.folder / "champion.partial"
+        partial.write_text(f"{version}\n")
+        partial.rename(self.folder / "champion")
+
+    def add_wrong(self, drill: DrillName, policy: Policy) -> str:
+        """Write the model that goes wrong in a drill, and return its version."""
+        good = load_champion(self.folder)
+        ending, spoil = _WRONG[drill]
+        version = f"{self.good[:VERSION_CHARACTERS]}-{ending}"
+        wrong = replace(spoil(good, policy), version=version)
+        manifest = json.loads((self.folder / self.good / "manifest.json").read_bytes())
+        rows = golden_rows(manifest)
+        for written_anew in ("format", "version", "files"):
+            del manifest[written_anew]
+        manifest["golden"] = golden_json(golden_vectors(wrong, rows, manifest["features"]))
+        manifest["approvals"] = []
+        card = f"# Wrong on purpose\n\nThe champion, spoilt for the drill {drill}.\n".encode()
+        write(self.folder / version, tables_json(wrong), card, manifest)
+        return version
+
+
+def _blocks(good: Model, _policy: Policy) -> Model:
+    return _shifted(good, CONTRIBUTION_MICRO_MAX // 10)
+
+
+def _allows(good: Model, _policy: Policy) -> Model:
+    return _shifted(good, -CONTRIBUTION_MICRO_MAX // 10)
+
+
+def _shifted(good: Model, by_micro: int) -> Model:
+    return replace(good, intercept_micro=good.intercept_micro + by_micro)
+
+
+def _turns_on_a_postcode(good: Model, _policy: Policy) -> Model:
+    table = np.array([POSTCODE_MICRO, 0], dtype=np.int64)
+    edges = np.array([0], dtype=np.int64)
+    return replace(good, terms=(*good.terms, Term((PROXY_FEATURE,), (edges,), table)))
+
+
+def _drifted(good: Model, policy: Policy) -> Model:
+    """Raise the probabilities below the one that is blocked, and leave the others: scores drift, and blocks don't."""
+    block_ppm = policy.model.block_probability_ppm
+    known = good.calibration.probability_ppm
+    raised = np.where(known < block_ppm, np.minimum(known + DRIFT_PPM, block_ppm - 1), known)
+    probability_ppm = np.minimum(np.maximum.accumulate(raised), PROBABILITY_PPM_MAX)
+    return replace(good, calibration=Calibration(good.calibration.edges, probability_ppm))
+
+
+def _same(good: Model, _policy: Policy) -> Model:
+    return good
+
+
+_WRONG: Final[Mapping[DrillName, tuple[str, Callable[[Model, Policy], Model]]]] = MappingProxyType(
+    {
+        DrillName.MODEL_BLOCKS: ("blocks", _blocks),
+        DrillName.MODEL_ALLOWS: ("allows", _allows),
+        DrillName.ONE_POSTCODE: ("postcode", _turns_on_a_postcode),
+        DrillName.SLOW_MODEL: (SLOW, _same),
+        DrillName.FAILING_MODEL: (FAILING, _same),
+        DrillName.DRIFT: ("drifted", _drifted),
+    }
+)

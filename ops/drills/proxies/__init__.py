@@ -1,0 +1,1 @@
+"""Fault proxies: what stands between a lane and the servers, and can cut, stall, delay and reset."""

@@ -1,0 +1,91 @@
+"""The models that go wrong: each loads as any model does, and is wrong in one way only."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from models.artefact.files import load_champion
+from models.artefact.scoring import score
+from ops.demo.scene import golden_rows
+from ops.drills.faulty_worker import FAILS_EVERY, SLOW_S, ModelBroken, faulty_champion
+from ops.drills.models import DRIFT_PPM, PROXY_FEATURE, ModelFolder
+from pipeline.decide.policy import parse_policy
+from pipeline.domain.features import COLUMN, NONE
+from pipeline.drills.drills import DrillName
+from pipeline.io.settings import Settings
+
+SHIPPED = Settings.model_construct()
+POLICY = parse_policy(SHIPPED.policy_path.read_bytes())
+BLOCK_PPM = POLICY.model.block_probability_ppm
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ModelFolder(tmp_path / "registry", SHIPPED.model_registry)
+
+
+@pytest.fixture
+def rows(folder):
+    manifest = json.loads((folder.folder / folder.good / "manifest.json").read_bytes())
+    return golden_rows(manifest)
+
+
+def gone_wrong(folder, drill):
+    folder.name_champion(folder.add_wrong(drill, POLICY))
+    return load_champion(folder.folder)
+
+
+def blocked(model, rows):
+    return score(model, rows).fraud_probability_ppm >= BLOCK_PPM
+
+
+def test_a_model_that_blocks_everyone_blocks_every_payment(folder, rows):
+    assert blocked(gone_wrong(folder, DrillName.MODEL_BLOCKS), rows).all()
+
+
+def test_a_model_that_allows_everyone_allows_every_payment(folder, rows):
+    assert not blocked(gone_wrong(folder, DrillName.MODEL_ALLOWS), rows).any()
+
+
+def test_the_model_of_one_postcode_turns_on_its_proxy_and_on_nothing_else(folder, rows):
+    good, wrong = load_champion(folder.folder), gone_wrong(folder, DrillName.ONE_POSTCODE)
+    rows[:, COLUMN[PROXY_FEATURE]] = 5_000
+    assert (blocked(wrong, rows) == blocked(good, rows)).all()
+    rows[:, COLUMN[PROXY_FEATURE]] = NONE
+    assert blocked(wrong, rows).all()
+
+
+def test_the_drifted_model_blocks_the_same_payments_with_higher_scores(folder, rows):
+    good, wrong = load_champion(folder.folder), gone_wrong(folder, DrillName.DRIFT)
+    assert (blocked(wrong, rows) == blocked(good, rows)).all()
+    raised = score(wrong, rows).fraud_probability_ppm - score(good, rows).fraud_probability_ppm
+    assert raised.min() >= 0
+    assert raised.max() == DRIFT_PPM
+
+
+def test_a_failing_model_raises_for_some_payments_and_scores_the_others_as_ever(folder, rows):
+    good = load_champion(folder.folder)
+    folder.name_champion(folder.add_wrong(DrillName.FAILING_MODEL, POLICY))
+    failing = faulty_champion(folder.folder)
+    first = COLUMN[failing.terms[0].features[0]]
+    rows[:, first] = np.where(rows[:, first] % FAILS_EVERY == 0, rows[:, first] + 1, rows[:, first])
+    assert (score(failing, rows).score_micro == score(good, rows).score_micro).all()
+    rows[0, first] = FAILS_EVERY
+    with pytest.raises(ModelBroken):
+        score(failing, rows)
+
+
+def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
+    good = load_champion(folder.folder)
+    folder.name_champion(folder.add_wrong(DrillName.SLOW_MODEL, POLICY))
+    slow = faulty_champion(folder.folder)
+    began_s = time.monotonic()
+    assert (score(slow, rows).score_micro == score(good, rows).score_micro).all()
+    assert SLOW_S <= time.monotonic() - began_s < 2 * SLOW_S, "once a batch"
+
+
+def test_the_worker_of_a_lane_leaves_every_other_model_as_it_is(folder, rows):
+    good = load_champion(folder.folder)
+    assert (score(faulty_champion(folder.folder), rows).score_micro == score(good, rows).score_micro).all()

@@ -1,0 +1,64 @@
+"""The page of a report: whatever it quotes is shown, never acted upon; what is missing is said."""
+
+from ops.drills.page import page
+
+SIGNED = {"sha256": "00" * 32, "key_id": "0123456789abcdef", "signature": "c2ln"}
+REPORT = {
+    "drill": "model-blocks",
+    "drill_id": "0a1b2c3d",
+    "about": "a model that blocks every payment becomes champion",
+    "verdict": "FAILED",
+    "why": "",
+    "started_at": "2026-11-29T12:00:00.000Z",
+    "ended_at": "2026-11-29T12:30:00.000Z",
+    "carried_out_by": "ann <b>on</b> a machine",
+    "is_full": True,
+    "is_embedded": False,
+    "where": "a lane of its own, behind fault proxies",
+    "payments_per_second": 100,
+    "seed": 7,
+    "policy": {"version": "2026-11-29", "sha256": "ab" * 32},
+    "model": "glass-2026-11-02",
+    "release": "1.0",
+    "due_every_days": 92,
+    "findings": [
+        {"measure": "detect_s", "figure": 2.35, "objective": 120, "is_met": True, "why": ""},
+        {"measure": "trip_s", "figure": None, "objective": 180, "is_met": False, "why": "it was not seen"},
+        {"measure": "leaked", "figure": 332, "objective": None, "is_met": False, "why": "no objective"},
+        {"measure": "leaked_minor", "figure": {"GBP": 849129}, "objective": {"GBP": 100}, "is_met": False, "why": "x"},
+    ],
+    "faults": ["<script>alert(1)</script>"],
+    "moments": [{"second": 0.0, "what": "the fault begins"}, {"second": 2.35, "what": "it is seen"}],
+    "samples": [
+        {"second": second, "allow": 90, "block": 5, "escalate": 5, "by_model": 100, "by_fallback": 0, "state": "CLOSED",
+         "is_ready": True}
+        for second in range(-5, 30)
+    ],
+    "records": {"published": 4000, "decisions": 3990, "set_aside": {"DUPLICATE": 10}},
+}  # fmt: skip
+
+
+def test_page_shows_figures_objectives_and_charts():
+    text = page(REPORT, SIGNED)
+    assert text.count("<svg") == 3
+    for said in ("2.4 s of 120 s", "not seen of 180 s", "no objective", "£8,491.29", "fault, 0.0 s", "seen, 2.4 s"):
+        assert said in text, said
+
+
+def test_page_quotes_and_does_not_act():
+    text = page(REPORT, SIGNED)
+    assert "<script" not in text
+    assert "<b>on</b>" not in text
+
+
+def test_page_of_a_drill_that_was_not_carried_out_says_so_and_draws_nothing():
+    nothing = {"findings": [], "faults": [], "moments": [], "samples": [], "records": None}
+    text = page({**REPORT, **nothing, "verdict": "NOT_CARRIED_OUT", "why": "Redis is no single server"}, SIGNED)
+    assert "it has neither passed nor failed: Redis is no single server." in text
+    assert "<svg" not in text
+
+
+def test_page_of_a_rehearsal_says_that_it_does_not_count():
+    assert "doesn&#x27;t count towards the schedule" in page({**REPORT, "is_full": False}, SIGNED).replace(
+        "'", "&#x27;"
+    )
