@@ -80,7 +80,7 @@ CREATE INDEX incident_alert_incident ON control.incident_alert (incident_id, rai
 -- was known when it was resolved, as JSON, which the act covers.
 CREATE TABLE control.incident_event (
     incident_id uuid NOT NULL REFERENCES control.incident,
-    sequence integer NOT NULL CHECK (sequence BETWEEN 1 AND 10000),
+    sequence integer NOT NULL CHECK (sequence >= 1),
     kind text NOT NULL CHECK (kind IN ('ACKNOWLEDGED', 'NOTED', 'RESOLVED')),
     actor text NOT NULL CHECK (length(actor) BETWEEN 2 AND 64),
     at timestamptz NOT NULL,

@@ -36,6 +36,7 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
+    MODEL_UNWATCHED = "MODEL_UNWATCHED"
     OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
     OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
@@ -119,6 +120,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation."),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
+    AlertCode.MODEL_UNWATCHED: Entry(
+        _CRITICAL, "The breaker can't judge a scope that has payments, and couldn't for hours; it would trip on nothing."
+    ),
     AlertCode.OUTCOMES_REFUSED: Entry(
         _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."
     ),

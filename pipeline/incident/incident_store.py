@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -134,10 +134,10 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
         return None
     _, kind, raised_at_ms, suspect_since_ms = opened
     scopes = [scope for (scope,) in connection.execute(_SQL["read_scopes"], [key]).fetchall()]
-    alerts = [ToldAlert(*row) for row in connection.execute(_SQL["read_alerts"], [key, ALERTS_READ]).fetchall()]
+    alerts = [_told_alert(row) for row in connection.execute(_SQL["read_alerts"], [key, ALERTS_READ]).fetchall()]
     groups = [AlertGroup(*row) for row in connection.execute(_SQL["read_groups"], [key]).fetchall()]
     asked = {"incident_id": key, "limit": TRANSITIONS_READ}
-    transitions = [ToldTransition(*row) for row in connection.execute(_SQL["read_transitions"], asked).fetchall()]
+    transitions = [_transition(row) for row in connection.execute(_SQL["read_transitions"], asked).fetchall()]
     events = read_events(connection, incident_id)
     counting = _proved(connection, incident_id, events, registry)
     return Incident(
@@ -152,6 +152,22 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
         [event for event in events if event.act in counting],
         [event for event in events if event.act not in counting],
     )
+
+
+def _told_alert(row: Sequence[Any]) -> ToldAlert:
+    *said, evidence = row
+    return ToldAlert(*said, {name: value for name, value in _members(evidence).items() if isinstance(value, str)})
+
+
+def _transition(row: Sequence[Any]) -> ToldTransition:
+    *said, counts, at_ms = row
+    whole = {name: value for name, value in _members(counts).items() if type(value) is int}
+    return ToldTransition(*said, whole, at_ms)
+
+
+def _members(stored: object) -> dict[str, object]:
+    """Return a JSON column's members; none of what is no object, which the service itself never writes."""
+    return stored if isinstance(stored, dict) else {}
 
 
 def read_events(connection: Connection, incident_id: str) -> list[PersonEvent]:
