@@ -331,10 +331,12 @@ def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
     )
 
 
-def mismatch_alert(partition: int, raised_at_ms: int) -> Alert:
+def mismatch_alert(partition: int, payments: int, raised_at_ms: int) -> Alert:
+    """payments: so many since the partition's last such alert, which is a minute ago at least."""
     return alert(
         AlertCode.PARTITION_MISMATCH,
-        f"Payments on partition {partition} of transactions.v1 belong on others, by their accounts; they were refused.",
+        f"{payments:,} payments on partition {partition} of transactions.v1 belong on others, by their accounts; they "
+        "were refused.",
         "all",
         {"partition": str(partition)},
         raised_at_ms,

@@ -140,6 +140,11 @@ class BreakerStore:
         """Return the sequence up to which people's switches are taken over; 0 for none."""
         return (await self._states()).switched
 
+    async def scopes(self) -> list[str]:
+        """Return the scopes under which payments were counted, by name."""
+        fields = _text(await self._ask("HKEYS", self._key["totals"]))
+        return sorted(codec.scopes_in(fields))
+
     async def record(self, spans: Iterable[tuple[int, int, int]], counts_by_scope: Mapping[str, Counts]) -> bool:
         """Add a committed batch's counts; False where they were counted before.
 

@@ -81,6 +81,7 @@ class BreakerWatch:
         self._made: list[Transition] = []  # by this worker, and not told yet
         self._told: list[Transition] = []  # from memory, and not marked as told in the store yet
         self._warned: frozenset[str] = frozenset()
+        self._is_crowded, self._is_crowd_told = False, False  # since the last evaluation, and by then
         self._told_unwatched: frozenset[str] = frozenset()  # the ids of alerts that this worker has told
         self._pending = _Pending()
         self._flushed_s = 0.0
@@ -129,6 +130,9 @@ class BreakerWatch:
         window_ms = (settings.window_s + settings.evaluation_interval_s) * 1000
         now_ms = time.monotonic_ns() // 1_000_000
         counted = self._weights.counted(answers, settings.account_window_max, window_ms, now_ms)
+        if self._weights.uncounted:
+            metrics.BREAKER_NEW_UNCOUNTED.inc(self._weights.uncounted)
+            self._weights.uncounted, self._is_crowded = 0, True
         version = None if model is None else model.version
         found = _Batch(counted, int(seconds * 1000), len(answers), version, settings.declares)
         self._pending.add(batch.spans, found)
@@ -220,7 +224,10 @@ class BreakerWatch:
             log.warning("breaker_hours_unkept", why=str(error), hours=len(hours))
 
     def _warn(self) -> None:
-        """Log what nears a condition, once for as long as it does."""
+        """Log what nears a condition, and new accounts beyond their share, once for as long as it is so."""
+        if self._is_crowded and not self._is_crowd_told:
+            log.warning("breaker_new_accounts_crowd", why="more pay than may count beside those known before")
+        self._is_crowded, self._is_crowd_told = False, self._is_crowded
         warnings = self._store.warnings
         for scope in sorted(warnings.keys() - self._warned):
             log.warning("breaker_warning", scope=scope, why="; ".join(warnings[scope]))

@@ -13,12 +13,16 @@ from psycopg import errors
 from ops.stack.embedded import EmbeddedStack
 from pipeline.breaker.states import Event
 from pipeline.domain.decision import BreakerState
+from pipeline.incident import desk_store
+from pipeline.incident.acts import expected
 from pipeline.incident.desk_store import ActRefused, Said, act
-from pipeline.incident.incident_store import newest_ids, read_incident
-from pipeline.incident.incidents import EventKind, Incident, IncidentState
+from pipeline.incident.incident_store import append_event, newest_ids, read_incident
+from pipeline.incident.incidents import EventKind, Incident, IncidentState, PersonEvent
 from pipeline.incident.service import IncidentService
+from pipeline.incident.whole import _event_json
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
-from pipeline.people.act_store import read_registry
+from pipeline.people.act_store import append_act, read_registry
 from tests.incident.given import MINUTE_MS, AlertTopic, caught_up, closed, held, incidents_of, moved, tripped
 from tests.known import appoint, identity, revoke
 from tests.records import NOON_MS
@@ -306,3 +310,74 @@ def _is_cut(service: IncidentService, patched: pytest.MonkeyPatch, owner: Connec
     except DatabaseUnavailable:
         return True
     return count >= after
+
+
+def forged(thief: Connection, found: Incident, kind: EventKind, assessment: str | None = None) -> None:
+    """Store an event as whoever has the service's credential, and nobody's key, can."""
+    at_ms, root = server_now_ms(thief), read_registry(thief).root
+    event = PersonEvent(found.next_sequence, kind, "olga", at_ms, NOTED, None, None, assessment, "")
+    wanted = expected(found.incident_id, event)
+    signed = identity("olga").sign(wanted.kind, wanted.subject, at_ms, root)._replace(signature=bytes(64))
+    append_act(thief, signed)
+    append_event(thief, found.incident_id, event._replace(act=signed.digest))
+
+
+def test_forged_events_shut_nobody_out(
+    topic: AlertTopic,
+    service: IncidentService,
+    desk: Connection,
+    owner: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk_store, "EVENTS_MAX", 3)
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = only(owner).incident_id
+    for _ in range(5):
+        forged(desk, only(owner), EventKind.NOTED)
+    taken = act(desk, incident_id, identity("olga"), Said(EventKind.ACKNOWLEDGED, NOTED))
+    assert IncidentState.ACKNOWLEDGED == taken.state
+    act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+    assert IncidentState.RESOLVED == resolved(desk, incident_id).state
+    with pytest.raises(ActRefused, match="more events than can be kept"):
+        act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+
+
+def test_no_bound_of_the_database_is_one_that_forged_events_reach(owner: Connection, url: str) -> None:
+    constraints = owner.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = 'control.incident_event'::regclass AND contype = 'c'"
+    ).fetchall()
+    assert ["CHECK ((sequence >= 1))"] == [text for (text,) in constraints if "sequence" in text]
+
+
+@pytest.mark.parametrize("assessment", ["}{", "[" * 100_000, '{"a":1e999}', '"\\ud800"', "{}"])
+def test_what_nobody_is_proved_to_have_said_is_not_parsed(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection, assessment: str
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    forged(desk, only(owner), EventKind.RESOLVED, assessment)
+    (event,) = only(owner).unproved
+    assert assessment == _event_json(event, is_proved=False)["assessment"]
+    read = _event_json(event, is_proved=True)["assessment"]
+    assert read == ({} if assessment == "{}" else assessment)
+
+
+def test_rows_that_the_service_would_never_write_end_no_report(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    desk.execute(
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), raised_at - interval '1 s', incident_id, code,"
+        " severity, summary, scope, '[1]', 0, 0 FROM control.incident_alert"
+    )
+    desk.execute(
+        "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
+        " version, author, cause, jsonb_build_object('block', 'many', 'allow', 3), '7', at, 0, 0"
+        " FROM control.breaker_transition"
+    )
+    found = only(owner)
+    assert {} == found.alerts[0].evidence
+    assert {"allow": 3} in [each.counts for each in found.transitions]
