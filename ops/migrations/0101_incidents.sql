@@ -59,7 +59,8 @@ CREATE TABLE control.incident (
 );
 CREATE INDEX incident_raised ON control.incident (raised_at);
 
--- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one.
+-- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one row.
+-- raisings, since: a row may stand for all raisings of one alert from then until raised_at, where there were many.
 CREATE TABLE control.incident_alert (
     alert_id uuid NOT NULL,
     raised_at timestamptz NOT NULL,
@@ -71,6 +72,8 @@ CREATE TABLE control.incident_alert (
     evidence jsonb NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    raisings integer NOT NULL CHECK (raisings >= 1),
+    since timestamptz NOT NULL CHECK (since <= raised_at),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (alert_id, raised_at)
 );
