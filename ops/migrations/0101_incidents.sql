@@ -37,7 +37,7 @@ CREATE TABLE control.breaker_transition (
     cause text NOT NULL,
     counts jsonb NOT NULL,
     evidence jsonb NOT NULL,
-    at timestamptz NOT NULL,
+    at timestamptz NOT NULL CHECK (isfinite(at)),
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now()
@@ -52,8 +52,8 @@ CREATE TABLE control.incident (
     incident_id uuid PRIMARY KEY,
     kind text NOT NULL CHECK (kind ~ '^[A-Z_]{2,40}$'),
     opened_by uuid NOT NULL,
-    raised_at timestamptz NOT NULL,
-    suspect_since timestamptz NOT NULL CHECK (suspect_since <= raised_at),
+    raised_at timestamptz NOT NULL CHECK (isfinite(raised_at)),
+    suspect_since timestamptz NOT NULL CHECK (suspect_since <= raised_at AND isfinite(suspect_since)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (opened_by, raised_at)
 );
@@ -63,7 +63,7 @@ CREATE INDEX incident_raised ON control.incident (raised_at);
 -- raisings, since: a row may stand for all raisings of one alert from then until raised_at, where there were many.
 CREATE TABLE control.incident_alert (
     alert_id uuid NOT NULL,
-    raised_at timestamptz NOT NULL,
+    raised_at timestamptz NOT NULL CHECK (isfinite(raised_at)),
     incident_id uuid NOT NULL REFERENCES control.incident,
     code text NOT NULL,
     severity text NOT NULL,
@@ -73,7 +73,7 @@ CREATE TABLE control.incident_alert (
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     raisings integer NOT NULL CHECK (raisings >= 1),
-    since timestamptz NOT NULL CHECK (since <= raised_at),
+    since timestamptz NOT NULL CHECK (since <= raised_at AND isfinite(since)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (alert_id, raised_at)
 );

@@ -121,7 +121,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation."),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
     AlertCode.MODEL_UNWATCHED: Entry(
-        _CRITICAL, "The breaker can't judge a scope that has payments, and couldn't for hours; it would trip on nothing."
+        _CRITICAL, "The breaker has not been able to judge a scope with payments for hours; nothing would trip it."
     ),
     AlertCode.OUTCOMES_REFUSED: Entry(
         _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."

@@ -83,8 +83,10 @@ class Answer:
         apart: str | None = None,
         probed: str | None = None,
     ) -> None:
-        """is_of_nothing: the payment moves no money. is_of_known_account: its account was there the day before. apart: the part of the traffic that governs it where that isn't
-        CLOSED. probed: the scope on whose probation the model answered, if any.
+        """is_of_nothing: the payment moves no money. is_of_known_account: its account was there the day before.
+
+        apart: the part of the traffic that governs it where that isn't CLOSED. probed: the scope on whose probation the
+        model answered, if any.
 
         Payments whose account isn't named count together as those of one account.
         """

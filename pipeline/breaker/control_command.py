@@ -68,7 +68,7 @@ class Thrown(NamedTuple):
 
     @property
     def is_seen(self) -> bool | None:
-        """Whether a payment was ever counted under its scope; None where that isn't known. All payments are of `all`."""
+        """Whether a payment was ever counted under its scope; None where that isn't known. Every one is under `all`."""
         if self.switch.scope == ALL:
             return True
         return None if self.seen is None else self.switch.scope in self.seen

@@ -46,8 +46,8 @@ log = structlog.get_logger("incident")
 
 
 RAISINGS_APART_MAX: Final = 10
-"""Raisings of one alert in a turn that are kept one by one. Of more, the first is kept, and the last with their count: they
-say the same, and a row of each would let whoever can raise an alert fill the table."""
+"""Raisings of one alert in a turn that are kept one by one. Of more, the first is kept, and the last with their count:
+they say the same, and a row of each would let whoever can raise an alert fill the table."""
 
 
 class _Told(NamedTuple):

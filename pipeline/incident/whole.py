@@ -132,7 +132,7 @@ def _event_json(event: PersonEvent, *, is_proved: bool) -> dict[str, object]:
 
 
 def _assessment(text: str | None) -> object:
-    """The assessment as JSON; the text itself where it is none, or holds what JSON can't. What isn't proved stays text."""
+    """The assessment as JSON; the text itself where it is none, or holds what no output can."""
     if text is None:
         return None
     try:

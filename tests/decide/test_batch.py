@@ -275,7 +275,9 @@ def test_a_payment_on_another_partition_than_its_account_belongs_to_is_refused_a
 def test_a_flood_of_payments_on_a_wrong_partition_is_one_alert_a_minute_with_their_count():
     judge, state, told = new_judge(), MemoryState(), []
     for batch in range(300):  # at ten a second
-        strays = [record(2 * batch + n, PAYMENT._replace(transaction_id=f"tx-{batch}-{n}"), partition=1) for n in range(2)]
+        strays = [
+            record(2 * batch + n, PAYMENT._replace(transaction_id=f"tx-{batch}-{n}"), partition=1) for n in range(2)
+        ]
         result = judged(strays, state, judge, now_ms=NOON_MS + 100 * batch)
         told += [WIRE.decode_alert(out.value).summary.partition(" ")[0] for out in result.outgoing]
         again = judged(strays, state, judge, now_ms=NOON_MS + 100 * batch) if batch % 7 == 3 else None
@@ -287,7 +289,8 @@ def test_a_flood_of_payments_on_a_wrong_partition_is_one_alert_a_minute_with_the
 
 
 def _told(judge, state, offset, now_ms):
-    result = judged([record(offset, PAYMENT._replace(transaction_id=f"tx-{offset}"), partition=1)], state, judge, now_ms)
+    stray = record(offset, PAYMENT._replace(transaction_id=f"tx-{offset}"), partition=1)
+    result = judged([stray], state, judge, now_ms)
     return [WIRE.decode_alert(out.value).summary.partition(" ")[0] for out in result.outgoing]
 
 

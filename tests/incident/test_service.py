@@ -400,3 +400,23 @@ def test_a_flood_of_one_alert_is_its_first_and_its_last_with_their_count(
     topic.publish(flood[100:200])
     caught_up(service)
     assert 2 == len(owner.execute(rows).fetchall()), "what is read again changes nothing"
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+def test_no_time_without_end_can_be_stored_that_nobody_could_read(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection, time: str
+) -> None:
+    """One such row would end every list of incidents, and the service itself."""
+    topic.publish([tripped()])
+    caught_up(service)
+    for statement in (
+        "INSERT INTO control.incident SELECT gen_random_uuid(), kind, gen_random_uuid(), %(at)s, %(at)s"
+        " FROM control.incident",
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), greatest(raised_at, %(at)s), incident_id, code,"
+        " severity, summary, scope, '{}', 0, 0, 1, least(raised_at, %(at)s) FROM control.incident_alert",
+        "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
+        " version, author, cause, '{}', '{}', %(at)s, 0, 0 FROM control.breaker_transition",
+    ):
+        with pytest.raises(errors.CheckViolation):
+            desk.execute(statement, {"at": time})
+    assert IncidentState.OPEN == only(owner).state

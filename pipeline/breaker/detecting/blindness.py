@@ -14,7 +14,7 @@ from pipeline.breaker.detecting.conditions import Limits, Observation
 from pipeline.breaker.settings import Condition
 
 UNKNOWN_AFTER_MS: Final = 6 * HOUR_MS
-"""Windows that are full without anything known to measure them by: a new deployment has enough within an hour or two."""
+"""For full windows that nothing known measures: a new deployment has enough within an hour or two."""
 QUIET_AFTER_MS: Final = DAY_MS
 """Windows with payments, but never enough to judge: nights are quiet, whole days aren't."""
 _RATES: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE})
@@ -30,7 +30,9 @@ class Blindness(NamedTuple):
     why: str
 
 
-def blind_since_ms(scope: str, seen: Observation, judged: Set[Condition], before_ms: int, now_ms: int, limits: Limits) -> int:
+def blind_since_ms(
+    scope: str, seen: Observation, judged: Set[Condition], before_ms: int, now_ms: int, limits: Limits
+) -> int:
     """Return since when a scope can't be judged; 0 where it can.
 
     before_ms: what the evaluation before found. A scope without payments, and a part with few, show nothing either way.

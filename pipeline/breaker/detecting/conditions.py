@@ -41,8 +41,8 @@ class Watch(NamedTuple):
     """The evidence that one evaluation hands to the next.
 
     `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
-    sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the scope
-    can't be judged (`blindness`); 0 where it can.
+    sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the
+    scope can't be judged (`blindness`); 0 where it can.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
