@@ -66,8 +66,7 @@ def watches_left(claimed: Claimed, judged: Mapping[str, Watch]) -> dict[str, Wat
     return {
         scope: watch
         for scope, watch in claimed.watches.items()
-        if scope not in judged
-        and difference(claimed.totals.get(scope, none), at_window.get(scope, none)).handled
+        if scope not in judged and difference(claimed.totals.get(scope, none), at_window.get(scope, none)).handled
     }
 
 

@@ -21,8 +21,8 @@ from librt.strings import BytesWriter, write_i64_le
 from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
-from pipeline.alerts.misplaced import Misplaced
 from pipeline.alerts.encoding import alert_record
+from pipeline.alerts.misplaced import Misplaced
 from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows

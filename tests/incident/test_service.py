@@ -410,12 +410,14 @@ def test_no_time_without_end_can_be_stored_that_nobody_could_read(
     topic.publish([tripped()])
     caught_up(service)
     for statement in (
-        "INSERT INTO control.incident SELECT gen_random_uuid(), kind, gen_random_uuid(), %(at)s, %(at)s"
+        "INSERT INTO control.incident SELECT gen_random_uuid(), kind, gen_random_uuid(), %(at)s::timestamptz,"
+        " %(at)s::timestamptz"
         " FROM control.incident",
-        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), greatest(raised_at, %(at)s), incident_id, code,"
-        " severity, summary, scope, '{}', 0, 0, 1, least(raised_at, %(at)s) FROM control.incident_alert",
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), greatest(raised_at, %(at)s::timestamptz),"
+        " incident_id, code, severity, summary, scope, '{}', 0, 0, 1, least(raised_at, %(at)s::timestamptz)"
+        " FROM control.incident_alert",
         "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
-        " version, author, cause, '{}', '{}', %(at)s, 0, 0 FROM control.breaker_transition",
+        " version, author, cause, '{}', '{}', %(at)s::timestamptz, 0, 0 FROM control.breaker_transition",
     ):
         with pytest.raises(errors.CheckViolation):
             desk.execute(statement, {"at": time})

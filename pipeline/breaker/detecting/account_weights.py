@@ -48,7 +48,7 @@ class AccountWeights:
         """Payments of new accounts that didn't count because others had taken their share."""
 
     def counted(self, answers: Sequence[Answer], most: int, window_ms: int, now_ms: int) -> list[Answer]:
-        """Return the answers that count: those about money, and of each account no more than `most` in a window.
+        """Return the answers that count, known accounts' first: those about money, and of each account no more than `most` in a window.
 
         A payment of nothing costs its publisher nothing, so any number of them could drown those that matter. One
         that the model fails on counts all the same: it says nothing of rates, but of the model. most: 1 to 100.
@@ -61,17 +61,9 @@ class AccountWeights:
             recent.forget(window_ms, now_ms)
         relevant = [answer for answer in answers if answer.outcome is None or not answer.is_of_nothing]
         # Known accounts go first, so that the bound on new ones doesn't depend on who comes first in a batch.
-        admitted = {
-            position
-            for position, answer in enumerate(relevant)
-            if answer.is_of_known_account and self._admit_known(answer, window_ms, now_ms)
-        }
-        admitted |= {
-            position
-            for position, answer in enumerate(relevant)
-            if not answer.is_of_known_account and self._admit_new(answer, window_ms, now_ms)
-        }
-        return [answer for position, answer in enumerate(relevant) if position in admitted]
+        known = [each for each in relevant if each.is_of_known_account and self._admit_known(each, window_ms, now_ms)]
+        new = [each for each in relevant if not each.is_of_known_account and self._admit_new(each, window_ms, now_ms)]
+        return known + new
 
     def _admit_known(self, answer: Answer, window_ms: int, now_ms: int) -> bool:
         if not self._known.admit(self._hash(answer), window_ms, now_ms):
