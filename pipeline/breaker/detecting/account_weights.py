@@ -11,7 +11,7 @@ Where few known accounts pay, as in a deployment's first days, new ones are all 
 
 Accounts share places by a salted hash, and `most` is a place's: two accounts that meet in one count less than they
 might, never more. The salt is this process', so nobody can choose an account that meets another's. All payments of an
-account come to one worker; where they go over to another, it may count as many once more.
+account come to one worker; where they go over to another, or the account becomes known, as many may count once more.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class AccountWeights:
         """Payments of new accounts that didn't count because others had taken their share."""
 
     def counted(self, answers: Sequence[Answer], most: int, window_ms: int, now_ms: int) -> list[Answer]:
-        """Return the answers that count, known accounts' first: those about money, and of each account no more than `most` in a window.
+        """Return the answers that count: those about money, and of each account no more than `most` in a window.
 
-        A payment of nothing costs its publisher nothing, so any number of them could drown those that matter. One
+        Those of known accounts come first. A payment of nothing costs its publisher nothing, so any number of them could drown those that matter. One
         that the model fails on counts all the same: it says nothing of rates, but of the model. most: 1 to 100.
         """
         if self._most != most:
