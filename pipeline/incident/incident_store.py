@@ -160,14 +160,14 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
 
 
 def _told_alert(row: Sequence[Any]) -> ToldAlert:
-    *said, evidence = row
-    return ToldAlert(*said, {name: value for name, value in _members(evidence).items() if isinstance(value, str)})
+    told = ToldAlert(*row)
+    evidence = {name: value for name, value in _members(told.evidence).items() if isinstance(value, str)}
+    return told._replace(evidence=evidence)
 
 
 def _transition(row: Sequence[Any]) -> ToldTransition:
-    *said, counts, at_ms = row
-    whole = {name: value for name, value in _members(counts).items() if type(value) is int}
-    return ToldTransition(*said, whole, at_ms)
+    told = ToldTransition(*row)
+    return told._replace(counts={name: value for name, value in _members(told.counts).items() if type(value) is int})
 
 
 def _members(stored: object) -> dict[str, object]:

@@ -50,9 +50,9 @@ class AccountWeights:
     def counted(self, answers: Sequence[Answer], most: int, window_ms: int, now_ms: int) -> list[Answer]:
         """Return the answers that count: those about money, and of each account no more than `most` in a window.
 
-        Those of known accounts come first. A payment of nothing costs its publisher nothing, so any number of them could
-        drown those that matter. One that the model fails on counts all the same: it says nothing of rates, but of the
-        model. most: 1 to 100.
+        Those of known accounts come first. A payment of nothing costs its publisher nothing, so any number of them
+        could drown those that matter. One that the model fails on counts all the same: it says nothing of rates, but of
+        the model. most: 1 to 100.
         """
         if self._most != most:
             self._most = most
