@@ -37,7 +37,7 @@ CREATE TABLE control.breaker_transition (
     cause text NOT NULL,
     counts jsonb NOT NULL,
     evidence jsonb NOT NULL,
-    at timestamptz NOT NULL,
+    at timestamptz NOT NULL CHECK (isfinite(at)),
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
     recorded_at timestamptz NOT NULL DEFAULT now()
@@ -52,17 +52,18 @@ CREATE TABLE control.incident (
     incident_id uuid PRIMARY KEY,
     kind text NOT NULL CHECK (kind ~ '^[A-Z_]{2,40}$'),
     opened_by uuid NOT NULL,
-    raised_at timestamptz NOT NULL,
-    suspect_since timestamptz NOT NULL CHECK (suspect_since <= raised_at),
+    raised_at timestamptz NOT NULL CHECK (isfinite(raised_at)),
+    suspect_since timestamptz NOT NULL CHECK (suspect_since <= raised_at AND isfinite(suspect_since)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     UNIQUE (opened_by, raised_at)
 );
 CREATE INDEX incident_raised ON control.incident (raised_at);
 
--- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one.
+-- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one row.
+-- raisings, since: a row may stand for all raisings of one alert from then until raised_at, where there were many.
 CREATE TABLE control.incident_alert (
     alert_id uuid NOT NULL,
-    raised_at timestamptz NOT NULL,
+    raised_at timestamptz NOT NULL CHECK (isfinite(raised_at)),
     incident_id uuid NOT NULL REFERENCES control.incident,
     code text NOT NULL,
     severity text NOT NULL,
@@ -71,6 +72,8 @@ CREATE TABLE control.incident_alert (
     evidence jsonb NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
+    raisings integer NOT NULL CHECK (raisings >= 1),
+    since timestamptz NOT NULL CHECK (since <= raised_at AND isfinite(since)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (alert_id, raised_at)
 );
@@ -80,7 +83,7 @@ CREATE INDEX incident_alert_incident ON control.incident_alert (incident_id, rai
 -- was known when it was resolved, as JSON, which the act covers.
 CREATE TABLE control.incident_event (
     incident_id uuid NOT NULL REFERENCES control.incident,
-    sequence integer NOT NULL CHECK (sequence BETWEEN 1 AND 10000),
+    sequence integer NOT NULL CHECK (sequence >= 1),
     kind text NOT NULL CHECK (kind IN ('ACKNOWLEDGED', 'NOTED', 'RESOLVED')),
     actor text NOT NULL CHECK (length(actor) BETWEEN 2 AND 64),
     at timestamptz NOT NULL,

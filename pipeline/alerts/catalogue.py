@@ -37,6 +37,7 @@ class AlertCode(StrEnum):
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
+    MODEL_UNWATCHED = "MODEL_UNWATCHED"
     OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
     OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
@@ -121,6 +122,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
     AlertCode.BREAKER_RELEASE: Entry(_INFO, "A person let the model back on probation."),
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
+    AlertCode.MODEL_UNWATCHED: Entry(
+        _CRITICAL, "The breaker has not been able to judge a scope with payments for hours; nothing would trip it."
+    ),
     AlertCode.OUTCOMES_REFUSED: Entry(
         _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."
     ),
@@ -335,10 +339,12 @@ def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
     )
 
 
-def mismatch_alert(partition: int, raised_at_ms: int) -> Alert:
+def mismatch_alert(partition: int, payments: int, raised_at_ms: int) -> Alert:
+    """payments: so many since the partition's last such alert, which is a minute ago at least."""
     return alert(
         AlertCode.PARTITION_MISMATCH,
-        f"Payments on partition {partition} of transactions.v1 belong on others, by their accounts; they were refused.",
+        f"{payments:,} payments on partition {partition} of transactions.v1 belong on others, by their accounts; they "
+        "were refused.",
         "all",
         {"partition": str(partition)},
         raised_at_ms,

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 
 from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.breaker.detecting.baselines import HOUR_MS
+from pipeline.breaker.detecting.blindness import Blindness
 from pipeline.breaker.evaluating import Transition
 from pipeline.domain.alert import Alert
 
@@ -39,6 +41,14 @@ def breaker_alert(transition: Transition) -> Alert:
     }
     code = AlertCode(f"BREAKER_{transition.event}")
     return alert(code, after.cause.text, after.scope, evidence, transition.at_ms)
+
+
+def unwatched_alert(blind: Blindness) -> Alert:
+    """Return the alert that a scope can't be judged; the same one, whichever worker finds it and however often."""
+    hours = (blind.told_from_ms - blind.since_ms) // HOUR_MS
+    summary = f"The breaker can't judge {blind.scope}, and couldn't for {hours} hours: {blind.why}."
+    evidence = {"since_ms": str(blind.since_ms), "why": blind.why}
+    return alert(AlertCode.MODEL_UNWATCHED, summary, blind.scope, evidence, blind.told_from_ms)
 
 
 def _positions(offsets: Mapping[int, int]) -> str:

@@ -79,17 +79,21 @@ class Answer:
         account_id: str = "",
         *,
         is_of_nothing: bool = False,
+        is_of_known_account: bool = False,
         apart: str | None = None,
         probed: str | None = None,
     ) -> None:
-        """is_of_nothing: the payment moves no money. apart: the part of the traffic that governs it where that isn't
-        CLOSED. probed: the scope on whose probation the model answered, if any.
+        """is_of_nothing: the payment moves no money. is_of_known_account: its account was there the day before.
+
+        apart: the part of the traffic that governs it where that isn't CLOSED. probed: the scope on whose probation the
+        model answered, if any.
 
         Payments whose account isn't named count together as those of one account.
         """
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
         self.channel, self.account_id = channel, account_id
-        self.is_of_nothing, self.apart, self.probed = is_of_nothing, apart, probed
+        self.is_of_nothing, self.is_of_known_account = is_of_nothing, is_of_known_account
+        self.apart, self.probed = apart, probed
 
 
 def counts_of(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pipeline.breaker import Affected, BreakerRecord, Cause, Condition, Event, Lineage, Transition, Trip, Watch
-from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts, is_probe
 from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.domain.decision import BreakerState
 
@@ -98,6 +98,12 @@ def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
             continue
         values[scope][_COUNTER_INDEX[counter]] = int(value)
     return {scope: _counts(row) for scope, row in values.items()}
+
+
+def scopes_in(fields: Iterable[str]) -> set[str]:
+    """Return the scopes that fields of a totals hash are about, without probations."""
+    found = [field.partition("|") for field in fields]
+    return {scope for counter, _, scope in found if counter != _POSITION and not is_probe(scope)}
 
 
 def positions_from(flat: Sequence[str]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -47,18 +47,31 @@ from pipeline.terminal.output import Output, coloured
 GROUP = "fraud-breaker"
 _COLOUR = {BreakerState.CLOSED: "green", BreakerState.HALF_OPEN: "yellow"}
 _EVENT = {SwitchPosition.FORCED_OPEN: Event.FORCE_OPEN, SwitchPosition.RELEASED: Event.RELEASE}
+SEEN_SHOWN_MAX = 300
+"""Scopes that are named; a policy declares at most 256."""
 T = TypeVar("T")
 
 
 class Thrown(NamedTuple):
-    """A switch as it stands on the topic now, and the state that its scope had before."""
+    """A switch as it stands on the topic now, and the state that its scope had before.
+
+    seen: the scopes under which payments were counted; None where the store can't be asked.
+    """
 
     before: BreakerState
     switch: BreakerSwitch
+    seen: Sequence[str] | None = None
 
     @property
     def after(self) -> BreakerState:
         return TRANSITIONS.get((self.before, _EVENT[self.switch.position]), BreakerState.FORCED_OPEN)
+
+    @property
+    def is_seen(self) -> bool | None:
+        """Whether a payment was ever counted under its scope; None where that isn't known. Every one is under `all`."""
+        if self.switch.scope == ALL:
+            return True
+        return None if self.seen is None else self.switch.scope in self.seen
 
 
 def states(settings: Settings) -> list[BreakerRecord]:
@@ -97,9 +110,9 @@ def _throw(settings: Settings, wanted: BreakerSwitch, by: Identity, root: str) -
         try:
             require_sound(wanted)
             switches = topic.look()
-            before, switched = _standing(settings, wanted, switches)
+            before, switched, seen = _standing(settings, wanted, switches)
             append, sign = Appender.of(settings, GROUP).append, partial(signed_switch, by=by, root=root)
-            return Thrown(before, topic.throw(wanted, append, wanted.thrown_at_ms, switched, sign))
+            return Thrown(before, topic.throw(wanted, append, wanted.thrown_at_ms, switched, sign), seen)
         except Refused as refusal:
             raise Failure(f"{refusal}.", "`fraud breaker show` says what is.", FAILED_CHECK) from refusal
 
@@ -126,8 +139,10 @@ def _root_to_release(settings: Settings, by: Identity) -> str:
     return registry.root
 
 
-def _standing(settings: Settings, wanted: BreakerSwitch, switches: Switches) -> tuple[BreakerState, int]:
-    """Return the scope's state, and up to where the store has taken switches over.
+def _standing(
+    settings: Settings, wanted: BreakerSwitch, switches: Switches
+) -> tuple[BreakerState, int, Sequence[str] | None]:
+    """Return the scope's state, up to where the store has taken switches over, and the scopes that it has seen.
 
     The kill switch needs no store; a release does, but where a switch is what it releases. Raises Refused.
     """
@@ -135,19 +150,19 @@ def _standing(settings: Settings, wanted: BreakerSwitch, switches: Switches) -> 
     if is_forced and not is_release:
         raise Refused(f"{wanted.scope} is {BreakerState.FORCED_OPEN}: {Event.FORCE_OPEN} is not possible from there")
 
-    async def ask(store: BreakerStore) -> tuple[BreakerState, int]:
+    async def ask(store: BreakerStore) -> tuple[BreakerState, int, Sequence[str]]:
         records = await _records(store, switches)
-        return _state_of(records, wanted.scope), await store.switched()
+        return _state_of(records, wanted.scope), await store.switched(), await store.scopes()
 
     try:
-        before, switched = _ask(settings, ask)
+        before, switched, seen = _ask(settings, ask)
     except BreakerUnavailable as error:
         if is_release and not is_forced:
             raise redis_away(settings.redis_url) from error
-        return (BreakerState.FORCED_OPEN if is_forced else BreakerState.UNKNOWN), 0
+        return (BreakerState.FORCED_OPEN if is_forced else BreakerState.UNKNOWN), 0, None
     if is_release and not is_possible(before, Event.RELEASE):
         raise Refused(f"{wanted.scope} is {before}: {Event.RELEASE} is not possible from there")
-    return before, switched
+    return before, switched, seen
 
 
 async def _records(store: BreakerStore, switches: Switches) -> Mapping[str, BreakerRecord]:
@@ -207,10 +222,22 @@ def show_thrown(output: Output, thrown: Thrown) -> None:
         "cause": switch.reason,
         "author": switch.thrown_by,
         "sequence": switch.sequence,
+        "is_seen": thrown.is_seen,
     }
     arrow = f"{thrown.before:>11} -> {_state(thrown.after)}"
     line = f"{utc_text(switch.thrown_at_ms)} {arrow} {switch.scope}  {switch.reason} ({switch.thrown_by})"
-    output.record(fields, f"{line}; every worker has it within a second")
+    output.record(fields, f"{line}; {_effect(thrown)}")
+
+
+def _effect(thrown: Thrown) -> str:
+    """Say what a switch does. A mistyped scope is as good as any to a worker, and holds no payment."""
+    if thrown.is_seen:
+        return "every worker has it within a second"
+    if thrown.seen is None:
+        return "every worker has it within a second; whether any payment belongs to the scope can't be known now"
+    there = ", ".join(thrown.seen[:SEEN_SHOWN_MAX]) + (" and more" if len(thrown.seen) > SEEN_SHOWN_MAX else "")
+    what = "NO PAYMENT WAS COUNTED UNDER IT, so it may hold none: a typing error, a version that has not begun, or a "
+    return f"{what}segment that the policy doesn't declare. There are {there or 'none yet'}"
 
 
 def _state(state: BreakerState) -> str:

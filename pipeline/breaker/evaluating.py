@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import Counts
+from pipeline.breaker.answer_counts import Counts, is_part
 from pipeline.breaker.detecting.baselines import Baseline
-from pipeline.breaker.detecting.conditions import Observation, Trip, Watch
+from pipeline.breaker.detecting.blindness import Blindness, blind_since_ms, blindness
+from pipeline.breaker.detecting.conditions import Limits, Observation, Trip, Watch
 from pipeline.breaker.detecting.judging import Judgement, judge, next_event
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import BreakerRecord, Event, step
@@ -70,6 +71,7 @@ class Advance(NamedTuple):
     watch: Watch
     transition: Transition | None
     warnings: tuple[str, ...] = ()
+    blind: Blindness | None = None
 
 
 def advance(
@@ -85,14 +87,18 @@ def advance(
 ) -> Advance:
     seen = observed(record, reading)
     judgement = judge(record.scope, seen, watch, settings, peers)
+    limits = Limits(settings, peers, is_part(record.scope))
+    since_ms = blind_since_ms(record.scope, seen, judgement.judged, watch.blind_since_ms, now_ms, limits)
+    judgement = judgement._replace(watch=judgement.watch._replace(blind_since_ms=since_ms))
+    blind = blindness(record.scope, since_ms, seen, now_ms, limits)
     outcome = next_event(record, judgement, seen, now_ms, settings)
     if isinstance(outcome, Watch):
-        return Advance(outcome, None, _warnings(record, judgement))
+        return Advance(outcome, None, _warnings(record, judgement), blind)
     after = step(record, outcome.event, outcome.cause, now_ms, settings, revision)
     if outcome.event is Event.TRIP:
         after = after._replace(frozen=_frozen(reading.seasonal, seen.baseline))
     transition = Transition(record.state, outcome.event, after, now_ms, reading.window, outcome.trips, affected)
-    return Advance(Watch(), transition)
+    return Advance(Watch(blind_since_ms=since_ms), transition, blind=blind)
 
 
 def observed(record: BreakerRecord, reading: ScopeReading) -> Observation:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
-from pipeline.breaker import Affected, BreakerSettings, Event, History, ScopeReading, Transition, hours_touched
+from pipeline.breaker import Affected, BreakerSettings, Event, History, ScopeReading, Transition, Watch, hours_touched
 from pipeline.breaker.answer_counts import (
     ALL,
     CHANNEL_PREFIX,
@@ -13,6 +13,7 @@ from pipeline.breaker.answer_counts import (
     Counts,
     difference,
     is_part,
+    model_scope,
     probe_scope,
     segment_scope,
 )
@@ -44,6 +45,31 @@ def scope_reading(scope: str, claimed: Claimed, history: History, settings: Brea
     )
 
 
+def models_judged(claimed: Claimed, model_version: str | None) -> list[str]:
+    """Return the scopes of the versions that are judged: the worker's own, and those that answer beside it.
+
+    While versions are mixed, each evaluation judges all of them, whichever version its worker has. A version that
+    answers nothing isn't in force anywhere.
+    """
+    totals, before, none = claimed.totals, claimed.at_before, Counts()
+    answering = {
+        scope
+        for scope, total in totals.items()
+        if scope.startswith(MODEL_PREFIX) and difference(total, before.get(scope, none)).handled
+    }
+    return sorted(answering if model_version is None else answering | {model_scope(model_version)})
+
+
+def watches_left(claimed: Claimed, judged: Mapping[str, Watch]) -> dict[str, Watch]:
+    """Return the evidence on scopes that this evaluation doesn't judge, but one by another policy will."""
+    at_window, none = claimed.at_window, Counts()
+    return {
+        scope: watch
+        for scope, watch in claimed.watches.items()
+        if scope not in judged and difference(claimed.totals.get(scope, none), at_window.get(scope, none)).handled
+    }
+
+
 def parts_judged(claimed: Claimed, settings: BreakerSettings) -> list[str]:
     """Return the parts of the traffic that are judged: the declared ones, and those that are out of the loop."""
     declared = {segment_scope(name, value) for name, values in settings.segments.items() for value in values}
@@ -61,17 +87,21 @@ def affected(claimed: Claimed) -> Affected:
     return Affected(claimed.window_mark_ms, claimed.error_mark_ms, claimed.now_ms, claimed.first, claimed.end)
 
 
-def newly_excluded(claimed: Claimed, made: Sequence[Transition], settings: BreakerSettings) -> set[tuple[str, int]]:
+def newly_excluded(
+    claimed: Claimed, made: Sequence[Transition], settings: BreakerSettings, judged: Set[str]
+) -> set[tuple[str, int]]:
     """Return the hours that incidents newly touch.
 
-    They are this hour for every scope that isn't closed, and the hours in which a trip began.
+    They are this hour for every scope that isn't closed, and the hours in which a trip began. A version that isn't in
+    force governs nothing, so its record excludes nothing: it stays open for as long as nobody goes back to it. judged:
+    the scopes of this evaluation, with all versions that are in force.
     """
     now_ms = claimed.now_ms
     began_ms = now_ms - 1000 * (settings.window_s + settings.confirmations * settings.evaluation_interval_s)
     found = [
         hour
         for record in claimed.states.records.values()
-        if record.state is not BreakerState.CLOSED
+        if record.state is not BreakerState.CLOSED and (is_part(record.scope) or record.scope in judged)
         for hour in hours_touched(record.scope, now_ms, now_ms)
     ]
     found += [

@@ -47,11 +47,18 @@ from pipeline.breaker.answer_counts import (
     ALL,
     Counts,
     is_part,
-    model_scope,
 )
+from pipeline.breaker.detecting.blindness import Blindness
 from pipeline.breaker.detecting.gauges import Gauge, gauges
 from pipeline.breaker.evaluating import observed
-from pipeline.breaker.readings import affected, newly_excluded, parts_judged, scope_reading
+from pipeline.breaker.readings import (
+    affected,
+    models_judged,
+    newly_excluded,
+    parts_judged,
+    scope_reading,
+    watches_left,
+)
 from pipeline.domain.context import BreakerHour
 from pipeline.domain.decision import BreakerState
 from pipeline.io.redis_batches import RedisBatches
@@ -108,6 +115,8 @@ class BreakerStore:
         self._clock_ms = clock_ms
         self.warnings: dict[str, tuple[str, ...]] = {}
         """What neared a condition at this worker's last evaluation, by scope."""
+        self.blind: list[Blindness] = []
+        """The scopes that couldn't be judged for long, by this worker's last evaluation."""
         self._history = History()
         self._remembered = _NOTHING
         self._reply: dict[bytes, bytes] = {}
@@ -130,6 +139,11 @@ class BreakerStore:
     async def switched(self) -> int:
         """Return the sequence up to which people's switches are taken over; 0 for none."""
         return (await self._states()).switched
+
+    async def scopes(self) -> list[str]:
+        """Return the scopes under which payments were counted, by name."""
+        fields = _text(await self._ask("HKEYS", self._key["totals"]))
+        return sorted(codec.scopes_in(fields))
 
     async def record(self, spans: Iterable[tuple[int, int, int]], counts_by_scope: Mapping[str, Counts]) -> bool:
         """Add a committed batch's counts; False where they were counted before.
@@ -174,7 +188,7 @@ class BreakerStore:
         assert claimed is not None, "whoever looks needs no turn"
         await self._learn(claimed)
         parts, found = parts_judged(claimed, settings), {}
-        for scope in [ALL, *([] if model_version is None else [model_scope(model_version)]), *parts]:
+        for scope in [ALL, *models_judged(claimed, model_version), *parts]:
             record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
             seen = observed(record, scope_reading(scope, claimed, self._history, settings))
             peers = len(parts) if is_part(scope) else 1
@@ -291,11 +305,10 @@ class BreakerStore:
     async def _evaluated(
         self, claimed: codec.Claimed, settings: BreakerSettings, model_version: str | None
     ) -> tuple[Transition, ...]:
-        parts = parts_judged(claimed, settings)
-        models = [] if model_version is None else [model_scope(model_version)]
+        parts, models = parts_judged(claimed, settings), models_judged(claimed, model_version)
         watches: dict[str, Watch] = {}
         made: list[Transition] = []
-        self.warnings = {}
+        self.warnings, self.blind = {}, []
         for position, scope in enumerate([ALL, *models, *parts]):
             if position % SCOPES_A_SLICE == SCOPES_A_SLICE - 1:
                 await asyncio.sleep(0)
@@ -314,8 +327,10 @@ class BreakerStore:
                 made.append(advanced.transition)
             if advanced.warnings:
                 self.warnings[scope] = advanced.warnings
-        excluded = newly_excluded(claimed, made, settings)
-        watch = codec.watches_to_json(watches)
+            if advanced.blind is not None:
+                self.blind.append(advanced.blind)
+        excluded = newly_excluded(claimed, made, settings, watches.keys())
+        watch = codec.watches_to_json({**watches_left(claimed, watches), **watches})
         made = [_salted(transition) for transition in made]
         is_written = await self._write(claimed.states, claimed.now_ms, made, watch=watch, excluded=sorted(excluded))
         return tuple(made) if is_written else ()

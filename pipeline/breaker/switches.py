@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import ALL, SCOPE_BYTES_MAX, Counts
+from pipeline.breaker.answer_counts import ALL, CHANNEL_PREFIX, SCOPE_BYTES_MAX, Counts, channel_scope
 from pipeline.breaker.evaluating import Transition
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
@@ -22,10 +22,12 @@ from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.domain.log import Record
+from pipeline.domain.payment import Channel
 from pipeline.domain.refusals import Refusal
 
 REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other|channel:[A-Z_]+")
+_CHANNELS: Final = [channel_scope(channel) for channel in Channel]
 _NOBODY: Final = MONITOR
 
 FaultOf = Callable[[BreakerSwitch, int], str | None]
@@ -60,6 +62,9 @@ def require_sound(switch: BreakerSwitch) -> None:
     """Raise Refused where a switch names no scope, no reason or nobody."""
     if not is_scope(switch.scope):
         raise Refused(f"'{switch.scope}' is no scope: give all, model:VERSION, segment:NAME=VALUE or channel:NAME")
+    is_forced = switch.position is SwitchPosition.FORCED_OPEN  # what stands may always be released
+    if is_forced and switch.scope.startswith(CHANNEL_PREFIX) and switch.scope not in _CHANNELS:
+        raise Refused(f"no payment has '{switch.scope}': there are {', '.join(_CHANNELS)}")
     if (fault := reason_fault(switch.reason, characters_max=REASON_CHARACTERS_MAX)) is not None:
         raise Refused(f"a reason is needed, of at most {REASON_CHARACTERS_MAX} characters: this one {fault}")
     if not is_name(switch.thrown_by) or switch.thrown_by == MONITOR:

@@ -71,7 +71,12 @@ def conditions_of(evidence: Mapping[str, str]) -> Sequence[Mapping[str, str]]:
     if not isinstance(read, list):
         return []
     found = [each for each in read[:_CONDITIONS_MAX] if isinstance(each, dict)]
-    return [{str(name): str(value) for name, value in each.items()} for each in found]
+    return [{_writable(name): _writable(value) for name, value in each.items()} for each in found]
+
+
+def _writable(read: object) -> str:
+    """JSON can name half a character, which no output can hold."""
+    return str(read).encode(errors="replace").decode()
 
 
 def whole(text: str | None) -> int | None:

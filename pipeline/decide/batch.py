@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
+from pipeline.alerts.misplaced import Misplaced
 from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
@@ -29,7 +30,7 @@ from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
-from pipeline.domain.features import EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
+from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
@@ -48,6 +49,8 @@ DUPLICATE: Final = "DUPLICATE"
 SLICE_RECORDS: Final = 100
 """A few ms of work: what a reply of Redis may wait for the event loop, and a reply takes several turns of it."""
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
+_COUNT_24H, _COUNT_30D = COLUMN["account_count_24h"], COLUMN["account_count_30d"]
+_NORMAL_MONTH: Final = COLUMN["account_normal_month_minor"]
 _WINDOW_COUNTS: Final = ("_count_", "_senders_", "_distinct_beneficiaries_")
 _IS_SUM: Final = np.array([name.startswith(("account_sum_minor_", "account_volume_minor_")) for name in STATE])
 _LEAST: Final = np.array(
@@ -67,6 +70,7 @@ class Payment:
     def __init__(self, record: Record, decoded: Decoded, event: tuple[int, ...]) -> None:
         self.record, self.decoded, self.event = record, decoded, event
         self.is_counted = True  # False where a static guardrail blocks it
+        self.is_of_known_account = False  # True where its account has a profile, or paid before the last 24 hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probabi
         transaction.channel.value,
         transaction.account_id,
         is_of_nothing=transaction.amount_minor == 0,
+        is_of_known_account=payment.is_of_known_account,
         apart=scope if state is not BreakerState.CLOSED and is_part(scope) else None,
         probed=scope if use_model and state is BreakerState.HALF_OPEN else None,
     )
@@ -209,6 +214,7 @@ class Judge:
         self.in_force = in_force
         self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy)
+        self._misplaced_told = Misplaced()
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
     def read(self, records: Iterable[Record]) -> Reading:
@@ -265,6 +271,8 @@ class Judge:
         event = _event_matrix(payments)
         _refuse_impossible(payments, event, state)
         features = feature_matrix(event, state)
+        for payment, is_known in zip(payments, _known_accounts(features), strict=True):
+            payment.is_of_known_account = is_known
         verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
         observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
@@ -287,10 +295,14 @@ class Judge:
         return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
 
     def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
-        """Raise one alert for each partition that holds payments of accounts that don't belong there."""
-        misplaced = [record for record, refusal in reading.refused if refusal.code is RefusalCode.PARTITION_MISMATCH]
-        for partition in sorted({record.source.partition for record in misplaced}):
-            self._alert(judged, mismatch_alert(partition, now_ms))
+        """Raise one alert a minute for each partition that holds payments of accounts that don't belong there."""
+        misplaced: defaultdict[int, list[int]] = defaultdict(list)
+        for record, refusal in reading.refused:
+            if refusal.code is RefusalCode.PARTITION_MISMATCH:
+                misplaced[record.source.partition].append(record.source.offset)
+        for partition, offsets in sorted(misplaced.items()):
+            if count := self._misplaced_told.due(partition, offsets, now_ms):
+                self._alert(judged, mismatch_alert(partition, count, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
@@ -339,6 +351,16 @@ class Judge:
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
         judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
+
+
+def _known_accounts(features: Matrix) -> list[bool]:
+    """Say of each payment whether its account was known before: whoever names accounts can't make such at will.
+
+    What is UNKNOWN is below every count, so its account isn't known.
+    """
+    is_older = features[:, _COUNT_30D] > np.maximum(features[:, _COUNT_24H], 0)
+    known: list[bool] = (is_older | (features[:, _NORMAL_MONTH] > 0)).tolist()
+    return known
 
 
 class ObservationWrong(Exception):

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import structlog
 
 from pipeline.breaker import Routing, Switches, Transition
-from pipeline.breaker.alerts import breaker_alert
+from pipeline.breaker.alerts import breaker_alert, unwatched_alert
 from pipeline.breaker.answer_counts import Answer, Counts, DeclaresOf, counts_of
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.hour_topics import HourTopic
@@ -78,8 +78,11 @@ class BreakerWatch:
         self._store, self._switches, self._hours = store, switches, hours
         self._states: dict[str, BreakerState] = {}
         self._weights = AccountWeights(secrets.token_bytes(SALT_BYTES))
-        self._made: list[Transition] = []
+        self._made: list[Transition] = []  # by this worker, and not told yet
+        self._told: list[Transition] = []  # from memory, and not marked as told in the store yet
         self._warned: frozenset[str] = frozenset()
+        self._is_crowded, self._is_crowd_told = False, False  # since the last evaluation, and by then
+        self._told_unwatched: frozenset[str] = frozenset()  # the ids of alerts that this worker has told
         self._pending = _Pending()
         self._flushed_s = 0.0
 
@@ -127,6 +130,9 @@ class BreakerWatch:
         window_ms = (settings.window_s + settings.evaluation_interval_s) * 1000
         now_ms = time.monotonic_ns() // 1_000_000
         counted = self._weights.counted(answers, settings.account_window_max, window_ms, now_ms)
+        if self._weights.uncounted:
+            metrics.BREAKER_NEW_UNCOUNTED.inc(self._weights.uncounted)
+            self._weights.uncounted, self._is_crowded = 0, True
         version = None if model is None else model.version
         found = _Batch(counted, int(seconds * 1000), len(answers), version, settings.declares)
         self._pending.add(batch.spans, found)
@@ -154,26 +160,58 @@ class BreakerWatch:
     async def watch(self, in_force: Regime, publish: Callable[[Sequence[Alert]], Awaitable[None]]) -> None:
         """Evaluate where it is this worker's turn, and publish an alert of each transition that nobody was told of.
 
-        What `publish` raises leaves the transitions untold, so they are told later, under the same ids.
+        What `publish` raises leaves the transitions untold, so they are told later, under the same ids. This worker's
+        own are told from memory: the store may be lost, or away, before they are.
         """
         await self.flush()
-        version = None if in_force.model is None else in_force.model.version
-        if (switches := self._switches()) is None:
-            return  # the state is UNKNOWN meanwhile, and nothing may lead out of it
         try:
-            made = await self._store.evaluate(in_force.policy.breaker, version, switches)
-            for transition in made:
-                _log(transition)
-            self._made = [*self._made, *made][-MADE_MAX:]
-            if untold := await self._store.untold(self._made):
-                await publish([breaker_alert(told.transition) for told in untold])
-                await self._store.mark_told(untold)
-                self._made = []
+            is_evaluated = await self._evaluate(in_force)
+        except BreakerUnavailable as error:
+            log.warning("breaker_unavailable", why=str(error))
+            is_evaluated = False
+        await self._tell_own(publish)
+        if not is_evaluated:
+            return
+        try:
+            await self._tell_forgotten(publish)
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
             return
         self._warn()
+        await self._tell_unwatched(publish)
         await self._keep_hours()
+
+    async def _evaluate(self, in_force: Regime) -> bool:
+        if (switches := self._switches()) is None:
+            return False  # the state is UNKNOWN meanwhile, and nothing may lead out of it
+        version = None if in_force.model is None else in_force.model.version
+        made = await self._store.evaluate(in_force.policy.breaker, version, switches)
+        for transition in made:
+            _log(transition)
+        self._made = [*self._made, *made][-MADE_MAX:]
+        return True
+
+    async def _tell_own(self, publish: Callable[[Sequence[Alert]], Awaitable[None]]) -> None:
+        if self._made:
+            await publish([breaker_alert(transition) for transition in self._made])
+            self._told, self._made = [*self._told, *self._made][-MADE_MAX:], []
+
+    async def _tell_forgotten(self, publish: Callable[[Sequence[Alert]], Awaitable[None]]) -> None:
+        """Tell what others left untold, and mark all that was told."""
+        if untold := await self._store.untold(self._told):
+            own = {(each.after.scope, each.after.version) for each in self._told}
+            found = [each.transition for each in untold]
+            if others := [each for each in found if (each.after.scope, each.after.version) not in own]:
+                await publish([breaker_alert(transition) for transition in others])
+            await self._store.mark_told(untold)
+        self._told = []
+
+    async def _tell_unwatched(self, publish: Callable[[Sequence[Alert]], Awaitable[None]]) -> None:
+        """Publish once what can't be judged; another worker that finds the same publishes the same alert."""
+        found = {each.alert_id: each for each in map(unwatched_alert, self._store.blind)}
+        if fresh := [each for alert_id, each in found.items() if alert_id not in self._told_unwatched]:
+            await publish(fresh)
+        self._told_unwatched = frozenset(found)
 
     async def _keep_hours(self) -> None:
         """Have the hours kept that are not yet; what fails is tried again with the next evaluation."""
@@ -186,7 +224,10 @@ class BreakerWatch:
             log.warning("breaker_hours_unkept", why=str(error), hours=len(hours))
 
     def _warn(self) -> None:
-        """Log what nears a condition, once for as long as it does."""
+        """Log what nears a condition, and new accounts beyond their share, once for as long as it is so."""
+        if self._is_crowded and not self._is_crowd_told:
+            log.warning("breaker_new_accounts_crowd", why="more pay than may count beside those known before")
+        self._is_crowded, self._is_crowd_told = False, self._is_crowded
         warnings = self._store.warnings
         for scope in sorted(warnings.keys() - self._warned):
             log.warning("breaker_warning", scope=scope, why="; ".join(warnings[scope]))

@@ -57,6 +57,10 @@ REVIEW_CAPACITY = Gauge(
 )
 BREAKER_STATE = Gauge("fraud_breaker_state", "1 for the state that the scope is in", ["scope", "state"])
 BREAKER_WARNINGS = Gauge("fraud_breaker_warnings", "Scopes that near a condition, though chance may do as much")
+BREAKER_NEW_UNCOUNTED = Counter(
+    "fraud_breaker_new_accounts_uncounted_total",
+    "Payments of accounts new to us that the breaker didn't count, because others had taken the share of such",
+)
 STATE_HOLDS = Counter("fraud_state_holds_total", "Times a batch waited for the state store", ["why"])
 STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the state store failed on a request of ours")
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")

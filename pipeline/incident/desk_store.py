@@ -88,7 +88,7 @@ def refusal_of(incident: Incident, registry: Registry, by: Identity, said: Said)
     if not is_possible(incident.state, said.kind):
         is_over = incident.resolved is not None
         return ActRefusal.RESOLVED_ALREADY if is_over else ActRefusal.ACKNOWLEDGED_ALREADY
-    if incident.next_sequence > EVENTS_MAX:
+    if len(incident.events) >= EVENTS_MAX:
         return ActRefusal.TOO_MANY
     fault = reason_fault(said.text)
     return None if fault is None else f"{ActRefusal.BAD_TEXT} {fault}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -89,13 +89,18 @@ def append_incident(
 _INCIDENT_COLUMNS: Final = ("incident_id", "kind", "alert_id", "raised_at_ms", "suspect_since_ms")
 
 
-def append_alert(connection: Connection, incident_id: str, told: Alert, place: Place) -> None:
+def append_alert(
+    connection: Connection, incident_id: str, told: Alert, place: Place, raisings: int = 1, since_ms: int | None = None
+) -> None:
+    """raisings, since_ms: so many of this alert from then on are one row; without them it is one."""
     row = {
         **told._asdict(),
         **place._asdict(),
         "incident_id": incident_id,
         "severity": str(told.severity),
         "evidence": Jsonb(told.evidence),
+        "raisings": raisings,
+        "since_ms": told.raised_at_ms if since_ms is None else since_ms,
     }
     connection.execute(_SQL["append_alert"], row)
 
@@ -134,10 +139,10 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
         return None
     _, kind, raised_at_ms, suspect_since_ms = opened
     scopes = [scope for (scope,) in connection.execute(_SQL["read_scopes"], [key]).fetchall()]
-    alerts = [ToldAlert(*row) for row in connection.execute(_SQL["read_alerts"], [key, ALERTS_READ]).fetchall()]
+    alerts = [_told_alert(row) for row in connection.execute(_SQL["read_alerts"], [key, ALERTS_READ]).fetchall()]
     groups = [AlertGroup(*row) for row in connection.execute(_SQL["read_groups"], [key]).fetchall()]
     asked = {"incident_id": key, "limit": TRANSITIONS_READ}
-    transitions = [ToldTransition(*row) for row in connection.execute(_SQL["read_transitions"], asked).fetchall()]
+    transitions = [_transition(row) for row in connection.execute(_SQL["read_transitions"], asked).fetchall()]
     events = read_events(connection, incident_id)
     counting = _proved(connection, incident_id, events, registry)
     return Incident(
@@ -152,6 +157,22 @@ def read_incident(connection: Connection, incident_id: str, registry: Registry) 
         [event for event in events if event.act in counting],
         [event for event in events if event.act not in counting],
     )
+
+
+def _told_alert(row: Sequence[Any]) -> ToldAlert:
+    told = ToldAlert(*row)
+    evidence = {name: value for name, value in _members(told.evidence).items() if isinstance(value, str)}
+    return told._replace(evidence=evidence)
+
+
+def _transition(row: Sequence[Any]) -> ToldTransition:
+    told = ToldTransition(*row)
+    return told._replace(counts={name: value for name, value in _members(told.counts).items() if type(value) is int})
+
+
+def _members(stored: object) -> dict[str, object]:
+    """Return a JSON column's members; none of what is no object, which the service itself never writes."""
+    return stored if isinstance(stored, dict) else {}
 
 
 def read_events(connection: Connection, incident_id: str) -> list[PersonEvent]:

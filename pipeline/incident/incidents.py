@@ -16,7 +16,8 @@ from pipeline.breaker.told_transitions import ToldTransition
 from pipeline.domain.decision import BreakerState
 
 EVENTS_MAX: Final = 10_000
-"""Most events of people on one incident."""
+"""Most events on one incident that people are proved to have signed. Those that nobody is proved to have signed don't
+count, or whoever can write them would shut everybody out."""
 
 
 class IncidentState(StrEnum):

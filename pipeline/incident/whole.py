@@ -123,5 +123,21 @@ def _affected_json(affected: Affected | None) -> dict[str, object] | None:
 
 
 def _event_json(event: PersonEvent, *, is_proved: bool) -> dict[str, object]:
-    assessed = None if event.assessment is None else json.loads(event.assessment)
-    return {**event._asdict(), "at": utc_text(event.at_ms), "assessment": assessed, "is_proved": is_proved}
+    return {
+        **event._asdict(),
+        "at": utc_text(event.at_ms),
+        "assessment": _assessment(event.assessment) if is_proved else event.assessment,
+        "is_proved": is_proved,
+    }
+
+
+def _assessment(text: str | None) -> object:
+    """The assessment as JSON; the text itself where it is none, or holds what no output can."""
+    if text is None:
+        return None
+    try:
+        read: object = json.loads(text)
+        json.dumps(read, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return read

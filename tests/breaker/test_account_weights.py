@@ -57,3 +57,46 @@ def test_2_memory_is_fixed_and_a_crowd_still_says_enough():
 def test_policy_that_changes_the_weight_is_heeded_at_once():
     weights = AccountWeights(b"salt")
     assert [len(weights.counted([answer("one")] * 9, most, WINDOW_MS, 0)) for most in (2, 4)] == [2, 4]
+
+
+def blocked_share(new_each_s: int, known_each_s: int) -> float:
+    """Return the blocked share that is seen in a window where 40 % of the known accounts' payments are blocked."""
+    weights, seen = AccountWeights(b"salt"), []
+    for second in range(660):
+        made_up = [answer(f"x{second}-{number}", Outcome.ALLOW) for number in range(new_each_s)]
+        known = [
+            answer(
+                f"c{(second * known_each_s + number) * 7919 % 100_000}",
+                Outcome.BLOCK if number % 5 < 2 else Outcome.ALLOW,
+                is_of_known_account=True,
+            )
+            for number in range(known_each_s)
+        ]
+        counted = weights.counted([*made_up, *known], 2, WINDOW_MS, second * 1000)
+        seen += counted if second >= 330 else []
+    return sum(each.outcome is Outcome.BLOCK for each in seen) / len(seen)
+
+
+def test_3_made_up_accounts_drown_nothing_however_many_there_are():
+    assert 0.29 <= blocked_share(200, 50)
+    assert abs(blocked_share(200, 50) - blocked_share(600, 50)) < 0.01
+    assert 0.2 <= blocked_share(200, 5)
+
+
+def test_3_a_deployment_whose_accounts_are_all_new_counts_them():
+    weights = AccountWeights(b"salt")
+    found = 0
+    for second in range(300):
+        crowd = [answer(f"a{second}-{number}") for number in range(20)]
+        found += len(weights.counted(crowd, 2, WINDOW_MS, second * 1000))
+    assert found >= 5_800
+    assert weights.uncounted == 0
+
+
+def test_3_new_accounts_that_do_not_count_are_told():
+    weights = AccountWeights(b"salt")
+    known = [answer(f"k{number}", is_of_known_account=True) for number in range(1_000)]
+    weights.counted([*[answer(f"n{number}") for number in range(2_000)], *known], 2, WINDOW_MS, 0)
+    assert 1_000 < weights.uncounted <= 2_000 - 625
+    weights.counted([answer(f"m{number}") for number in range(500)], 2, WINDOW_MS, 2 * WINDOW_MS)
+    assert weights.uncounted <= 2_000 - 625, "once nobody known pays, new ones are all there is"

@@ -98,6 +98,7 @@ def test_a_record_that_can_be_read_is_the_switch_that_was_thrown():
 REFUSED = [
     ("al", "a.person", "why", "'al' is no scope: give all, model:VERSION, segment:NAME=VALUE or channel:NAME"),
     ("segment:a=" + "é" * 60, "a.person", "why", "is no scope"),
+    ("channel:MOBILE", "a.person", "why", "no payment has 'channel:MOBILE': there are channel:OTHER, channel:CARD"),
     ("all", "a.person", " ", "a reason is needed, of at most 500 characters"),
     ("all", "a.person", "x" * 501, "a reason is needed, of at most 500 characters"),
     ("all", "monitor", "why", "say who asks for this"),

@@ -35,7 +35,7 @@ def record(offset, payment=PAYMENT, *, value=None, partition=0, log_time_ms=NOON
     return Record(payment.account_id.encode(), encoded, Source(partition, offset, log_time_ms))
 
 
-def judged(records, state=None, judge=None):
+def judged(records, state=None, judge=None, now_ms=NOON_MS + 5):
     state = MemoryState() if state is None else state
     judge = judge or new_judge()
     spans = []
@@ -44,7 +44,7 @@ def judged(records, state=None, judge=None):
         spans.append(Span(partition, offsets[0], offsets[-1] + 1, offsets[0]))
     reading = judge.read(records)
     observations = state.observe(judge.state_events(reading, spans))
-    return Judged.whole(judge.judge(reading, observations, lambda _t: CLOSED, NOON_MS + 5))
+    return Judged.whole(judge.judge(reading, observations, lambda _t: CLOSED, now_ms))
 
 
 def decisions_of(result):
@@ -272,6 +272,38 @@ def test_a_payment_on_another_partition_than_its_account_belongs_to_is_refused_a
     assert result.accounted_for == 4
 
 
+def test_a_flood_of_payments_on_a_wrong_partition_is_one_alert_a_minute_with_their_count():
+    judge, state, told = new_judge(), MemoryState(), []
+    for batch in range(300):  # at ten a second
+        strays = [
+            record(2 * batch + n, PAYMENT._replace(transaction_id=f"tx-{batch}-{n}"), partition=1) for n in range(2)
+        ]
+        result = judged(strays, state, judge, now_ms=NOON_MS + 100 * batch)
+        told += [WIRE.decode_alert(out.value).summary.partition(" ")[0] for out in result.outgoing]
+        again = judged(strays, state, judge, now_ms=NOON_MS + 100 * batch) if batch % 7 == 3 else None
+        assert again is None or again.outgoing == result.outgoing, "a batch that wasn't committed is judged again"
+    assert ["2"] == told
+    assert ["599"] == _told(judge, state, 600, NOON_MS + 60_000)
+    assert [] == _told(judge, state, 601, NOON_MS + 61_000)
+    assert ["1"] == _told(judge, state, 600, NOON_MS + 62_000), "what was told is told again with its batch"
+
+
+def _told(judge, state, offset, now_ms):
+    stray = record(offset, PAYMENT._replace(transaction_id=f"tx-{offset}"), partition=1)
+    result = judged([stray], state, judge, now_ms)
+    return [WIRE.decode_alert(out.value).summary.partition(" ")[0] for out in result.outgoing]
+
+
 def test_a_record_with_another_fault_says_that_one_and_not_its_partition():
     result = judged([record(0, PAYMENT._replace(currency="pounds"), partition=1)])
     assert [each.code for each in result.set_aside] == [RefusalCode.CURRENCY_MALFORMED]
+
+
+def test_an_account_is_known_to_the_breaker_once_it_paid_before_the_last_day():
+    state, day_ms, seen = MemoryState(), 86_400_000, []
+    for number, hours in enumerate((0, 1, 23, 26)):
+        at_ms = NOON_MS + hours * day_ms // 24
+        payment = PAYMENT._replace(transaction_id=f"tx-known-{number}", event_time_ms=at_ms)
+        result = judged([record(number, payment, log_time_ms=at_ms)], state, now_ms=at_ms)
+        seen += [answer.is_of_known_account for answer in result.answers]
+    assert [False, False, False, True] == seen

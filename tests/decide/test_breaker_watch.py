@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
+import redis
 
 from pipeline.breaker import Switches
 from pipeline.breaker.answer_counts import Answer
@@ -32,6 +33,7 @@ class Scene:
     """A worker's watch on a real Redis, a broker that may be away, and simulated time."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.now_ms, self.is_away, self.kept, self.told = START_MS, False, list[Outgoing](), list[Alert]()
         self.store = BreakerStore(url, "watch", clock_ms=lambda: self.now_ms)
         hours = HourTopic("breaker_hours.v1", WIRE, self._no_reader, self._append)
@@ -99,6 +101,57 @@ def test_alert_that_could_not_be_published_is_published_later_under_the_same_id(
         await scene.look()
         await scene.look()
         assert [(alert.code, alert.scope) for alert in scene.told] == [("BREAKER_STATE_LOST", "all")]
+
+    run(redis_at, steps)
+
+
+def failing(scene: Scene) -> list[Answer]:
+    return [answer(f"a{scene.now_ms}-{number}", None) for number in range(100)]
+
+
+@pytest.mark.parametrize("is_redis_back", [True, False])
+def test_trip_that_redis_lost_before_it_was_told_is_told_with_its_counts_and_positions(redis_at, is_redis_back):
+    async def steps(scene: Scene) -> None:
+        await scene.store.initialise("a.person", IN_FORCE.policy.breaker)
+        await scene.look()
+        scene.is_away, is_tripped = True, False
+        while not is_tripped:
+            await scene.count(failing(scene))
+            scene.now_ms += 10_000
+            try:
+                await scene.look()
+            except BrokerAway:
+                is_tripped = True
+        server = redis.Redis.from_url(scene.url)
+        server.flushall() if is_redis_back else server.set("watch:{breaker}:states", "no hash")
+        server.close()
+        scene.is_away, before = False, len(scene.told)
+        await scene.look()
+        codes = [alert.code for alert in scene.told[before:]]
+        assert ["BREAKER_TRIP", "BREAKER_TRIP"] == codes[:2]  # of all traffic, and of the version
+        assert is_redis_back == ("BREAKER_STATE_LOST" in codes)
+        evidence = scene.told[before].evidence
+        assert int(evidence["errors"]) >= 100
+        assert evidence["end_positions"].startswith("0:")
+        await scene.look()
+        assert len(codes) == len(scene.told[before:])
+
+    run(redis_at, steps)
+
+
+def test_scope_that_cannot_be_judged_is_told_once(redis_at):
+    async def steps(scene: Scene) -> None:
+        await scene.store.initialise("a.person", IN_FORCE.policy.breaker)
+        await scene.look()
+        before, hours = len(scene.told), 0
+        while hours < 30:
+            scene.now_ms, hours = scene.now_ms + 3_600_000, hours + 1
+            await scene.look()
+            await scene.count([answer("one")])
+            scene.now_ms += 10_000
+            await scene.look()
+        told = [(alert.code, alert.scope) for alert in scene.told[before:]]
+        assert [("MODEL_UNWATCHED", "all"), ("MODEL_UNWATCHED", "model:m1")] == told
 
     run(redis_at, steps)
 

@@ -11,14 +11,19 @@ import pytest
 from psycopg import errors
 
 from ops.stack.embedded import EmbeddedStack
+from pipeline.alerts.catalogue import mismatch_alert
 from pipeline.breaker.states import Event
 from pipeline.domain.decision import BreakerState
+from pipeline.incident import desk_store
+from pipeline.incident.acts import expected
 from pipeline.incident.desk_store import ActRefused, Said, act
-from pipeline.incident.incident_store import newest_ids, read_incident
-from pipeline.incident.incidents import EventKind, Incident, IncidentState
+from pipeline.incident.incident_store import append_event, newest_ids, read_incident
+from pipeline.incident.incidents import EventKind, Incident, IncidentState, PersonEvent
 from pipeline.incident.service import IncidentService
+from pipeline.incident.whole import _event_json
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
-from pipeline.people.act_store import read_registry
+from pipeline.people.act_store import append_act, read_registry
 from tests.incident.given import MINUTE_MS, AlertTopic, caught_up, closed, held, incidents_of, moved, tripped
 from tests.known import appoint, identity, revoke
 from tests.records import NOON_MS
@@ -306,3 +311,114 @@ def _is_cut(service: IncidentService, patched: pytest.MonkeyPatch, owner: Connec
     except DatabaseUnavailable:
         return True
     return count >= after
+
+
+def forged(thief: Connection, found: Incident, kind: EventKind, assessment: str | None = None) -> None:
+    """Store an event as whoever has the service's credential, and nobody's key, can."""
+    at_ms, root = server_now_ms(thief), read_registry(thief).root
+    event = PersonEvent(found.next_sequence, kind, "olga", at_ms, NOTED, None, None, assessment, "")
+    wanted = expected(found.incident_id, event)
+    signed = identity("olga").sign(wanted.kind, wanted.subject, at_ms, root)._replace(signature=bytes(64))
+    append_act(thief, signed)
+    append_event(thief, found.incident_id, event._replace(act=signed.digest))
+
+
+def test_forged_events_shut_nobody_out(
+    topic: AlertTopic,
+    service: IncidentService,
+    desk: Connection,
+    owner: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(desk_store, "EVENTS_MAX", 3)
+    topic.publish([tripped()])
+    caught_up(service)
+    incident_id = only(owner).incident_id
+    for _ in range(5):
+        forged(desk, only(owner), EventKind.NOTED)
+    taken = act(desk, incident_id, identity("olga"), Said(EventKind.ACKNOWLEDGED, NOTED))
+    assert IncidentState.ACKNOWLEDGED == taken.state
+    act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+    assert IncidentState.RESOLVED == resolved(desk, incident_id).state
+    with pytest.raises(ActRefused, match="more events than can be kept"):
+        act(desk, incident_id, identity("olga"), Said(EventKind.NOTED, NOTED))
+
+
+def test_no_bound_of_the_database_is_one_that_forged_events_reach(owner: Connection, url: str) -> None:
+    constraints = owner.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint"
+        " WHERE conrelid = 'control.incident_event'::regclass AND contype = 'c'"
+    ).fetchall()
+    assert ["CHECK ((sequence >= 1))"] == [text for (text,) in constraints if "sequence" in text]
+
+
+@pytest.mark.parametrize("assessment", ["}{", "[" * 100_000, '{"a":1e999}', '"\\ud800"', "{}"])
+def test_what_nobody_is_proved_to_have_said_is_not_parsed(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection, assessment: str
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    forged(desk, only(owner), EventKind.RESOLVED, assessment)
+    (event,) = only(owner).unproved
+    assert assessment == _event_json(event, is_proved=False)["assessment"]
+    read = _event_json(event, is_proved=True)["assessment"]
+    assert read == ({} if assessment == "{}" else assessment)
+
+
+def test_rows_that_the_service_would_never_write_end_no_report(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection
+) -> None:
+    topic.publish([tripped()])
+    caught_up(service)
+    desk.execute(
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), raised_at - interval '1 s', incident_id, code,"
+        " severity, summary, scope, '[1]', 0, 0, 1, raised_at - interval '1 s' FROM control.incident_alert"
+    )
+    desk.execute(
+        "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
+        " version, author, cause, jsonb_build_object('block', 'many', 'allow', 3), '7', at, 0, 0"
+        " FROM control.breaker_transition"
+    )
+    found = only(owner)
+    assert {} == found.alerts[0].evidence
+    assert {"allow": 3} in [each.counts for each in found.transitions]
+
+
+def test_a_flood_of_one_alert_is_its_first_and_its_last_with_their_count(
+    topic: AlertTopic, service: IncidentService, owner: Connection
+) -> None:
+    flood = [mismatch_alert(3, 1, NOON_MS + number) for number in range(400)]
+    topic.publish([*flood, tripped(at_ms=NOON_MS + 77)])
+    caught_up(service)
+    assert [("AVAILABILITY", "all", 2), ("MODEL", "model:wrong-1", 1)] == incidents_of(owner)
+    rows = "SELECT raisings, raised_at - since FROM control.incident_alert WHERE code = 'PARTITION_MISMATCH' ORDER BY 1"
+    assert [(1, 0), (399, 398)] == [(count, spread.microseconds // 1000) for count, spread in owner.execute(rows)]
+    [(_, newest_id)] = owner.execute("SELECT 1, incident_id::text FROM control.incident WHERE kind = 'AVAILABILITY'")
+    found = read_incident(owner, newest_id, read_registry(owner))
+    assert found is not None
+    assert [("PARTITION_MISMATCH", 400, NOON_MS, NOON_MS + 399)] == [tuple(group) for group in found.groups]
+    topic.publish(flood[100:200])
+    caught_up(service)
+    assert 2 == len(owner.execute(rows).fetchall()), "what is read again changes nothing"
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity"])
+def test_no_time_without_end_can_be_stored_that_nobody_could_read(
+    topic: AlertTopic, service: IncidentService, desk: Connection, owner: Connection, time: str
+) -> None:
+    """One such row would end every list of incidents, and the service itself."""
+    topic.publish([tripped()])
+    caught_up(service)
+    for statement in (
+        "INSERT INTO control.incident SELECT gen_random_uuid(), kind, gen_random_uuid(), %(at)s::timestamptz,"
+        " %(at)s::timestamptz"
+        " FROM control.incident",
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), greatest(raised_at, %(at)s::timestamptz),"
+        " incident_id, code, severity, summary, scope, '{}', 0, 0, 1, least(raised_at, %(at)s::timestamptz)"
+        " FROM control.incident_alert",
+        "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
+        " version, author, cause, '{}', '{}', %(at)s::timestamptz, 0, 0 FROM control.breaker_transition",
+    ):
+        with pytest.raises(errors.CheckViolation):
+            desk.execute(statement, {"at": time})
+    assert IncidentState.OPEN == only(owner).state

@@ -1,5 +1,6 @@
 """Commands that read and write topics, against the embedded broker. Every test has topics of its own, by prefix."""
 
+import asyncio
 import csv
 import json
 from collections.abc import Sequence
@@ -7,6 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from ops.stack.topics import create_topics
+from pipeline.breaker.answer_counts import Counts
+from pipeline.breaker.store import BreakerStore
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Decoded, Transaction
@@ -214,6 +217,23 @@ def test_a_person_opens_and_releases_the_breaker(ask, operator):
     assert released["sequence"] > json.loads(opened.out)["sequence"]
     again = ask("breaker", "release", "all", "--reason", "over")
     assert (again.code, "all is UNKNOWN: RELEASE is not possible from there" in again.err) == (1, True)
+
+
+def test_the_kill_switch_says_where_nothing_was_counted_under_its_scope(ask, fraud, settings, operator):
+    async def count() -> None:
+        store = BreakerStore(settings.redis_url, settings.state_prefix)
+        await store.record([(0, 0, 9)], {"all": Counts(allow=9), "model:lgbm-10": Counts(allow=9)})
+        await store.close()
+
+    asyncio.run(count())
+    missed = ask("breaker", "force-open", "model:lgbm-1O", "--reason", "drill")
+    assert (missed.code, "NO PAYMENT WAS COUNTED UNDER IT" in missed.out) == (0, True)
+    assert "There are all, model:lgbm-10" in missed.out
+    assert "every worker has it" not in missed.out
+    met = ask("breaker", "force-open", "model:lgbm-10", "--reason", "drill", "--json")
+    assert json.loads(met.out)["is_seen"] is True
+    refused = ask("breaker", "force-open", "channel:MOBILE", "--reason", "drill")
+    assert (refused.code, "there are channel:OTHER, channel:CARD" in refused.err) == (1, True)
 
 
 def test_the_kill_switch_works_without_redis_and_a_release_of_it_too(fraud, settings, operator):

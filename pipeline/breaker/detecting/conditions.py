@@ -42,7 +42,8 @@ class Watch(NamedTuple):
     """The evidence that one evaluation hands to the next.
 
     `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
-    sums. The last three are of the sequential test on probation (`probation`).
+    sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the
+    scope can't be judged (`blindness`); 0 where it can.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
@@ -52,6 +53,7 @@ class Watch(NamedTuple):
     probes: int = 0
     bad_evidence: float = 0.0
     lax_evidence: float = 0.0
+    blind_since_ms: int = 0
 
 
 class Trip(NamedTuple):

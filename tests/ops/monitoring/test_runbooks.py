@@ -148,6 +148,23 @@ def test_queries_ask_for_metrics_that_there_are() -> None:
     assert {name for query in QUERIES for name in RECORDED.findall(query)} - recorded == set()
 
 
+def test_every_metric_that_a_rule_needs_fires_where_it_is_absent() -> None:
+    """A rule on a metric that isn't there never fires. Two have rules of their own."""
+    [absent] = [rule["expr"] for rule in RULES if rule.get("alert") == "METRIC_ABSENT"]
+    watched = set(re.findall(r'absent_over_time\((fraud_[a-z_0-9]+)\{job="[a-z]+"\}', absent))
+    needed = {name for rule in RULES for name in METRIC.findall(rule["expr"])}
+    by_themselves = {"fraud_alerts_messages_total"}  # its series begin with the first message; no sink, no message
+    assert needed - by_themselves == watched
+    assert all(f'"metric", "{name}"' in absent for name in watched)
+
+
+def test_every_job_of_prometheus_fires_where_it_is_down_and_where_it_is_no_target() -> None:
+    jobs = {each["job_name"] for each in yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]}
+    down, absent = [rule["expr"] for rule in RULES if rule.get("alert") == "PROCESS_DOWN"]
+    assert [jobs] * 2 == [set(found.split("|")) for found in re.findall(r'job=~"([a-z|]+)"', down)]
+    assert jobs == set(re.findall(r'absent_over_time\(up\{job="([a-z]+)"\}', absent))
+
+
 def test_no_metric_is_declared_twice() -> None:
     names = [each.name for each in metrics_of()]
     assert sorted(set(names)) == sorted(names)

@@ -50,6 +50,7 @@ def test_panel_shows_numbers(scraped: Scraped, query: str) -> None:
 def test_every_process_is_scraped_and_ready(scraped: Scraped) -> None:
     wait_until(lambda: _numbers(scraped, "sum(fraud_ready)") == [len(scraped.ports)], WAIT_S, "being ready")
     assert [len(scraped.ports)] == _numbers(scraped, "sum(up)")
+    assert [len(scraped.ports)] == _numbers(scraped, "count(process_start_time_seconds)"), "PROCESS_DOWN counts starts"
     assert [0] == _numbers(scraped, "fraud:unavailable:ratio")
 
 
