@@ -15,6 +15,7 @@ from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
+from pipeline.oncall.answers_store import GroupAct
 from pipeline.oncall.groups import (
     SYSTEM,
     AlertTurn,
@@ -43,7 +44,6 @@ from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.silences import Silence, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
-    GroupAct,
     append_event,
     append_group,
     append_turns,
