@@ -52,8 +52,10 @@ def _own_alert(sequence: int, row: object) -> Alert | None:
     fields = row if isinstance(row, dict) else {}
     evidence, raised_at_ms = fields.get("evidence"), fields.get("raised_at_ms")
     allowed = [each for each in CATALOGUE[_CODE].severities if each == fields.get("severity")]
-    is_time = type(raised_at_ms) is int and 0 <= raised_at_ms < TIME_MS_MAX
-    if not isinstance(evidence, dict) or not is_time or not allowed:
+    if not isinstance(evidence, dict) or type(raised_at_ms) is not int or not allowed:
+        _log.critical("own_alert_unreadable", sequence=sequence)
+        return None
+    if not 0 <= raised_at_ms < TIME_MS_MAX:
         _log.critical("own_alert_unreadable", sequence=sequence)
         return None
     said = {str(name): str(value) for name, value in evidence.items()}

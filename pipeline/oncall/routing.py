@@ -169,8 +169,8 @@ def production_faults(routes: Routes) -> Iterator[str]:
     for name in routes.sinks:
         for severity in (Severity.CRITICAL, Severity.WARNING):
             key = GroupKey(NOT_DELIVERED, f"{SINK_SCOPE}{name}", severity)
-            route = next((route for route in routes.routes if route.takes(key)), None)
-            if route is not None and not routes.told(key, route.sinks):
+            taking = next((route for route in routes.routes if route.takes(key)), None)
+            if taking is not None and not routes.told(key, taking.sinks):
                 yield (
                     f"nobody would be told that the sink {name} can't be reached: the route of {severity} "
                     f"{NOT_DELIVERED} has no sink at another place"
