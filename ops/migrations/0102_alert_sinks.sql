@@ -40,16 +40,22 @@ CREATE TABLE control.alert_group (
 );
 
 -- The alerts of a group, up to a bound; and whether each is over. Of a turn that is not the last, the next says more.
+-- code, scope: the alert's own, which a group of further scopes or codes has not. raised_at_ms: as the alert says.
 CREATE TABLE control.alert_turn (
     group_id uuid NOT NULL REFERENCES control.alert_group,
     alert_id text NOT NULL CHECK (length(alert_id) BETWEEN 1 AND 100),
     turn integer NOT NULL CHECK (turn > 0),
     is_over boolean NOT NULL,
+    code text NOT NULL CHECK (length(code) BETWEEN 1 AND 100),
+    scope text NOT NULL CHECK (length(scope) BETWEEN 1 AND 300),
+    raised_at_ms bigint NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (group_id, alert_id, turn)
 );
 
 -- What became of a group, in order. records: alerts that were read, repeats among them. told: how many a message says.
+-- raised_at_ms: of RAISED, the latest time that these alerts say. Only a person acknowledges; what is in a person's name
+-- has the act that this person signed, and whoever reads it proves the act.
 CREATE TABLE control.alert_event (
     group_id uuid NOT NULL REFERENCES control.alert_group,
     sequence integer NOT NULL CHECK (sequence > 0),
@@ -57,14 +63,20 @@ CREATE TABLE control.alert_event (
     records bigint NOT NULL DEFAULT 0 CHECK (records >= 0),
     level integer NOT NULL DEFAULT 0 CHECK (level >= 0),
     is_counted boolean NOT NULL DEFAULT false,
+    raised_at_ms bigint,
     actor text NOT NULL CHECK (length(actor) BETWEEN 1 AND 100),
     note text CHECK (length(note) <= 2000),
     act bytea UNIQUE REFERENCES control.signed_act,  -- of a person's
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (group_id, sequence)
+    PRIMARY KEY (group_id, sequence),
+    CHECK ((kind = 'RAISED') = (raised_at_ms IS NOT NULL)),
+    CHECK ((actor = 'system:alerts') = (act IS NULL)),
+    CHECK (kind <> 'ACKNOWLEDGED' OR act IS NOT NULL),
+    CHECK (act IS NULL OR kind IN ('ACKNOWLEDGED', 'RESOLVED') AND note IS NOT NULL)
 );
--- A group ends once.
-CREATE UNIQUE INDEX alert_event_one_end ON control.alert_event (group_id) WHERE kind = 'RESOLVED';
+-- The service ends a group once. An end in a person's name that nobody proves must not keep a genuine one out.
+CREATE UNIQUE INDEX alert_event_one_end ON control.alert_event (group_id) WHERE kind = 'RESOLVED' AND act IS NULL;
+CREATE INDEX alert_event_people ON control.alert_event (recorded_at) WHERE act IS NOT NULL;
 
 -- The outbox
 
@@ -97,6 +109,19 @@ CREATE TABLE control.alert_attempt (
 -- A message has one end.
 CREATE UNIQUE INDEX alert_attempt_one_end ON control.alert_attempt (delivery_id)
     WHERE kind IN ('DELIVERED', 'REFUSED', 'GAVE_UP', 'DOUBTFUL');
+
+-- What the service has to say itself, stored with the end of the message that it is about; and that it stands on
+-- alerts.v1. Nothing else is ever told in this way, so that a row here can't call an alert off.
+CREATE TABLE control.own_alert (
+    sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    alert jsonb NOT NULL CHECK (alert ->> 'code' IS NOT DISTINCT FROM 'ALERT_NOT_DELIVERED'
+        AND octet_length(alert::text) <= 16384),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE control.own_alert_told (
+    sequence bigint PRIMARY KEY REFERENCES control.own_alert,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 
 -- People
 
@@ -173,10 +198,27 @@ $$;
 CREATE TRIGGER check_alert_silence_end BEFORE INSERT ON control.alert_silence_end
     FOR EACH ROW EXECUTE FUNCTION control.check_alert_silence_end();
 
+-- Nobody answers in another's name: what is stored as a person's is what this person signed, about this group.
+CREATE FUNCTION control.check_alert_event() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF NEW.act IS NOT NULL AND NOT EXISTS (
+        SELECT FROM control.alert_act AS done
+        WHERE done.act = NEW.act AND done.group_id = NEW.group_id AND done.kind = NEW.kind
+            AND done.acted_by = NEW.actor AND done.note = NEW.note
+    ) THEN
+        RAISE EXCEPTION '% has not signed this', NEW.actor USING ERRCODE = 'check_violation';
+    END IF;
+    NEW.recorded_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER check_alert_event BEFORE INSERT ON control.alert_event
+    FOR EACH ROW EXECUTE FUNCTION control.check_alert_event();
+
 SELECT control.make_append_only(logged)
 FROM unnest(ARRAY['control.alert_group', 'control.alert_turn', 'control.alert_event', 'control.alert_delivery',
-                  'control.alert_attempt', 'control.alert_act', 'control.alert_silence', 'control.alert_silence_end'
-                 ]::regclass[]) AS logged;
+                  'control.alert_attempt', 'control.alert_act', 'control.alert_silence', 'control.alert_silence_end',
+                  'control.own_alert', 'control.own_alert_told']::regclass[]) AS logged;
 
 -- The service runs once: whoever has this turn sends. A function of its own, so that it can hold up nobody else's.
 INSERT INTO control.turn (name) VALUES ('alerts');
@@ -197,6 +239,10 @@ BEGIN
             jsonb_build_object('group_id', group_id, 'note', note)
         FROM control.alert_act
         UNION ALL
+        SELECT 'control.alert_event', format('%%s %%s', group_id, sequence), act, 'ALERT_' || kind, actor,
+            jsonb_build_object('group_id', group_id, 'note', note)
+        FROM control.alert_event WHERE kind = 'ACKNOWLEDGED' OR act IS NOT NULL OR actor <> 'system:alerts'
+        UNION ALL
         SELECT 'control.alert_silence', silence_id::text, act, 'ALERTS_SILENCED', silenced_by, jsonb_build_object(
             'silence_id', silence_id, 'code', code, 'scope', scope, 'severity', severity,
             'ends_at_ms', control.as_ms(ends_at), 'reason', reason)
@@ -210,13 +256,13 @@ END
 $claimed$;
 
 -- Rights
-REVOKE EXECUTE ON FUNCTION control.check_alert_act(), control.check_alert_silence(), control.check_alert_silence_end(),
-    control.take_alerts_turn() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION control.check_alert_event(), control.check_alert_act(), control.check_alert_silence(), control.check_alert_silence_end(), control.take_alerts_turn() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION control.take_alerts_turn() TO fraud_alerts;
 GRANT SELECT ON control.alert_group, control.alert_turn, control.alert_event, control.alert_delivery,
     control.alert_attempt, control.alert_act, control.alert_silence, control.alert_silence_end TO fraud_alerts, fraud_oncall;
+GRANT SELECT ON control.own_alert, control.own_alert_told TO fraud_alerts;
 GRANT INSERT ON control.alert_group, control.alert_turn, control.alert_event, control.alert_delivery,
-    control.alert_attempt TO fraud_alerts;
+    control.alert_attempt, control.own_alert, control.own_alert_told TO fraud_alerts;
 
 GRANT USAGE ON SCHEMA control TO fraud_oncall;
 GRANT SELECT ON control.signed_act, control.person, control.person_key, control.key_revocation, control.person_grant
@@ -229,5 +275,5 @@ GRANT INSERT ON control.alert_act, control.alert_silence, control.alert_silence_
 
 SELECT control.follow(logged)
 FROM unnest(ARRAY['control.alert_group', 'control.alert_turn', 'control.alert_event', 'control.alert_delivery',
-                  'control.alert_attempt', 'control.alert_act', 'control.alert_silence', 'control.alert_silence_end'
-                 ]::regclass[]) AS logged;
+                  'control.alert_attempt', 'control.alert_act', 'control.alert_silence', 'control.alert_silence_end',
+                  'control.own_alert', 'control.own_alert_told']::regclass[]) AS logged;

@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.audit import metrics
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.chain import Tree
@@ -31,6 +31,7 @@ from pipeline.audit.continuing.refusal_files import require_unmarked
 from pipeline.audit.leaf_files import HeadRefused
 from pipeline.audit.letter_store import Letters
 from pipeline.audit.log_store import RECORDS_MAX, AuditBroken, AuditLog
+from pipeline.audit.standing import Standing
 from pipeline.audit.tables.follow_service import TableFollower
 from pipeline.audit.unproved_service import Noting
 from pipeline.domain.alert import Alert
@@ -114,7 +115,7 @@ class AuditService:
         self._untold: list[Alert] = []
         self._tables_told_until = 0.0
         self._unwitnessed_since_ms: int | None = None  # what the last alert about it said
-        self._standing: list[Alert] = []  # what was told and is not over
+        self._standing = Standing()
 
     def read_from(self, sources: Sources) -> None:
         """Before the first step."""
@@ -265,13 +266,13 @@ class AuditService:
     def _look_at_tables(self) -> None:
         """Alert, once an hour, where rows of ledger, reviews or control wait too long to be chained."""
         behind_s, longest_s = self._tables.behind_s(), self._guard.witness_age_max_s or TABLES_BEHIND_S
-        if behind_s <= longest_s:
-            self._say_over(AlertCode.TABLES_UNCHAINED)
+        if self._tables.has_chained_all and behind_s <= longest_s:
+            self._untold += self._standing.ended(AlertCode.TABLES_UNCHAINED, _now_ms())
         if behind_s <= longest_s or time.monotonic() < self._tables_told_until:
             return
         self._tables_told_until = time.monotonic() + TABLES_TOLD_S
         what = f"Rows of the ledger, reviews or control have waited {behind_s / 60:.0f} minutes to be chained."
-        self._raise(alert(AlertCode.TABLES_UNCHAINED, what, "all", {"seconds": f"{behind_s:.0f}"}, _now_ms()))
+        self._untold.append(self._standing.raised(AlertCode.TABLES_UNCHAINED, what, _now_ms()))
 
     def _look_at_witness(self) -> None:
         """Alert where nobody outside has seen the log for too long. Raises NotContinued where it saw another."""
@@ -288,19 +289,9 @@ class AuditService:
             what = "Nothing outside has witnessed the audit log yet." if last is None else (
                 f"The last witness statement about the audit log is {age_s / 60:.0f} minutes old."
             )  # fmt: skip
-            evidence = {"witnessed_at_ms": "none" if last is None else str(last.witnessed_at_ms)}
-            self._raise(alert(AlertCode.AUDIT_UNWITNESSED, what, "all", evidence, now_ms))
-        elif age_s <= longest_s:
-            self._say_over(AlertCode.AUDIT_UNWITNESSED)
-
-    def _raise(self, raised: Alert) -> None:
-        """Tell of what will be over some day; this process then says so."""
-        self._untold.append(raised)
-        self._standing.append(raised)
-
-    def _say_over(self, code: AlertCode) -> None:
-        self._untold += [over(raised, _now_ms()) for raised in self._standing if raised.code == code]
-        self._standing = [raised for raised in self._standing if raised.code != code]
+            self._untold.append(self._standing.raised(AlertCode.AUDIT_UNWITNESSED, what, now_ms))
+        elif age_s <= longest_s and last is not None:  # a service that has just started has seen no statement yet
+            self._untold += self._standing.ended(AlertCode.AUDIT_UNWITNESSED, now_ms)
 
 
 def _now_ms() -> int:

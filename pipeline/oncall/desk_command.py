@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.domain.times import utc_text
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.oncall.acts import SilenceWish
+from pipeline.oncall.answers_store import Answers
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
 from pipeline.oncall.groups import EventKind, Group, State
 from pipeline.oncall.outbox import Delivery
@@ -20,7 +22,6 @@ from pipeline.oncall.store import (
     read_deliveries_about,
     read_latest_groups,
     read_open_groups,
-    read_silences,
 )
 from pipeline.people.act_store import read_registry
 from pipeline.people.key_files import Identity
@@ -98,7 +99,7 @@ def silence_until(
 def silences(settings: Settings) -> list[Silence]:
     """Those in force that somebody is proved to have made."""
     with connected(settings) as connection, failures_named():
-        found = read_silences(connection, read_registry(connection), set())
+        found = Answers().silences(connection, read_registry(connection), server_now_ms(connection))
     return [silence for silence in found if silence.ended_by is None]
 
 
@@ -118,9 +119,9 @@ def end_silence(output: Output, settings: Settings, silence_id: str, by: Identit
         raise Failure(f"There is no silence {silence_id}.", "`fraud alerts silences` shows them.") from error
     with connected(settings) as connection:
         with failures_named():
-            found = [
-                each for each in read_silences(connection, read_registry(connection), set()) if each.ended_by is None
-            ]
+            now_ms = server_now_ms(connection)
+            known = Answers().silences(connection, read_registry(connection), now_ms)
+        found = [each for each in known if each.ended_by is None]
         if wanted not in {silence.silence_id for silence in found}:
             raise Failure(f"No silence {silence_id} is in force.", "`fraud alerts silences` shows them.", FAILED_CHECK)
         try:

@@ -6,7 +6,10 @@ Invariants
 2. A group is over when each of its alerts was said to be over, when an alert of another code ends it, or when a person
    says so; a mere notice, after a while. What isn't known to be over is not over.
 3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated.
-4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on.
+4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on. Alerts that are told of
+   in none of these messages are told of after AGAIN_MS at the latest; of further scopes, after FOLD_AGAIN_MS.
+5. An alert of the whole, of a model or of a channel is never in a group with those of segments.
+6. What was raised later than the word that it is over is not over.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import ENDED_BY, TOLD_ALONE, AlertCode
+from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.free_text import shown
 
@@ -26,11 +29,24 @@ ALERTS_KEPT_MAX: Final = 10_000
 SCOPES_MAX: Final = 50
 """Open groups of one code and severity; alerts about further scopes are one group, so that no flood pages for ever."""
 OTHER_SCOPES: Final = "(other scopes)"
+WHOLE: Final = "all"
+WIDE_SCOPES: Final = ("model:", "channel:")
+"""Begin the scopes that many payments are in. They are told apart from segments, however many of those there are."""
+WIDE_SCOPES_MAX: Final = 50
+"""Open groups of one code and severity about models and channels: more than anybody runs, so only made-up ones fold."""
+OTHER_WIDE_SCOPES: Final = "(other models and channels)"
 GROUPS_MAX: Final = 1_000
-"""Open groups in all; whoever writes alerts.v1 can make up codes. What comes beyond is one group a severity."""
+"""Open groups beyond which further ones are one group a severity, as whoever writes alerts.v1 can make up codes. Not
+those of the catalogue's codes about the whole, a model or a channel, which have bounds of their own."""
 OTHER_CODES: Final = "(other codes)"
 TOLD_AGAIN: Final = 10
 """A group is told of again when it has so many times the alerts that were told of last."""
+AGAIN_MS: Final = 3_600_000
+"""Time since a group was told of after which one more alert is: an outage of next week is not the one of today."""
+FOLD_AGAIN_MS: Final = 5 * 60_000
+"""The same of a group of further scopes or codes: each of its alerts may be another outage."""
+FOLD_NAMED_MAX: Final = 20
+"""Scopes that a message about such a group names."""
 CODE_CHARACTERS_MAX: Final = 100
 SCOPE_CHARACTERS_MAX: Final = 300
 SUMMARY_CHARACTERS_MAX: Final = 2_000
@@ -39,6 +55,12 @@ EVIDENCE_CHARACTERS_MAX: Final = 1_000
 ALERT_ID_CHARACTERS_MAX: Final = 100
 NOTICE_MS: Final = 5 * 60_000
 """Time without another notice of the kind after which the next is told of anew."""
+SYSTEM: Final = "system:alerts"
+"""The actor of what the service does by itself."""
+_KNOWN: Final = frozenset(code.value for code in CATALOGUE)
+_ENDING: Final[dict[str, frozenset[str]]] = {code.value: frozenset(codes) for code, codes in ENDED_BY.items()}
+_ENDING_LATER: Final = frozenset(_ENDING) | frozenset(code.value for code in OVER_BY_ITSELF)
+"""The codes that something ends, so that it matters when they were raised last."""
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 
@@ -82,7 +104,8 @@ class GroupKey(NamedTuple):
 class GroupEvent(NamedTuple):
     """records: alerts read, of RAISED; alerts told of, of TOLD. level: of ESCALATED. actor: a person or system:alerts.
 
-    is_counted: of RAISED, whether some of them were not kept by their ids. act: the digest of what a person signed.
+    is_counted: of RAISED, whether some of them were not kept by their ids. raised_at_ms: of RAISED, the latest time
+    that they say. act: the digest of what a person signed.
     """
 
     kind: EventKind
@@ -90,21 +113,28 @@ class GroupEvent(NamedTuple):
     records: int = 0
     level: int = 0
     is_counted: bool = False
-    actor: str = "system:alerts"
+    raised_at_ms: int | None = None
+    actor: str = SYSTEM
     note: str | None = None
     act: str | None = None
 
 
 class AlertTurn(NamedTuple):
-    """Whether an alert is over, and how often that has changed."""
+    """Whether an alert is over, and how often that has changed. raised_at_ms: when it was raised last, as it says."""
 
     turn: int
     is_over: bool
+    code: str
+    scope: str
+    raised_at_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A group after its events. told_records: 0 where nothing was sent yet; sequence: that of its last event."""
+    """A group after its events. told_records: 0 where nothing was sent yet; sequence: that of its last event.
+
+    raised_at_ms: when its last alert was read. latest_raised_ms: the latest time that one of its alerts says.
+    """
 
     group_id: str
     key: GroupKey
@@ -117,15 +147,22 @@ class Group:
     is_counted: bool = False
     told_records: int = 0
     told_at_ms: int | None = None
+    last_told_at_ms: int = 0
     escalated_level: int = 0
     acknowledged_by: str | None = None
     raised_at_ms: int = 0
+    latest_raised_ms: int = 0
     resolved_at_ms: int | None = None
     turns: dict[str, AlertTurn] = field(default_factory=dict)
 
     @property
     def is_notice(self) -> bool:
         return self.key.severity is Severity.INFO
+
+    @property
+    def is_fold(self) -> bool:
+        """Whether it is of further scopes or codes, so that each of its alerts may be another outage."""
+        return self.key.scope in (OTHER_SCOPES, OTHER_WIDE_SCOPES) or self.key.code == OTHER_CODES
 
 
 def bounded(alert: Alert) -> Alert:
@@ -147,8 +184,8 @@ def key_of(alert: Alert) -> GroupKey:
 
 def places_of(key: GroupKey) -> tuple[GroupKey, GroupKey, GroupKey]:
     """The keys that an alert's group may have: its own, that of further scopes, that of further codes."""
-    scopes = key._replace(scope=OTHER_SCOPES, alone="")
-    return key, scopes, scopes._replace(code=OTHER_CODES)
+    scopes = key._replace(scope=OTHER_WIDE_SCOPES if _is_wide(key.scope) else OTHER_SCOPES, alone="")
+    return key, scopes, scopes._replace(code=OTHER_CODES, scope=OTHER_SCOPES)
 
 
 def open_key(key: GroupKey, taken: Collection[GroupKey]) -> GroupKey:
@@ -156,10 +193,24 @@ def open_key(key: GroupKey, taken: Collection[GroupKey]) -> GroupKey:
     own, scopes, codes = places_of(key)
     if own in taken:
         return own
-    if len(taken) >= GROUPS_MAX:
+    is_known, is_wide = key.code in _KNOWN and not key.alone, _is_wide(key.scope)
+    if is_known and key.scope == WHOLE:
+        return own
+    if len(taken) >= GROUPS_MAX and not (is_known and is_wide):
         return codes
-    of_code = 0 if key.alone else sum((each.code, each.severity) == (key.code, key.severity) for each in taken)
-    return own if of_code < SCOPES_MAX else scopes
+    scopes_max = WIDE_SCOPES_MAX if is_wide else SCOPES_MAX
+    of_code = 0 if key.alone else sum(_is_beside(each, key) for each in taken)
+    return own if of_code < scopes_max else scopes
+
+
+def _is_beside(other: GroupKey, key: GroupKey) -> bool:
+    """Whether the two are of one code and severity, and both or neither about models and channels."""
+    same = (other.code, other.severity) == (key.code, key.severity)
+    return same and _is_wide(other.scope) == _is_wide(key.scope)
+
+
+def _is_wide(scope: str) -> bool:
+    return scope in (WHOLE, OTHER_WIDE_SCOPES) or scope.startswith(WIDE_SCOPES)
 
 
 def group_id_of(key: GroupKey, topic: str, partition: int, offset: int) -> str:
@@ -181,10 +232,11 @@ def advanced(group: Group, event: GroupEvent) -> Group:
                 records=group.records + event.records,
                 is_counted=group.is_counted or event.is_counted,
                 raised_at_ms=event.at_ms,
+                latest_raised_ms=max(group.latest_raised_ms, event.raised_at_ms or 0),
             )
         case EventKind.TOLD:
             told_at_ms = event.at_ms if group.told_at_ms is None else group.told_at_ms
-            return replace(after, told_records=event.records, told_at_ms=told_at_ms)
+            return replace(after, told_records=event.records, told_at_ms=told_at_ms, last_told_at_ms=event.at_ms)
         case EventKind.ESCALATED:
             return replace(after, escalated_level=event.level)
         case EventKind.ACKNOWLEDGED:
@@ -193,12 +245,21 @@ def advanced(group: Group, event: GroupEvent) -> Group:
             return replace(after, resolved_at_ms=event.at_ms)
 
 
-def turn_after(group: Group, alert_id: str, *, is_over: bool) -> AlertTurn | None:
+def turn_after(group: Group, alert: Alert) -> AlertTurn | None:
     """The turn that a record of this alert begins; None where it changes nothing, or its id can't be kept."""
-    known = group.turns.get(alert_id)
+    known, is_over = group.turns.get(alert.alert_id), alert.is_over
     if known is None:
-        return None if is_over or len(group.turns) >= ALERTS_KEPT_MAX else AlertTurn(1, is_over=False)
-    return None if known.is_over == is_over else AlertTurn(known.turn + 1, is_over)
+        if is_over or len(group.turns) >= ALERTS_KEPT_MAX:
+            return None
+        return AlertTurn(1, is_over=False, code=alert.code, scope=alert.scope, raised_at_ms=alert.raised_at_ms)
+    is_later = alert.raised_at_ms > known.raised_at_ms
+    if is_over:
+        is_word = not known.is_over and alert.raised_at_ms >= known.raised_at_ms
+        return known._replace(turn=known.turn + 1, is_over=True) if is_word else None
+    if known.is_over or (is_later and known.code in _ENDING_LATER):
+        raised_at_ms = max(known.raised_at_ms, alert.raised_at_ms)
+        return known._replace(turn=known.turn + 1, is_over=False, raised_at_ms=raised_at_ms)
+    return None
 
 
 def is_all_over(group: Group) -> bool:
@@ -207,9 +268,41 @@ def is_all_over(group: Group) -> bool:
 
 
 def is_ended_by(group: Group, alert: Alert) -> bool:
-    """Whether an alert of another code ends the group."""
-    ending = next((codes for code, codes in ENDED_BY.items() if code == group.key.code), frozenset[AlertCode]())
-    return alert.code in ending and alert.scope == group.key.scope and not alert.is_over
+    """Whether an alert of another code ends the group: one about the same scope, later than all that the group has."""
+    is_about = alert.code in _ending(group.key.code) and alert.scope == group.key.scope and not alert.is_over
+    return is_about and not group.is_fold and alert.raised_at_ms > group.latest_raised_ms
+
+
+def turns_ended_by(group: Group, alert: Alert) -> dict[str, AlertTurn]:
+    """The turns of those alerts in a group of further scopes or codes that an alert of another code ends."""
+    if not group.is_fold or alert.is_over:
+        return {}
+    return {
+        alert_id: turn._replace(turn=turn.turn + 1, is_over=True)
+        for alert_id, turn in group.turns.items()
+        if not turn.is_over
+        and alert.code in _ending(turn.code)
+        and turn.scope == alert.scope
+        and turn.raised_at_ms < alert.raised_at_ms
+    }
+
+
+def told_of(group: Group) -> Group:
+    """The group as a message says it: of one of further scopes or codes, the summary names the latest that are open."""
+    if not group.is_fold:
+        return group
+    latest: dict[str, int] = {}
+    for turn in group.turns.values():
+        if not turn.is_over:
+            name = turn.scope if group.key.code == turn.code else f"{turn.code} {turn.scope}"
+            latest[name] = max(latest.get(name, turn.raised_at_ms), turn.raised_at_ms)
+    if not latest:
+        return group
+    names = sorted(latest, key=lambda name: (-latest[name], name))
+    said = ", ".join(names[:FOLD_NAMED_MAX]) + (
+        f" and {len(names) - FOLD_NAMED_MAX} more" if names[FOLD_NAMED_MAX:] else ""
+    )
+    return replace(group, summary=f"The latest of {len(names)} that are not over: {said}."[:SUMMARY_CHARACTERS_MAX])
 
 
 def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
@@ -220,12 +313,19 @@ def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
 
 
 def is_to_be_told(group: Group, now_ms: int, wait_ms: int) -> bool:
-    """Whether a message is due: the first after `wait_ms`, so that it can count; then at each power of ten."""
+    """Whether a message is due: the first after `wait_ms`, so that it can count; then at powers of ten, or in time."""
     if group.state is State.RESOLVED:
         return False
     if group.told_records == 0:
         return now_ms - group.opened_at_ms >= wait_ms
-    return group.records >= group.told_records * TOLD_AGAIN
+    if group.records >= group.told_records * TOLD_AGAIN:
+        return True
+    again_ms = FOLD_AGAIN_MS if group.is_fold else AGAIN_MS
+    return group.records > group.told_records and now_ms - group.last_told_at_ms >= again_ms
+
+
+def _ending(code: str) -> frozenset[str]:
+    return _ENDING.get(code, frozenset())
 
 
 def _cut(text: str, longest: int) -> str:

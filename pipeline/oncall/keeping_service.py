@@ -15,7 +15,9 @@ from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
+from pipeline.oncall.answers_store import GroupAct
 from pipeline.oncall.groups import (
+    SYSTEM,
     AlertTurn,
     EventKind,
     Group,
@@ -32,7 +34,9 @@ from pipeline.oncall.groups import (
     open_key,
     opened,
     places_of,
+    told_of,
     turn_after,
+    turns_ended_by,
 )
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.routing import Routes
@@ -40,7 +44,6 @@ from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.silences import Silence, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
-    GroupAct,
     append_event,
     append_group,
     append_turns,
@@ -67,6 +70,7 @@ class _Unstored:
 
     records: int = 0
     is_counted: bool = False
+    latest_raised_ms: int = 0
     turns: dict[str, AlertTurn] = field(default_factory=dict)
 
 
@@ -155,8 +159,9 @@ class GroupKeeper:
         group_id = self._group_for(connection, alert, read, now_ms)
         unstored = self._unstored.setdefault(group_id, _Unstored())
         unstored.records += 1
+        unstored.latest_raised_ms = max(unstored.latest_raised_ms, alert.raised_at_ms)
         group = self._groups[group_id]
-        turn = turn_after(group, alert.alert_id, is_over=False)
+        turn = turn_after(group, alert)
         if turn is not None:
             self._turn(group_id, alert.alert_id, turn)
         elif alert.alert_id not in group.turns:
@@ -183,16 +188,23 @@ class GroupKeeper:
         for each in places_of(key_of(alert)):
             group_id = self._by_key.get(each)
             if group_id is not None and alert.alert_id in self._groups[group_id].turns:
-                turn = turn_after(self._groups[group_id], alert.alert_id, is_over=True)
+                turn = turn_after(self._groups[group_id], alert)
                 if turn is not None:
                     self._turn(group_id, alert.alert_id, turn)
                 return
 
     def _end_by(self, connection: Connection, alert: Alert, now_ms: int) -> None:
-        for group_id, group in list(self._groups.items()):
-            if is_ended_by(group, alert):
+        for group_id in list(self._groups):
+            for alert_id, turn in turns_ended_by(self._groups[group_id], alert).items():
+                self._turn(group_id, alert_id, turn)
+            if is_ended_by(self._with_unstored(group_id), alert):
                 self._store(connection, group_id, now_ms)
                 self._resolve(connection, group_id, now_ms, f"{alert.code}: {alert.summary}"[:1000])
+
+    def _with_unstored(self, group_id: str) -> Group:
+        """The group as it will be once what the batch has brought of it is stored."""
+        group, unstored = self._groups[group_id], self._unstored.get(group_id, _Unstored())
+        return replace(group, latest_raised_ms=max(group.latest_raised_ms, unstored.latest_raised_ms))
 
     def _turn(self, group_id: str, alert_id: str, turn: AlertTurn) -> None:
         group = self._groups[group_id]
@@ -206,7 +218,8 @@ class GroupKeeper:
             return
         append_turns(connection, group_id, unstored.turns)
         if unstored.records:
-            raised = GroupEvent(EventKind.RAISED, now_ms, unstored.records, is_counted=unstored.is_counted)
+            counted, latest_ms = unstored.is_counted, unstored.latest_raised_ms
+            raised = GroupEvent(EventKind.RAISED, now_ms, unstored.records, 0, counted, latest_ms)
             self._groups[group_id] = append_event(connection, self._groups[group_id], raised)
 
     def _tell(self, connection: Connection, group: Group, now_ms: int) -> None:
@@ -217,7 +230,7 @@ class GroupKeeper:
         moved = append_event(connection, group, GroupEvent(EventKind.TOLD, now_ms, max(1, group.records)))
         route = self._routes.route_of(group.key)
         sinks = dict.fromkeys([*self._routes.told(group.key, route.sinks), *self._outbox.sinks_told(group.group_id)])
-        self._outbox.plan(connection, moved, sinks, kind, now_ms)
+        self._outbox.plan(connection, told_of(moved), sinks, kind, now_ms)
         self._groups[group.group_id] = moved
 
     def _is_unanswered(self, group: Group, now_ms: int) -> bool:
@@ -233,7 +246,7 @@ class GroupKeeper:
         escalation = self._routes.route_of(group.key).escalations[group.escalated_level]
         moved = append_event(connection, group, GroupEvent(EventKind.ESCALATED, now_ms, level=level))
         sinks = self._routes.told(group.key, escalation.sinks)
-        self._outbox.plan(connection, moved, sinks, MessageKind.ESCALATED, now_ms)
+        self._outbox.plan(connection, told_of(moved), sinks, MessageKind.ESCALATED, now_ms)
         self._groups[group.group_id] = moved
         metrics.ESCALATIONS.labels(str(level)).inc()
         _log.error("alert_escalated", code=group.key.code, severity=group.key.severity, level=level)
@@ -250,9 +263,7 @@ class GroupKeeper:
             self._tell(connection, group, now_ms)  # what was over at once was there all the same
             group = self._groups[group_id]
         by = None if act is None else act.by
-        event = GroupEvent(
-            EventKind.RESOLVED, now_ms, actor=by or "system:alerts", note=note, act=act.act if act else None
-        )
+        event = GroupEvent(EventKind.RESOLVED, now_ms, actor=by or SYSTEM, note=note, act=act.act if act else None)
         moved = append_event(connection, group, event)
         if not group.is_notice:
             sinks = self._outbox.sinks_told(group_id)

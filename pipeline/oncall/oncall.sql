@@ -9,13 +9,14 @@ VALUES (%(group_id)s, %(code)s, %(scope)s, %(severity)s, %(summary)s, %(evidence
 
 -- name: append_turn
 -- Whether an alert of a group is over.
-INSERT INTO control.alert_turn (group_id, alert_id, turn, is_over) VALUES (%(group_id)s, %(alert_id)s, %(turn)s, %(is_over)s);
+INSERT INTO control.alert_turn (group_id, alert_id, turn, is_over, code, scope, raised_at_ms)
+VALUES (%(group_id)s, %(alert_id)s, %(turn)s, %(is_over)s, %(code)s, %(scope)s, %(raised_at_ms)s);
 
 -- name: append_event
 -- What became of a group.
-INSERT INTO control.alert_event (group_id, sequence, kind, records, level, is_counted, actor, note, act)
-VALUES (%(group_id)s, %(sequence)s, %(kind)s, %(records)s, %(level)s, %(is_counted)s, %(actor)s, %(note)s,
-    decode(%(act)s, 'hex'));
+INSERT INTO control.alert_event (group_id, sequence, kind, records, level, is_counted, raised_at_ms, actor, note, act)
+VALUES (%(group_id)s, %(sequence)s, %(kind)s, %(records)s, %(level)s, %(is_counted)s, %(raised_at_ms)s, %(actor)s,
+    %(note)s, decode(%(act)s, 'hex'));
 
 -- name: append_delivery
 -- A message to a sink, before anything of it is sent.
@@ -28,12 +29,29 @@ INSERT INTO control.alert_attempt (delivery_id, sequence, kind, why, receipt, ag
 VALUES (%(delivery_id)s, %(sequence)s, %(kind)s, %(why)s, %(receipt)s,
     timestamptz 'epoch' + %(again_at_ms)s::bigint * interval '1 millisecond');
 
+-- name: append_own_alert
+-- What the service has to say itself, until it stands on alerts.v1.
+INSERT INTO control.own_alert (alert) VALUES (%(alert)s);
+
+-- name: own_alerts_to_tell
+-- What does not stand on alerts.v1 yet, in order.
+SELECT own.sequence, own.alert FROM control.own_alert AS own
+WHERE NOT EXISTS (SELECT FROM control.own_alert_told AS told WHERE told.sequence = own.sequence)
+ORDER BY own.sequence LIMIT %(limit)s;
+
+-- name: append_own_alert_told
+-- It stands on alerts.v1. Another process may have told the same.
+INSERT INTO control.own_alert_told (sequence) VALUES (%(sequence)s) ON CONFLICT DO NOTHING;
+
 -- name: open_groups
--- The groups that are not over, the oldest first.
+-- The groups that are not over, the oldest first; and those that ended in a person's name lately, for whoever proves it.
 SELECT group_id::text, code, scope, severity, summary, evidence, (extract(epoch FROM opened_at) * 1000)::bigint
 FROM control.alert_group AS opened
 WHERE NOT EXISTS (
     SELECT FROM control.alert_event AS over WHERE over.group_id = opened.group_id AND over.kind = 'RESOLVED'
+) OR group_id IN (
+    SELECT over.group_id FROM control.alert_event AS over
+    WHERE over.act IS NOT NULL AND over.kind = 'RESOLVED' AND over.recorded_at > clock_timestamp() - interval '7 days'
 )
 ORDER BY opened_at, group_id;
 
@@ -46,13 +64,13 @@ WHERE over.kind = 'RESOLVED' AND over.recorded_at > clock_timestamp() - %(within
 
 -- name: events_of
 -- What became of these groups, in order.
-SELECT group_id::text, kind, (extract(epoch FROM recorded_at) * 1000)::bigint, records, level, is_counted, actor, note,
-    encode(act, 'hex')
+SELECT group_id::text, kind, (extract(epoch FROM recorded_at) * 1000)::bigint, records, level, is_counted, raised_at_ms,
+    actor, note, encode(act, 'hex')
 FROM control.alert_event WHERE group_id = ANY (%(groups)s::uuid[]) ORDER BY group_id, sequence;
 
 -- name: turns_of
 -- The latest word about each kept alert of these groups.
-SELECT DISTINCT ON (group_id, alert_id) group_id::text, alert_id, turn, is_over
+SELECT DISTINCT ON (group_id, alert_id) group_id::text, alert_id, turn, is_over, code, scope, raised_at_ms
 FROM control.alert_turn WHERE group_id = ANY (%(groups)s::uuid[]) ORDER BY group_id, alert_id, turn DESC;
 
 -- name: deliveries_of
@@ -71,23 +89,29 @@ SELECT delivery_id::text, kind, why, (extract(epoch FROM again_at) * 1000)::bigi
 FROM control.alert_attempt WHERE delivery_id = ANY (%(deliveries)s::uuid[]) ORDER BY delivery_id, sequence;
 
 -- name: acts_to_do
--- What people did about groups that are not over, and that has not been carried out, in order.
-SELECT encode(done.act, 'hex'), done.group_id::text, done.kind, done.acted_by, done.note
-FROM control.alert_act AS done
-WHERE NOT EXISTS (SELECT FROM control.alert_event AS carried WHERE carried.act = done.act)
+-- What people did about groups that are not over, and that has not been carried out, in order of what was signed after
+-- this sequence.
+SELECT signed.sequence, encode(done.act, 'hex'), done.group_id::text, done.kind, done.acted_by, done.note
+FROM control.alert_act AS done JOIN control.signed_act AS signed ON signed.digest = done.act
+WHERE signed.sequence > %(after)s
+    AND NOT EXISTS (SELECT FROM control.alert_event AS carried WHERE carried.act = done.act)
     AND NOT EXISTS (
-        SELECT FROM control.alert_event AS over WHERE over.group_id = done.group_id AND over.kind = 'RESOLVED'
+        SELECT FROM control.alert_event AS over WHERE over.group_id = done.group_id AND over.kind = 'RESOLVED' AND over.act IS NULL
     )
-    AND encode(done.act, 'hex') <> ALL (%(refused)s::text[])
-ORDER BY done.recorded_at LIMIT %(limit)s;
+ORDER BY signed.sequence LIMIT %(limit)s;
 
 -- name: silences
--- The silences that have not run out, and who ended one before its time.
-SELECT silence.silence_id::text, silence.code, silence.scope, silence.severity,
+-- The silences that have not run out, in order of what was signed after this sequence.
+SELECT signed.sequence, encode(silence.act, 'hex'), silence.silence_id::text, silence.code, silence.scope, silence.severity,
     (extract(epoch FROM silence.began_at) * 1000)::bigint, (extract(epoch FROM silence.ends_at) * 1000)::bigint,
-    silence.silenced_by, silence.reason, encode(silence.act, 'hex'), ended.ended_by, encode(ended.act, 'hex')
-FROM control.alert_silence AS silence LEFT JOIN control.alert_silence_end AS ended USING (silence_id)
-WHERE silence.ends_at > clock_timestamp() ORDER BY silence.began_at, silence.silence_id;
+    silence.silenced_by, silence.reason
+FROM control.alert_silence AS silence JOIN control.signed_act AS signed ON signed.digest = silence.act
+WHERE silence.ends_at > clock_timestamp() AND signed.sequence > %(after)s ORDER BY signed.sequence LIMIT %(limit)s;
+
+-- name: silence_ends
+-- Who ended which of these silences before its time.
+SELECT silence_id::text, ended_by, encode(act, 'hex')
+FROM control.alert_silence_end WHERE silence_id = ANY (%(silences)s::uuid[]);
 
 -- name: append_act
 -- A person acknowledges a group, or says that it is over; the database checks role and act.

@@ -6,15 +6,18 @@ Invariants
    none, it is sent once more, saying so, and never a third time: then it is DOUBTFUL.
 3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
 4. The messages of a group reach a sink in their order.
+5. Whatever a sink says is stored in bounds, and shown as it is written.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from pipeline.domain.free_text import shown
 from pipeline.oncall.messages import Message
 
 ATTEMPTS_MAX: Final = 22
@@ -29,6 +32,7 @@ LATE_MS: Final = 300_000
 """Age of a message that was tried and has not arrived from which people are told so."""
 SPREAD: Final = 0.2
 WHY_CHARACTERS_MAX: Final = 200
+RECEIPT_CHARACTERS_MAX: Final = 100
 
 
 class AttemptKind(StrEnum):
@@ -54,12 +58,16 @@ class Answer(StrEnum):
 
 
 class Result(NamedTuple):
-    """why: in words that hold no secret. retry_after_s: as the sink asks. receipt: what later messages refer to."""
+    """why: in words that hold no secret. retry_after_s: as the sink asks. receipt: what later messages refer to.
+
+    is_partly: of DELIVERED, whether some of those whom the sink was to tell did not get it, as `why` says.
+    """
 
     answer: Answer
     why: str = ""
     retry_after_s: float | None = None
     receipt: str | None = None
+    is_partly: bool = False
 
 
 class Attempt(NamedTuple):
@@ -102,10 +110,29 @@ def after(delivery: Delivery, attempt: Attempt) -> Delivery:
     return replace(moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=attempt.receipt)
 
 
+def bounded_result(result: Result) -> Result:
+    """The result as it can be stored and shown, whatever a sink said: every one passes here before it becomes a row."""
+    receipt, wait_s = result.receipt, result.retry_after_s
+    is_receipt = receipt is not None and receipt.isascii() and receipt.isprintable()
+    is_wait = wait_s is not None and math.isfinite(wait_s)
+    return result._replace(
+        why=shown(result.why)[:WHY_CHARACTERS_MAX],
+        receipt=receipt[:RECEIPT_CHARACTERS_MAX] or None if receipt is not None and is_receipt else None,
+        retry_after_s=min(RETRY_AFTER_MS_MAX / 1000, max(0.0, wait_s)) if wait_s is not None and is_wait else None,
+    )
+
+
+def unstorable(attempt: Attempt) -> Attempt:
+    """The end of a message whose attempt the database refuses to take, in words of our own."""
+    is_delivered = attempt.kind is AttemptKind.DELIVERED
+    return Attempt(AttemptKind.DELIVERED if is_delivered else AttemptKind.GAVE_UP, "what became of it can't be stored")
+
+
 def judged(delivery: Delivery, result: Result, now_ms: int) -> Attempt:
     """The row that follows from a sink's answer to the send that is under way."""
     assert delivery.is_sending, "an answer follows a send"
-    why = result.why[:WHY_CHARACTERS_MAX]
+    result = bounded_result(result)
+    why = result.why
     match result.answer:
         case Answer.DELIVERED:
             return Attempt(AttemptKind.DELIVERED, why, receipt=result.receipt)

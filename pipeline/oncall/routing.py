@@ -2,7 +2,8 @@
 
 Invariants
 1. Every alert has a route: for each severity the last route that can take it takes every scope and code.
-2. A sink is never told that it can't be reached: what is about a sink goes to the route's other sinks.
+2. A sink is never told that it can't be reached: what is about a sink goes to the route's sinks at other places.
+3. In production somebody is told of each sink that can't be reached, and of each CRITICAL alert at two places.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Final
 
+from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
 from pipeline.oncall.groups import GroupKey
 
 SINK_SCOPE: Final = "sink:"
 """Begins the scope of what is told about a sink."""
 EVERYTHING: Final = "*"
+NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
 
 
 class SinkKind(StrEnum):
@@ -52,6 +55,18 @@ class Sink:
     recipients: tuple[str, ...] = ()
     user: str | None = None
     encryption: str = "starttls"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What can't be reached together: two sinks with one place are one, whatever they are called."""
+        address = self.address.rstrip("/").casefold()
+        match self.kind:
+            case SinkKind.SLACK:
+                return self.kind, address, self.channel.removeprefix("#").casefold()
+            case SinkKind.PAGERDUTY:
+                return self.kind, address, self.secret or ""
+            case SinkKind.WEBHOOK | SinkKind.ALERTMANAGER | SinkKind.EMAIL:
+                return self.kind, address
 
     def __repr__(self) -> str:
         return f"Sink({self.name}, {self.kind})"
@@ -107,8 +122,14 @@ class Routes:
 
     def told(self, key: GroupKey, sinks: Sequence[str]) -> tuple[str, ...]:
         """Those of these sinks that are told of the group."""
-        about = key.scope.removeprefix(SINK_SCOPE) if key.scope.startswith(SINK_SCOPE) else None
-        return tuple(name for name in sinks if name != about)
+        if not key.scope.startswith(SINK_SCOPE):
+            return tuple(sinks)
+        about = key.scope.removeprefix(SINK_SCOPE)
+        place = self.sinks[about].place if about in self.sinks else None
+        return tuple(name for name in sinks if name != about and self._place_of(name) != place)
+
+    def _place_of(self, name: str) -> tuple[str, ...] | None:
+        return self.sinks[name].place if name in self.sinks else ()
 
     def runbook_of(self, code: str) -> str:
         """Where the runbook of a code is: an address, or the path in the repository."""
@@ -139,7 +160,20 @@ def faults(routes: Routes) -> Iterator[str]:
 def production_faults(routes: Routes) -> Iterator[str]:
     """Yield what must not be so where people rely on being told."""
     for route in routes.routes:
-        if Severity.CRITICAL in route.severities and len(set(route.sinks)) < 2:
-            yield "a route of CRITICAL alerts has one sink, so nobody would be told that it can't be reached: give two"
+        places = {routes.sinks[name].place for name in route.sinks if name in routes.sinks}
+        if Severity.CRITICAL in route.severities and len(places) < 2:
+            yield (
+                "a route of CRITICAL alerts has one sink, or several for one place, so nobody would be told that it "
+                "can't be reached: give two"
+            )
+    for name in routes.sinks:
+        for severity in (Severity.CRITICAL, Severity.WARNING):
+            key = GroupKey(NOT_DELIVERED, f"{SINK_SCOPE}{name}", severity)
+            taking = next((route for route in routes.routes if route.takes(key)), None)
+            if taking is not None and not routes.told(key, taking.sinks):
+                yield (
+                    f"nobody would be told that the sink {name} can't be reached: the route of {severity} "
+                    f"{NOT_DELIVERED} has no sink at another place"
+                )
     if routes.heartbeat is None:
         yield "there is no heartbeat, so nobody would learn that alerts are not sent any more: write [heartbeat]"

@@ -3,7 +3,8 @@
 Invariants
 1. A send is a row, SENDING, before it begins; one without an end, after a crash, may have arrived.
 2. To each sink at most one message is under way; the messages of a group reach it in order.
-3. What does not arrive is told: after LATE_MS once a sink, and at its end each time.
+3. What does not arrive is told: after LATE_MS once a sink, and at its end each time. The telling is stored with it.
+4. A fault in what is stored about one message ends that message, and nothing else.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 from typing import Final
 
 import structlog
+from psycopg import errors
 
 from pipeline.alerts.catalogue import AlertCode, alert, over
 from pipeline.domain.alert import Alert, Severity
@@ -23,7 +25,18 @@ from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
 from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about
-from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, interrupted, is_late, judged
+from pipeline.oncall.outbox import (
+    Attempt,
+    AttemptKind,
+    Delivery,
+    Result,
+    bounded_result,
+    interrupted,
+    is_late,
+    judged,
+    unstorable,
+)
+from pipeline.oncall.own_store import append_own_alert
 from pipeline.oncall.routing import SINK_SCOPE, Routes, Sink, SinkKind
 from pipeline.oncall.sinks.kinds_client import Send, SinkClient
 from pipeline.oncall.sinks.senders_client import Ended, Senders
@@ -31,21 +44,22 @@ from pipeline.oncall.store import append_attempt, append_delivery
 
 FIRING_MS: Final = 24 * 3_600_000
 """For so long Alertmanager holds that a group fires, without being told again: that we are gone does not end it."""
+_STATES: Final = {AttemptKind.DELIVERED: "PARTLY_DELIVERED"}
 _log = structlog.stdlib.get_logger("alerts")
 
 
 class Outbox:
-    """For one thread. clients: by sink. tell: is given the service's own alerts."""
+    """For one thread. clients: by sink. told: is called when something that the service says itself was stored."""
 
     def __init__(
         self,
         routes: Routes,
         clients: Mapping[str, SinkClient],
         senders: Senders,
-        tell: Callable[[Alert], None],
+        told: Callable[[], None],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._routes, self._clients, self._senders, self._tell = routes, clients, senders, tell
+        self._routes, self._clients, self._senders, self._told = routes, clients, senders, told
         self._clock_s = clock_s
         self._pending: dict[str, Delivery] = {}
         self._lines: dict[tuple[str, str], deque[str]] = {}
@@ -75,8 +89,7 @@ class Outbox:
                 self._line_up(delivery)
         for delivery in list(self._pending.values()):
             if delivery.is_sending:
-                with connection.transaction():
-                    self._judge(connection, delivery, interrupted(delivery, now_ms), now_ms)
+                self._judge(connection, delivery, interrupted(delivery, now_ms), now_ms)
 
     def sinks_told(self, group_id: str) -> list[str]:
         """The sinks that were sent something about a group, or will be."""
@@ -119,10 +132,11 @@ class Outbox:
             delivery = self._pending.get(self._sending.pop(name, ""))
             if delivery is None or not delivery.is_sending:
                 continue
-            if result.retry_after_s is not None:
-                self._pause(name, min(result.retry_after_s, 3600.0))
-            with connection.transaction():
-                self._judge(connection, delivery, judged(delivery, result, now_ms), now_ms)
+            bounded = bounded_result(result)
+            if bounded.retry_after_s is not None:
+                self._pause(name, bounded.retry_after_s)
+            partly = bounded if bounded.is_partly else None
+            self._judge(connection, delivery, judged(delivery, bounded, now_ms), now_ms, partly)
 
     def send(self, connection: Connection, now_ms: int) -> None:
         """Begin the next send to every sink that is free."""
@@ -139,7 +153,7 @@ class Outbox:
             elif not self._senders.is_busy(name) and self._clock_s() >= self._not_before_s.get(_lane(sink), 0.0):
                 self._begin(connection, sink, delivery, now_ms)
 
-    def watch(self, now_ms: int) -> None:
+    def watch(self, connection: Connection, now_ms: int) -> None:
         """Tell people of sinks that have not taken a message for long; and show how much waits."""
         oldest: dict[str, int] = {}
         for line in self._lines.values():
@@ -147,7 +161,7 @@ class Outbox:
             name = head.message.sink
             oldest[name] = min(oldest.get(name, head.planned_at_ms), head.planned_at_ms)
             if is_late(head, now_ms) and name not in self._late:
-                self._tell_late(head, now_ms)
+                self._tell_late(connection, head, now_ms)
         waiting: dict[str, int] = {}
         for delivery in self._pending.values():
             waiting[delivery.message.sink] = waiting.get(delivery.message.sink, 0) + 1
@@ -170,12 +184,22 @@ class Outbox:
 
     def _give_up(self, connection: Connection, delivery: Delivery, now_ms: int) -> None:
         attempt = Attempt(AttemptKind.GAVE_UP, "the routes name no such sink any more")
-        with connection.transaction():
-            self._judge(connection, delivery, attempt, now_ms)
+        self._judge(connection, delivery, attempt, now_ms)
 
-    def _judge(self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int) -> None:
-        moved = append_attempt(connection, delivery, attempt)
-        message, name = moved.message, moved.message.sink
+    def _judge(
+        self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int, partly: Result | None = None
+    ) -> None:
+        """Store the attempt with what is to be told of it, and act on it once both are stored."""
+        name = delivery.message.sink
+        try:
+            with connection.transaction():
+                moved = self._store(connection, delivery, attempt, now_ms, partly)
+        except (errors.DataError, errors.CheckViolation, UnicodeError) as error:
+            _log.critical("attempt_not_stored", sink=name, kind=attempt.kind, why=type(error).__name__)
+            attempt = unstorable(attempt)
+            with connection.transaction():
+                moved = self._store(connection, delivery, attempt, now_ms, partly)
+        message = moved.message
         if moved.end is None:
             self._pending[message.delivery_id] = moved
             _log.warning("alert_not_sent_yet", sink=name, kind=message.kind, sends=moved.sends, why=attempt.why)
@@ -184,19 +208,36 @@ class Outbox:
         metrics.ENDS.labels(name, moved.end).inc()
         if moved.end is not AttemptKind.DELIVERED:
             _log.critical("alert_not_delivered", sink=name, kind=message.kind, end=moved.end, why=attempt.why)
-            self._tell(_undelivered(moved, attempt, now_ms))
             return
         self._keep_thread(moved)
         _log.info("alert_delivered", sink=name, kind=message.kind, code=message.code, sends=moved.sends)
         if message.number == 1:
             metrics.DELIVERY.labels(name).observe(max(0, now_ms - message.opened_at_ms) / 1000)
-        if (late := self._late.pop(name, None)) is not None:
-            self._tell(over(late, now_ms))
+        self._late.pop(name, None)
 
-    def _tell_late(self, delivery: Delivery, now_ms: int) -> None:
+    def _store(
+        self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int, partly: Result | None
+    ) -> Delivery:
+        """Append the attempt and, in the same transaction, what the service has to say of it."""
+        moved = append_attempt(connection, delivery, attempt)
+        if moved.end is None:
+            return moved
+        if moved.end is not AttemptKind.DELIVERED or partly is not None:
+            self._tell(connection, _undelivered(moved, attempt, now_ms))
+        if moved.end is AttemptKind.DELIVERED and (late := self._late.get(delivery.message.sink)) is not None:
+            self._tell(connection, over(late, now_ms))
+        return moved
+
+    def _tell(self, connection: Connection, own: Alert) -> None:
+        append_own_alert(connection, own)
+        self._told()
+
+    def _tell_late(self, connection: Connection, delivery: Delivery, now_ms: int) -> None:
         name, waits_ms = delivery.message.sink, now_ms - delivery.planned_at_ms
-        self._late[name] = _late_alert(name, waits_ms, now_ms)
-        self._tell(self._late[name])
+        late = _late_alert(name, waits_ms, now_ms)
+        with connection.transaction():
+            self._tell(connection, late)
+        self._late[name] = late
 
     def _line_up(self, delivery: Delivery) -> None:
         message = delivery.message
@@ -246,11 +287,12 @@ def _undelivered(delivery: Delivery, attempt: Attempt, now_ms: int) -> Alert:
     message, end = delivery.message, delivery.end
     assert end is not None, "it has ended"
     said = {
+        AttemptKind.DELIVERED: "did not hand everybody",
         AttemptKind.REFUSED: "refuses",
         AttemptKind.GAVE_UP: "did not take, however often it was tried,",
         AttemptKind.DOUBTFUL: "may or may not have taken, and may not be sent again,",
     }[end]
     summary = f"The sink {message.sink} {said} a message about {message.code}: {attempt.why}."
-    evidence = {"sink": message.sink, "message": message.delivery_id, "state": end.value}
+    evidence = {"sink": message.sink, "message": message.delivery_id, "state": _STATES.get(end, end.value)}
     scope = f"{SINK_SCOPE}{message.sink}"
     return alert(AlertCode.ALERT_NOT_DELIVERED, summary, scope, evidence, now_ms, Severity.CRITICAL)

@@ -3,7 +3,9 @@
 Invariants
 1. A record's position is stored with what became of it, so no alert is lost and none is counted twice.
 2. One process sends at a time: the one that has the turn.
-3. The heartbeat goes through alerts.v1, the database and a sink's sender, so it stays away where any of them fails.
+3. What the service has to say itself is stored before it is published, by a thread of its own: while the broker is away
+   sinks, answers and escalations go on.
+4. The heartbeat goes through alerts.v1, the database and a sink's sender, so it stays away where any of them fails.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
 from pipeline.io.filing import server_now_ms
-from pipeline.io.kafka.client import BrokerAway
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import (
     Connection,
@@ -32,17 +34,19 @@ from pipeline.io.postgres import (
     failures_named,
 )
 from pipeline.oncall import metrics
-from pipeline.oncall.groups import Group
+from pipeline.oncall.answers_store import Answers
+from pipeline.oncall.groups import Group, told_of
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
-from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.outbox import Answer, Result, bounded_result
+from pipeline.oncall.own_store import append_told, own_alerts_to_tell
 from pipeline.oncall.routing import Routes, SinkKind
 from pipeline.oncall.sending_service import FIRING_MS, Outbox
 from pipeline.oncall.sinks import rendering
 from pipeline.oncall.sinks.kinds_client import Alertmanager, SinkClient
 from pipeline.oncall.sinks.rendering import Json, Setting
 from pipeline.oncall.sinks.senders_client import Senders, SendsStuck
-from pipeline.oncall.store import Turn, read_acts, read_deliveries, read_silences
+from pipeline.oncall.store import Turn, read_deliveries
 from pipeline.people.act_store import RegistryReader
 
 CONSUMER: Final = "alerts"
@@ -56,10 +60,11 @@ FINISH_S: Final = 15.0
 FINISH_POLL_S: Final = 0.05
 PEOPLE_S: Final = 1.0
 """Between looks at what people did and silenced."""
-UNTOLD_MAX: Final = 1_000
-"""Alerts of the service's own that wait for the broker; beyond them the log and the metrics must do."""
+PUBLISH_AGAIN_S: Final = 1.0
+"""Between tries to publish what the service has to say itself; each try waits for the broker by itself."""
 _BEAT: Final = "heartbeat "
 _REFRESH: Final = "refresh "
+_PUBLISH: Final = "publish own alerts"
 _log = structlog.stdlib.get_logger("alerts")
 
 
@@ -104,10 +109,13 @@ class AlertService:
         self._routes, self._clients, self._topic = routes, clients, topic
         self._source: PositionedLog[Content] | None = None
         self._positions = Positions(CONSUMER, topic)
-        self._senders, self._untold = Senders(), list[Alert]()
-        self._outbox = Outbox(routes, clients.messages, self._senders, self._say)
+        self._senders, self._has_own = Senders(), True
+        self._outbox = Outbox(routes, clients.messages, self._senders, self._note_own)
         self._keeper = GroupKeeper(routes, self._outbox, topic)
-        self._people, self._refused_acts = RegistryReader(), set[str]()
+        self._people, self._answers = RegistryReader(), Answers()
+        self._heartbeat: Alert | None = None
+        self._publishing, self._unpublished = list[int](), ""
+        self._published_at_s = float("-inf")
         self._is_begun = False
         self._looked_at_s = self._beat_at_s = self._refreshed_at_s = float("-inf")
         self._beaten_at_s = float("-inf")
@@ -127,11 +135,12 @@ class AlertService:
             self._read(connection, now_ms)
             self._keeper.do_what_is_due(connection, now_ms)
             self._outbox.send(connection, now_ms)
+            self._outbox.watch(connection, now_ms)
+            self._raise_heartbeat(now_ms)
+            self._tell(connection)
         self._refresh(now_ms)
-        self._outbox.watch(now_ms)
         self._keeper.show(now_ms)
-        self._raise_heartbeat(now_ms)
-        return self._tell()
+        return self._unpublished or None
 
     def begin_again(self) -> None:
         """Read everything again from the database and from its positions."""
@@ -163,7 +172,8 @@ class AlertService:
         open_ids = self._keeper.begin(connection)
         deliveries = read_deliveries(connection, open_ids)
         self._outbox.begin(connection, deliveries, self._keeper.open_groups(), now_ms)
-        self._people, self._looked_at_s = RegistryReader(), float("-inf")
+        self._people, self._answers, self._looked_at_s = RegistryReader(), Answers(), float("-inf")
+        self._has_own = True
         if self._source is None:
             self._source = self._make_source()
         else:
@@ -203,46 +213,66 @@ class AlertService:
         if time.monotonic() - self._looked_at_s < PEOPLE_S:
             return
         registry = self._people.read(connection)
-        self._keeper.silences = read_silences(connection, registry, self._refused_acts)
-        for act in read_acts(connection, registry, self._refused_acts):
+        self._keeper.silences = self._answers.silences(connection, registry, now_ms)
+        for act in self._answers.acts(connection, registry):
             with connection.transaction():
                 self._keeper.carry_out(connection, act, now_ms)
         self._looked_at_s = time.monotonic()
 
     def _collect(self, connection: Connection, now_ms: int) -> None:
-        ended = self._senders.collect()
+        ended = [each._replace(result=bounded_result(each.result)) for each in self._senders.collect()]
         for name, result in ended:
-            if name.startswith(_BEAT):
+            if name == _PUBLISH:
+                self._note_published(connection, result)
+            elif name.startswith(_BEAT):
                 self._note_beat(name.removeprefix(_BEAT), result, now_ms)
             elif name.startswith(_REFRESH) and result.answer is not Answer.DELIVERED:
                 _log.warning("alertmanager_not_refreshed", sink=name.removeprefix(_REFRESH), why=result.why)
-        messages = [each for each in ended if not each.name.startswith((_BEAT, _REFRESH))]
+        messages = [each for each in ended if not each.name.startswith((_BEAT, _REFRESH, _PUBLISH))]
         self._outbox.collect(connection, messages, now_ms)
 
-    def _say(self, own: Alert) -> None:
-        """Raise an alert of the service's own."""
-        if len(self._untold) < UNTOLD_MAX:
-            self._untold.append(own)
-        else:
-            _log.critical("own_alert_dropped", code=own.code)
+    def _note_own(self) -> None:
+        self._has_own = True
 
-    def _tell(self) -> str | None:
-        """Publish what the service has to say itself; while the broker is away that waits."""
-        if not self._untold:
-            return None
+    def _tell(self, connection: Connection) -> None:
+        """Publish what the service has to say itself. A broker that is away keeps nothing but this waiting."""
+        is_soon = time.monotonic() - self._published_at_s < PUBLISH_AGAIN_S
+        if self._senders.is_busy(_PUBLISH) or (self._unpublished and is_soon):
+            return
+        own = own_alerts_to_tell(connection) if self._has_own else []
+        alerts = [each.told for each in own if each.told is not None]
+        if self._heartbeat is not None:
+            alerts.append(self._heartbeat)
+        self._publishing, self._heartbeat, self._has_own = [each.sequence for each in own], None, bool(own)
+        if alerts or own:
+            self._senders.start(_PUBLISH, partial(self._published, alerts))
+
+    def _published(self, alerts: list[Alert]) -> Result:
+        """In a thread of its own."""
         try:
-            self._publish(self._untold)
-        except BrokerAway as error:
-            return f"{len(self._untold)} alerts of its own are not published: {error}"
-        self._untold.clear()
-        return None
+            self._publish(alerts)
+        except BrokerFailed as error:
+            return Result(Answer.LATER, str(error))
+        return Result(Answer.DELIVERED)
+
+    def _note_published(self, connection: Connection, result: Result) -> None:
+        """Store that it stands on the topic; what does not is published again, and a heartbeat is left to the next."""
+        sequences, self._publishing = self._publishing, []
+        self._published_at_s = time.monotonic()
+        if result.answer is not Answer.DELIVERED:
+            self._unpublished = f"{len(sequences)} alerts of its own are not published: {result.why}"
+            return
+        self._unpublished = ""
+        with connection.transaction():
+            append_told(connection, sequences)
 
     def _raise_heartbeat(self, now_ms: int) -> None:
         heartbeat = self._routes.heartbeat
         if heartbeat is None or time.monotonic() - self._beat_at_s < heartbeat.every_ms / 1000:
             return
         self._beat_at_s = time.monotonic()
-        self._say(alert(AlertCode.ALERTS_HEARTBEAT, "Alerts are read.", "all", {"at_ms": str(now_ms)}, now_ms))
+        said = {"at_ms": str(now_ms)}
+        self._heartbeat = alert(AlertCode.ALERTS_HEARTBEAT, "Alerts are read.", "all", said, now_ms)
 
     def _beat(self, beat: Alert, now_ms: int) -> None:
         """Send the heartbeat that came back from the topic; an old one says nothing about now."""
@@ -282,5 +312,5 @@ class AlertService:
     def _alert(self, name: str, group: Group, ends_at_ms: int, now_ms: int) -> Json:
         sink = self._routes.sinks[name]
         setting = Setting(self._routes.source, self._routes.runbook_of(group.key.code), sink.shows_evidence)
-        message = message_about(group, name, 1, MessageKind.COUNTED, now_ms)
+        message = message_about(told_of(group), name, 1, MessageKind.COUNTED, now_ms)
         return rendering.alertmanager_alert(message, setting, ends_at_ms)

@@ -1,11 +1,15 @@
-"""Groups, the outbox, what people did and silences in PostgreSQL: rows appended, and read back into values."""
+"""Groups and the outbox in PostgreSQL: rows appended, and read back into values.
+
+An event in a person's name counts where that person is proved to have signed it. One that nobody proved keeps its place
+in the order, and does nothing.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 from psycopg import errors
@@ -14,28 +18,26 @@ from psycopg.types.json import Jsonb
 from pipeline.alerts.catalogue import TOLD_ALONE
 from pipeline.domain.alert import Severity
 from pipeline.io.postgres import Connection, connect, failures_named, statements
-from pipeline.oncall.acts import SilenceWish, group_act, silence_act, unsilence_act
-from pipeline.oncall.groups import AlertTurn, EventKind, Group, GroupEvent, GroupKey, advanced
+from pipeline.oncall.acts import group_act
+from pipeline.oncall.groups import (
+    SYSTEM,
+    TRANSITIONS,
+    AlertTurn,
+    EventKind,
+    Group,
+    GroupEvent,
+    GroupKey,
+    State,
+    advanced,
+)
 from pipeline.oncall.messages import Message, message_fields, message_of
 from pipeline.oncall.outbox import Attempt, AttemptKind, Delivery, after
-from pipeline.oncall.silences import Silence
-from pipeline.people.act_store import unproved
-from pipeline.people.registry import Expected, Registry
+from pipeline.people.act_store import proved, read_registry
+from pipeline.people.registry import Expected
 
-ACTS_A_LOOK: Final = 200
 _SQL: Final = statements("pipeline.oncall", "oncall")
 _TURN_LIMITS: Final = (b"SET LOCAL lock_timeout = '2s'", b"SET LOCAL idle_in_transaction_session_timeout = 0")
 _log = structlog.stdlib.get_logger("alerts")
-
-
-class GroupAct(NamedTuple):
-    """What a proven person did about a group."""
-
-    act: str
-    group_id: str
-    kind: EventKind
-    by: str
-    note: str
 
 
 class Turn:
@@ -110,11 +112,14 @@ def append_attempt(connection: Connection, delivery: Delivery, attempt: Attempt)
 
 
 def read_open_groups(connection: Connection) -> list[Group]:
-    return _groups(connection, connection.execute(_SQL["open_groups"]).fetchall())
+    """Those that nobody is proved to have ended, and that did not end by themselves."""
+    found = _groups(connection, connection.execute(_SQL["open_groups"]).fetchall())
+    return [group for group in found if group.state is not State.RESOLVED]
 
 
 def read_just_resolved(connection: Connection, within_ms: int) -> list[Group]:
-    return _groups(connection, connection.execute(_SQL["just_resolved"], {"within_ms": within_ms}).fetchall())
+    found = _groups(connection, connection.execute(_SQL["just_resolved"], {"within_ms": within_ms}).fetchall())
+    return [group for group in found if group.state is State.RESOLVED]
 
 
 def read_latest_groups(connection: Connection, limit: int) -> list[Group]:
@@ -141,51 +146,6 @@ def read_deliveries_about(connection: Connection, group_id: str) -> list[Deliver
     return _with_attempts(connection, connection.execute(_SQL["deliveries_about"], {"group_id": group_id}).fetchall())
 
 
-def read_acts(connection: Connection, registry: Registry, refused: set[str]) -> list[GroupAct]:
-    """What people did that has not been carried out, as far as it is proved; what is not is added to `refused`."""
-    wanted = {"refused": sorted(refused), "limit": ACTS_A_LOOK}
-    acts = [GroupAct(act, group_id, EventKind(kind), *rest) for act, group_id, kind, *rest in
-            connection.execute(_SQL["acts_to_do"], wanted).fetchall()]  # fmt: skip
-    counting: list[GroupAct] = []
-    for each in acts:
-        expected = group_act(each.kind, each.group_id, each.note, each.by)
-        if _counts(connection, registry, each.act, expected, is_pending=True):
-            counting.append(each)
-        else:
-            refused.add(each.act)
-            _log.error("alert_act_unproved", group_id=each.group_id, kind=each.kind, by=each.by)
-    return counting
-
-
-def read_silences(connection: Connection, registry: Registry, refused: set[str]) -> list[Silence]:
-    """Those that have not run out, while their author has role and key. An end that nobody proved ends nothing.
-
-    What does not count is added to `refused`, and logged where it was not there.
-    """
-    found: list[Silence] = []
-    for *fields, act, ended_by, end in connection.execute(_SQL["silences"]).fetchall():
-        silence = Silence(*fields)
-        if not _counts(connection, registry, act, silence_act(_wish(silence), silence.silenced_by), is_pending=True):
-            if act not in refused:
-                _log.error("silence_unproved", silence_id=silence.silence_id, by=silence.silenced_by)
-            refused.add(act)
-            continue
-        unsilence = unsilence_act(silence.silence_id, ended_by or "")
-        is_ended = end is not None and _counts(connection, registry, end, unsilence, is_pending=False)
-        found.append(silence._replace(ended_by=ended_by) if is_ended else silence)
-    return found
-
-
-def _counts(connection: Connection, registry: Registry, act: str, expected: Expected, *, is_pending: bool) -> bool:
-    """Whether somebody is proved to have done that. is_pending: it also falls with its author's role or key."""
-    return unproved(connection, registry, {act: expected}, is_pending=is_pending) is None
-
-
-def _wish(silence: Silence) -> SilenceWish:
-    place = silence.silence_id, silence.code, silence.scope, silence.severity
-    return SilenceWish(*place, silence.ends_at_ms, silence.reason)
-
-
 def _groups(connection: Connection, rows: Sequence[Sequence[object]]) -> list[Group]:
     """The groups of these rows, with all that became of them, in the order of the rows."""
     begun: dict[str, Group] = {}
@@ -197,13 +157,35 @@ def _groups(connection: Connection, rows: Sequence[Sequence[object]]) -> list[Gr
             str(group_id), key, str(summary), evidence, opened_at_ms, raised_at_ms=opened_at_ms
         )
     wanted = {"groups": list(begun)}
-    for group_id, kind, *event_fields in connection.execute(_SQL["events_of"], wanted):
-        event = GroupEvent(EventKind(kind), *event_fields)
-        begun[group_id] = advanced(begun[group_id], event)
+    events = [
+        (str(group_id), GroupEvent(EventKind(kind), *event_fields))
+        for group_id, kind, *event_fields in connection.execute(_SQL["events_of"], wanted)
+    ]
+    counting = _counting(connection, events)
+    for group_id, event in events:
+        begun[group_id] = _after(begun[group_id], event, counting)
     turns: dict[str, dict[str, AlertTurn]] = defaultdict(dict)
-    for group_id, alert_id, turn, is_over in connection.execute(_SQL["turns_of"], wanted):
-        turns[group_id][alert_id] = AlertTurn(turn, is_over)
+    for group_id, alert_id, *turn in connection.execute(_SQL["turns_of"], wanted):
+        turns[group_id][alert_id] = AlertTurn(*turn)
     return [_whole(group, turns.get(group_id, {})) for group_id, group in begun.items()]
+
+
+def _counting(connection: Connection, events: Iterable[tuple[str, GroupEvent]]) -> set[str]:
+    """The acts of these events that somebody is proved to have signed."""
+    claims: dict[str | None, Expected] = {}
+    for group_id, event in events:
+        if event.act is not None and event.kind in (EventKind.ACKNOWLEDGED, EventKind.RESOLVED):
+            claims[event.act] = group_act(event.kind, group_id, event.note or "", event.actor)
+    return proved(connection, read_registry(connection), claims) if claims else set()
+
+
+def _after(group: Group, event: GroupEvent, counting: set[str]) -> Group:
+    """The group after an event that stands in the database; after one that does not count, it is as before."""
+    is_system = event.actor == SYSTEM and event.act is None and event.kind is not EventKind.ACKNOWLEDGED
+    if (is_system or event.act in counting) and (group.state, event.kind) in TRANSITIONS:
+        return advanced(group, event)
+    _log.error("alert_event_unproved", group_id=group.group_id, kind=event.kind, by=event.actor)
+    return replace(group, sequence=group.sequence + 1)
 
 
 def _whole(group: Group, turns: dict[str, AlertTurn]) -> Group:

@@ -12,13 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, over
 from pipeline.domain.alert import Alert, Severity
 from pipeline.oncall.groups import (
+    AGAIN_MS,
     ALERTS_KEPT_MAX,
+    FOLD_AGAIN_MS,
     GROUPS_MAX,
+    OTHER_SCOPES,
+    OTHER_WIDE_SCOPES,
     SCOPES_MAX,
     TRANSITIONS,
+    WIDE_SCOPES_MAX,
     AlertTurn,
     EventKind,
     Group,
@@ -34,7 +39,9 @@ from pipeline.oncall.groups import (
     is_to_be_told,
     key_of,
     open_key,
+    told_of,
     turn_after,
+    turns_ended_by,
 )
 from tests.oncall.given import conflict, good, group, trip
 from tests.records import NOON_MS
@@ -42,8 +49,12 @@ from tests.records import NOON_MS
 HOUR_MS = 3_600_000
 
 
+def turn_of(about: Alert, turn: int = 1, *, is_over: bool = False) -> AlertTurn:
+    return AlertTurn(turn, is_over, about.code, about.scope, about.raised_at_ms)
+
+
 def raised(records: int, at: Group | None = None) -> Group:
-    return advanced(at or group(), GroupEvent(EventKind.RAISED, NOON_MS, records))
+    return advanced(at or group(), GroupEvent(EventKind.RAISED, NOON_MS, records, raised_at_ms=NOON_MS))
 
 
 @pytest.mark.parametrize("state", State)
@@ -100,30 +111,101 @@ def test_4_first_message_waits_so_that_it_can_count() -> None:
 
 
 def test_2_group_is_over_when_each_of_its_alerts_is() -> None:
-    both = {"a": AlertTurn(1, is_over=False), "b": AlertTurn(2, is_over=True)}
+    both = {"a": turn_of(conflict()), "b": turn_of(conflict(), 2, is_over=True)}
     assert not is_all_over(replace(group(), turns=both))
-    assert is_all_over(replace(group(), turns={**both, "a": AlertTurn(2, is_over=True)}))
+    assert is_all_over(replace(group(), turns={**both, "a": turn_of(conflict(), 2, is_over=True)}))
     assert not is_all_over(group()), "nothing is known of it"
 
 
 def test_2_what_was_only_counted_is_not_known_to_be_over() -> None:
-    full = {str(number): AlertTurn(1, is_over=False) for number in range(ALERTS_KEPT_MAX)}
+    full = {str(number): turn_of(conflict()) for number in range(ALERTS_KEPT_MAX)}
     flooded = replace(group(), turns=full)
-    assert turn_after(flooded, "one more", is_over=False) is None
-    over_all = replace(flooded, turns={name: AlertTurn(2, is_over=True) for name in full}, is_counted=True)
+    assert turn_after(flooded, conflict()) is None
+    over_all = replace(flooded, turns={name: turn_of(conflict(), 2, is_over=True) for name in full}, is_counted=True)
     assert not is_all_over(over_all)
 
 
 def test_alert_that_comes_back_after_it_was_over_fires_again() -> None:
-    at = replace(group(), turns={"a": AlertTurn(2, is_over=True)})
-    assert AlertTurn(3, is_over=False) == turn_after(at, "a", is_over=False)
-    assert turn_after(at, "a", is_over=True) is None
-    assert turn_after(at, "never raised", is_over=True) is None
+    first = conflict()
+    at = replace(group(), turns={first.alert_id: turn_of(first, 2, is_over=True)})
+    assert turn_of(first, 3) == turn_after(at, first)
+    assert turn_after(at, first._replace(is_over=True)) is None
+    assert turn_after(at, conflict(2)._replace(is_over=True)) is None, "it was never raised"
+
+
+def test_6_older_word_that_it_is_over_ends_nothing() -> None:
+    first = backup_alert(NOON_MS, NOON_MS)
+    at = replace(group(first), turns={first.alert_id: turn_of(first)})
+    again = turn_after(at, first._replace(raised_at_ms=NOON_MS + 10))
+    assert again == turn_of(first, 2)._replace(raised_at_ms=NOON_MS + 10)
+    raised_again = replace(at, turns={first.alert_id: again})
+    assert turn_after(raised_again, over(first, NOON_MS + 9)) is None
+    ended = turn_after(raised_again, over(first, NOON_MS + 10))
+    assert ended is not None
+    assert ended.is_over
+
+
+def test_6_older_good_news_ends_no_newer_trip() -> None:
+    at = advanced(group(trip()), GroupEvent(EventKind.RAISED, NOON_MS, 2, raised_at_ms=NOON_MS + 600_000))
+    assert not is_ended_by(at, good(at_ms=NOON_MS + 300_000))
+    assert not is_ended_by(at, good(at_ms=NOON_MS + 600_000)), "nobody knows which was first"
+    assert is_ended_by(at, good(at_ms=NOON_MS + 600_001))
+
+
+SEGMENTS = {key_of(trip(f"segment:postcode_area=A{number}")) for number in range(SCOPES_MAX)}
+
+
+@pytest.mark.parametrize("scope", ["all", "model:m2", "channel:MOBILE"])
+def test_5_trip_of_many_payments_is_never_among_those_of_segments(scope: str) -> None:
+    key = key_of(trip(scope))
+    made_up = {GroupKey(f"X{number}", "all", Severity.CRITICAL) for number in range(GROUPS_MAX)}
+    for taken in (SEGMENTS, SEGMENTS | {key_of(trip(OTHER_SCOPES))}, SEGMENTS | made_up):
+        assert key == open_key(key, taken)
+
+
+def test_5_made_up_models_are_one_group_beyond_a_bound_and_not_that_of_segments() -> None:
+    taken = set(SEGMENTS)
+    for number in range(WIDE_SCOPES_MAX + 10):
+        taken.add(open_key(key_of(trip(f"model:{number}")), taken))
+    assert SCOPES_MAX + WIDE_SCOPES_MAX + 1 == len(taken)
+    assert key_of(trip(OTHER_WIDE_SCOPES)) in taken
+    assert key_of(trip("all")) == open_key(key_of(trip("all")), taken)
+
+
+def folded(*scopes: str) -> Group:
+    trips = [trip(f"segment:{scope}", NOON_MS + number) for number, scope in enumerate(scopes)]
+    key = key_of(trip(OTHER_SCOPES))
+    return replace(group(trips[0]), key=key, turns={each.alert_id: turn_of(each) for each in trips})
+
+
+def test_4_group_of_further_scopes_is_told_of_in_time_and_names_them() -> None:
+    at = advanced(raised(40, folded("E1", "E2")), GroupEvent(EventKind.TOLD, NOON_MS, 40))
+    more = raised(1, at)
+    assert not is_to_be_told(more, NOON_MS + FOLD_AGAIN_MS - 1, 0)
+    assert is_to_be_told(more, NOON_MS + FOLD_AGAIN_MS, 0)
+    assert not is_to_be_told(at, NOON_MS + 1_000 * HOUR_MS, 0), "there is nothing new to tell"
+    assert "segment:E2, segment:E1" in told_of(more).summary
+
+
+def test_2_group_of_further_scopes_is_over_when_each_of_them_is() -> None:
+    at = folded("E1", "E2")
+    for scope, is_over in (("E1", False), ("E2", True)):
+        news = good(f"segment:{scope}", NOON_MS + 10)
+        at = replace(at, turns={**at.turns, **turns_ended_by(at, news)})
+        assert is_over == is_all_over(at)
+    assert turns_ended_by(folded("E1"), good("segment:E1", NOON_MS)) == {}, "it is no later"
+
+
+def test_4_one_more_alert_is_told_of_after_a_quiet_time() -> None:
+    told = advanced(raised(1), GroupEvent(EventKind.TOLD, NOON_MS, 1))
+    assert not is_to_be_told(raised(1, told), NOON_MS + AGAIN_MS - 1, 0)
+    assert is_to_be_told(raised(1, told), NOON_MS + AGAIN_MS, 0)
+    assert not is_to_be_told(told, NOON_MS + 1_000 * HOUR_MS, 0)
 
 
 def test_2_good_probe_ends_the_trip_of_its_own_scope() -> None:
     at = group(trip("segment:E1"))
-    assert is_ended_by(at, good("segment:E1"))
+    assert is_ended_by(at, good("segment:E1", NOON_MS + 1))
     assert not is_ended_by(at, good("all"))
     assert not is_ended_by(at, good("segment:E1")._replace(is_over=True))
     assert not is_ended_by(group(), good())

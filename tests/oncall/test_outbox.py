@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from pipeline.oncall.outbox import (
     Delivery,
     Result,
     after,
+    bounded_result,
     interrupted,
     is_late,
     judged,
@@ -25,6 +28,10 @@ from pipeline.oncall.routing import SinkKind
 from tests.oncall.given import message
 from tests.records import NOON_MS
 
+SAID = st.builds(
+    Result, st.sampled_from(Answer), st.text(), st.none() | st.floats(), st.none() | st.text() | st.just("\x00\ud800")
+)
+"""Whatever a sink may say."""
 RESULTS = st.builds(Result, st.sampled_from(Answer), st.just(""), st.none() | st.floats(-1, 1e9))
 
 
@@ -34,6 +41,21 @@ def planned(*, is_keyed: bool) -> Delivery:
 
 def sent(delivery: Delivery) -> Delivery:
     return after(delivery, Attempt(AttemptKind.SENDING))
+
+
+@given(SAID)
+def test_5_whatever_a_sink_says_can_be_stored(said: Result) -> None:
+    attempt = judged(sent(planned(is_keyed=True)), said, NOON_MS)
+    for text in (attempt.why, attempt.receipt or ""):
+        assert not {"Cc", "Cs"} & {unicodedata.category(character) for character in text}
+    assert (200, 100) >= (len(attempt.why), len(attempt.receipt or ""))
+    assert 0 <= (bounded_result(said).retry_after_s or 0.0) <= RETRY_AFTER_MS_MAX / 1000
+    assert (attempt.again_at_ms or NOON_MS) <= NOON_MS + RETRY_AFTER_MS_MAX
+
+
+def test_5_receipt_that_is_none_is_passed_over() -> None:
+    assert "1700.1" == bounded_result(Result(Answer.DELIVERED, receipt="1700.1")).receipt
+    assert bounded_result(Result(Answer.DELIVERED, receipt="17\x00")).receipt is None
 
 
 @given(st.booleans(), st.lists(RESULTS, min_size=ATTEMPTS_MAX, max_size=ATTEMPTS_MAX))

@@ -5,6 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+from psycopg import errors
+from psycopg.types.json import Jsonb
+
 from ops.bench.rig.waiting import wait_until
 from pipeline.domain.alert import Alert
 from pipeline.io.filing import server_now_ms
@@ -12,11 +16,12 @@ from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.outbox import LATE_MS, Answer, Result
+from pipeline.oncall.own_store import append_told, own_alerts_to_tell
 from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.sinks.kinds_client import Send
 from pipeline.oncall.sinks.senders_client import Senders
 from pipeline.oncall.store import append_group, read_deliveries
-from tests.oncall.given import group, routes
+from tests.oncall.given import good, group, routes
 from tests.servers import url_as
 
 WAIT_S = 20.0
@@ -26,12 +31,13 @@ class Client:
     """Answers as it is told."""
 
     def __init__(self) -> None:
-        self.answers = [Answer.DELIVERED]
+        self.answers: list[Answer | Result] = [Answer.DELIVERED]
         self.sent: list[Send] = []
 
     def send(self, send: Send) -> Result:
         self.sent.append(send)
-        return Result(self.answers.pop(0) if len(self.answers) > 1 else self.answers[0])
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer if isinstance(answer, Result) else Result(answer)
 
     def beat(self, every_ms: int) -> Result:
         raise AssertionError(every_ms)
@@ -41,11 +47,19 @@ class Desk:
     """An outbox on a database; only the webhook is told."""
 
     def __init__(self, connection: Connection) -> None:
-        self.connection, self.client, self.told = connection, Client(), list[Alert]()
+        self.connection, self.client, self.notes = connection, Client(), 0
         self.group: Group = group()
         self.now_ms = server_now_ms(connection)
         self.senders = Senders()
-        self.outbox = Outbox(routes(), {"hook": self.client}, self.senders, self.told.append)
+        self.outbox = Outbox(routes(), {"hook": self.client}, self.senders, self.note)
+
+    def note(self) -> None:
+        self.notes += 1
+
+    @property
+    def told(self) -> list[Alert]:
+        """What the service has to say itself, as it is stored."""
+        return [each.told for each in own_alerts_to_tell(self.connection) if each.told is not None]
 
     def begin(self, groups: tuple[Group, ...] = ()) -> None:
         deliveries = read_deliveries(self.connection, [self.group.group_id])
@@ -62,7 +76,7 @@ class Desk:
             lambda: bool(ended.extend(self.senders.collect()) or self.senders.is_idle), WAIT_S, "", every_s=0.005
         )
         self.outbox.collect(self.connection, ended, self.now_ms)
-        self.outbox.watch(self.now_ms)
+        self.outbox.watch(self.connection, self.now_ms)
 
 
 def test_sink_that_is_late_is_told_once_and_is_over_when_it_takes_a_message(database_url: str) -> None:
@@ -98,6 +112,70 @@ def test_whoever_runs_next_says_that_a_late_sink_is_well_again(database_url: str
         assert [("sink:hook", True)] == [(each.scope, each.is_over) for each in desk.told]
 
 
+def test_end_of_a_message_and_its_telling_are_stored_together(database_url: str, monkeypatch) -> None:
+    """A service that dies between the two leaves neither, so the next one judges the message anew."""
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Answer.NEVER]
+        desk.plan(MessageKind.TRIGGERED)
+        with monkeypatch.context() as patch:
+            patch.setattr("pipeline.oncall.sending_service.append_own_alert", die)
+            with pytest.raises(KeyboardInterrupt):
+                desk.turn()
+        [left] = read_deliveries(connection, [desk.group.group_id])
+        assert (None, []) == (left.end, desk.told)
+        desk.outbox = Outbox(routes(), {"hook": desk.client}, desk.senders, desk.note)
+        desk.begin()
+        desk.now_ms += 10_000
+        desk.turn()
+        assert ["REFUSED"] == [each.evidence["state"] for each in desk.told]
+        append_told(connection, [each.sequence for each in own_alerts_to_tell(connection)])
+        assert [] == desk.told
+
+
+def die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_fault_in_what_is_stored_ends_one_message_and_is_told(database_url: str, monkeypatch) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Result(Answer.LATER, "\x00")]
+        desk.plan(MessageKind.TRIGGERED)
+        monkeypatch.setattr("pipeline.oncall.sending_service.bounded_result", lambda result: result)
+        monkeypatch.setattr("pipeline.oncall.outbox.bounded_result", lambda result: result)
+        desk.turn()
+        assert ["GAVE_UP"] == [each.evidence["state"] for each in desk.told]
+
+
+def test_message_that_some_of_a_sink_s_people_did_not_get_is_told(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Result(Answer.DELIVERED, "1 of 2 is refused", is_partly=True)]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        assert ["PARTLY_DELIVERED"] == [each.evidence["state"] for each in desk.told]
+        assert "1 of 2 is refused" in desk.told[0].summary
+
+
+def test_row_of_another_kind_is_told_to_nobody(database_url: str) -> None:
+    """Whoever has the service's credential can't have it call an alert off."""
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        forged = good()._asdict()
+        with pytest.raises(errors.CheckViolation):
+            connection.execute("INSERT INTO control.own_alert (alert) VALUES (%s)", [Jsonb(forged)])
+        for spoilt in ({}, {"evidence": 1}, {"severity": "NONE"}):
+            row = {"code": "ALERT_NOT_DELIVERED", **spoilt}
+            connection.execute("INSERT INTO control.own_alert (alert) VALUES (%s)", [Jsonb(row)])
+        assert [None] * 3 == [each.told for each in own_alerts_to_tell(connection)]
+
+
 def test_messages_of_a_group_reach_a_sink_in_their_order(database_url: str) -> None:
     with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
         desk = Desk(connection)
@@ -121,7 +199,7 @@ def test_message_to_a_sink_that_the_routes_no_longer_have_is_told(database_url: 
         desk.begin()
         desk.plan(MessageKind.TRIGGERED)
         without = replace(routes(), sinks={name: sink for name, sink in routes().sinks.items() if name != "hook"})
-        desk.outbox = Outbox(without, {}, desk.senders, desk.told.append)
+        desk.outbox = Outbox(without, {}, desk.senders, desk.note)
         desk.begin()
         desk.turn()
         assert ["GAVE_UP"] == [each.evidence["state"] for each in desk.told]

@@ -85,6 +85,41 @@ def test_the_example_for_production_is_one() -> None:
     assert 1.0 == read.sinks["slack"].messages_per_second, "a message a second a channel"
 
 
+def in_production(channel: str, *, warning: str = '"slack", "hook"') -> str:
+    """Two sinks of Slack, the other in this channel, and a webhook."""
+    return f"""
+version = 1
+sinks = [
+    {{ name = "slack", kind = "slack", secret = "slack", channel = "C1" }},
+    {{ name = "other", kind = "slack", secret = "slack", channel = "{channel}" }},
+    {{ name = "hook", kind = "webhook", url = "https://siem.bank.example/x", secret = "hook" }},
+]
+routes = [
+    {{ severities = ["CRITICAL"], sinks = ["slack", "other"] }},
+    {{ severities = ["WARNING", "INFO"], sinks = [{warning}] }},
+]
+heartbeat = {{ sinks = ["hook"] }}
+"""
+
+
+def test_two_names_for_one_place_are_one_sink() -> None:
+    assert parse_routes(in_production("C2").encode(), SECRETS, is_production=True).routes
+    for channel in ("C1", "#c1"):
+        assert "several for one place" in refusal(in_production(channel), is_production=True)
+
+
+def test_somebody_is_told_in_production_of_each_sink_that_is_late() -> None:
+    said = refusal(in_production("C2", warning='"slack"'), is_production=True)
+    assert "nobody would be told that the sink slack can't be reached: the route of WARNING" in said
+    assert "the sink hook can't" not in said, "Slack is told of that"
+
+
+def test_sink_at_the_place_that_can_t_be_reached_is_not_told_of_it() -> None:
+    read = parse_routes(in_production("C1").encode(), SECRETS, is_production=False)
+    key = GroupKey("ALERT_NOT_DELIVERED", "sink:slack", Severity.CRITICAL)
+    assert ("hook",) == read.told(key, ["slack", "other", "hook"])
+
+
 @pytest.mark.parametrize("name", ["default.toml", "compose.toml"])
 def test_the_files_for_development_need_no_secret(name: str) -> None:
     assert parse_routes((FOLDER / name).read_bytes(), {}, is_production=False).heartbeat is not None

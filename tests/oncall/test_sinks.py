@@ -6,6 +6,7 @@ import email
 import email.policy
 from collections.abc import Iterator
 from dataclasses import replace
+from smtplib import SMTP
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -183,6 +184,21 @@ def test_webhook_is_signed_by_each_of_two_secrets(sink: HttpSink, at: Routes) ->
 def test_mail_server_s_answer_means(mail: MailSink, at: Routes, manner: MailManner, answer: Answer) -> None:
     mail.behave(manner)
     assert answer is sent(at, "mail").answer
+
+
+@pytest.mark.parametrize("code", [550, 452])
+def test_one_mailbox_that_is_refused_keeps_the_mail_from_nobody_else(
+    mail: MailSink, at: Routes, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    taken = SMTP.rcpt
+
+    def rcpt(server: SMTP, recipient: str, options: tuple[str, ...] = ()) -> tuple[int, bytes]:
+        return (code, b"no") if recipient.startswith("lead@") else taken(server, recipient, options)
+
+    monkeypatch.setattr(SMTP, "rcpt", rcpt)
+    expected = f"the mail server refuses 1 of 2 recipients ({code})"
+    assert Result(Answer.DELIVERED, expected, is_partly=True) == sent(at, "mail")
+    assert 1 == len(mail.taken)
 
 
 def test_mail_says_that_it_is_a_repeat_under_the_same_message_id(mail: MailSink, at: Routes) -> None:

@@ -47,6 +47,7 @@ class TableFollower:
         self._is_open = False
         self._due = 0.0
         self._whole_at = time.monotonic()
+        self.has_chained_all = False  # since this process took the streams
 
     @property
     def trees(self) -> Mapping[int, Tree]:
@@ -69,6 +70,7 @@ class TableFollower:
         else:
             self._whole_at = time.monotonic()
             self._due = self._whole_at + FOLLOW_S
+            self.has_chained_all = True
 
     def behind_s(self) -> float:
         """How long rows have waited since all were chained last; 0 where another process follows."""
@@ -83,7 +85,7 @@ class TableFollower:
 
     def close(self) -> None:
         self._log.close()
-        self._is_open = False
+        self._is_open = self.has_chained_all = False
         self._due = 0.0
 
     def _take(self, connection: Connection) -> bool:

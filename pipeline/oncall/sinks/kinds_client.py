@@ -7,6 +7,7 @@ takes no key, any error of the server's own leave a message in doubt. A redirect
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ _SLACK_HOPELESS: Final = frozenset(
     {"msg_too_long", "invalid_blocks", "no_text", "too_many_attachments", "invalid_arguments"}
 )
 _SLACK_DOUBTFUL: Final = frozenset({"internal_error", "fatal_error", "request_timeout"})
+_THREAD: Final = re.compile(r"\d{1,20}\.\d{1,20}", re.ASCII)
 ALERTMANAGER_BATCH: Final = 64
 
 
@@ -155,7 +157,7 @@ class Slack(_Http):
         if said is None:
             return Result(Answer.IN_DOUBT, "its answer is torn")
         if said.get("ok") is True:
-            return Result(Answer.DELIVERED, receipt=str(said.get("ts", ""))[:100] or None)
+            return Result(Answer.DELIVERED, receipt=_thread(said.get("ts")))
         return _slack_error(str(said.get("error", "")), answer.retry_after_s)
 
 
@@ -210,6 +212,11 @@ def _by_status(answer: HttpAnswer | Result) -> Result:
     return Result(Answer.NEVER if status in _HOPELESS else Answer.LATER, why, answer.retry_after_s)
 
 
+def _thread(said: object) -> str | None:
+    """The time by which Slack knows a message again, where it is one."""
+    return said if isinstance(said, str) and _THREAD.fullmatch(said) else None
+
+
 def _slack_error(error: str, retry_after_s: float | None) -> Result:
     known = error if error.isascii() and error.replace("_", "").isalnum() else "an error without a name"
     why = f"it answers {known[:60]}"
@@ -223,7 +230,7 @@ def _slack_error(error: str, retry_after_s: float | None) -> Result:
 def _object(body: bytes | None) -> dict[str, object] | None:
     try:
         read = json.loads(body or b"")
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is nested thousands deep
         return None
     return read if isinstance(read, dict) else None
 

@@ -11,6 +11,7 @@ from pipeline.oncall.outbox import Answer, Result
 from pipeline.oncall.routing import Sink
 
 TIMEOUT_S: Final = 10.0
+_TAKEN: Final = (250, 251)
 _PERMANENT: Final = range(500, 600)
 
 
@@ -52,13 +53,21 @@ class MailClient:
         return server
 
     def _handed_over(self, server: smtplib.SMTP, mail: EmailMessage) -> Result:
-        """Until DATA begins nothing can have arrived; from then on only an answer says so."""
+        """Until DATA begins nothing can have arrived; from then on only an answer says so.
+
+        One recipient who is refused keeps it from nobody else: the others get it, and the result says so.
+        """
         recipients = self._sink.recipients
         try:
             server.ehlo_or_helo_if_needed()
-            for code, _ in (server.mail(self._sink.sender), *(server.rcpt(each) for each in recipients)):
-                if code not in (250, 251):
-                    return Result(_refused(code), f"the mail server refuses sender or recipients ({code})")
+            code, _ = server.mail(self._sink.sender)
+            if code not in _TAKEN:
+                return Result(_refused(code), f"the mail server refuses the sender ({code})")
+            refusals = [code for each in recipients if (code := server.rcpt(each)[0]) not in _TAKEN]
+            said = f"the mail server refuses {len(refusals)} of {len(recipients)} recipients"
+            if len(refusals) == len(recipients):
+                is_for_ever = all(_refused(code) is Answer.NEVER for code in refusals)
+                return Result(Answer.NEVER if is_for_ever else Answer.LATER, f"{said} ({refusals[0]})")
         except (OSError, smtplib.SMTPException) as error:
             return Result(Answer.LATER, f"the mail server went away ({type(error).__name__})")
         try:
@@ -69,6 +78,8 @@ class MailClient:
             return Result(Answer.IN_DOUBT, f"the mail server does not answer ({type(error).__name__})")
         if code != 250:
             return Result(_refused(code), f"the mail server refuses the message ({code})")
+        if refusals:
+            return Result(Answer.DELIVERED, f"{said} ({refusals[0]})", is_partly=True)
         return Result(Answer.DELIVERED)
 
 

@@ -63,6 +63,8 @@ CONTROL_APPENDERS = {
     "control.alert_event": {"fraud_alerts"},
     "control.alert_delivery": {"fraud_alerts"},
     "control.alert_attempt": {"fraud_alerts"},
+    "control.own_alert": {"fraud_alerts"},
+    "control.own_alert_told": {"fraud_alerts"},
     "control.alert_act": {"fraud_oncall"},
     "control.alert_silence": {"fraud_oncall"},
     "control.alert_silence_end": {"fraud_oncall"},

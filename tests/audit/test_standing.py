@@ -1,0 +1,23 @@
+"""Alerts that are over some day. Invariants of pipeline/audit/standing.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.alerts.catalogue import AlertCode
+from pipeline.audit.standing import CODES, Standing
+from tests.records import NOON_MS
+
+
+@pytest.mark.parametrize("code", sorted(CODES))
+def test_1_process_calls_off_what_the_one_before_it_raised(code: AlertCode) -> None:
+    raised = Standing().raised(code, "It is 7 minutes old.", NOON_MS)
+    [ended] = Standing().ended(code, NOON_MS + 1)
+    assert (raised.alert_id, True, NOON_MS + 1) == (ended.alert_id, ended.is_over, ended.raised_at_ms)
+
+
+def test_2_it_is_said_to_be_over_once_for_each_raising() -> None:
+    standing, code = Standing(), AlertCode.AUDIT_UNWITNESSED
+    assert [1, 0] == [len(standing.ended(code, NOON_MS)) for _ in range(2)]
+    standing.raised(code, "again", NOON_MS)
+    assert [1, 0] == [len(standing.ended(code, NOON_MS)) for _ in range(2)]
