@@ -71,7 +71,11 @@ def test_clients_and_transactions_meet_their_thresholds_above_them(changed: dict
 
 @pytest.mark.parametrize(
     ("changed", "named"),
-    [({"usual": None}, "less than a day"), ({"worth_unknown": 3}, "no rate for (3)"), ({"left_out": ["Gone."]}, "Gone.")],
+    [
+        ({"usual": None}, "less than a day"),
+        ({"worth_unknown": 3}, "no rate for (3)"),
+        ({"left_out": ["Gone."]}, "Gone."),
+    ],
 )
 def test_1_what_could_not_be_counted_is_named(changed: dict[str, object], named: str) -> None:
     found = finding(classified(incident(), radius(**changed)), Criterion.CLIENTS)
