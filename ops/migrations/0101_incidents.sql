@@ -59,8 +59,7 @@ CREATE TABLE control.incident (
 );
 CREATE INDEX incident_raised ON control.incident (raised_at);
 
--- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one row.
--- raisings, since: a row may stand for all raisings of one alert from then until raised_at, where there were many.
+-- The alerts of an incident: the one that opened it, and those that joined it. Each raising of an alert is in one.
 CREATE TABLE control.incident_alert (
     alert_id uuid NOT NULL,
     raised_at timestamptz NOT NULL CHECK (isfinite(raised_at)),
@@ -72,8 +71,6 @@ CREATE TABLE control.incident_alert (
     evidence jsonb NOT NULL,
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),
-    raisings integer NOT NULL CHECK (raisings >= 1),
-    since timestamptz NOT NULL CHECK (since <= raised_at AND isfinite(since)),
     recorded_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (alert_id, raised_at)
 );

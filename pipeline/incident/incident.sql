@@ -15,18 +15,17 @@ VALUES (
 ON CONFLICT (alert_id) DO NOTHING;
 
 -- name: is_stored
--- Whether this raising of an alert is part of an incident, by a row of its own or one that stands for many.
+-- Whether this raising of an alert is part of an incident.
 SELECT EXISTS (
     SELECT FROM control.incident_alert
-    WHERE alert_id = %(alert_id)s
-        AND timestamptz 'epoch' + %(raised_at_ms)s * interval '1 millisecond' BETWEEN since AND raised_at
+    WHERE alert_id = %(alert_id)s AND raised_at = timestamptz 'epoch' + %(raised_at_ms)s * interval '1 millisecond'
 );
 
 -- name: standing
 -- The incidents of a kind that nothing says are resolved, or whose resolutions are yet to be proved: their scopes, the
 -- first and last of their alerts, and whether there is a resolution.
 SELECT opened.incident_id::text, array_agg(DISTINCT told.scope),
-    (extract(epoch FROM min(told.since)) * 1000)::bigint, (extract(epoch FROM max(told.raised_at)) * 1000)::bigint,
+    (extract(epoch FROM min(told.raised_at)) * 1000)::bigint, (extract(epoch FROM max(told.raised_at)) * 1000)::bigint,
     EXISTS (
         SELECT FROM control.incident_event AS said
         WHERE said.incident_id = opened.incident_id AND said.kind = 'RESOLVED'
@@ -45,15 +44,13 @@ VALUES (
 ON CONFLICT (incident_id) DO NOTHING;
 
 -- name: append_alert
--- An alert becomes part of an incident, with as many raisings as the row stands for.
+-- An alert becomes part of an incident.
 INSERT INTO control.incident_alert (
-    alert_id, raised_at, incident_id, code, severity, summary, scope, evidence, topic_partition, topic_offset,
-    raisings, since
+    alert_id, raised_at, incident_id, code, severity, summary, scope, evidence, topic_partition, topic_offset
 )
 VALUES (
     %(alert_id)s, timestamptz 'epoch' + %(raised_at_ms)s * interval '1 millisecond', %(incident_id)s, %(code)s,
-    %(severity)s, %(summary)s, %(scope)s, %(evidence)s, %(partition)s, %(offset)s,
-    %(raisings)s, timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond'
+    %(severity)s, %(summary)s, %(scope)s, %(evidence)s, %(partition)s, %(offset)s
 )
 ON CONFLICT (alert_id, raised_at) DO NOTHING;
 
@@ -93,9 +90,9 @@ FROM control.incident_alert WHERE incident_id = %s ORDER BY raised_at, alert_id 
 
 -- name: read_groups
 -- How often each alert was raised in an incident, and when.
-SELECT code, sum(raisings)::bigint, (extract(epoch FROM min(since)) * 1000)::bigint,
+SELECT code, count(*), (extract(epoch FROM min(raised_at)) * 1000)::bigint,
     (extract(epoch FROM max(raised_at)) * 1000)::bigint
-FROM control.incident_alert WHERE incident_id = %s GROUP BY code ORDER BY min(since), code;
+FROM control.incident_alert WHERE incident_id = %s GROUP BY code ORDER BY min(raised_at), code;
 
 -- name: read_transitions
 -- The breaker's transitions in an incident's scopes, from its first alert to the next incident of the breaker's there:

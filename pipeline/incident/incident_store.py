@@ -89,18 +89,13 @@ def append_incident(
 _INCIDENT_COLUMNS: Final = ("incident_id", "kind", "alert_id", "raised_at_ms", "suspect_since_ms")
 
 
-def append_alert(
-    connection: Connection, incident_id: str, told: Alert, place: Place, raisings: int = 1, since_ms: int | None = None
-) -> None:
-    """raisings, since_ms: so many of this alert from then on are one row; without them it is one."""
+def append_alert(connection: Connection, incident_id: str, told: Alert, place: Place) -> None:
     row = {
         **told._asdict(),
         **place._asdict(),
         "incident_id": incident_id,
         "severity": str(told.severity),
         "evidence": Jsonb(told.evidence),
-        "raisings": raisings,
-        "since_ms": told.raised_at_ms if since_ms is None else since_ms,
     }
     connection.execute(_SQL["append_alert"], row)
 

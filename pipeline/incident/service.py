@@ -45,18 +45,9 @@ IDLE_S: Final = 0.5
 log = structlog.get_logger("incident")
 
 
-RAISINGS_APART_MAX: Final = 10
-"""Raisings of one alert in a turn that are kept one by one. Of more, the first is kept, and the last with their count:
-they say the same, and a row of each would let whoever can raise an alert fill the table."""
-
-
 class _Told(NamedTuple):
-    """An alert and its place. raisings, since_ms: it stands for so many of this alert, from then on."""
-
     told: Alert
     place: Place
-    raisings: int
-    since_ms: int
 
 
 class _Read(NamedTuple):
@@ -130,8 +121,7 @@ class IncidentService:
             if isinstance(decoded, Alert):
                 if decoded.is_over:
                     continue  # what it tells of is on-call's; an incident is over when a person says so
-                one = kept(decoded)
-                told.append(_Told(one, Place(partition, record.source.offset), 1, one.raised_at_ms))
+                told.append(_Told(kept(decoded), Place(partition, record.source.offset)))
             else:
                 unreadable.append(record)
         unread = [_expired(partition, before, first, self._now_ms())] if 0 < before < first else []
@@ -149,11 +139,11 @@ class IncidentService:
                     self._positions.advance(connection, partition, read.before, read.after)
             registry = self._registry.read(connection)
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
-            for each in _gathered(every):
-                if (transition := told_transition(each.told)) is not None:
-                    append_transition(connection, each.told, transition, each.place)
-                if (kind := kind_of(each.told.code, each.told.severity)) is not None:
-                    placing.place(kind, each)
+            for told, place in every:
+                if (transition := told_transition(told)) is not None:
+                    append_transition(connection, told, transition, place)
+                if (kind := kind_of(told.code, told.severity)) is not None:
+                    placing.place(kind, told, place)
         metrics.ALERTS.inc(len(every))
         for incident_id, kind, told in placing.opened:
             metrics.OPENED.labels(kind).inc()
@@ -169,8 +159,7 @@ class _Placing:
         self._standing: dict[IncidentKind, dict[str, Standing]] = {}
         self.opened: list[tuple[str, IncidentKind, Alert]] = []
 
-    def place(self, kind: IncidentKind, each: _Told) -> None:
-        told = each.told
+    def place(self, kind: IncidentKind, told: Alert, place: Place) -> None:
         if is_stored(self._connection, told):
             return
         standing = self._open_ones(kind)
@@ -181,7 +170,7 @@ class _Placing:
             append_incident(self._connection, incident_id, kind, told, suspect_since_ms)
             found = Standing(incident_id, frozenset(), told.raised_at_ms, told.raised_at_ms)
             self.opened.append((incident_id, kind, told))
-        append_alert(self._connection, found.incident_id, told, each.place, each.raisings, each.since_ms)
+        append_alert(self._connection, found.incident_id, told, place)
         standing[found.incident_id] = found.joined_by(told)
 
     def _open_ones(self, kind: IncidentKind) -> dict[str, Standing]:
@@ -190,21 +179,6 @@ class _Placing:
             found = self._known.of(self._connection, kind, self._registry)
             self._standing[kind] = {each.incident_id: each for each in found}
         return self._standing[kind]
-
-
-def _gathered(every: Sequence[_Told]) -> list[_Told]:
-    """Return what is told, by time, with many raisings of one alert as the first and the last of them."""
-    by_id: dict[str, list[_Told]] = {}
-    for each in every:
-        by_id.setdefault(each.told.alert_id, []).append(each)
-    found: list[_Told] = []
-    for raised in by_id.values():
-        if len(raised) <= RAISINGS_APART_MAX:
-            found += raised
-            continue
-        first, second, *_, last = raised
-        found += [first, last._replace(raisings=len(raised) - 1, since_ms=second.told.raised_at_ms)]
-    return sorted(found, key=lambda each: each.told.raised_at_ms)
 
 
 def _expired(partition: int, before: int, first: int, at_ms: int) -> Alert:

@@ -11,7 +11,6 @@ import pytest
 from psycopg import errors
 
 from ops.stack.embedded import EmbeddedStack
-from pipeline.alerts.catalogue import mismatch_alert
 from pipeline.breaker.states import Event
 from pipeline.domain.decision import BreakerState
 from pipeline.incident import desk_store
@@ -372,7 +371,7 @@ def test_rows_that_the_service_would_never_write_end_no_report(
     caught_up(service)
     desk.execute(
         "INSERT INTO control.incident_alert SELECT gen_random_uuid(), raised_at - interval '1 s', incident_id, code,"
-        " severity, summary, scope, '[1]', 0, 0, 1, raised_at - interval '1 s' FROM control.incident_alert"
+        " severity, summary, scope, '[1]', 0, 0 FROM control.incident_alert"
     )
     desk.execute(
         "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
@@ -382,24 +381,6 @@ def test_rows_that_the_service_would_never_write_end_no_report(
     found = only(owner)
     assert {} == found.alerts[0].evidence
     assert {"allow": 3} in [each.counts for each in found.transitions]
-
-
-def test_a_flood_of_one_alert_is_its_first_and_its_last_with_their_count(
-    topic: AlertTopic, service: IncidentService, owner: Connection
-) -> None:
-    flood = [mismatch_alert(3, 1, NOON_MS + number) for number in range(400)]
-    topic.publish([*flood, tripped(at_ms=NOON_MS + 77)])
-    caught_up(service)
-    assert [("AVAILABILITY", "all", 2), ("MODEL", "model:wrong-1", 1)] == incidents_of(owner)
-    rows = "SELECT raisings, raised_at - since FROM control.incident_alert WHERE code = 'PARTITION_MISMATCH' ORDER BY 1"
-    assert [(1, 0), (399, 398)] == [(count, spread.microseconds // 1000) for count, spread in owner.execute(rows)]
-    [(_, newest_id)] = owner.execute("SELECT 1, incident_id::text FROM control.incident WHERE kind = 'AVAILABILITY'")
-    found = read_incident(owner, newest_id, read_registry(owner))
-    assert found is not None
-    assert [("PARTITION_MISMATCH", 400, NOON_MS, NOON_MS + 399)] == [tuple(group) for group in found.groups]
-    topic.publish(flood[100:200])
-    caught_up(service)
-    assert 2 == len(owner.execute(rows).fetchall()), "what is read again changes nothing"
 
 
 @pytest.mark.parametrize("time", ["infinity", "-infinity"])
@@ -413,8 +394,8 @@ def test_no_time_without_end_can_be_stored_that_nobody_could_read(
         "INSERT INTO control.incident SELECT gen_random_uuid(), kind, gen_random_uuid(), %(at)s::timestamptz,"
         " %(at)s::timestamptz"
         " FROM control.incident",
-        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), greatest(raised_at, %(at)s::timestamptz),"
-        " incident_id, code, severity, summary, scope, '{}', 0, 0, 1, least(raised_at, %(at)s::timestamptz)"
+        "INSERT INTO control.incident_alert SELECT gen_random_uuid(), %(at)s::timestamptz,"
+        " incident_id, code, severity, summary, scope, '{}', 0, 0"
         " FROM control.incident_alert",
         "INSERT INTO control.breaker_transition SELECT gen_random_uuid(), scope, event, before_state, after_state,"
         " version, author, cause, '{}', '{}', %(at)s::timestamptz, 0, 0 FROM control.breaker_transition",
