@@ -167,7 +167,7 @@ def test_life_of_the_service(running: Running) -> None:
         until(lambda times=times: len(running.logged("audit_refuses")) == times, "refusing to continue a forged log")
         service.stop()
     assert "is not as it was written" in str(running.logged("audit_refuses")[-1]["why"])
-    assert {"AUDIT_NOT_CONTINUED"} == {alert.code for alert in alerts(stack)}
+    assert {"AUDIT_NOT_CONTINUED"} == {alert.code for alert in alerts(stack) if not alert.is_over}
     forge_a_row(running)  # the same bit again, so the row is as it was
     checked = running.command("audit", "check", "--json")
     assert (0, False) == (checked.returncode, json.loads(checked.stdout)["lifted"]), checked.stderr
