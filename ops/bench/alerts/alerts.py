@@ -121,8 +121,8 @@ def _sinks() -> Iterator[Sinks]:
         http = [exits.enter_context(http_sink()) for _ in range(4)]
         mail = exits.enter_context(mail_sink())
         for number, sink in enumerate(http):
-            sink.manner_of = _manners(random.Random(SEED + number), HTTP_FAILURES, Manner.TAKES)  # noqa: S311
-        mail.manner_of = _manners(random.Random(SEED + 9), MAIL_FAILURES, MailManner.TAKES)  # noqa: S311
+            sink.manner_of = _manners(random.Random(SEED + number), HTTP_FAILURES, Manner.TAKES)  # noqa: S311 - chance
+        mail.manner_of = _manners(random.Random(SEED + 9), MAIL_FAILURES, MailManner.TAKES)  # noqa: S311 - chance
         yield Sinks(http[0], http[1], http[2], http[3], mail)
 
 

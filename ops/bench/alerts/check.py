@@ -1,4 +1,4 @@
-"""What must be so of everything that the sinks took, compared with the outbox, message by message."""
+"""Checks that hold for everything that the sinks took, compared with the outbox, message by message."""
 
 from __future__ import annotations
 

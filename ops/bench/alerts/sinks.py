@@ -176,7 +176,7 @@ def _reply(handler: BaseHTTPRequestHandler, status: int, body: bytes, headers: d
 @contextmanager
 def _serving(server: socketserver.TCPServer) -> Iterator[int]:
     with server:
-        server.daemon_threads = True  # type: ignore[attr-defined]
+        server.daemon_threads = True  # type: ignore[attr-defined] # of its threading mixin
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:

@@ -116,7 +116,7 @@ class Found(NamedTuple):
 
 def run(
     say: Say,
-    folder: Path,  # noqa: ARG001
+    folder: Path,  # noqa: ARG001 - as other benches have it
     *,
     is_quick: bool,
     sizes: Mapping[str, int] = MappingProxyType({}),

@@ -1,4 +1,4 @@
-"""What was once found wrong with the breaker, each as a case that must hold. They run the breaker's own code."""
+"""Faults that were once found in the breaker, each as a case that must hold. They run the breaker's own code."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class _State:
     def prepare(self, events: list[PartitionEvents]) -> Prepared:
         return Prepared(events, [], False, False)
 
-    async def observe_prepared(self, _batch: Prepared, *, when_ready: bool) -> list[PartitionObservation]:  # noqa: ARG002
+    async def observe_prepared(self, _batch: Prepared, *, when_ready: bool) -> list[PartitionObservation]:  # noqa: ARG002 - a keyword
         nothing = np.zeros(0, dtype=np.int64)
         return [PartitionObservation(nothing.astype(np.int8), nothing, nothing)]
 
@@ -59,7 +59,7 @@ class _Judge:
     in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
 
     def read(self, records: Sequence[Record]) -> Reading:
-        return Reading([], [(record, None) for record in records])  # type: ignore[misc]
+        return Reading([], [(record, None) for record in records])  # type: ignore[misc] # no refusal: nobody asks
 
     def state_events(self, _reading: Reading, spans: Sequence[Span]) -> list[PartitionEvents]:
         return [PartitionEvents(*spans[0], [])]

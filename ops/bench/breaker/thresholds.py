@@ -17,7 +17,7 @@ from pipeline.breaker.detecting.baselines import Baseline
 
 SAMPLE: Final = 10_000
 USUAL: Final = Baseline(100_000, 55_000, 40_000, 0.0, 20_000.0, 5_000.0, True)
-"""Of a hundred payments 55 are allowed and 40 blocked; hourly means of the score stray by 0.5 points about 2."""
+"""The model allows 55 of a hundred payments and blocks 40; hourly mean scores stray by 0.5 points about 2."""
 CALM: Final = Counts()
 
 

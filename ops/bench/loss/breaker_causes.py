@@ -1,4 +1,4 @@
-"""What the breaker did during a run, and why, by the alerts that it raised."""
+"""Tells the breaker's changes during a run, with their causes, by the alerts that it raised."""
 
 from __future__ import annotations
 

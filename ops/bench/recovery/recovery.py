@@ -167,7 +167,7 @@ class _Act:
             with urllib.request.urlopen(f"{rig.rail_address}/v1/statement?{asked}", timeout=60) as answer:  # noqa: S310
                 path.write_bytes(answer.read())
             said = self.copies.fraud_check("reconcile", "statement", str(path), **settings)
-            # Of those to come the first finds that there are none yet; they heal when they come.
+            # The first statement finds that other currencies have none yet; these differences heal as theirs come.
             found += sum(line["opened"] - line["closed"] for line in said if isinstance(line.get("opened"), int))
         self._say(f"statements of {len(currencies)} currencies taken in, {found} differences")
         return found
