@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+from collections import Counter
 from typing import Final
 
 import redis
@@ -16,6 +18,9 @@ SAMPLE_S: Final = 0.5
 SCRIPTS: Final = (b"EVALSHA", b"EVAL", b"FCALL")
 PAGE: Final = 1_000
 _COUNTED: Final = tuple(f"cmdstat_{name.decode().lower()}" for name in SCRIPTS)
+_KINDS: Final = ((re.compile(rb"\}c:"), "ids"), (re.compile(rb"\{p\d+\}[apr]:"), "accounts"))
+"""What stays by design, by how its keys are named: buckets of ids, whose old ones go as new ones come, and what an
+account ever paid."""
 
 
 class RedisWatch:
@@ -59,26 +64,32 @@ class RedisWatch:
     def memory_bytes(self) -> int:
         return int(self._redis.info("memory")["used_memory"])
 
-    def expire(self) -> int:
-        """Let every key that expires do so now, and return how many are left: those that never would."""
+    def expire(self) -> dict[str, int]:
+        """Let every key that expires do so now. Return the bytes of the keys that never would, by kind."""
+        kept: Counter[str] = Counter({"ids": 0, "accounts": 0, "other": 0})
         keys: list[bytes] = []
         for key in self._redis.scan_iter(count=PAGE):
             keys.append(key)
             if len(keys) == PAGE:
-                self._expire(keys)
+                kept += self._expire(keys)
                 keys = []
-        self._expire(keys)
-        return int(self._redis.dbsize())
+        kept += self._expire(keys)
+        return dict(kept)
 
-    def _expire(self, keys: list[bytes]) -> None:
+    def _expire(self, keys: list[bytes]) -> Counter[str]:
         asked = self._redis.pipeline(transaction=False)
         for key in keys:
             asked.pttl(key)
-        ended = self._redis.pipeline(transaction=False)
-        for key, left_ms in zip(keys, asked.execute(), strict=True):
+            asked.memory_usage(key)
+        answers = iter(asked.execute())
+        ended, kept = self._redis.pipeline(transaction=False), Counter[str]()
+        for key, left_ms, held_bytes in zip(keys, answers, answers, strict=False):
             if left_ms >= 0:
                 ended.delete(key)  # as its expiry would
+            else:
+                kept[_kind(key)] += held_bytes or 0
         ended.execute()
+        return kept
 
     def _run(self) -> None:
         while not self._thread.stopping.wait(SAMPLE_S):
@@ -92,3 +103,7 @@ class RedisWatch:
             entries, _ = both.execute()
             self._slow_us += [each["duration"] for each in entries if each["command"].upper().startswith(SCRIPTS)]
             self.memory_peak = max(self.memory_peak, self.memory_bytes())
+
+
+def _kind(key: bytes) -> str:
+    return next((kind for named, kind in _KINDS if named.search(key)), "other")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import redis
 
 from ops.bench.hostile import hostile
 from ops.bench.hostile.attacks import ATTACKS, QUICK, Sizes, phases_of
+from ops.bench.hostile.machine_pauses import MachinePauses
+from ops.bench.hostile.redis_watch import RedisWatch
 from ops.bench.hostile.traffic import latencies
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.wire import WireFormat
+from pipeline.state.requests import Keys
 from tests.decisions import DECISION, written
 from tests.ops.bench.saying import say
 from tests.records import PAYMENT
@@ -74,12 +78,13 @@ def figures(**changes: object) -> dict[str, object]:
         "is_stuck": False,
         "left": 0,
         "restarts": 0,
+        "decisions": 1,
         "is_at_once": False,
         "ordinary": 1,
         "scripts": {"calls": 1, "p99.9_ms": 10, "longest_ms": 50},
         "ordinary_ms": {"measured": 1, "again": 0, "p99": 150},
         "drained_per_s": 7_000,
-        "redis_bytes": {"before": 10**6, "peak": 10**9, "after": 10**9, "after_expiry": 10**8},
+        "redis_bytes": {"kept": {"ids": 10**7, "accounts": 10**9, "other": 2 * 10**6}},
     }
     return sound | changes
 
@@ -104,13 +109,38 @@ def test_what_reaches_the_goal_has_no_fault() -> None:
         ),
         ({"drained_per_s": 6_900}, "drained at 0.69 of the rate of ordinary payments"),
         (
-            {"redis_bytes": {"before": 0, "peak": 10**8, "after": 0, "after_expiry": 2 * 10**7}},
-            "Redis keeps 20,000,000 bytes after expiry",
+            {"redis_bytes": {"kept": {"ids": 0, "accounts": 0, "other": 3 * 10**6}}},
+            "Redis keeps 3,000,000 bytes after expiry",
+        ),
+        (
+            {"redis_bytes": {"kept": {"ids": 4 * 10**7, "accounts": 0, "other": 0}}},
+            "Redis keeps 40,000,000 bytes of ids after expiry",
         ),
     ],
 )
 def test_what_falls_short_is_a_fault(changes: dict[str, object], fault: str) -> None:
     assert hostile._faults(figures(**changes), 10_000, is_quick=False) == [fault]
+
+
+def test_what_never_expires_is_told_by_kind(redis_at: str) -> None:
+    keys = Keys("memory", 1)
+    with redis.Redis.from_url(redis_at) as client:
+        client.flushall()
+        client.hset(f"{keys.buckets(0)}7", mapping={b"id": b"claim"})
+        client.set(f"{keys.accounts(3)}mira", b"windows")
+        client.set("memory:somebody's", b"own")
+        client.set("memory:expiring", b"soon", px=100_000)
+    watch = RedisWatch(redis_at)
+    kept = watch.expire()
+    watch.close()
+    assert set(kept) == {"ids", "accounts", "other"}
+    assert all(0 < held < 500 for held in kept.values())
+
+
+def test_the_machines_pauses_are_measured_until_the_block_ends() -> None:
+    with MachinePauses() as pauses:
+        assert pauses.figures == {}
+    assert 0 <= pauses.figures["p99.9"] <= pauses.figures["longest"]
 
 
 def test_what_waits_behind_a_burst_that_was_written_at_once_is_not_judged_by_its_latency() -> None:
