@@ -223,8 +223,8 @@ class Settings(BaseSettings):
     oidc_claim: str = "preferred_username"
     """Claim of the ID token that names the person, as roles are granted to them."""
     people_file: Path | None = None
-    """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
-    Without it no release of the breaker counts."""
+    """File of the registry of people for workers, which have no database. The review service writes it anew every few
+    seconds, with a stamp that says as of when it is. Without it no release of the breaker counts."""
 
     otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$")] = None
     """Address of the OpenTelemetry collector that takes spans by OTLP over HTTP, without /v1/traces. Without it nothing

@@ -33,13 +33,13 @@ ROWS_A_FETCH: Final = 1000
 class RegistryReader:
     """The registry as a process knows it: only what came since is read and proved. For one thread.
 
-    `faults`: why acts among them count as nothing, by digest. `counting`: the digests of the others.
+    `faults`: why acts among them count as nothing, by digest. `acts`: the others, in order.
     """
 
     def __init__(self) -> None:
         self._registry, self._reached = Registry(), 0
         self.faults: dict[str, str] = {}
-        self.counting: set[str] = set()
+        self.acts: list[SignedAct] = []
 
     def read(self, connection: Connection) -> Registry:
         """Read on. Raises psycopg's exceptions."""
@@ -49,7 +49,7 @@ class RegistryReader:
             self._registry, fault = advanced(self._registry, signed, CHECKS)
             self._reached = sequence
             if fault is None:
-                self.counting.add(signed.digest)
+                self.acts.append(signed)
             else:
                 self.faults[signed.digest] = fault
         return self._registry
@@ -59,9 +59,7 @@ def registry_acts(connection: Connection) -> list[SignedAct]:
     """The acts of the registry that count, in order."""
     reader = RegistryReader()
     reader.read(connection)
-    rows = connection.execute(_SQL["read_registry_acts"], [0]).fetchall()
-    acts = [_signed_act(row) for _, *row in rows]
-    return [signed for signed in acts if signed.digest in reader.counting]
+    return reader.acts
 
 
 def read_registry(connection: Connection) -> Registry:

@@ -114,7 +114,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a file there is replaced.")],
     as_json: Json = False,
 ) -> None:
-    """Write who people are for the workers: FRAUD_PEOPLE_FILE."""
+    """Write who people are, as signed acts that prove themselves. For workers the review service does it."""
     from pipeline.people.key_command import export_people, show_exported
 
     show_exported(Output(as_json=as_json), file, export_people(settings_from_environment(), file))
