@@ -165,7 +165,7 @@ BEGIN
     NEW.at := timestamptz 'epoch' + (said ->> 'at_ms')::bigint * interval '1 millisecond';
     NEW.recorded_at := clock_timestamp();
     NEW.is_of_registry := NEW.kind IN
-        ('FIRST_ADMIN', 'KEY_REGISTERED', 'KEY_REVOKED', 'ROLE_GRANTED', 'ROLE_REVOKED', 'PROVIDER_TRUSTED');
+        ('FIRST_ADMIN', 'KEY_REGISTERED', 'KEY_REVOKED', 'ROLE_GRANTED', 'ROLE_REVOKED', 'PROVIDER_TRUSTED', 'LOGIN_BOUND');
     IF NEW.is_of_registry AND NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE')
     THEN
         RAISE EXCEPTION 'only the database''s owner stores who people are' USING ERRCODE = 'insufficient_privilege';

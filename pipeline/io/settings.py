@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     oidc_client_id: str | None = None
     """Name of ours there: a public client with PKCE, whose redirects go to http://127.0.0.1, on any port."""
     oidc_claim: str = "preferred_username"
-    """Claim of the ID token that names the person, as roles are granted to them."""
+    """Claim of the ID token that says under which name `fraud login` sets the session up. It proves nothing."""
     people_file: Path | None = None
     """File of the registry of people for workers, which have no database. The review service writes it anew every few
     seconds, with a stamp that says as of when it is. Without it no release of the breaker counts."""

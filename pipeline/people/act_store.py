@@ -15,15 +15,21 @@ from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, statements
 from pipeline.people.acts import ActKind, Evidence, SignedAct, Subject, act_of
 from pipeline.people.key_files import Identity, is_signed
-from pipeline.people.registry import Checks, Expected, ProviderKey, Registry, act_fault, advanced, proof_fault
+from pipeline.people.registry import Checks, Expected, KnownLogin, ProviderKey, Registry, act_fault, advanced, proof_fault
 
 _SQL: Final = statements("pipeline.people", "people")
 
 
-def _token_fault(evidence: Evidence, name: str, at_ms: int, providers: Iterable[ProviderKey]) -> str | None:
+def _token_fault(
+    evidence: Evidence,
+    name: str,
+    at_ms: int,
+    providers: Iterable[ProviderKey],
+    logins: Mapping[str, KnownLogin],
+) -> str | None:
     from pipeline.people.token_client import token_fault  # its library takes a tenth of a second to import
 
-    return token_fault(evidence, name, at_ms, providers)
+    return token_fault(evidence, name, at_ms, providers, logins)
 
 
 CHECKS: Final = Checks(is_signed, _token_fault)

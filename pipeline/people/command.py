@@ -86,6 +86,19 @@ def trust_provider(as_json: Json = False) -> None:
     output.end_list("new keys")
 
 
+@people_app.command("bind-login")
+def bind_login(
+    name: Name,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="What `fraud login` printed for them.")],
+    as_json: Json = False,
+) -> None:
+    """Say whose a login at the OpenID provider is, as an ADMIN. It is theirs for ever, whatever they are called there."""
+    from pipeline.people.provider_command import bound_login, show_bound
+
+    login = bound_login(settings_from_environment("migrate"), name, subject)
+    show_bound(Output(as_json=as_json), name, login)
+
+
 @people_app.command("grant")
 def grant(name: Name, role: RoleName, as_json: Json = False) -> None:
     """Give somebody a role, as an ADMIN and the database's owner."""
