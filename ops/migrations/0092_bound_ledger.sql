@@ -68,6 +68,12 @@ BEGIN
     IF FOUND THEN
         PERFORM ledger.refuse_row('funding', 'funding_is_bounded');
     END IF;
+    -- Its id, which is its posting's too, is one that no payment's posting can have: a UUID of version 8, where theirs are
+    -- of version 5. So nobody who funds takes an id in advance that a payment needs.
+    PERFORM FROM written WHERE get_byte(uuid_send(written.execution_id), 6) >> 4 <> 8;
+    IF FOUND THEN
+        PERFORM ledger.refuse_row('funding', 'id_is_of_a_funding');
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -795,12 +801,13 @@ BEGIN
             AND transition.execution_id = written.execution_id AND transition.step = written.step
     ) AS taken ON true
     WHERE CASE WHEN moves.step IS NULL THEN
-            (written.step, written.attempt, written.source_account_id, written.destination_account_id, written.currency,
-             written.amount_minor, written.caused_at, written.reverses)
-            IS DISTINCT FROM ('FUND', 1, '/funding', funded.account_id, funded.currency, funded.amount_minor,
-                              funded.caused_at, NULL::uuid)
+            (written.posting_id, written.step, written.attempt, written.source_account_id,
+             written.destination_account_id, written.currency, written.amount_minor, written.caused_at, written.reverses)
+            IS DISTINCT FROM (funded.execution_id, 'FUND', 1, '/funding', funded.account_id, funded.currency,
+                              funded.amount_minor, funded.caused_at, NULL::uuid)
         ELSE
-            (written.source_account_id, written.destination_account_id, written.currency, written.caused_at)
+            get_byte(uuid_send(written.posting_id), 6) >> 4 <> 5
+            OR (written.source_account_id, written.destination_account_id, written.currency, written.caused_at)
             IS DISTINCT FROM (ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id),
                               ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id),
                               heard.currency, heard.caused_at)
