@@ -853,7 +853,8 @@ CREATE TRIGGER bind_postings AFTER INSERT ON ledger.posting
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bind_postings();
 
 -- A recovery case is about a step that left money out, or about a payment of which the rail says nothing, or other than
--- the records do (0093_rail_statement.sql).
+-- the records do (0093_rail_statement.sql). That the rail has forgotten a key is said of the doubt that a payment is in, and of nothing else: people rule on it.
+-- That it says otherwise after all is said of a payment that a ruling has ended.
 CREATE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -865,10 +866,13 @@ BEGIN
                 NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
                 AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
             ))
-            AND (NEW.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE') OR EXISTS (
+            AND (NEW.reason = 'RAIL_PAID_OTHERWISE' OR EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
-                    AND taken.sequence = NEW.sequence AND taken.reason = NEW.reason
+                    AND CASE NEW.reason
+                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.sequence = NEW.sequence AND taken.step = 'DOUBT'
+                        WHEN 'RULING_CONTRADICTED' THEN taken.sequence <= NEW.sequence AND taken.cause = 'RULING'
+                        ELSE taken.sequence = NEW.sequence AND taken.reason = NEW.reason END
             ))
     ) THEN
         PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');
