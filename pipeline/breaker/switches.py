@@ -33,7 +33,7 @@ _NOBODY: Final = MONITOR
 
 
 class Fault(NamedTuple):
-    """Why a release is not heeded. is_awaited: who throws it may be known yet, once it is known who people are by then."""
+    """Why a release is not heeded. is_awaited: it may be proved yet, once it is known who people were by then."""
 
     why: str
     is_awaited: bool = False

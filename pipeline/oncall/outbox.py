@@ -7,8 +7,8 @@ Invariants
 3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
 4. The messages of a group reach a sink in their order.
 5. Whatever a sink says is stored in bounds, and shown as it is written.
-6. Whom a sink refuses for now, of several recipients, is tried again within the same bounds, alone: nobody else gets the
-   message twice, and no later message waits for it.
+6. Whom a sink refuses for now, of several recipients, is tried again within the same bounds, alone: nobody else gets
+   the message twice, and no later message waits for it.
 """
 
 from __future__ import annotations
@@ -177,7 +177,8 @@ def interrupted(delivery: Delivery, now_ms: int) -> Attempt:
 
 def is_late(delivery: Delivery, now_ms: int) -> bool:
     """Whether people must be told that the message has not arrived yet."""
-    return delivery.end is None and not delivery.waiting and delivery.sends > 0 and now_ms - delivery.planned_at_ms >= LATE_MS
+    is_tried = delivery.end is None and not delivery.waiting and delivery.sends > 0
+    return is_tried and now_ms - delivery.planned_at_ms >= LATE_MS
 
 
 def _wait_ms(delivery: Delivery, retry_after_s: float | None) -> int:

@@ -15,7 +15,16 @@ from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, statements
 from pipeline.people.acts import ActKind, Evidence, SignedAct, Subject, act_of
 from pipeline.people.key_files import Identity, is_signed
-from pipeline.people.registry import Checks, Expected, KnownLogin, ProviderKey, Registry, act_fault, advanced, proof_fault
+from pipeline.people.registry import (
+    Checks,
+    Expected,
+    KnownLogin,
+    ProviderKey,
+    Registry,
+    act_fault,
+    advanced,
+    proof_fault,
+)
 
 _SQL: Final = statements("pipeline.people", "people")
 

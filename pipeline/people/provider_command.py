@@ -1,4 +1,4 @@
-"""`fraud people trust-provider` and `bind-login`: an OpenID provider's keys, and whose its logins are, as an ADMIN signs."""
+"""`fraud people trust-provider` and `bind-login`: a provider's keys, and whose its logins are, as an ADMIN signs."""
 
 from __future__ import annotations
 

@@ -99,8 +99,8 @@ class Checks(NamedTuple):
 class Registry(NamedTuple):
     """`root` and `head`: the digests of its first and its last act. `names`: as written, by their folded form.
 
-    `revoked`: from when a key signs nothing, sessions' and providers' keys among them, or a login is nobody's. `logins`:
-    by their ids, as `login_id` has them. `broken`: why nothing counts.
+    `revoked`: from when a key signs nothing, sessions' and providers' keys among them, or a login is nobody's.
+    `logins`: by their ids, as `login_id` has them. `broken`: why nothing counts.
     `latest_ms`: the latest time that an act has said.
     """
 

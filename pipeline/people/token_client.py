@@ -1,8 +1,8 @@
 """ID tokens of OpenID providers: whether one proves, at a time, that a session's key is a person's.
 
-The token's nonce is a commitment to the session's public key, so the provider's signature binds its subject to that key,
-and a token that was stolen is of no use without it. Whose a subject is, an ADMIN's signed act says: what a provider calls
-people may change, or be given to somebody else. The provider's key is one that an ADMIN has accepted by a signed
+The token's nonce is a commitment to the session's public key, so the provider's signature binds its subject to that
+key, and a token that was stolen is of no use without it. Whose a subject is, an ADMIN's signed act says: what a provider
+calls people may change, or be given to somebody else. The provider's key is one that an ADMIN has accepted by a signed
 act, so nothing is asked of the provider, and the same answer comes years later.
 """
 

@@ -81,7 +81,7 @@ def test_invariant_4_release_that_can_not_be_proved_yet_forces_its_scope_open_an
     waiting = Switches({"all": before, other.scope: other}, {"model:m1": found.stand_in})
     stored = {"all": record(scope="all"), "model:m1": record(scope="model:m1")}
     assert governed(stored, 4, waiting)["model:m1"].state is BreakerState.FORCED_OPEN
-    assert governed(stored, 4, waiting)[other.scope].state is BreakerState.FORCED_OPEN, "the kill switch waits for nobody"
+    assert governed(stored, 4, waiting)[other.scope].state is BreakerState.FORCED_OPEN, "no kill switch waits"
     assert (waiting.reached, waiting.settled) == (9, SOUND.sequence - 1)
     assert taken_over(stored, 4, waiting, START_MS, DEFAULTS, 9) == []
     proved_since = waiting._replace(awaited={}).after(SOUND)

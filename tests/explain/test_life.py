@@ -158,7 +158,7 @@ def test_a_plan_whose_reversals_all_stand_is_carried_out_whatever_its_rows_say(b
     bank.owner.execute("DELETE FROM control.rollback_progress WHERE kind = 'COMPLETED'")
     assert "ROLLBACK_COMPLETED" in told_kinds(explained("tx-wrong"))
     bank.owner.execute("UPDATE audit.reversal_log SET plan_digest = 'another'")
-    assert "ROLLBACK_COMPLETED" not in told_kinds(explained("tx-wrong")), "reversals of another plan prove nothing of it"
+    assert "ROLLBACK_COMPLETED" not in told_kinds(explained("tx-wrong")), "another plan's reversals prove nothing"
 
 
 def test_a_payment_that_was_given_back_leads_to_its_new_decision_and_back(bank, explained):

@@ -39,8 +39,10 @@ ALERTMANAGER_BATCH: Final = 64
 
 
 class Send(NamedTuple):
-    """A message to send now. thread: the receipt of the first message of its group at this sink. waiting: the recipients
-    who alone are to get it, by `recipient_id`; empty for all."""
+    """A message to send now. thread: the receipt of the first message of its group at this sink.
+
+    waiting: the recipients who alone are to get it, by `recipient_id`; empty for all.
+    """
 
     message: Message
     is_repeat: bool

@@ -48,8 +48,8 @@ GRACE: Final = timedelta(minutes=15)
 """What the ledger recorded within it before a statement's end may stand on the next: clocks differ, and an answer takes
 its time."""
 MISSED_AFTER: Final = timedelta(days=1)
-"""How long before the end of the statements that came a payment must have been made, for a statement of its own currency
-to be missed: a rail sends those of several currencies one after the other, each day."""
+"""How long before the end of the statements that came a payment must have been made, for a statement of its own
+currency to be missed: a rail sends those of several currencies one after the other, each day."""
 AROUND_BEFORE, AROUND_AFTER = timedelta(hours=1), timedelta(days=2)
 """Where executions are looked for first: the rail books between asking and the answer, or the answer after a doubt."""
 ALERTS_MAX: Final = 100

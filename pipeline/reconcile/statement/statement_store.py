@@ -56,12 +56,13 @@ class Statements:
         return cast("datetime", row[0])
 
     def without_statement(self, account_id: str, missed_before: datetime) -> list[tuple[str, datetime | None]]:
-        """Currencies that the rail has paid in before a time and no statement is of; each with where its last one ended,
-        None where none was ever taken in."""
+        """Currencies that the rail has paid in before a time and no statement is of.
+
+        Each with where its last one ended, None where none was ever taken in.
+        """
         wanted = {"account_id": account_id, "missed_before": missed_before}
-        return cast(
-            "list[tuple[str, datetime | None]]", self._connection.execute(self._sql["without_statement"], wanted).fetchall()
-        )
+        rows = self._connection.execute(self._sql["without_statement"], wanted).fetchall()
+        return [(currency, until) for currency, until in rows]
 
     def around(self, account_id: str, currency: str, gap: Gap) -> tuple[int | None, int | None]:
         """What the account had where a gap begins, and where it ends."""

@@ -253,7 +253,8 @@ def late(scene, since_ms, until_ms, opening_minor, closing_minor=None, name="lat
     balances = [f"{each / 100:.2f}" for each in minors]
     head = scene.fetch("csv").read_text().splitlines()[0]
     path = scene._folder / name
-    path.write_text(f"{head}\nSTATEMENT,FRAUD-SETTLEMENT,GBP,9,{name},{times[0]},{times[1]},{balances[0]},{balances[1]},0,,,,,\n")
+    fields = ["STATEMENT", "FRAUD-SETTLEMENT", "GBP", "9", name, *times, *balances, "0", "", "", "", "", ""]
+    path.write_text(f"{head}\n{','.join(fields)}\n")
     return path
 
 
