@@ -853,8 +853,9 @@ CREATE TRIGGER bind_postings AFTER INSERT ON ledger.posting
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bind_postings();
 
 -- A recovery case is about a step that left money out, or about a payment of which the rail says nothing, or other than
--- the records do (0093_rail_statement.sql). That the rail has forgotten a key is said of the doubt that a payment is in, and of nothing else: people rule on it.
--- That it says otherwise after all is said of a payment that a ruling has ended.
+-- the records do (0093_rail_statement.sql). That the rail has forgotten a key is said of the doubt that a payment is in,
+-- and of nothing else: people rule on it (0095_rulings.sql). That it says otherwise after all is said of a payment that a
+-- ruling has ended.
 CREATE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -104,7 +104,8 @@ CREATE TABLE control.alert_attempt (
     why text NOT NULL DEFAULT '' CHECK (length(why) <= 500),
     receipt text CHECK (length(receipt) <= 300),
     again_at timestamptz,
-    waiting text[] CHECK ((cardinality(waiting) BETWEEN 1 AND 1000) IS NOT FALSE AND (waiting IS NOT NULL) = (kind = 'PARTLY')),
+    waiting text[] CHECK ((cardinality(waiting) BETWEEN 1 AND 1000) IS NOT FALSE
+        AND (waiting IS NOT NULL) = (kind = 'PARTLY')),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (delivery_id, sequence)
 );
