@@ -2,7 +2,7 @@
 
 The topic is the truth. It is compacted, so the latest switch of each scope stays for ever. Every worker reads all of it
 at its start and looks at its end every SWITCH_INTERVAL_S. A worker that hasn't seen its end for SWITCHES_STALE_S knows
-no switches, and then the breaker's state is UNKNOWN.
+no switches, and then the breaker's state is UNKNOWN. At each look it asks again about releases that it could not prove.
 """
 
 from __future__ import annotations
@@ -168,7 +168,8 @@ class SwitchFollower:
             self._why_not = str(error)
             return
         if switches != self._switches:
-            log.info("switches_read", positions={scope: str(each.position) for scope, each in switches.latest.items()})
+            positions = {scope: str(each.position) for scope, each in switches.latest.items()}
+            log.info("switches_read", positions=positions, awaited=sorted(switches.awaited))
         self._switches, self._looked_s, self._why_not = switches, began_s, ""
 
     def start(self) -> None:
