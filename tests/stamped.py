@@ -10,10 +10,9 @@ from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey
 from pipeline.keys.key_sets import KeyUse
-from pipeline.people.act_store import registry_acts
+from pipeline.people.act_store import CHECKS, registry_acts
 from pipeline.people.people_files import Stamp, stamp_bytes, write_people
 from pipeline.people.registry import Registry, advanced
-from pipeline.people.act_store import CHECKS
 from pipeline.seals.seal_files import seal_key
 
 

@@ -121,9 +121,7 @@ def after(delivery: Delivery, attempt: Attempt) -> Delivery:
     doubts = delivery.doubts + (attempt.kind in (AttemptKind.IN_DOUBT, AttemptKind.DOUBTFUL))
     end = attempt.kind if attempt.kind in ENDS else None
     waiting, receipt = attempt.waiting or delivery.waiting, attempt.receipt or delivery.receipt
-    return replace(
-        moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=receipt, waiting=waiting
-    )
+    return replace(moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=receipt, waiting=waiting)
 
 
 def recipient_id(address: str) -> str:

@@ -113,9 +113,7 @@ def log_in(
     return _proved(provider, private, token.get("id_token"), now_ms(), name)
 
 
-def _proved(
-    provider: Provider, private: Ed25519PrivateKey, id_token: object, at_ms: int, name: str | None
-) -> Login:
+def _proved(provider: Provider, private: Ed25519PrivateKey, id_token: object, at_ms: int, name: str | None) -> Login:
     if not isinstance(id_token, str):
         raise LoginFailed("the provider gave no ID token")
     proven = proven_claims(Evidence(raw(private.public_key()), id_token), at_ms, list(provider.keys().values()))

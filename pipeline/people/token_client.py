@@ -1,9 +1,9 @@
 """ID tokens of OpenID providers: whether one proves, at a time, that a session's key is a person's.
 
 The token's nonce is a commitment to the session's public key, so the provider's signature binds its subject to that
-key, and a token that was stolen is of no use without it. Whose a subject is, an ADMIN's signed act says: what a provider
-calls people may change, or be given to somebody else. The provider's key is one that an ADMIN has accepted by a signed
-act, so nothing is asked of the provider, and the same answer comes years later.
+key, and a token that was stolen is of no use without it. Whose a subject is, an ADMIN's signed act says: what a
+provider calls people may change, or be given to somebody else. The provider's key is one that an ADMIN has accepted by
+a signed act, so nothing is asked of the provider, and the same answer comes years later.
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ def proven_claims(
 _FALSE: Final = "its ID token is not signed by an accepted provider"
 
 
-def _proven(
-    evidence: Evidence, at_ms: int, provider: ProviderKey
-) -> tuple[Mapping[str, object], ProviderKey] | str:
+def _proven(evidence: Evidence, at_ms: int, provider: ProviderKey) -> tuple[Mapping[str, object], ProviderKey] | str:
     at_s = at_ms // 1000
     claims = verified_claims(evidence.id_token, provider)
     if claims is None:

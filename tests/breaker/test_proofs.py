@@ -252,8 +252,14 @@ def test_a_file_that_holds_no_people_is_refused(tmp_path: Path, line: str) -> No
 def test_a_file_that_was_edited_is_refused(people: Path) -> None:
     lines = people.read_text().splitlines()
     acts, stamp = lines[:-1], lines[-1]
-    for edited in (acts[1:], [*acts[:2], *acts[3:]], [*acts, acts[-1]], [*acts[:-1], grown(acts[-1])], [*lines, stamp],
-                   [*acts[:-1], stamp, acts[-1]]):
+    for edited in (
+        acts[1:],
+        [*acts[:2], *acts[3:]],
+        [*acts, acts[-1]],
+        [*acts[:-1], grown(acts[-1])],
+        [*lines, stamp],
+        [*acts[:-1], stamp, acts[-1]],
+    ):
         people.write_text("\n".join(edited))
         with pytest.raises(PeopleFileRefused):
             read_people(people)

@@ -87,7 +87,8 @@ def test_invariant_4_release_that_can_not_be_proved_yet_forces_its_scope_open_an
     proved_since = waiting._replace(awaited={}).after(SOUND)
     assert proved_since.settled == 9
     assert {each.transition.after.scope for each in taken_over(stored, 4, proved_since, START_MS, DEFAULTS, 9)} == {
-        "model:m1", other.scope,
+        "model:m1",
+        other.scope,
     }
 
 

@@ -102,8 +102,8 @@ def require_kept_switches(settings: Settings) -> None:
         )
     if settings.profile is Profile.PRODUCTION and (clock := _clock(found)) is not Clock.LOG:
         raise TopicsUnfit(
-            f"{TIMESTAMP_TYPE} of {topic} must be {LOG_APPEND_TIME} in production, or whoever throws a switch says when, "
-            f"but it has {clock}"
+            f"{TIMESTAMP_TYPE} of {topic} must be {LOG_APPEND_TIME} in production, or whoever throws a switch says "
+            f"when, but it has {clock}"
         )
 
 
