@@ -70,6 +70,85 @@ $$;
 
 SELECT control.make_append_only('control.migration');
 
+-- Partitions by month in UTC, made ahead by a job with a role of its own (0082_trusted_time.sql); the migrations end with
+-- it.
+
+-- Every partitioned table of ours.
+CREATE FUNCTION control.partitioned_tables() RETURNS TABLE (parent regclass)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
+    ORDER BY n.nspname, c.relname
+$$;
+
+-- Makes a table that takes a parent's rows of a range, and attaches it. CREATE TABLE ... PARTITION OF would wait for
+-- everybody who has read the parent, and let everybody who writes wait behind it; attaching waits for neither.
+CREATE FUNCTION control.attach_partition(parent regclass, suffix text, from_bound text, to_bound text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    parent_schema text;
+    partition_name text;
+BEGIN
+    SELECT n.nspname, c.relname || suffix INTO parent_schema, partition_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent;
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    -- Two jobs at once: the second waits here, and then finds the partition.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
+                    INCLUDING COMPRESSION)', parent_schema, partition_name, parent);
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)', parent, parent_schema,
+                   partition_name, from_bound, to_bound);
+    -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
+        EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
+                        FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent_schema, partition_name);
+    END IF;
+    RETURN partition_name;
+END
+$$;
+
+-- Makes a table's partition for the month of a time. A month of the past is made where an old topic is read again.
+CREATE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    month_start timestamptz := date_trunc('month', at_time, 'UTC');
+BEGIN
+    IF NOT EXISTS (SELECT FROM control.partitioned_tables() AS ours WHERE ours.parent = ensure_partition.parent) THEN
+        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '25 months' THEN
+        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 25 months ahead', at_time
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN control.attach_partition(parent, to_char(month_start, '_YYYY_MM'), quote_literal(month_start),
+                                    quote_literal(month_start + interval '1 month'));
+END
+$$;
+
+-- Makes this month's partitions of every table and those of the next months, and the place of what no month takes.
+CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    each_parent regclass;
+BEGIN
+    IF months_ahead NOT BETWEEN 0 AND 24 THEN
+        RAISE EXCEPTION 'months ahead must be 0 to 24, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR each_parent IN SELECT parent FROM control.partitioned_tables() LOOP
+        PERFORM control.attach_partition(each_parent, '_unfiled', 'MINVALUE', quote_literal(timestamptz '1970-01-02+00'));
+        FOR ahead IN 0..months_ahead LOOP
+            PERFORM control.ensure_partition(each_parent,
+                                             date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
+        END LOOP;
+    END LOOP;
+END
+$$;
+
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
 
 -- The offset from which each consumer goes on reading. This is the one table whose rows services change, always in the

@@ -92,7 +92,10 @@ def bind_login(
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="What `fraud login` printed for them.")],
     as_json: Json = False,
 ) -> None:
-    """Say whose a login at the OpenID provider is, as an ADMIN: for ever, whatever they are called there."""
+    """Say whose a login at the OpenID provider is, as an ADMIN.
+
+    It is theirs for ever, whatever they are called there.
+    """
     from pipeline.people.provider_command import bound_login, show_bound
 
     login = bound_login(settings_from_environment("migrate"), name, subject)
