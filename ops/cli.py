@@ -145,7 +145,8 @@ TABLE: Final = (
             Verb("logout", "End the login session on this machine.", "pipeline.people.login_command"),
             Group(
                 "people",
-                "create-key first-admin register-key revoke-key keys trust-provider grant revoke list export verify",
+                "create-key first-admin register-key revoke-key keys trust-provider bind-login grant revoke list export"
+                " verify",
                 "Say who people are and what they may do.",
                 "pipeline.people.command",
             ),

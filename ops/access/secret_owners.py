@@ -28,7 +28,6 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
     "rail": (10008, 10008),
     "witness": (10009, 10009),
     "months": (10010, 10010),
-    "people": (10011, 10011),
     "incident": (10012, 10012),
     "alerts": (10013, 10013),
     # The users that the images of the servers have.
@@ -56,7 +55,6 @@ _SERVERS: Final[Mapping[str, str]] = {
     "admin_kafka_options": "access",
     "owner_database_url": "roles",
     "partitions_database_url": "months",
-    "reader_database_url": "people",
     "worker_redis_url": "worker",
     "dead_letter_key": "worker",
     "worker_seal_key": "worker",

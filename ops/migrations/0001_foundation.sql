@@ -70,76 +70,86 @@ $$;
 
 SELECT control.make_append_only('control.migration');
 
--- Partitions by month in UTC. Services may call these functions, and so need no right to create tables. Only partitions
--- of our own tables can be made, and only for months that a record may belong to.
-CREATE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+-- Partitions by month in UTC, made ahead by a job with a role of its own (0082_trusted_time.sql); the migrations end with
+-- it.
+
+-- Every partitioned table of ours.
+CREATE FUNCTION control.partitioned_tables() RETURNS TABLE (parent regclass)
+LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
+    SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
+    ORDER BY n.nspname, c.relname
+$$;
+
+-- Makes a table that takes a parent's rows of a range, and attaches it. CREATE TABLE ... PARTITION OF would wait for
+-- everybody who has read the parent, and let everybody who writes wait behind it; attaching waits for neither.
+CREATE FUNCTION control.attach_partition(parent regclass, suffix text, from_bound text, to_bound text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog SET timezone = 'UTC' AS $$
 DECLARE
-    month_start timestamptz := date_trunc('month', at_time, 'UTC');
     parent_schema text;
-    parent_name text;
     partition_name text;
 BEGIN
-    SELECT n.nspname, c.relname INTO parent_schema, parent_name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = parent AND c.relkind = 'p' AND n.nspname IN ('audit', 'ledger', 'review', 'control');
-    IF parent_name IS NULL THEN
-        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '13 months' THEN
-        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 13 months ahead', at_time
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    partition_name := parent_name || to_char(month_start, '_YYYY_MM');
+    SELECT n.nspname, c.relname || suffix INTO parent_schema, partition_name
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent;
     IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
         RETURN partition_name;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('control.ensure_partition'), parent::oid::integer);
-    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NULL THEN
-        EXECUTE format('CREATE TABLE %I.%I PARTITION OF %s FOR VALUES FROM (%L) TO (%L)', parent_schema,
-                       partition_name, parent, month_start, month_start + interval '1 month');
-        -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
-        IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
-            EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
-                            FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()',
-                           parent_schema, partition_name);
-        END IF;
+    -- Two jobs at once: the second waits here, and then finds the partition.
+    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
+    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
+        RETURN partition_name;
+    END IF;
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
+                    INCLUDING COMPRESSION)', parent_schema, partition_name, parent);
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)', parent, parent_schema,
+                   partition_name, from_bound, to_bound);
+    -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
+    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
+        EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
+                        FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent_schema, partition_name);
     END IF;
     RETURN partition_name;
 END
 $$;
 
--- Makes this month's partition and those of the next months_ahead months.
-CREATE FUNCTION control.ensure_partitions(parent regclass, months_ahead integer) RETURNS void
+-- Makes a table's partition for the month of a time. A month of the past is made where an old topic is read again.
+CREATE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
+DECLARE
+    month_start timestamptz := date_trunc('month', at_time, 'UTC');
 BEGIN
-    IF months_ahead NOT BETWEEN 0 AND 12 THEN
-        RAISE EXCEPTION 'months ahead must be 0 to 12, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
+    IF NOT EXISTS (SELECT FROM control.partitioned_tables() AS ours WHERE ours.parent = ensure_partition.parent) THEN
+        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    FOR ahead IN 0..months_ahead LOOP
-        PERFORM control.ensure_partition(parent, date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
-    END LOOP;
+    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '25 months' THEN
+        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 25 months ahead', at_time
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    RETURN control.attach_partition(parent, to_char(month_start, '_YYYY_MM'), quote_literal(month_start),
+                                    quote_literal(month_start + interval '1 month'));
 END
 $$;
 
--- Does the same for every partitioned table; the migrations end with it.
+-- Makes this month's partitions of every table and those of the next months, and the place of what no month takes.
 CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
 DECLARE
-    parent regclass;
+    each_parent regclass;
 BEGIN
-    FOR parent IN
-        SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
-    LOOP
-        PERFORM control.ensure_partitions(parent, months_ahead);
+    IF months_ahead NOT BETWEEN 0 AND 24 THEN
+        RAISE EXCEPTION 'months ahead must be 0 to 24, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    FOR each_parent IN SELECT parent FROM control.partitioned_tables() LOOP
+        PERFORM control.attach_partition(each_parent, '_unfiled', 'MINVALUE', quote_literal(timestamptz '1970-01-02+00'));
+        FOR ahead IN 0..months_ahead LOOP
+            PERFORM control.ensure_partition(each_parent,
+                                             date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
+        END LOOP;
     END LOOP;
 END
 $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION control.ensure_partition(regclass, timestamptz),
-    control.ensure_partitions(regclass, integer), control.ensure_all_partitions(integer) TO fraud_service;
 
 -- The offset from which each consumer goes on reading. This is the one table whose rows services change, always in the
 -- transaction that stores what was read. A position never goes back, and each role moves only its own: role fraud_audit

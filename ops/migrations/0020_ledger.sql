@@ -117,25 +117,19 @@ CREATE TABLE ledger.balance_checkpoint (
     PRIMARY KEY (account_id, currency, through_number)
 );
 
--- Numbers are given before commits, so "through number n" is only whole while nobody has one under way. A transaction
--- that posts therefore shares a lock until its commit, and a checkpoint takes it alone. The database sees to this, not
--- the program.
-CREATE FUNCTION ledger.share_numbers() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-BEGIN
-    PERFORM pg_advisory_xact_lock_shared(hashtext('ledger.posting_number'));
-    RETURN NULL;
-END
-$$;
-CREATE TRIGGER share_numbers BEFORE INSERT ON ledger.posting
-    FOR EACH STATEMENT EXECUTE FUNCTION ledger.share_numbers();
+-- Posting numbers are given before commits, so "through number n" is only whole while nobody has one under way. Whoever
+-- inserts into ledger.posting holds ROW EXCLUSIVE on it until the commit; a checkpoint takes SHARE, which waits for
+-- those and keeps further ones waiting. No role that only reads may take a lock that is in the way of either. The job that
+-- makes partitions may, and so may a treasurer's open transaction: a checkpoint gives up soon, and its executor tries
+-- again ever more rarely.
 
 -- Appends an account's present balance; returns true where there was anything to append.
 CREATE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1s' AS $$
 DECLARE
     through bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(hashtext('ledger.posting_number'));
+    LOCK TABLE ONLY ledger.posting IN SHARE MODE;
     SELECT max(number) INTO through FROM (
         SELECT max(number) AS number FROM ledger.posting
         WHERE source_account_id = of_account AND currency = of_currency
@@ -215,6 +209,6 @@ GRANT SELECT, INSERT ON ledger.account, ledger.execution, ledger.cause, ledger.t
     ledger.funding, ledger.balance_checkpoint TO fraud_executor;
 GRANT SELECT ON ledger.entry, ledger.execution_state, ledger.saga_transition TO fraud_executor;
 GRANT USAGE ON SEQUENCE ledger.posting_number TO fraud_executor;
-GRANT EXECUTE ON FUNCTION ledger.share_numbers(), ledger.take_checkpoint(text, text), ledger.standing(text, text)
+GRANT EXECUTE ON FUNCTION ledger.take_checkpoint(text, text), ledger.standing(text, text)
     TO fraud_executor;
 GRANT EXECUTE ON FUNCTION ledger.standing(text, text) TO fraud_reader;

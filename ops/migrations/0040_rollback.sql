@@ -62,14 +62,24 @@ CREATE TABLE control.rollback_approval (
 );
 SELECT control.make_append_only('control.rollback_approval');
 
-CREATE FUNCTION control.refuse_own_approval() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+-- Who people are, and what they have signed, 0090_people.sql says.
+CREATE FUNCTION control.refuse_own_approval() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    plan control.rollback_plan;
 BEGIN
-    IF NOT EXISTS (
-        SELECT FROM control.rollback_plan p
-        WHERE p.plan_id = NEW.plan_id AND p.requested_by <> NEW.approved_by AND p.content_hash = NEW.content_hash
-    ) THEN
+    SELECT * INTO plan FROM control.rollback_plan AS made WHERE made.plan_id = NEW.plan_id;
+    IF NOT FOUND OR plan.content_hash <> NEW.content_hash OR control.is_same_person(plan.requested_by, NEW.approved_by) THEN
         RAISE EXCEPTION 'a plan is approved as it was made, and by another person than the one who made it'
             USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM control.require_act(NEW.act, 'ROLLBACK_APPROVED', NEW.approved_by, jsonb_build_object(
+        'plan_id', NEW.plan_id, 'content_hash', encode(NEW.content_hash, 'hex'),
+        'approved_at_ms', control.as_ms(NEW.approved_at)));
+    IF NOT control.holds_role(NEW.approved_by, 'ROLLBACK_APPROVER') THEN
+        RAISE EXCEPTION 'a plan is approved by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.act_counts(plan.act, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever made the plan may make none any more' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
 END

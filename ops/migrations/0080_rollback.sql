@@ -163,20 +163,3 @@ CREATE TABLE review.recovery_closing (
 );
 SELECT control.make_append_only('review.recovery_closing');
 GRANT SELECT, INSERT ON review.recovery_closing TO fraud_review;
-
--- Recovery cases that are open: the latest of each payment that is still out against the outcome in force, and that
--- nobody has closed. A later recall that succeeded, or a reversal to ALLOW, settles it by itself.
-CREATE VIEW review.open_recovery AS
-SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
-    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
-FROM (
-    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
-) AS latest
-JOIN ledger.execution AS heard USING (execution_id)
-JOIN ledger.outcome_in_force AS stands USING (execution_id)
-WHERE stands.is_at_rest AND stands.state = 'SETTLED' AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW')
-    AND NOT EXISTS (
-        SELECT FROM review.recovery_closing AS closed
-        WHERE closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
-    );
-GRANT SELECT ON review.open_recovery TO fraud_review;

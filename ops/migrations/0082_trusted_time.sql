@@ -44,15 +44,7 @@ BEGIN
 END
 $limits$;
 
--- Partitions
-
--- Every partitioned table of ours.
-CREATE FUNCTION control.partitioned_tables() RETURNS TABLE (parent regclass)
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
-    ORDER BY n.nspname, c.relname
-$$;
+-- Partitions (0001_foundation.sql)
 
 -- The partition that takes a table's rows of a month, or NULL.
 CREATE FUNCTION control.partition_of_month(parent regclass, at_time timestamptz) RETURNS regclass
@@ -88,77 +80,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog SET timezone = 'UTC' AS $$
     FROM control.partitioned_tables() AS tables
 $$;
 
--- Makes a table that takes a parent's rows of a range, and attaches it. CREATE TABLE ... PARTITION OF would wait for
--- everybody who has read the parent, and let everybody who writes wait behind it; attaching waits for neither.
-CREATE FUNCTION control.attach_partition(parent regclass, suffix text, from_bound text, to_bound text) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog SET timezone = 'UTC' AS $$
-DECLARE
-    parent_schema text;
-    partition_name text;
-BEGIN
-    SELECT n.nspname, c.relname || suffix INTO parent_schema, partition_name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = parent;
-    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
-        RETURN partition_name;
-    END IF;
-    -- Two jobs at once: the second waits here, and then finds the partition.
-    EXECUTE format('LOCK TABLE ONLY %s IN SHARE UPDATE EXCLUSIVE MODE', parent);
-    IF to_regclass(format('%I.%I', parent_schema, partition_name)) IS NOT NULL THEN
-        RETURN partition_name;
-    END IF;
-    EXECUTE format('CREATE TABLE %I.%I (LIKE %s INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE
-                    INCLUDING COMPRESSION)', parent_schema, partition_name, parent);
-    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I FOR VALUES FROM (%s) TO (%s)', parent, parent_schema,
-                   partition_name, from_bound, to_bound);
-    -- A partition inherits row triggers from its parent, but not the one for TRUNCATE.
-    IF EXISTS (SELECT FROM pg_trigger WHERE tgrelid = parent AND tgname = 'refuse_truncate') THEN
-        EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %I.%I
-                        FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent_schema, partition_name);
-    END IF;
-    RETURN partition_name;
-END
-$$;
-
--- Makes a table's partition for the month of a time. A month of the past is made where an old topic is read again.
-CREATE OR REPLACE FUNCTION control.ensure_partition(parent regclass, at_time timestamptz) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
-DECLARE
-    month_start timestamptz := date_trunc('month', at_time, 'UTC');
-BEGIN
-    IF NOT EXISTS (SELECT FROM control.partitioned_tables() AS ours WHERE ours.parent = ensure_partition.parent) THEN
-        RAISE EXCEPTION '% is no partitioned table of ours', parent USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    IF at_time IS NULL OR at_time < '2020-01-01+00' OR at_time > now() + interval '25 months' THEN
-        RAISE EXCEPTION 'no partition is made for %: it is before 2020 or over 25 months ahead', at_time
-            USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    RETURN control.attach_partition(parent, to_char(month_start, '_YYYY_MM'), quote_literal(month_start),
-                                    quote_literal(month_start + interval '1 month'));
-END
-$$;
-
-DROP FUNCTION control.ensure_partitions(regclass, integer);
-DROP FUNCTION control.ensure_all_partitions(integer);
-
--- Makes this month's partitions of every table and those of the next months, and the place of what no month takes.
-CREATE FUNCTION control.ensure_all_partitions(months_ahead integer) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET timezone = 'UTC' AS $$
-DECLARE
-    each_parent regclass;
-BEGIN
-    IF months_ahead NOT BETWEEN 0 AND 24 THEN
-        RAISE EXCEPTION 'months ahead must be 0 to 24, not %', months_ahead USING ERRCODE = 'invalid_parameter_value';
-    END IF;
-    FOR each_parent IN SELECT parent FROM control.partitioned_tables() LOOP
-        PERFORM control.attach_partition(each_parent, '_unfiled', 'MINVALUE', quote_literal(timestamptz '1970-01-02+00'));
-        FOR ahead IN 0..months_ahead LOOP
-            PERFORM control.ensure_partition(each_parent,
-                                             date_trunc('month', now(), 'UTC') + make_interval(months => ahead));
-        END LOOP;
-    END LOOP;
-END
-$$;
-
 -- Makes the partitions of one month, of every table.
 CREATE FUNCTION control.ensure_month(at_time timestamptz) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -177,7 +98,6 @@ END
 $$;
 
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA control FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION control.ensure_partition(regclass, timestamptz) FROM fraud_service;
 GRANT EXECUTE ON FUNCTION control.ensure_month(timestamptz), control.ensure_all_partitions(integer) TO fraud_partitions;
 GRANT EXECUTE ON FUNCTION control.partitioned_tables(), control.partition_of_month(regclass, timestamptz),
     control.is_month_taken(regclass, timestamptz), control.filing_time(regclass, timestamptz), control.partition_reach()
@@ -185,37 +105,6 @@ GRANT EXECUTE ON FUNCTION control.partitioned_tables(), control.partition_of_mon
 GRANT EXECUTE ON FUNCTION control.unfiled_rows() TO fraud_service, fraud_reader;
 
 -- Locks
-
--- Posting numbers are given before commits, so "through number n" is only whole while nobody has one under way. Whoever
--- inserts into ledger.posting holds ROW EXCLUSIVE on it until the commit; a checkpoint takes SHARE, which waits for
--- those and keeps further ones waiting. No role that only reads may take a lock that is in the way of either. The job that
--- makes partitions may, and so may a treasurer's open transaction: a checkpoint gives up soon, and its executor tries
--- again ever more rarely.
-DROP TRIGGER share_numbers ON ledger.posting;
-DROP FUNCTION ledger.share_numbers();
-CREATE OR REPLACE FUNCTION ledger.take_checkpoint(of_account text, of_currency text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog SET lock_timeout = '1s' AS $$
-DECLARE
-    through bigint;
-BEGIN
-    LOCK TABLE ONLY ledger.posting IN SHARE MODE;
-    SELECT max(number) INTO through FROM (
-        SELECT max(number) AS number FROM ledger.posting
-        WHERE source_account_id = of_account AND currency = of_currency
-        UNION ALL
-        SELECT max(number) FROM ledger.posting
-        WHERE destination_account_id = of_account AND currency = of_currency
-    ) AS last;
-    IF through IS NULL THEN
-        RETURN false;
-    END IF;
-    INSERT INTO ledger.balance_checkpoint (account_id, currency, through_number, balance_minor)
-    SELECT of_account, of_currency, through, standing.balance_minor
-    FROM ledger.standing(of_account, of_currency) AS standing
-    ON CONFLICT DO NOTHING;
-    RETURN FOUND;
-END
-$$;
 
 -- Accounts whose balances a batch looks at are locked as rows. A right to lock them would be a right to change them, so
 -- the executor calls this instead.
@@ -303,17 +192,17 @@ CREATE TABLE control.quarantine (
     PRIMARY KEY (topic, topic_partition, topic_offset)
 );
 
-CREATE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
-    SELECT coalesce((SELECT is_held FROM control.person_grant WHERE name = wanted_name AND role = wanted_role
-                     ORDER BY sequence DESC LIMIT 1), false)
-$$;
-
-CREATE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+-- Two people put a record aside, who are known by what they have signed (0090_people.sql).
+CREATE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql
+SET search_path = pg_catalog AS $$
 BEGIN
     IF NOT control.holds_role(NEW.proposed_by, 'ROLLBACK_REQUESTER') THEN
         RAISE EXCEPTION 'a quarantine is proposed by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
     END IF;
+    PERFORM control.require_act(NEW.act, 'QUARANTINE_PROPOSED', NEW.proposed_by, jsonb_build_object(
+        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
+        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex'),
+        'record_length', NEW.record_length, 'reason', NEW.reason));
     NEW.proposed_at := now();
     NEW.expires_at := now() + interval '24 hours';
     RETURN NEW;
@@ -322,7 +211,6 @@ $$;
 CREATE TRIGGER check_quarantine_proposal BEFORE INSERT ON control.quarantine_proposal
     FOR EACH ROW EXECUTE FUNCTION control.check_quarantine_proposal();
 
--- Names that differ only in case, or in how Unicode writes them, are one person's.
 CREATE FUNCTION control.check_quarantine() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     proposal control.quarantine_proposal;
@@ -335,14 +223,18 @@ BEGIN
         RAISE EXCEPTION 'a quarantine is confirmed as it was proposed' USING ERRCODE = 'check_violation';
     ELSIF proposal.expires_at <= now() THEN
         RAISE EXCEPTION 'the proposal has expired' USING ERRCODE = 'check_violation';
-    ELSIF lower(normalize(proposal.proposed_by, NFKC)) = lower(normalize(NEW.confirmed_by, NFKC)) THEN
+    ELSIF control.is_same_person(proposal.proposed_by, NEW.confirmed_by) THEN
         RAISE EXCEPTION 'a quarantine is confirmed by another person than the one who proposed it'
             USING ERRCODE = 'check_violation';
     ELSIF NOT control.holds_role(NEW.confirmed_by, 'ROLLBACK_APPROVER') THEN
         RAISE EXCEPTION 'a quarantine is confirmed by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
-    ELSIF NOT control.holds_role(proposal.proposed_by, 'ROLLBACK_REQUESTER') THEN
-        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more' USING ERRCODE = 'check_violation';
+    ELSIF NOT control.act_counts(proposal.act, 'ROLLBACK_REQUESTER') THEN
+        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more, or their key was revoked'
+            USING ERRCODE = 'check_violation';
     END IF;
+    PERFORM control.require_act(NEW.act, 'QUARANTINE_CONFIRMED', NEW.confirmed_by, jsonb_build_object(
+        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
+        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex')));
     RETURN NEW;
 END
 $$;
@@ -368,9 +260,7 @@ CREATE TABLE audit.quarantined (
 SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.quarantine_proposal', 'control.quarantine',
     'audit.quarantined']::regclass[]) AS logged;
 
-REVOKE EXECUTE ON FUNCTION control.holds_role(text, text), control.check_quarantine_proposal(),
-    control.check_quarantine() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION control.holds_role(text, text) TO fraud_rollback;
+REVOKE EXECUTE ON FUNCTION control.check_quarantine_proposal(), control.check_quarantine() FROM PUBLIC;
 GRANT INSERT ON control.quarantine_proposal, control.quarantine TO fraud_rollback;
 GRANT SELECT ON control.quarantine_proposal, control.quarantine TO fraud_service;
 GRANT SELECT, INSERT ON audit.quarantined TO fraud_audit;

@@ -133,7 +133,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
 $$;
 
 -- Whether a person holds a role now, by the grants that somebody signed.
-CREATE OR REPLACE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
+CREATE FUNCTION control.holds_role(wanted_name text, wanted_role text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT coalesce((SELECT is_held FROM control.person_grant
                      WHERE name = wanted_name AND role = wanted_role AND act IS NOT NULL
@@ -165,7 +165,7 @@ BEGIN
     NEW.at := timestamptz 'epoch' + (said ->> 'at_ms')::bigint * interval '1 millisecond';
     NEW.recorded_at := clock_timestamp();
     NEW.is_of_registry := NEW.kind IN
-        ('FIRST_ADMIN', 'KEY_REGISTERED', 'KEY_REVOKED', 'ROLE_GRANTED', 'ROLE_REVOKED', 'PROVIDER_TRUSTED');
+        ('FIRST_ADMIN', 'KEY_REGISTERED', 'KEY_REVOKED', 'ROLE_GRANTED', 'ROLE_REVOKED', 'PROVIDER_TRUSTED', 'LOGIN_BOUND');
     IF NEW.is_of_registry AND NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE')
     THEN
         RAISE EXCEPTION 'only the database''s owner stores who people are' USING ERRCODE = 'insufficient_privilege';
@@ -524,22 +524,6 @@ $$;
 CREATE TRIGGER check_recovery_closing BEFORE INSERT ON review.recovery_closing
     FOR EACH ROW EXECUTE FUNCTION review.check_recovery_closing();
 
--- Recoveries that nothing has settled, those that somebody is said to have closed among them: whoever shows them proves
--- that first.
-CREATE VIEW review.standing_recovery AS
-SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
-    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor,
-    closed.closed_by, closed.reason AS closed_reason, closed.act AS closed_act
-FROM (
-    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
-) AS latest
-JOIN ledger.execution AS heard USING (execution_id)
-JOIN ledger.outcome_in_force AS stands USING (execution_id)
-LEFT JOIN review.recovery_closing AS closed
-    ON closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
-WHERE stands.is_at_rest AND stands.state = 'SETTLED' AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW');
-GRANT SELECT ON review.standing_recovery TO fraud_review;
-
 -- Rollbacks
 
 ALTER TABLE control.rollback_plan ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
@@ -559,28 +543,6 @@ END
 $$;
 CREATE TRIGGER check_rollback_plan BEFORE INSERT ON control.rollback_plan
     FOR EACH ROW EXECUTE FUNCTION control.check_rollback_plan();
-
-CREATE OR REPLACE FUNCTION control.refuse_own_approval() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog
-AS $$
-DECLARE
-    plan control.rollback_plan;
-BEGIN
-    SELECT * INTO plan FROM control.rollback_plan AS made WHERE made.plan_id = NEW.plan_id;
-    IF NOT FOUND OR plan.content_hash <> NEW.content_hash OR control.is_same_person(plan.requested_by, NEW.approved_by) THEN
-        RAISE EXCEPTION 'a plan is approved as it was made, and by another person than the one who made it'
-            USING ERRCODE = 'check_violation';
-    END IF;
-    PERFORM control.require_act(NEW.act, 'ROLLBACK_APPROVED', NEW.approved_by, jsonb_build_object(
-        'plan_id', NEW.plan_id, 'content_hash', encode(NEW.content_hash, 'hex'),
-        'approved_at_ms', control.as_ms(NEW.approved_at)));
-    IF NOT control.holds_role(NEW.approved_by, 'ROLLBACK_APPROVER') THEN
-        RAISE EXCEPTION 'a plan is approved by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
-    ELSIF NOT control.act_counts(plan.act, 'ROLLBACK_REQUESTER') THEN
-        RAISE EXCEPTION 'whoever made the plan may make none any more' USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN NEW;
-END
-$$;
 
 -- Whoever carries a plan out says so once a run, and its further rows name the same act.
 CREATE FUNCTION control.check_rollback_progress() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -607,50 +569,6 @@ CREATE TRIGGER check_rollback_progress BEFORE INSERT ON control.rollback_progres
 
 ALTER TABLE control.quarantine_proposal ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
 ALTER TABLE control.quarantine ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
-
-CREATE OR REPLACE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql
-SET search_path = pg_catalog AS $$
-BEGIN
-    IF NOT control.holds_role(NEW.proposed_by, 'ROLLBACK_REQUESTER') THEN
-        RAISE EXCEPTION 'a quarantine is proposed by a ROLLBACK_REQUESTER' USING ERRCODE = 'check_violation';
-    END IF;
-    PERFORM control.require_act(NEW.act, 'QUARANTINE_PROPOSED', NEW.proposed_by, jsonb_build_object(
-        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
-        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex'),
-        'record_length', NEW.record_length, 'reason', NEW.reason));
-    NEW.proposed_at := now();
-    NEW.expires_at := now() + interval '24 hours';
-    RETURN NEW;
-END
-$$;
-
-CREATE OR REPLACE FUNCTION control.check_quarantine() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
-DECLARE
-    proposal control.quarantine_proposal;
-BEGIN
-    SELECT * INTO proposal FROM control.quarantine_proposal WHERE quarantine_id = NEW.quarantine_id;
-    NEW.confirmed_at := now();
-    IF NOT FOUND OR (proposal.topic, proposal.topic_partition, proposal.topic_offset, proposal.record_sha256)
-        <> (NEW.topic, NEW.topic_partition, NEW.topic_offset, NEW.record_sha256)
-    THEN
-        RAISE EXCEPTION 'a quarantine is confirmed as it was proposed' USING ERRCODE = 'check_violation';
-    ELSIF proposal.expires_at <= now() THEN
-        RAISE EXCEPTION 'the proposal has expired' USING ERRCODE = 'check_violation';
-    ELSIF control.is_same_person(proposal.proposed_by, NEW.confirmed_by) THEN
-        RAISE EXCEPTION 'a quarantine is confirmed by another person than the one who proposed it'
-            USING ERRCODE = 'check_violation';
-    ELSIF NOT control.holds_role(NEW.confirmed_by, 'ROLLBACK_APPROVER') THEN
-        RAISE EXCEPTION 'a quarantine is confirmed by a ROLLBACK_APPROVER' USING ERRCODE = 'check_violation';
-    ELSIF NOT control.act_counts(proposal.act, 'ROLLBACK_REQUESTER') THEN
-        RAISE EXCEPTION 'whoever proposed it is no ROLLBACK_REQUESTER any more, or their key was revoked'
-            USING ERRCODE = 'check_violation';
-    END IF;
-    PERFORM control.require_act(NEW.act, 'QUARANTINE_CONFIRMED', NEW.confirmed_by, jsonb_build_object(
-        'quarantine_id', NEW.quarantine_id, 'topic', NEW.topic, 'partition', NEW.topic_partition,
-        'offset', NEW.topic_offset, 'record_sha256', encode(NEW.record_sha256, 'hex')));
-    RETURN NEW;
-END
-$$;
 
 -- Redrives
 

@@ -68,6 +68,12 @@ BEGIN
     IF FOUND THEN
         PERFORM ledger.refuse_row('funding', 'funding_is_bounded');
     END IF;
+    -- Its id, which is its posting's too, is one that no payment's posting can have: a UUID of version 8, where theirs are
+    -- of version 5. So nobody who funds takes an id in advance that a payment needs.
+    PERFORM FROM written WHERE get_byte(uuid_send(written.execution_id), 6) >> 4 <> 8;
+    IF FOUND THEN
+        PERFORM ledger.refuse_row('funding', 'id_is_of_a_funding');
+    END IF;
     RETURN NULL;
 END
 $$;
@@ -795,12 +801,13 @@ BEGIN
             AND transition.execution_id = written.execution_id AND transition.step = written.step
     ) AS taken ON true
     WHERE CASE WHEN moves.step IS NULL THEN
-            (written.step, written.attempt, written.source_account_id, written.destination_account_id, written.currency,
-             written.amount_minor, written.caused_at, written.reverses)
-            IS DISTINCT FROM ('FUND', 1, '/funding', funded.account_id, funded.currency, funded.amount_minor,
-                              funded.caused_at, NULL::uuid)
+            (written.posting_id, written.step, written.attempt, written.source_account_id,
+             written.destination_account_id, written.currency, written.amount_minor, written.caused_at, written.reverses)
+            IS DISTINCT FROM (funded.execution_id, 'FUND', 1, '/funding', funded.account_id, funded.currency,
+                              funded.amount_minor, funded.caused_at, NULL::uuid)
         ELSE
-            (written.source_account_id, written.destination_account_id, written.currency, written.caused_at)
+            get_byte(uuid_send(written.posting_id), 6) >> 4 <> 5
+            OR (written.source_account_id, written.destination_account_id, written.currency, written.caused_at)
             IS DISTINCT FROM (ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id),
                               ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id),
                               heard.currency, heard.caused_at)
@@ -846,7 +853,9 @@ CREATE TRIGGER bind_postings AFTER INSERT ON ledger.posting
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bind_postings();
 
 -- A recovery case is about a step that left money out, or about a payment of which the rail says nothing, or other than
--- the records do (0093_rail_statement.sql).
+-- the records do (0093_rail_statement.sql). That the rail has forgotten a key is said of the doubt that a payment is in,
+-- and of nothing else: people rule on it (0095_rulings.sql). That it says otherwise after all is said of a payment that a
+-- ruling has ended.
 CREATE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -858,10 +867,13 @@ BEGIN
                 NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
                 AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
             ))
-            AND (NEW.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE') OR EXISTS (
+            AND (NEW.reason = 'RAIL_PAID_OTHERWISE' OR EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
-                    AND taken.sequence = NEW.sequence AND taken.reason = NEW.reason
+                    AND CASE NEW.reason
+                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.sequence = NEW.sequence AND taken.step = 'DOUBT'
+                        WHEN 'RULING_CONTRADICTED' THEN taken.sequence <= NEW.sequence AND taken.cause = 'RULING'
+                        ELSE taken.sequence = NEW.sequence AND taken.reason = NEW.reason END
             ))
     ) THEN
         PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');

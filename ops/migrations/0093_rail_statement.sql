@@ -98,24 +98,6 @@ WHERE given.claimed_account_id IS NOT NULL
     );
 GRANT SELECT ON ledger.claim TO fraud_executor, fraud_reader;
 
-CREATE OR REPLACE VIEW review.open_recovery AS
-SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
-    heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
-FROM (
-    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
-) AS latest
-JOIN ledger.execution AS heard USING (execution_id)
-JOIN ledger.outcome_in_force AS stands USING (execution_id)
-WHERE (
-        latest.reason IN ('RAIL_KEY_FORGOTTEN', 'RAIL_PAID_OTHERWISE')
-        OR (stands.is_at_rest AND stands.state = 'SETTLED'
-            AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW'))
-    )
-    AND NOT EXISTS (
-        SELECT FROM review.recovery_closing AS closed
-        WHERE closed.execution_id = latest.execution_id AND closed.sequence = latest.sequence
-    );
-
 -- The rail's statements
 
 -- What a day's steps were is asked by the time of recording; they are appended in about that order.

@@ -62,9 +62,11 @@ LEFT JOIN LATERAL (
     WHERE step.caused_at = moved.caused_at AND step.execution_id = moved.execution_id AND step.step = moved.step
 ) AS taken ON true
 WHERE (CASE WHEN moved.step = 'FUND' THEN moved.attempt = 1 AND moved.source_account_id = '/funding'
-        AND (moved.destination_account_id, moved.currency, moved.amount_minor)
-            = (funded.account_id, funded.currency, funded.amount_minor)
-    ELSE moved.source_account_id = ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id)
+        AND (moved.posting_id, moved.destination_account_id, moved.currency, moved.amount_minor)
+            = (funded.execution_id, funded.account_id, funded.currency, funded.amount_minor)
+        AND get_byte(uuid_send(moved.posting_id), 6) >> 4 = 8
+    ELSE get_byte(uuid_send(moved.posting_id), 6) >> 4 = 5
+        AND moved.source_account_id = ledger.account_of(moves.source, heard.account_id, heard.beneficiary_account_id)
         AND moved.destination_account_id
             = ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id)
         AND moved.currency = heard.currency AND moved.caused_at = heard.caused_at AND moved.attempt <= taken.times

@@ -266,34 +266,6 @@ ALTER TABLE ledger.recovery_case DROP CONSTRAINT recovery_case_reason_check,
         'BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED', 'RAIL_KEY_FORGOTTEN',
         'RAIL_PAID_OTHERWISE', 'RULING_CONTRADICTED'));
 
--- That the rail has forgotten a key is said of the doubt that a payment is in, and of nothing else: people rule on it.
--- That it says otherwise after all is said of a payment that a ruling has ended.
-CREATE OR REPLACE FUNCTION ledger.bind_recovery() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF NOT EXISTS (
-        SELECT FROM ledger.execution AS heard
-        WHERE heard.execution_id = NEW.execution_id AND heard.currency = NEW.currency
-            AND NEW.missing_minor <= heard.amount_minor
-            AND (NEW.claimed_account_id IS NULL OR (
-                NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
-                AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
-            ))
-            AND (NEW.reason = 'RAIL_PAID_OTHERWISE' OR EXISTS (
-                SELECT FROM ledger.transition AS taken
-                WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
-                    AND CASE NEW.reason
-                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.sequence = NEW.sequence AND taken.step = 'DOUBT'
-                        WHEN 'RULING_CONTRADICTED' THEN taken.sequence <= NEW.sequence AND taken.cause = 'RULING'
-                        ELSE taken.sequence = NEW.sequence AND taken.reason = NEW.reason END
-            ))
-    ) THEN
-        PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');
-    END IF;
-    RETURN NULL;
-END
-$$;
-
 -- A case about a forgotten key is settled once the doubt is over, by a ruling or by the rail after all.
 CREATE VIEW review.unsettled_recovery AS
 SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
@@ -309,16 +281,21 @@ WHERE CASE latest.reason
     WHEN 'RAIL_KEY_FORGOTTEN' THEN stands.state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT')
     ELSE stands.is_at_rest AND stands.state = 'SETTLED'
         AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW') END;
-CREATE OR REPLACE VIEW review.open_recovery AS
+-- Recovery cases that are open: the latest of each payment that is still out against the outcome in force, and that nobody
+-- has closed. A later recall that succeeded, or a reversal to ALLOW, settles it by itself.
+CREATE VIEW review.open_recovery AS
 SELECT unsettled.* FROM review.unsettled_recovery AS unsettled
 WHERE NOT EXISTS (
     SELECT FROM review.recovery_closing AS closed
     WHERE closed.execution_id = unsettled.execution_id AND closed.sequence = unsettled.sequence
 );
-CREATE OR REPLACE VIEW review.standing_recovery AS
+-- Those among them, too, that somebody is said to have closed: whoever shows them proves that first.
+CREATE VIEW review.standing_recovery AS
 SELECT unsettled.*, closed.closed_by, closed.reason AS closed_reason, closed.act AS closed_act
 FROM review.unsettled_recovery AS unsettled
 LEFT JOIN review.recovery_closing AS closed
     ON closed.execution_id = unsettled.execution_id AND closed.sequence = unsettled.sequence;
+
+GRANT SELECT ON review.open_recovery, review.standing_recovery TO fraud_review;
 
 REVOKE EXECUTE ON FUNCTION ledger.bind_ruling() FROM PUBLIC;

@@ -94,15 +94,18 @@ CREATE TABLE control.alert_delivery (
 );
 
 -- What was tried with a message: SENDING before each attempt, and then how it ended. A SENDING without an end is an attempt
--- during which the service died: nobody knows whether it arrived.
+-- during which the service died: nobody knows whether it arrived. PARTLY: the sink took it, and some recipients are to be
+-- tried again; waiting names them, by digests of their addresses.
 CREATE TABLE control.alert_attempt (
     delivery_id uuid NOT NULL REFERENCES control.alert_delivery,
     sequence integer NOT NULL CHECK (sequence > 0),
     kind text NOT NULL CHECK (kind IN
-        ('SENDING', 'DELIVERED', 'LATER', 'IN_DOUBT', 'REFUSED', 'GAVE_UP', 'DOUBTFUL')),
+        ('SENDING', 'DELIVERED', 'PARTLY', 'LATER', 'IN_DOUBT', 'REFUSED', 'GAVE_UP', 'DOUBTFUL')),
     why text NOT NULL DEFAULT '' CHECK (length(why) <= 500),
     receipt text CHECK (length(receipt) <= 300),
     again_at timestamptz,
+    waiting text[] CHECK ((cardinality(waiting) BETWEEN 1 AND 1000) IS NOT FALSE
+        AND (waiting IS NOT NULL) = (kind = 'PARTLY')),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (delivery_id, sequence)
 );

@@ -120,7 +120,7 @@ def _throw(settings: Settings, wanted: BreakerSwitch, by: Identity, root: str) -
 def _root(settings: Settings) -> str:
     """The registry's root, as far as its file is there: the kill switch works without it."""
     try:
-        return "" if settings.people_file is None else read_people(settings.people_file).root
+        return "" if settings.people_file is None else read_people(settings.people_file).registry.root
     except PeopleFileRefused:
         return ""
 
@@ -128,12 +128,12 @@ def _root(settings: Settings) -> str:
 def _root_to_release(settings: Settings, by: Identity) -> str:
     """The registry's root. Failure where its file does not say that this person may release."""
     if settings.people_file is None:
-        raise Failure(f"{NO_FILE}.", "`fraud people export` writes it; every worker has the same.")
+        raise Failure(f"{NO_FILE}.", "The review service writes it; every worker has the same.")
     try:
-        registry = read_people(settings.people_file)
+        registry = read_people(settings.people_file).registry
     except PeopleFileRefused as refusal:
         what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
-        raise Failure(what, "`fraud people export` writes it anew.") from refusal
+        raise Failure(what, "The review service writes it anew, and so does `fraud people export`.") from refusal
     if not person_of(registry, by).holds(Role.OPERATOR):
         raise Failure("Refused: only an OPERATOR releases.", "`fraud people list` shows who is one.", FAILED_CHECK)
     return registry.root
@@ -231,10 +231,12 @@ def show_thrown(output: Output, thrown: Thrown) -> None:
 
 def _effect(thrown: Thrown) -> str:
     """Say what a switch does. A mistyped scope is as good as any to a worker, and holds no payment."""
+    is_release = thrown.switch.position is SwitchPosition.RELEASED
+    when = f"every worker has it {'once its people file is of after it' if is_release else 'within a second'}"
     if thrown.is_seen:
-        return "every worker has it within a second"
+        return when
     if thrown.seen is None:
-        return "every worker has it within a second; whether any payment belongs to the scope can't be known now"
+        return f"{when}; whether any payment belongs to the scope can't be known now"
     there = ", ".join(thrown.seen[:SEEN_SHOWN_MAX]) + (" and more" if len(thrown.seen) > SEEN_SHOWN_MAX else "")
     what = "NO PAYMENT WAS COUNTED UNDER IT, so it may hold none: a typing error, a version that has not begun, or a "
     return f"{what}segment that the policy doesn't declare. There are {there or 'none yet'}"

@@ -94,8 +94,8 @@ def _released(
 
 
 def _restored(scope: str, remembered: BreakerRecord | None, switches: Switches) -> tuple[Event, Cause]:
-    if switches.is_forced(scope):
-        return Event.FORCE_OPEN, cause_of(switches.latest[scope])
+    if (forcing := switches.forcing(scope)) is not None:
+        return Event.FORCE_OPEN, cause_of(forcing)
     if remembered is not None and remembered.state is BreakerState.FORCED_OPEN:
         return Event.FORCE_OPEN, remembered.cause
     if remembered is None or remembered.state is BreakerState.CLOSED:

@@ -2,43 +2,109 @@
 
 A switch that forces a scope open is heeded whoever threw it, because that is the safe side and must work while
 everything else is away. A release counts only where the registry's file proves that an OPERATOR signed exactly it; else
-it stands for another FORCED_OPEN (pipeline/breaker/switches.py).
+it stands for another FORCED_OPEN (pipeline/breaker/switches.py). The file must be from after the release: one of before
+may lack the revocation of whoever threw it. Until there is one, the release is awaited.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+from pipeline.breaker.switches import Fault
 from pipeline.domain.context import BreakerSwitch
+from pipeline.domain.times import utc_text
+from pipeline.io.clock import now_ms
+from pipeline.io.settings import Settings
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, untrusted
 from pipeline.people.act_store import CHECKS, evidence_fields, evidence_of
 from pipeline.people.acts import ActKind, SignedAct, Subject
 from pipeline.people.key_files import Identity
-from pipeline.people.people_files import PeopleFileRefused, read_people
+from pipeline.people.people_files import PeopleFile, PeopleFileRefused, read_people
 from pipeline.people.registry import Expected, Registry, act_fault
 from pipeline.people.roles import Role
+from pipeline.seals.seal_files import seal_keys
+from pipeline.terminal.failures import Failure
 
 NO_FILE: Final = "FRAUD_PEOPLE_FILE names no file that says who may release"
+CLOCKS_APART_MS: Final = 10_000
+"""By which the database's clock may be ahead of the broker's, and a revocation that its command has not finished may be
+older than it is visible: so much later than a release must the file be."""
+
+
+class _Known(NamedTuple):
+    """A file as it was read. as_of_ms: None where nobody who is trusted says as of when it is, and then why."""
+
+    file: PeopleFile
+    as_of_ms: int | None
+    why: str
 
 
 class SwitchProof:
-    """Proves releases by the registry's file, which is read again for each: people throw few."""
+    """Proves releases by the registry's file, which is read again when it has changed."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    def __init__(self, path: Path | None, keys: Callable[[], KeySet]) -> None:
+        """keys: the key set of whoever seals and stamps. Raises KeySetRefused where there is none."""
+        self._path, self._keys = path, keys
+        self._read: tuple[tuple[int, int, int], PeopleFile] | None = None
 
-    def fault(self, switch: BreakerSwitch, logged_at_ms: int) -> str | None:
+    @classmethod
+    def of(cls, settings: Settings) -> SwitchProof:
+        def keys() -> KeySet:
+            try:
+                return seal_keys(settings)
+            except Failure as failure:
+                raise KeySetRefused(failure.what) from failure
+
+        return cls(settings.people_file, keys)
+
+    def fault(self, switch: BreakerSwitch, logged_at_ms: int) -> Fault | None:
         """Return why nobody is proved to have thrown the switch, or None where an OPERATOR is.
 
         logged_at_ms: the broker's time of its record, which shows that it isn't signed as of before a revocation.
         """
         if self._path is None:
-            return NO_FILE
+            return Fault(NO_FILE)
         try:
-            return release_fault(read_people(self._path), switch, logged_at_ms)
+            known = self._known(self._path)
         except PeopleFileRefused as refusal:
-            return str(refusal)
+            return Fault(str(refusal))
+        if known.as_of_ms is None:
+            return Fault(f"{self._path} may be older than it: {known.why}", is_awaited=True)
+        if known.as_of_ms < logged_at_ms + CLOCKS_APART_MS:
+            return Fault(f"{self._path} is older than it, of {utc_text(known.as_of_ms)}", is_awaited=True)
+        why = release_fault(known.file.registry, switch, logged_at_ms)
+        return None if why is None else Fault(why)
+
+    def _known(self, path: Path) -> _Known:
+        """Raises PeopleFileRefused."""
+        file = self._file(path)
+        if (stamp := file.stamp) is None:
+            return _Known(file, None, "it has no stamp that says as of when it is")
+        try:
+            keys = self._keys()
+        except KeySetRefused as refusal:
+            return _Known(file, None, f"nobody can tell who stamped it, since {refusal}")
+        why = untrusted(keys, KeyUse.REVIEWS, stamp.key_id, stamp.as_of_ms, None)
+        if why is None and not file.is_stamped_by(keys.keys[stamp.key_id].public, is_signed):
+            why = "its stamp is false"
+        if why is None and stamp.as_of_ms > now_ms() + CLOCKS_APART_MS:
+            why = "its stamp is of a time to come"
+        return _Known(file, stamp.as_of_ms if why is None else None, why or "")
+
+    def _file(self, path: Path) -> PeopleFile:
+        try:
+            found = os.stat(path)
+        except OSError as error:
+            raise PeopleFileRefused(f"{path} can't be read ({error.strerror})") from error
+        mark = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read is None or self._read[0] != mark:
+            self._read = mark, read_people(path)
+        return self._read[1]
 
 
 def signed_switch(switch: BreakerSwitch, by: Identity, root: str) -> BreakerSwitch:
@@ -50,7 +116,7 @@ def signed_switch(switch: BreakerSwitch, by: Identity, root: str) -> BreakerSwit
 
 
 def release_fault(registry: Registry, switch: BreakerSwitch, logged_at_ms: int) -> str | None:
-    """As `SwitchProof.fault`, by a registry."""
+    """Return why nobody is proved to have thrown the switch by this registry, or None where an OPERATOR is."""
     expected = Expected(ActKind.BREAKER_SWITCHED, switch.thrown_by, _subject(switch), (Role.OPERATOR,))
     try:
         evidence = evidence_of(json.loads(switch.evidence)) if switch.evidence else None

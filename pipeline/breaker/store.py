@@ -173,7 +173,7 @@ class BreakerStore:
         if _is_lost(states, known.lineage):
             return await self._repaired(states, known, switches, settings)
         self._remember(states)
-        if switches.reached > states.switched:
+        if switches.settled > states.switched:
             return await self._taken_over(states, switches, settings)
         claimed = await self._claimed(settings, "claim")
         if claimed is None or _is_lost(claimed.states, self._remembered.lineage):
@@ -267,7 +267,7 @@ class BreakerStore:
             stored.records, known.records, switches, now_ms, settings, max(lineage.revision, stored.lineage.revision)
         )
         # Where nobody knows what the store had taken over, what is restored here is all that there is.
-        switched = max(stored.switched, known.switched) if known.records else switches.reached
+        switched = max(stored.switched, known.switched) if known.records else switches.settled
         made = [_salted(transition) for transition in made]
         is_written = await self._write(stored, now_ms, made, lineage=lineage, switched=switched)
         return tuple(made) if is_written else ()
@@ -281,7 +281,7 @@ class BreakerStore:
         for each in found:
             if each.is_shift_accepted:
                 forgotten += await self._every_hour(each.transition.after.scope)
-        is_written = await self._write(states, now_ms, made, excluded=forgotten, switched=switches.reached)
+        is_written = await self._write(states, now_ms, made, excluded=forgotten, switched=switches.settled)
         return tuple(made) if is_written else ()
 
     async def _claimed(self, settings: BreakerSettings, how: str) -> codec.Claimed | None:

@@ -2,7 +2,7 @@
 
 The topic is the truth. It is compacted, so the latest switch of each scope stays for ever. Every worker reads all of it
 at its start and looks at its end every SWITCH_INTERVAL_S. A worker that hasn't seen its end for SWITCHES_STALE_S knows
-no switches, and then the breaker's state is UNKNOWN.
+no switches, and then the breaker's state is UNKNOWN. At each look it asks again about releases that it could not prove.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.states import next_version
-from pipeline.breaker.switches import FaultOf, Switches, require_sound, switch_of
+from pipeline.breaker.switches import Awaited, FaultOf, Switches, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch
 from pipeline.domain.log import Outgoing, Record
 from pipeline.io.avro.wire import WireFormat
@@ -48,17 +48,26 @@ class SwitchTopic:
         self._reader: LogReader | None = None
         self._ends: dict[int, int] = {}
         self._switches = Switches()
+        self._awaited: dict[str, Record] = {}  # by scope; the latest of each
 
     @classmethod
     def of(cls, settings: Settings, wire: WireFormat, open_reader: Callable[[], LogReader]) -> SwitchTopic:
         """The topic of a deployment, whose releases are proved by its people's file."""
-        proof = SwitchProof(settings.people_file)
+        proof = SwitchProof.of(settings)
         return cls(settings.topic(SWITCHES_TOPIC), wire, open_reader, proof.fault)
 
     def look(self) -> Switches:
         """Read on to the topic's end; return the latest switch of each scope."""
+        self._ask_again()
         self._read_on()
         return self._switches
+
+    def _ask_again(self) -> None:
+        """Look whether releases that could not be proved can be by now."""
+        waiting, self._awaited = self._awaited, {}
+        self._switches = self._switches._replace(awaited={})
+        for record in sorted(waiting.values(), key=lambda record: record.source.offset):
+            self._take(record)
 
     def throw(
         self,
@@ -116,11 +125,17 @@ class SwitchTopic:
         return found
 
     def _take(self, record: Record) -> BreakerSwitch:
-        switch = switch_of(
+        """Return the switch as it was thrown, where its record says that."""
+        found = switch_of(
             record, self._wire.decode_breaker_switch(record.value), self._switches.reached, self._fault_of
         )
-        self._switches = self._switches.after(switch)
-        return switch
+        if isinstance(found, Awaited):
+            scope = found.thrown.scope
+            self._awaited[scope] = record
+            self._switches = self._switches._replace(awaited={**self._switches.awaited, scope: found.stand_in})
+            return found.thrown
+        self._switches = self._switches.after(found)
+        return found
 
 
 class SwitchFollower:
@@ -153,7 +168,8 @@ class SwitchFollower:
             self._why_not = str(error)
             return
         if switches != self._switches:
-            log.info("switches_read", positions={scope: str(each.position) for scope, each in switches.latest.items()})
+            positions = {scope: str(each.position) for scope, each in switches.latest.items()}
+            log.info("switches_read", positions=positions, awaited=sorted(switches.awaited))
         self._switches, self._looked_s, self._why_not = switches, began_s, ""
 
     def start(self) -> None:

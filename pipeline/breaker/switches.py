@@ -5,7 +5,8 @@ Invariants
 2. A release takes a scope to probation and never further. Where the store says CLOSED of a scope whose release it has
    not taken over, it has lost that the scope was open, and the scope is OPEN.
 3. A store that says which switches it has taken over (`reached`) takes none of them over again.
-. So does a release that nobody is proved to have thrown.
+4. A record that can't be read forces its scope open. So does a release that nobody is proved to have thrown, and one
+   that can't be proved or refuted yet, for as long as that is so.
 """
 
 from __future__ import annotations
@@ -30,28 +31,55 @@ _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other|channe
 _CHANNELS: Final = [channel_scope(channel) for channel in Channel]
 _NOBODY: Final = MONITOR
 
-FaultOf = Callable[[BreakerSwitch, int], str | None]
+
+class Fault(NamedTuple):
+    """Why a release is not heeded. is_awaited: it may be proved yet, once it is known who people were by then."""
+
+    why: str
+    is_awaited: bool = False
+
+
+FaultOf = Callable[[BreakerSwitch, int], Fault | None]
+
+
+class Awaited(NamedTuple):
+    """A release that nobody can prove or refute yet, and the switch that stands for it until then."""
+
+    thrown: BreakerSwitch
+    stand_in: BreakerSwitch
 
 
 class Switches(NamedTuple):
-    """The latest switch of each scope."""
+    """The latest switch of each scope; awaited: what stands for releases that can't be proved yet."""
 
     latest: Mapping[str, BreakerSwitch] = {}
+    awaited: Mapping[str, BreakerSwitch] = {}
 
     @property
     def reached(self) -> int:
         """The highest sequence; 0 where nobody ever threw a switch."""
-        return max((switch.sequence for switch in self.latest.values()), default=0)
+        return max((switch.sequence for found in self for switch in found.values()), default=0)
+
+    @property
+    def settled(self) -> int:
+        """The highest sequence up to which a store may take the switches over: below every one that is awaited."""
+        below = min((switch.sequence - 1 for switch in self.awaited.values()), default=self.reached)
+        return min(self.reached, below)
+
+    def forcing(self, scope: str) -> BreakerSwitch | None:
+        """Return the switch that forces a scope open, if one does."""
+        switch = self.latest.get(scope)
+        is_forced = switch is not None and switch.position is SwitchPosition.FORCED_OPEN
+        return switch if is_forced else self.awaited.get(scope)
 
     def is_forced(self, scope: str) -> bool:
-        switch = self.latest.get(scope)
-        return switch is not None and switch.position is SwitchPosition.FORCED_OPEN
+        return self.forcing(scope) is not None
 
     def after(self, switch: BreakerSwitch) -> Switches:
         known = self.latest.get(switch.scope)
         if known is not None and known.sequence > switch.sequence:
             return self
-        return Switches({**self.latest, switch.scope: switch})
+        return self._replace(latest={**self.latest, switch.scope: switch})
 
 
 class Refused(ValueError):
@@ -75,7 +103,9 @@ def is_scope(scope: str) -> bool:
     return len(scope.encode()) <= SCOPE_BYTES_MAX and _SCOPE.fullmatch(scope) is not None
 
 
-def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int, fault_of: FaultOf) -> BreakerSwitch:
+def switch_of(
+    record: Record, decoded: BreakerSwitch | Refusal, reached: int, fault_of: FaultOf
+) -> BreakerSwitch | Awaited:
     """Return a record's switch; that of a record that can't be read forces its scope open, or all traffic.
 
     fault_of: says why nobody is proved to have thrown a switch, whose record came at a time; None where somebody is.
@@ -87,7 +117,11 @@ def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int, fa
         fault = None if is_forced else fault_of(decoded, record.source.timestamp_ms)
         if fault is None:
             return decoded
-        why = f"is not proved: {fault}"
+        why = f"is not proved{' yet' if fault.is_awaited else ''}: {fault.why}"
+        if fault.is_awaited:
+            reason = f"the switch at offset {record.source.offset} of its topic {why}"
+            forced = decoded._replace(position=SwitchPosition.FORCED_OPEN, thrown_by=_NOBODY, accepts_shift=False)
+            return Awaited(decoded, forced._replace(reason=reason))
     scope, at_ms = key if is_scope(key) else ALL, max(record.source.timestamp_ms, 0)
     reason = f"the switch at offset {record.source.offset} of its topic {why}"
     return BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, next_version(reached, at_ms), at_ms, _NOBODY, reason, False)
@@ -96,11 +130,11 @@ def switch_of(record: Record, decoded: BreakerSwitch | Refusal, reached: int, fa
 def governed(records: Mapping[str, BreakerRecord], reached: int, switches: Switches) -> Mapping[str, BreakerRecord]:
     """Return the records that govern payments: the store's, with the switches over them."""
     found = dict(records)
-    for scope, switch in switches.latest.items():
+    for scope, switch in {**switches.awaited, **switches.latest}.items():
         record = records.get(scope, unwritten(scope, is_store_empty=ALL not in records))
-        if switch.position is SwitchPosition.FORCED_OPEN:
+        if (forcing := switches.forcing(scope)) is not None:
             if record.state is not BreakerState.FORCED_OPEN:
-                found[scope] = _forced(switch, record.version)
+                found[scope] = _forced(forcing, record.version)
         elif switch.sequence > reached and record.state is BreakerState.CLOSED:
             found[scope] = record._replace(state=BreakerState.OPEN, cause=_lost(switch))
     return found
@@ -122,7 +156,7 @@ def taken_over(
     revision: int,
 ) -> list[TakenOver]:
     """Return the transitions of the switches that a store hasn't taken over yet."""
-    pending = [switch for switch in switches.latest.values() if switch.sequence > reached]
+    pending = [switch for switch in switches.latest.values() if reached < switch.sequence <= switches.settled]
     made = []
     for switch in sorted(pending, key=lambda switch: switch.sequence):
         before = records.get(switch.scope, unwritten(switch.scope, is_store_empty=False))
@@ -141,7 +175,7 @@ def cause_of(switch: BreakerSwitch) -> Cause:
 
 
 def forced_scopes(switches: Switches) -> Iterable[str]:
-    return [scope for scope in switches.latest if switches.is_forced(scope)]
+    return [scope for scope in {**switches.awaited, **switches.latest} if switches.is_forced(scope)]
 
 
 def _forced(switch: BreakerSwitch, version: int) -> BreakerRecord:

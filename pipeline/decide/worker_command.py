@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import socket
 from contextlib import closing
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import faust
 
@@ -13,6 +12,7 @@ from models.artefact.files import ModelRefused
 from pipeline.decide.app import build
 from pipeline.decide.policy import PolicyRefused
 from pipeline.io import logs
+from pipeline.io.garbage import calm_garbage_collector
 from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import require_broker
 from pipeline.io.kafka.faust_credentials import CredentialsRefused
@@ -20,9 +20,6 @@ from pipeline.io.kafka.topic_settings import require_kept_switches, require_log_
 from pipeline.io.sealing import KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
-
-GC_ALLOCATIONS: Final = 100_000
-"""Young objects before the collector looks: a few batches' worth; the default is 700."""
 
 
 def run_worker(settings: Settings) -> NoReturn:
@@ -48,14 +45,6 @@ def run_worker(settings: Settings) -> NoReturn:
 class _Worker(faust.Worker):
     def _on_sigusr1(self) -> None:
         """Faust would log every thread's local variables, payments among them (I10)."""
-
-
-def calm_garbage_collector() -> None:
-    """A batch makes tens of thousands of tuples and no cycles; at the default threshold the collector walks all that
-    lives again and again for nothing."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_ALLOCATIONS, 50, 100)
 
 
 def _require_port(settings: Settings) -> None:

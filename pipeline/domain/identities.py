@@ -2,7 +2,7 @@
 
 Invariants
 1. Same arguments, same id; on every machine, for ever. The namespaces below never change.
-2. Ids of different kinds never meet: each kind has a namespace of its own.
+2. Ids of different kinds never meet: each kind has a namespace of its own, and fundings a version of UUID.
 3. Arguments can't be shifted into each other: parts are joined by a line feed, and no id holds one.
 4. No two payments share an id: the ids of decision and execution follow from the payment's digest too, since a
    publisher's reference may come again. What is decided about a payment once more is executed under the same id.
@@ -27,6 +27,7 @@ LATE_AFTER_MS: Final = 7 * 86_400_000
 """A payment is late whose event time lies more than this before its log time: it may have been decided and forgotten.
 So it is decided strictly, and its decision's id says where it stands."""
 
+_FUNDING: Final = b"fraud-funding-v1\n"
 NAMESPACE_DECISION: Final = UUID("8f0c9a3e-1f1b-5c52-9d7e-6c1a5f0e2b47")
 NAMESPACE_EXECUTION: Final = UUID("2d3f1c52-7b0e-5a44-9c1d-51f7a0c8e6b1")
 NAMESPACE_REVERSAL: Final = UUID("b1f6c9a4-0d2e-5f83-8a57-3e94d2c7f018")
@@ -70,6 +71,14 @@ def review_id(decision_id: str, review_round: int) -> ReviewId:
 def posting_id(execution: str, step: str, attempt: int) -> PostingId:
     """`step`: a saga step's name. `attempt`: 1, then one more each time that the saga takes the same step again."""
     return PostingId(uuid5_text(_POSTING, execution, step, str(attempt)))
+
+
+def funding_id(what_for: str) -> PostingId:
+    """The id of money that comes in from outside. A UUID of version 8, of which the database lets nothing else be, so
+    that no funding takes an id that a payment's posting needs."""
+    digest = hashlib.sha256(_FUNDING + what_for.encode()).hexdigest()
+    variant = _VARIANTS[digest[16]]
+    return PostingId(f"{digest[:8]}-{digest[8:12]}-8{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}")
 
 
 def uuid5_text(namespace: bytes, *parts: str) -> str:

@@ -118,9 +118,14 @@ def later_fields(source_system: str | None) -> bytes:
     return b"" if source_system is None else _text("source_system") + _text(source_system)
 
 
+_SMALL: Final = tuple(bytes((number,)) for number in range(0x80))
+"""The encodings of one byte. Most numbers of a payment are lengths of short texts."""
+
+
 def _text(text: str) -> bytes:
     encoded = text.encode()
-    return _number(len(encoded)) + encoded
+    length = len(encoded)
+    return (_SMALL[2 * length] if length < 0x40 else _number(length)) + encoded
 
 
 def _optional_text(text: str | None) -> bytes:
@@ -131,7 +136,7 @@ def _number(number: int) -> bytes:
     """Avro's zigzag variable-length long."""
     rest = number << 1 if number >= 0 else ((-number) << 1) - 1
     if rest < 0x80:
-        return bytes((rest,))
+        return _SMALL[rest]
     encoded = bytearray()
     while rest >= 0x80:
         encoded.append(rest & 0x7F | 0x80)

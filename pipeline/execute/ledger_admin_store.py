@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.domain.identities import posting_id
+from pipeline.domain.identities import funding_id
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
@@ -165,7 +165,7 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
 
 def _fund(connection: Connection, funded: Sequence[tuple[str, str, str, int]], at_ms: int) -> int:
     """(what for, account, currency, amount) each; nothing is posted for an amount of zero, or for the same again."""
-    rows = [(posting_id("fund", what, 1), *money) for what, *money in funded if money[2]]
+    rows = [(funding_id(what), *money) for what, *money in funded if money[2]]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], []]
     return connection.execute(statements("pipeline.execute", "ledger")["fund_account"], [at_ms, *columns]).rowcount
 

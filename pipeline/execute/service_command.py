@@ -17,6 +17,7 @@ from pipeline.execute.restoring.told_topics import Told
 from pipeline.execute.service import ExecutionService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
+from pipeline.io.garbage import calm_garbage_collector
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
@@ -56,6 +57,7 @@ def run_executor(settings: Settings, wire: WireFormat) -> NoReturn:
     )
     ending = (KeySetRefused,)
     terms = Terms("executor", settings.executor_port, "FRAUD_EXECUTOR_PORT", PASSING, ending)
+    calm_garbage_collector()
     with closing(tracer):
         run_service(service, settings, terms)
 

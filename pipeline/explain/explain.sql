@@ -66,17 +66,24 @@ FROM ledger.execution AS heard JOIN ledger.posting AS moved USING (caused_at, ex
 WHERE heard.execution_id = %(execution_id)s ORDER BY moved.number LIMIT 10000;
 
 -- name: plans
--- Every rollback plan that looked at the decision: who asked, what it says of it, who approved, how far it came.
+-- Every rollback plan that looked at the decision: who asked, what it says of it, who approved, how far it came by the
+-- rows of its progress, and how many of its reversals the audit log has, each under the plan's own digest.
 SELECT plan.plan_id::text, plan.requested_by, (extract(epoch FROM plan.requested_at) * 1000)::bigint, plan.reason,
     plan.good_model_version, plan.good_policy_version, line.outcome_before, line.outcome_after, line.disposition,
     line.why, approval.approved_by, (extract(epoch FROM approval.approved_at) * 1000)::bigint,
     started.applied_by, (extract(epoch FROM started.at) * 1000)::bigint,
-    completed.applied_by, (extract(epoch FROM completed.at) * 1000)::bigint
+    completed.applied_by, (extract(epoch FROM completed.at) * 1000)::bigint, plan.changing, stands.reversals,
+    (extract(epoch FROM stands.last_at) * 1000)::bigint
 FROM control.rollback_plan_decision AS line
 JOIN control.rollback_plan AS plan USING (plan_id)
 LEFT JOIN control.rollback_approval AS approval USING (plan_id)
 LEFT JOIN control.rollback_progress AS started ON started.plan_id = plan.plan_id AND started.kind = 'STARTED'
 LEFT JOIN control.rollback_progress AS completed ON completed.plan_id = plan.plan_id AND completed.kind = 'COMPLETED'
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT reversed.decision_id) AS reversals, max(reversed.logged_at) AS last_at
+    FROM audit.reversal_log AS reversed
+    WHERE reversed.plan_id = plan.plan_id::text AND reversed.plan_digest = encode(plan.content_hash, 'hex')
+) AS stands
 WHERE line.decision_id = %(decision_id)s ORDER BY plan.requested_at, plan.plan_id LIMIT 1000;
 
 -- name: decision_of_transaction

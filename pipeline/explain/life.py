@@ -93,7 +93,11 @@ class PostingRow(NamedTuple):
 
 
 class PlanRow(NamedTuple):
-    """A rollback plan, and its line about this decision; None from `approved_by` on where it did not come so far."""
+    """A rollback plan, and its line about this decision; None from `approved_by` on where it did not come so far.
+
+    `completed_by` and `completed_at_ms` are what the row of its progress says. `changing`: decisions that it was to
+    take back. `reversals`: those whose reversals the audit log has, the last of them at `reversed_at_ms`.
+    """
 
     plan_id: str
     requested_by: str
@@ -111,6 +115,9 @@ class PlanRow(NamedTuple):
     started_at_ms: int | None
     completed_by: str | None
     completed_at_ms: int | None
+    changing: int
+    reversals: int
+    reversed_at_ms: int | None
 
 
 class OtherDecision(NamedTuple):

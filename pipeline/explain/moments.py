@@ -266,9 +266,22 @@ def _plan(plan: PlanRow, reversed_then: Moment | None) -> Iterator[Moment]:
         yield Moment(plan.started_at_ms, "ROLLBACK_STARTED", "Began to carry the plan out.", plan.started_by, where)
     if reversed_then is not None:
         yield reversed_then
-    if plan.completed_by is not None and plan.completed_at_ms is not None:
-        what = "All of the plan stands on decisions.v1."
-        yield Moment(plan.completed_at_ms, "ROLLBACK_COMPLETED", what, plan.completed_by, where)
+    yield from _completion(plan)
+
+
+def _completion(plan: PlanRow) -> Iterator[Moment]:
+    """How far the plan is carried out, by the reversals that the audit log has; what the row of its progress says of
+    that is told only where it is otherwise. What the ledger did stands among the steps."""
+    counted = f"{plan.reversals:,} of the plan's {plan.changing:,} reversals stand on decisions.v1, by the audit log"
+    if plan.reversed_at_ms is not None and plan.reversals == plan.changing:
+        what = f"All of the plan stands on decisions.v1, by the audit log: reversals of {plan.reversals:,} decisions."
+        yield Moment(plan.reversed_at_ms, "ROLLBACK_COMPLETED", what, AUDIT, "audit.reversal_log")
+    elif plan.reversed_at_ms is not None and plan.completed_at_ms is None:
+        yield Moment(plan.reversed_at_ms, "ROLLBACK_UNDER_WAY", f"{counted}.", AUDIT, "audit.reversal_log")
+    elif plan.completed_by is not None and plan.completed_at_ms is not None and plan.changing:
+        what = f"Said that the plan is carried out, which is not proved: {counted}."
+        where = f"control.rollback_progress {plan.plan_id}"
+        yield Moment(plan.completed_at_ms, "ROLLBACK_UNPROVED", what, plan.completed_by, where)
 
 
 def _plan_words(plan: PlanRow) -> str:

@@ -221,10 +221,10 @@ class Settings(BaseSettings):
     oidc_client_id: str | None = None
     """Name of ours there: a public client with PKCE, whose redirects go to http://127.0.0.1, on any port."""
     oidc_claim: str = "preferred_username"
-    """Claim of the ID token that names the person, as roles are granted to them."""
+    """Claim of the ID token that says under which name `fraud login` sets the session up. It proves nothing."""
     people_file: Path | None = None
-    """File of the registry of people, which `fraud people export` writes, for workers, which have no database.
-    Without it no release of the breaker counts."""
+    """File of the registry of people for workers, which have no database. The review service writes it anew every few
+    seconds, with a stamp that says as of when it is. Without it no release of the breaker counts."""
 
     otlp_endpoint: Annotated[str | None, Field(pattern=r"^https?://[^/@?#\s]+(/[^@?#\s]*)?$")] = None
     """Address of the OpenTelemetry collector that takes spans by OTLP over HTTP, without /v1/traces. Without it nothing

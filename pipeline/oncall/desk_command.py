@@ -164,6 +164,8 @@ def _fields(group: Group) -> dict[str, object]:
 def _show_delivery(output: Output, delivery: Delivery) -> None:
     message = delivery.message
     stands = delivery.end.value if delivery.end is not None else f"tried {delivery.sends} times, goes on"
+    if delivery.end is None and delivery.waiting:
+        stands += f" for {len(delivery.waiting)} recipients; the others have it"
     fields = {
         "delivery_id": message.delivery_id,
         "sink": message.sink,
@@ -172,6 +174,7 @@ def _show_delivery(output: Output, delivery: Delivery) -> None:
         "sends": delivery.sends,
         "doubts": delivery.doubts,
         "end": None if delivery.end is None else delivery.end.value,
+        "waiting": len(delivery.waiting) if delivery.end is None else 0,
     }
     output.record(fields, f"  {utc_text(delivery.planned_at_ms)} {message.kind} to {message.sink}: {stands}")
 

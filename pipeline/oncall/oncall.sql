@@ -25,9 +25,9 @@ VALUES (%(delivery_id)s, %(group_id)s, %(sink)s, %(number)s, %(kind)s, %(message
 
 -- name: append_attempt
 -- What was tried with a message, and how that ended.
-INSERT INTO control.alert_attempt (delivery_id, sequence, kind, why, receipt, again_at)
+INSERT INTO control.alert_attempt (delivery_id, sequence, kind, why, receipt, again_at, waiting)
 VALUES (%(delivery_id)s, %(sequence)s, %(kind)s, %(why)s, %(receipt)s,
-    timestamptz 'epoch' + %(again_at_ms)s::bigint * interval '1 millisecond');
+    timestamptz 'epoch' + %(again_at_ms)s::bigint * interval '1 millisecond', %(waiting)s::text[]);
 
 -- name: append_own_alert
 -- What the service has to say itself, until it stands on alerts.v1.
@@ -85,7 +85,7 @@ ORDER BY planned.planned_at, planned.delivery_id;
 
 -- name: attempts_of
 -- What was tried with these messages, in order.
-SELECT delivery_id::text, kind, why, (extract(epoch FROM again_at) * 1000)::bigint, receipt
+SELECT delivery_id::text, kind, why, (extract(epoch FROM again_at) * 1000)::bigint, receipt, waiting
 FROM control.alert_attempt WHERE delivery_id = ANY (%(deliveries)s::uuid[]) ORDER BY delivery_id, sequence;
 
 -- name: acts_to_do

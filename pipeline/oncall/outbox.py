@@ -7,10 +7,13 @@ Invariants
 3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
 4. The messages of a group reach a sink in their order.
 5. Whatever a sink says is stored in bounds, and shown as it is written.
+6. Whom a sink refuses for now, of several recipients, is tried again within the same bounds, alone: nobody else gets
+   the message twice, and no later message waits for it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from dataclasses import dataclass, replace
@@ -33,11 +36,13 @@ LATE_MS: Final = 300_000
 SPREAD: Final = 0.2
 WHY_CHARACTERS_MAX: Final = 200
 RECEIPT_CHARACTERS_MAX: Final = 100
+RECIPIENT_DIGITS: Final = 16
 
 
 class AttemptKind(StrEnum):
     SENDING = "SENDING"
     DELIVERED = "DELIVERED"
+    PARTLY = "PARTLY"  # some recipients have it, others are tried again
     LATER = "LATER"
     IN_DOUBT = "IN_DOUBT"
     REFUSED = "REFUSED"
@@ -60,7 +65,8 @@ class Answer(StrEnum):
 class Result(NamedTuple):
     """why: in words that hold no secret. retry_after_s: as the sink asks. receipt: what later messages refer to.
 
-    is_partly: of DELIVERED, whether some of those whom the sink was to tell did not get it, as `why` says.
+    is_partly: of DELIVERED, whether some of those whom the sink was to tell will never get it, as `why` says. waiting:
+    of DELIVERED, those who did not get it and may later, by `recipient_id`.
     """
 
     answer: Answer
@@ -68,20 +74,26 @@ class Result(NamedTuple):
     retry_after_s: float | None = None
     receipt: str | None = None
     is_partly: bool = False
+    waiting: tuple[str, ...] = ()
 
 
 class Attempt(NamedTuple):
-    """A row about a message. again_at_ms: of LATER and IN_DOUBT, from when it may be tried again."""
+    """A row about a message. again_at_ms: of PARTLY, LATER and IN_DOUBT, from when it may be tried again. waiting: of
+    PARTLY, who is to get it then."""
 
     kind: AttemptKind
     why: str = ""
     again_at_ms: int | None = None
     receipt: str | None = None
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as it stands after its attempts. sends: those that were begun; doubts: those that may have arrived."""
+    """A message as it stands after its attempts. sends: those that were begun; doubts: those that may have arrived.
+
+    waiting: the recipients who alone are still to get it; empty where all are, or nobody.
+    """
 
     message: Message
     is_keyed: bool
@@ -93,6 +105,7 @@ class Delivery:
     is_sending: bool = False
     end: AttemptKind | None = None
     receipt: str | None = None
+    waiting: tuple[str, ...] = ()
 
     @property
     def is_repeat(self) -> bool:
@@ -107,7 +120,13 @@ def after(delivery: Delivery, attempt: Attempt) -> Delivery:
         return replace(moved, sends=delivery.sends + 1)
     doubts = delivery.doubts + (attempt.kind in (AttemptKind.IN_DOUBT, AttemptKind.DOUBTFUL))
     end = attempt.kind if attempt.kind in ENDS else None
-    return replace(moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=attempt.receipt)
+    waiting, receipt = attempt.waiting or delivery.waiting, attempt.receipt or delivery.receipt
+    return replace(moved, doubts=doubts, end=end, due_at_ms=attempt.again_at_ms or 0, receipt=receipt, waiting=waiting)
+
+
+def recipient_id(address: str) -> str:
+    """The name under which a recipient waits: no address is stored with a message."""
+    return hashlib.sha256(address.encode()).hexdigest()[:RECIPIENT_DIGITS]
 
 
 def bounded_result(result: Result) -> Result:
@@ -134,7 +153,7 @@ def judged(delivery: Delivery, result: Result, now_ms: int) -> Attempt:
     result = bounded_result(result)
     why = result.why
     match result.answer:
-        case Answer.DELIVERED:
+        case Answer.DELIVERED if not result.waiting:
             return Attempt(AttemptKind.DELIVERED, why, receipt=result.receipt)
         case Answer.NEVER:
             return Attempt(AttemptKind.REFUSED, why)
@@ -142,8 +161,11 @@ def judged(delivery: Delivery, result: Result, now_ms: int) -> Attempt:
             return Attempt(AttemptKind.DOUBTFUL, why)
     if delivery.sends >= ATTEMPTS_MAX:
         return Attempt(AttemptKind.GAVE_UP, why)
+    again_at_ms = now_ms + _wait_ms(delivery, result.retry_after_s)
+    if result.answer is Answer.DELIVERED:
+        return Attempt(AttemptKind.PARTLY, why, again_at_ms, result.receipt, result.waiting)
     kind = AttemptKind.IN_DOUBT if result.answer is Answer.IN_DOUBT else AttemptKind.LATER
-    return Attempt(kind, why, now_ms + _wait_ms(delivery, result.retry_after_s))
+    return Attempt(kind, why, again_at_ms)
 
 
 def interrupted(delivery: Delivery, now_ms: int) -> Attempt:
@@ -153,7 +175,8 @@ def interrupted(delivery: Delivery, now_ms: int) -> Attempt:
 
 def is_late(delivery: Delivery, now_ms: int) -> bool:
     """Whether people must be told that the message has not arrived yet."""
-    return delivery.end is None and delivery.sends > 0 and now_ms - delivery.planned_at_ms >= LATE_MS
+    is_tried = delivery.end is None and not delivery.waiting and delivery.sends > 0
+    return is_tried and now_ms - delivery.planned_at_ms >= LATE_MS
 
 
 def _wait_ms(delivery: Delivery, retry_after_s: float | None) -> int:

@@ -2,7 +2,8 @@
 
 Invariants
 1. A send is a row, SENDING, before it begins; one without an end, after a crash, may have arrived.
-2. To each sink at most one message is under way; the messages of a group reach it in order.
+2. To each sink at most one message is under way; the messages of a group reach it in order. One that a sink has taken,
+   but for some recipients, holds up no other.
 3. What does not arrive is told: after LATE_MS once a sink, and at its end each time. The telling is stored with it.
 4. A fault in what is stored about one message ends that message, and nothing else.
 """
@@ -44,7 +45,7 @@ from pipeline.oncall.store import append_attempt, append_delivery
 
 FIRING_MS: Final = 24 * 3_600_000
 """For so long Alertmanager holds that a group fires, without being told again: that we are gone does not end it."""
-_STATES: Final = {AttemptKind.DELIVERED: "PARTLY_DELIVERED"}
+_STATES: Final = {AttemptKind.DELIVERED: "PARTLY_DELIVERED", AttemptKind.PARTLY: "PARTLY_DELIVERED"}
 _log = structlog.stdlib.get_logger("alerts")
 
 
@@ -63,6 +64,7 @@ class Outbox:
         self._clock_s = clock_s
         self._pending: dict[str, Delivery] = {}
         self._lines: dict[tuple[str, str], deque[str]] = {}
+        self._stragglers: dict[str, None] = {}  # in their order
         self._numbers: dict[tuple[str, str], int] = {}
         self._threads: dict[tuple[str, str], str] = {}
         self._sending: dict[str, str] = {}
@@ -78,6 +80,7 @@ class Outbox:
         """
         self._late = {name: _late_alert(name, 0, now_ms) for name in _late_sinks(groups)}
         self._pending, self._lines, self._numbers, self._threads, self._sending = {}, {}, {}, {}, {}
+        self._stragglers = {}
         for read in deliveries:
             message = read.message
             sink = self._routes.sinks.get(message.sink)
@@ -141,8 +144,9 @@ class Outbox:
     def send(self, connection: Connection, now_ms: int) -> None:
         """Begin the next send to every sink that is free."""
         due: dict[str, Delivery] = {}
-        for line in self._lines.values():
-            head = self._pending[line[0]]
+        heads = [line[0] for line in self._lines.values()]
+        for delivery_id in [*heads, *self._stragglers]:
+            head = self._pending[delivery_id]
             name = head.message.sink
             if name not in due and head.due_at_ms <= now_ms and not head.is_sending:
                 due[name] = head
@@ -179,7 +183,7 @@ class Outbox:
         if sink.messages_per_second is not None:
             self._pause(sink.name, 1.0 / sink.messages_per_second)
         thread = self._threads.get((message.group_id, sink.name))
-        send = Send(message, is_repeat, now_ms + FIRING_MS, thread)
+        send = Send(message, is_repeat, now_ms + FIRING_MS, thread, delivery.waiting)
         self._senders.start(sink.name, partial(self._clients[sink.name].send, send))
 
     def _give_up(self, connection: Connection, delivery: Delivery, now_ms: int) -> None:
@@ -201,6 +205,11 @@ class Outbox:
                 moved = self._store(connection, delivery, attempt, now_ms, partly)
         message = moved.message
         if moved.end is None:
+            if attempt.kind is AttemptKind.PARTLY:
+                self._leave_line(delivery)
+                self._line_up(moved)
+                if not delivery.waiting:
+                    self._take_note(moved, now_ms)
             self._pending[message.delivery_id] = moved
             _log.warning("alert_not_sent_yet", sink=name, kind=message.kind, sends=moved.sends, why=attempt.why)
             return
@@ -209,22 +218,29 @@ class Outbox:
         if moved.end is not AttemptKind.DELIVERED:
             _log.critical("alert_not_delivered", sink=name, kind=message.kind, end=moved.end, why=attempt.why)
             return
-        self._keep_thread(moved)
         _log.info("alert_delivered", sink=name, kind=message.kind, code=message.code, sends=moved.sends)
+        if not delivery.waiting:
+            self._take_note(moved, now_ms)
+
+    def _take_note(self, delivery: Delivery, now_ms: int) -> None:
+        """The sink has taken a message, if not for everybody."""
+        message = delivery.message
+        self._keep_thread(delivery)
         if message.number == 1:
-            metrics.DELIVERY.labels(name).observe(max(0, now_ms - message.opened_at_ms) / 1000)
-        self._late.pop(name, None)
+            metrics.DELIVERY.labels(message.sink).observe(max(0, now_ms - message.opened_at_ms) / 1000)
+        self._late.pop(message.sink, None)
 
     def _store(
         self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int, partly: Result | None
     ) -> Delivery:
         """Append the attempt and, in the same transaction, what the service has to say of it."""
         moved = append_attempt(connection, delivery, attempt)
-        if moved.end is None:
+        is_taken = attempt.kind in (AttemptKind.DELIVERED, AttemptKind.PARTLY)
+        if moved.end is None and not is_taken:
             return moved
-        if moved.end is not AttemptKind.DELIVERED or partly is not None:
+        if not is_taken or partly is not None:
             self._tell(connection, _undelivered(moved, attempt, now_ms))
-        if moved.end is AttemptKind.DELIVERED and (late := self._late.get(delivery.message.sink)) is not None:
+        if is_taken and (late := self._late.get(delivery.message.sink)) is not None:
             self._tell(connection, over(late, now_ms))
         return moved
 
@@ -242,6 +258,9 @@ class Outbox:
     def _line_up(self, delivery: Delivery) -> None:
         message = delivery.message
         self._pending[message.delivery_id] = delivery
+        if delivery.waiting:
+            self._stragglers[message.delivery_id] = None
+            return
         line = self._lines.setdefault((message.group_id, message.sink), deque())
         line.append(message.delivery_id)
 
@@ -249,6 +268,9 @@ class Outbox:
         message = delivery.message
         where = message.group_id, message.sink
         del self._pending[message.delivery_id]
+        if message.delivery_id in self._stragglers:
+            del self._stragglers[message.delivery_id]
+            return
         self._lines[where].remove(message.delivery_id)
         if not self._lines[where]:
             del self._lines[where]
@@ -284,15 +306,17 @@ def _late_alert(name: str, waits_ms: int, now_ms: int) -> Alert:
 
 
 def _undelivered(delivery: Delivery, attempt: Attempt, now_ms: int) -> Alert:
-    message, end = delivery.message, delivery.end
-    assert end is not None, "it has ended"
+    message, kind = delivery.message, attempt.kind
     said = {
         AttemptKind.DELIVERED: "did not hand everybody",
+        AttemptKind.PARTLY: "does not hand everybody",
         AttemptKind.REFUSED: "refuses",
         AttemptKind.GAVE_UP: "did not take, however often it was tried,",
         AttemptKind.DOUBTFUL: "may or may not have taken, and may not be sent again,",
-    }[end]
+    }[kind]
+    if delivery.waiting and kind is AttemptKind.GAVE_UP:
+        said = "did not hand everybody, however often it was tried,"
     summary = f"The sink {message.sink} {said} a message about {message.code}: {attempt.why}."
-    evidence = {"sink": message.sink, "message": message.delivery_id, "state": _STATES.get(end, end.value)}
+    evidence = {"sink": message.sink, "message": message.delivery_id, "state": _STATES.get(kind, kind.value)}
     scope = f"{SINK_SCOPE}{message.sink}"
     return alert(AlertCode.ALERT_NOT_DELIVERED, summary, scope, evidence, now_ms, Severity.CRITICAL)

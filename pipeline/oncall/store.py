@@ -107,7 +107,8 @@ def append_attempt(connection: Connection, delivery: Delivery, attempt: Attempt)
     """Append the attempt and return the message after it."""
     moved = after(delivery, attempt)
     fields = {**attempt._asdict(), "kind": attempt.kind.value, "delivery_id": delivery.message.delivery_id}
-    connection.execute(_SQL["append_attempt"], {**fields, "sequence": moved.sequence})
+    waiting = list(attempt.waiting) or None
+    connection.execute(_SQL["append_attempt"], {**fields, "sequence": moved.sequence, "waiting": waiting})
     return moved
 
 
@@ -203,7 +204,7 @@ def _with_attempts(connection: Connection, rows: Sequence[Sequence[object]]) -> 
         message = message_of(fields)
         found[message.delivery_id] = Delivery(message, is_keyed=False, planned_at_ms=planned_at_ms)
     wanted = {"deliveries": list(found)}
-    for delivery_id, kind, why, again_at_ms, receipt in connection.execute(_SQL["attempts_of"], wanted):
-        attempt = Attempt(AttemptKind(kind), why, again_at_ms, receipt)
+    for delivery_id, kind, why, again_at_ms, receipt, waiting in connection.execute(_SQL["attempts_of"], wanted):
+        attempt = Attempt(AttemptKind(kind), why, again_at_ms, receipt, tuple(waiting or ()))
         found[delivery_id] = after(found[delivery_id], attempt)
     return list(found.values())

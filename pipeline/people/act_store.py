@@ -15,15 +15,30 @@ from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, statements
 from pipeline.people.acts import ActKind, Evidence, SignedAct, Subject, act_of
 from pipeline.people.key_files import Identity, is_signed
-from pipeline.people.registry import Checks, Expected, ProviderKey, Registry, act_fault, advanced, proof_fault
+from pipeline.people.registry import (
+    Checks,
+    Expected,
+    KnownLogin,
+    ProviderKey,
+    Registry,
+    act_fault,
+    advanced,
+    proof_fault,
+)
 
 _SQL: Final = statements("pipeline.people", "people")
 
 
-def _token_fault(evidence: Evidence, name: str, at_ms: int, providers: Iterable[ProviderKey]) -> str | None:
+def _token_fault(
+    evidence: Evidence,
+    name: str,
+    at_ms: int,
+    providers: Iterable[ProviderKey],
+    logins: Mapping[str, KnownLogin],
+) -> str | None:
     from pipeline.people.token_client import token_fault  # its library takes a tenth of a second to import
 
-    return token_fault(evidence, name, at_ms, providers)
+    return token_fault(evidence, name, at_ms, providers, logins)
 
 
 CHECKS: Final = Checks(is_signed, _token_fault)
@@ -33,13 +48,13 @@ ROWS_A_FETCH: Final = 1000
 class RegistryReader:
     """The registry as a process knows it: only what came since is read and proved. For one thread.
 
-    `faults`: why acts among them count as nothing, by digest. `counting`: the digests of the others.
+    `faults`: why acts among them count as nothing, by digest. `acts`: the others, in order.
     """
 
     def __init__(self) -> None:
         self._registry, self._reached = Registry(), 0
         self.faults: dict[str, str] = {}
-        self.counting: set[str] = set()
+        self.acts: list[SignedAct] = []
 
     def read(self, connection: Connection) -> Registry:
         """Read on. Raises psycopg's exceptions."""
@@ -49,7 +64,7 @@ class RegistryReader:
             self._registry, fault = advanced(self._registry, signed, CHECKS)
             self._reached = sequence
             if fault is None:
-                self.counting.add(signed.digest)
+                self.acts.append(signed)
             else:
                 self.faults[signed.digest] = fault
         return self._registry
@@ -59,9 +74,7 @@ def registry_acts(connection: Connection) -> list[SignedAct]:
     """The acts of the registry that count, in order."""
     reader = RegistryReader()
     reader.read(connection)
-    rows = connection.execute(_SQL["read_registry_acts"], [0]).fetchall()
-    acts = [_signed_act(row) for _, *row in rows]
-    return [signed for signed in acts if signed.digest in reader.counting]
+    return reader.acts
 
 
 def read_registry(connection: Connection) -> Registry:

@@ -34,6 +34,7 @@ class ActKind(StrEnum):
     ROLE_GRANTED = "ROLE_GRANTED"
     ROLE_REVOKED = "ROLE_REVOKED"
     PROVIDER_TRUSTED = "PROVIDER_TRUSTED"
+    LOGIN_BOUND = "LOGIN_BOUND"
     CASE_CLAIMED = "CASE_CLAIMED"
     CASE_RELEASED = "CASE_RELEASED"
     CASE_PROPOSED = "CASE_PROPOSED"
@@ -66,6 +67,7 @@ REGISTRY_KINDS: Final = frozenset(
         ActKind.ROLE_GRANTED,
         ActKind.ROLE_REVOKED,
         ActKind.PROVIDER_TRUSTED,
+        ActKind.LOGIN_BOUND,
     }
 )
 """Acts that say who people are and what they may do. Each names the one before it."""

@@ -86,6 +86,22 @@ def trust_provider(as_json: Json = False) -> None:
     output.end_list("new keys")
 
 
+@people_app.command("bind-login")
+def bind_login(
+    name: Name,
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="What `fraud login` printed for them.")],
+    as_json: Json = False,
+) -> None:
+    """Say whose a login at the OpenID provider is, as an ADMIN.
+
+    It is theirs for ever, whatever they are called there.
+    """
+    from pipeline.people.provider_command import bound_login, show_bound
+
+    login = bound_login(settings_from_environment("migrate"), name, subject)
+    show_bound(Output(as_json=as_json), name, login)
+
+
 @people_app.command("grant")
 def grant(name: Name, role: RoleName, as_json: Json = False) -> None:
     """Give somebody a role, as an ADMIN and the database's owner."""
@@ -114,7 +130,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a file there is replaced.")],
     as_json: Json = False,
 ) -> None:
-    """Write who people are for the workers: FRAUD_PEOPLE_FILE."""
+    """Write who people are, as signed acts that prove themselves. For workers the review service does it."""
     from pipeline.people.key_command import export_people, show_exported
 
     show_exported(Output(as_json=as_json), file, export_people(settings_from_environment(), file))

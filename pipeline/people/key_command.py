@@ -117,3 +117,9 @@ def show_keys(output: Output, found: Registry) -> None:
         fields = {"key_id": key_id, "name": known.name, "registered_at": since, "revoked_at": revoked}
         until = "" if revoked is None else f", revoked {revoked}"
         output.record(fields, f"{key_id} {known.name} since {since}{until}")
+    for login, bound in found.logins.items():
+        revoked_at_ms, since = found.revoked.get(login), utc_text(bound.bound_at_ms)
+        revoked = None if revoked_at_ms is None else utc_text(revoked_at_ms)
+        fields = {"login": login, "name": bound.name, "issuer": bound.issuer, "bound_at": since, "revoked_at": revoked}
+        until = "" if revoked is None else f", revoked {revoked}"
+        output.record(fields, f"{login} login of {bound.name} at {bound.issuer} since {since}{until}")

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pipeline.people.acts import Evidence
 from pipeline.people.key_files import raw
 from pipeline.people.registry import ProviderKey, provider_key_id
-from pipeline.people.token_client import ProviderKeyRefused, canonical_jwk, nonce_of, token_fault, verified_claims
+from pipeline.people.roles import is_name
+from pipeline.people.token_client import ProviderKeyRefused, canonical_jwk, nonce_of, proven_claims
 
 TIMEOUT_S: Final = 10.0
 LOGIN_S_MAX: Final = 300.0
@@ -38,7 +39,7 @@ class LoginFailed(Exception):
 
 
 class Provider(NamedTuple):
-    """An OpenID provider as it describes itself, and the claim of its tokens that names the person."""
+    """An OpenID provider as it describes itself, and the claim of its tokens that says how it calls a person."""
 
     issuer: str
     client_id: str
@@ -54,9 +55,12 @@ class Provider(NamedTuple):
 
 
 class Login(NamedTuple):
+    """subject: the provider's own, unchanging name for whoever has logged in."""
+
     name: str
     private: Ed25519PrivateKey
     id_token: str
+    subject: str
 
 
 def discovered(issuer: str, client_id: str, claim: str) -> Provider:
@@ -76,8 +80,13 @@ def discovered(issuer: str, client_id: str, claim: str) -> Provider:
     return Provider(issuer, client_id, claim, authorization, token, jwks)
 
 
-def log_in(provider: Provider, show: Callable[[str], None], now_ms: Callable[[], int]) -> Login:
-    """Have a person log in at the address that is shown. Raises LoginFailed."""
+def log_in(
+    provider: Provider, show: Callable[[str], None], now_ms: Callable[[], int], name: str | None = None
+) -> Login:
+    """Have a person log in at the address that is shown. Raises LoginFailed.
+
+    name: of the person here; None takes what the provider calls them. Whoever proves an act asks whose the login is.
+    """
     private = Ed25519PrivateKey.generate()
     public, verifier = raw(private.public_key()), secrets.token_urlsafe(64)
     with _Callback() as callback:
@@ -101,20 +110,20 @@ def log_in(provider: Provider, show: Callable[[str], None], now_ms: Callable[[],
             )
         except (AuthlibBaseError, requests.RequestException, ValueError) as error:
             raise LoginFailed(f"the provider gave no token ({type(error).__name__})") from error
-    return _proved(provider, private, token.get("id_token"), now_ms())
+    return _proved(provider, private, token.get("id_token"), now_ms(), name)
 
 
-def _proved(provider: Provider, private: Ed25519PrivateKey, id_token: object, at_ms: int) -> Login:
+def _proved(provider: Provider, private: Ed25519PrivateKey, id_token: object, at_ms: int, name: str | None) -> Login:
     if not isinstance(id_token, str):
         raise LoginFailed("the provider gave no ID token")
-    evidence, keys = Evidence(raw(private.public_key()), id_token), list(provider.keys().values())
-    claims = next((found for key in keys if (found := verified_claims(id_token, key)) is not None), {})
-    name = claims.get(provider.claim)
-    if not isinstance(name, str):
-        raise LoginFailed(f"the ID token has no {provider.claim}, or its signature is false")
-    if (fault := token_fault(evidence, name, at_ms, keys)) is not None:
-        raise LoginFailed(fault)
-    return Login(name, private, id_token)
+    proven = proven_claims(Evidence(raw(private.public_key()), id_token), at_ms, list(provider.keys().values()))
+    if isinstance(proven, str):
+        raise LoginFailed(proven)
+    claims, _ = proven
+    called = claims.get(provider.claim) if name is None else name
+    if not isinstance(called, str) or not is_name(called):
+        raise LoginFailed(f"the ID token has no {provider.claim} that is a name here; say --as NAME")
+    return Login(called, private, id_token, str(claims["sub"]))
 
 
 class _Callback:

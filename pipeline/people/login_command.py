@@ -27,7 +27,11 @@ def provider_of(settings: Settings) -> Provider:
 
 
 def login(
-    browser: Annotated[bool, typer.Option(help="Open the provider's page in a browser.")] = True, as_json: Json = False
+    browser: Annotated[bool, typer.Option(help="Open the provider's page in a browser.")] = True,
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Your name here, where the provider's is another.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Log in with your organisation's OpenID provider. Your acts are signed by the session's key."""
     from pipeline.io.clock import now_ms
@@ -43,7 +47,8 @@ def login(
             webbrowser.open(url)
 
     try:
-        found = log_in(provider_of(settings), show, now_ms)
+        provider = provider_of(settings)
+        found = log_in(provider, show, now_ms, name)
     except LoginFailed as failure:
         raise Failure(f"Nobody is logged in: {failure}.", "Try again.", FAILED_CHECK) from failure
     path = session_path(settings)
@@ -51,7 +56,9 @@ def login(
         write_session(path, found.name, found.private, found.id_token)
     except OSError as error:
         raise Failure(f"{path} can't be written ({error.strerror}).", "Set FRAUD_SESSION_FILE.") from error
-    output.record({"name": found.name, "session": str(path)}, f"{found.name} is logged in; the session is in {path}")
+    fields = {"name": found.name, "session": str(path), "issuer": provider.issuer, "subject": found.subject}
+    output.record(fields, f"{found.name} is logged in; the session is in {path}")
+    output.note(f"An ADMIN binds your login, once: `fraud people bind-login {found.name} {found.subject}`.")
 
 
 def logout(as_json: Json = False) -> None:

@@ -8,6 +8,8 @@ Invariants
 3. A key is one person's for ever, and signs nothing from its revocation on, whatever time it says: in the registry
    order tells, elsewhere the time at which somebody else's clock saw the act.
 4. What was proven once is proven years later, by the same acts.
+5. A login is a person's by the provider's `iss` and `sub`, which an ADMIN has bound to them, once and for ever. Names
+   and addresses that a provider gives may change, or become somebody else's, and prove nothing.
 """
 
 from __future__ import annotations
@@ -34,11 +36,16 @@ from pipeline.people.roles import GrantRefusal, Person, Role, folded, is_name, i
 
 POSSESSION: Final = b"fraud-key-v1\n"
 """Begins what a new key signs to show that whoever is to be registered has it."""
+LOGIN: Final = b"fraud-login-v1\n"
+"""Begins what a login's id is the digest of."""
+SUBJECT_CHARACTERS_MAX: Final = 255
+"""Of `sub`, by OpenID Connect Core 1.0, section 2; ASCII."""
 REASON_CHARACTERS_MAX: Final = 500
 SEEN_WITHIN_MS: Final = 5 * 60_000
 """How far an act's own time may be from the time at which it came: clocks differ, and people hesitate."""
 _REVOCATIONS: Final = (ActKind.ROLE_REVOKED, ActKind.KEY_REVOKED)
 _PUBLIC_BYTES: Final = 32
+_SUBJECT: Final = re.compile(rf"[!-~]{{1,{SUBJECT_CHARACTERS_MAX}}}")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -53,7 +60,7 @@ class KnownKey(NamedTuple):
 class ProviderKey(NamedTuple):
     """A key by which an OpenID provider signs ID tokens, as an ADMIN has accepted it. `jwk`: as JSON, public only.
 
-    `claim` names the person; tokens are for `client_id`.
+    Tokens are for `client_id`. `claim` is how people call themselves there, which proves nothing.
     """
 
     issuer: str
@@ -61,6 +68,15 @@ class ProviderKey(NamedTuple):
     claim: str
     jwk: str
     trusted_at_ms: int
+
+
+class KnownLogin(NamedTuple):
+    """Whose the logins are of one subject at one provider."""
+
+    name: str
+    issuer: str
+    subject: str
+    bound_at_ms: int
 
 
 class RoleWord(NamedTuple):
@@ -73,17 +89,18 @@ class Checks(NamedTuple):
     """The checks that take cryptography. `is_signed` is given public key, text and signature.
 
     `token_fault` says why a session's evidence doesn't prove that its key is that person's at that time (name,
-    milliseconds), by the providers' keys; None where it does.
+    milliseconds), by the providers' keys and whose logins are; None where it does.
     """
 
     is_signed: Callable[[bytes, bytes, bytes], bool]
-    token_fault: Callable[[Evidence, str, int, Iterable[ProviderKey]], str | None]
+    token_fault: Callable[[Evidence, str, int, Iterable[ProviderKey], Mapping[str, KnownLogin]], str | None]
 
 
 class Registry(NamedTuple):
     """`root` and `head`: the digests of its first and its last act. `names`: as written, by their folded form.
 
-    `revoked`: from when a key signs nothing, sessions' and providers' keys among them. `broken`: why nothing counts.
+    `revoked`: from when a key signs nothing, sessions' and providers' keys among them, or a login is nobody's.
+    `logins`: by their ids, as `login_id` has them. `broken`: why nothing counts.
     `latest_ms`: the latest time that an act has said.
     """
 
@@ -94,6 +111,7 @@ class Registry(NamedTuple):
     revoked: Mapping[str, int] = {}
     words: Mapping[str, tuple[RoleWord, ...]] = {}
     providers: Mapping[str, ProviderKey] = {}
+    logins: Mapping[str, KnownLogin] = {}
     broken: str | None = None
     latest_ms: int = 0
 
@@ -130,6 +148,11 @@ class Expected(NamedTuple):
 def provider_key_id(issuer: str, client_id: str, claim: str, jwk: str) -> str:
     """The name of a provider's key, by which it is revoked."""
     return hashlib.sha256("\n".join([issuer, client_id, claim, jwk]).encode()).hexdigest()
+
+
+def login_id(issuer: str, subject: str) -> str:
+    """The name of a login, by which its binding is revoked."""
+    return hashlib.sha256(LOGIN + "\n".join([issuer, subject]).encode()).hexdigest()
 
 
 def possession_bytes(name: str, public: bytes) -> bytes:
@@ -192,7 +215,8 @@ def proof_fault(
         return "its key was revoked before"
     if known is None:
         assert signed.evidence is not None, "the public key is the evidence's"
-        return checks.token_fault(signed.evidence, act.name, at_ms, _trusted(registry, at_ms))
+        trusted = _trusted(registry, at_ms)
+        return checks.token_fault(signed.evidence, act.name, at_ms, trusted, _bound(registry, at_ms))
     if known.name != act.name:
         return "its key is another person's"
     return "its key was registered later" if act.at_ms < known.registered_at_ms else None
@@ -230,7 +254,19 @@ def act_fault(
         return "its key has been revoked since"
     if is_pending and not registry.person(act.name).holds(*expected.roles):
         return "its author does not hold the role any more"
+    if is_pending and _is_login_gone(registry, signed, act, checks):
+        return "its login is nobody's any more"
     return None
+
+
+def _is_login_gone(registry: Registry, signed: SignedAct, act: Act, checks: Checks) -> bool:
+    """Whether a session signed it whose login's binding has been revoked since."""
+    if signed.evidence is None or act.key_id in registry.keys:
+        return False
+    fault = checks.token_fault(
+        signed.evidence, act.name, act.at_ms, _trusted(registry, act.at_ms), _bound(registry, None)
+    )
+    return fault is not None
 
 
 def refusal_of(registry: Registry, act: Act, checks: Checks) -> GrantRefusal | None:
@@ -247,6 +283,8 @@ def refusal_of(registry: Registry, act: Act, checks: Checks) -> GrantRefusal | N
             return _name_refusal(registry, act, is_admin=is_admin) or _role_refusal(act)
         case ActKind.PROVIDER_TRUSTED:
             return _provider_refusal(registry, act.subject) if is_admin else GrantRefusal.NOT_AN_ADMIN
+        case ActKind.LOGIN_BOUND:
+            return _name_refusal(registry, act, is_admin=is_admin) or _login_refusal(registry, act.subject)
     return GrantRefusal.NOT_AN_ADMIN  # no act of another kind changes the registry
 
 
@@ -295,6 +333,17 @@ def _provider_refusal(registry: Registry, subject: Subject) -> GrantRefusal | No
     return GrantRefusal.KEY_TAKEN if key_id in registry.providers or key_id in registry.revoked else None
 
 
+def _login_refusal(registry: Registry, subject: Subject) -> GrantRefusal | None:
+    """A login that was revoked does not come back, nor become somebody else's."""
+    issuer, said = subject.get("issuer"), subject.get("subject")
+    if not (isinstance(issuer, str) and issuer and isinstance(said, str) and _SUBJECT.fullmatch(said)):
+        return GrantRefusal.LOGIN_MALFORMED
+    if subject.get("login") != login_id(issuer, said):
+        return GrantRefusal.LOGIN_MALFORMED
+    is_taken = subject["login"] in registry.logins or subject["login"] in registry.revoked
+    return GrantRefusal.LOGIN_TAKEN if is_taken else None
+
+
 def _revocation_refusal(registry: Registry, act: Act, *, is_admin: bool) -> GrantRefusal | None:
     """An ADMIN revokes any key, a person their own."""
     key_id = str(act.subject.get("key"))
@@ -310,7 +359,8 @@ def _revocation_refusal(registry: Registry, act: Act, *, is_admin: bool) -> Gran
 def _can_administer(registry: Registry) -> bool:
     """Whether some ADMIN has a key that counts, or could log in."""
     admins = [name for name in registry.names.values() if registry.person(name).holds(Role.ADMIN)]
-    if admins and registry.providers.keys() - registry.revoked.keys():
+    asked = {key.issuer for name, key in registry.providers.items() if name not in registry.revoked}
+    if any(login.name in admins and login.issuer in asked for login in _bound(registry, None).values()):
         return True
     return any(
         registry.is_usable(key_id, known.name) for key_id, known in registry.keys.items() if known.name in admins
@@ -336,6 +386,11 @@ def _applied(registry: Registry, digest: str, act: Act) -> Registry:
             issuer, client_id, claim, jwk = (str(subject.get(name)) for name in ("issuer", "client_id", "claim", "jwk"))
             key = ProviderKey(issuer, client_id, claim, jwk, act.at_ms)
             return after._replace(providers={**registry.providers, str(subject.get("key")): key})
+        case ActKind.LOGIN_BOUND:
+            name, issuer, said = (str(act.subject[field]) for field in ("name", "issuer", "subject"))
+            login = KnownLogin(name, issuer, said, act.at_ms)
+            names = {**registry.names, folded(name): name}
+            return after._replace(logins={**registry.logins, login_id(issuer, said): login}, names=names)
     raise AssertionError(f"{act.kind} was refused")
 
 
@@ -361,6 +416,16 @@ def _trusted(registry: Registry, at_ms: int) -> list[ProviderKey]:
         for key_id, key in registry.providers.items()
         if key.trusted_at_ms <= at_ms and at_ms < registry.revoked.get(key_id, at_ms + 1)
     ]
+
+
+def _bound(registry: Registry, at_ms: int | None) -> dict[str, KnownLogin]:
+    """The logins that were somebody's at a time, or have been bound since. None: that still are."""
+    revoked = registry.revoked
+    return {
+        name: login
+        for name, login in registry.logins.items()
+        if name not in revoked or (at_ms is not None and at_ms < revoked[name])
+    }
 
 
 def _public(subject: Subject) -> bytes | None:

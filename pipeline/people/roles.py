@@ -53,6 +53,8 @@ class GrantRefusal(StrEnum):
     KEY_UNKNOWN = "no such key is registered, or it is revoked already"
     LAST_ADMIN = "nobody could administer afterwards"
     PROVIDER_MALFORMED = "the provider's keys can't be used"
+    LOGIN_MALFORMED = "that is no subject of a provider: give what `fraud login` printed"
+    LOGIN_TAKEN = "that login was bound before, and a login is one person's for ever"
 
 
 _LOOK_ALIKE: Final = str.maketrans("i10", "llo")  # a capital i is an l to a reader

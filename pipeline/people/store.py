@@ -11,7 +11,7 @@ from pipeline.io.postgres import Connection, DatabaseRefused, statements
 from pipeline.people.act_store import CHECKS, append_act, read_registry
 from pipeline.people.acts import Act, ActKind, Subject, key_id_of
 from pipeline.people.key_files import Claimed, Identity
-from pipeline.people.registry import Registry, advanced, refusal_of
+from pipeline.people.registry import Registry, advanced, login_id, refusal_of
 from pipeline.people.roles import GrantRefusal, Person, Role
 
 _SQL: Final = statements("pipeline.people", "people")
@@ -89,6 +89,12 @@ def change_role(connection: Connection, name: str, role: Role, by: Identity, *, 
 def trust_provider(connection: Connection, subject: Subject, by: Identity) -> GrantRefusal | None:
     """Accept a key of an OpenID provider; return why not where it is refused."""
     return _change(connection, by, ActKind.PROVIDER_TRUSTED, subject, lambda _: None)
+
+
+def bind_login(connection: Connection, name: str, issuer: str, subject: str, by: Identity) -> GrantRefusal | None:
+    """Bind what a provider names `subject` to a person; return why not where it is refused."""
+    about = {"name": name, "issuer": issuer, "subject": subject, "login": login_id(issuer, subject)}
+    return _change(connection, by, ActKind.LOGIN_BOUND, about, lambda _: None)
 
 
 def read_grants(connection: Connection) -> Iterator[Granted]:

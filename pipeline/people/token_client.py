@@ -1,8 +1,9 @@
 """ID tokens of OpenID providers: whether one proves, at a time, that a session's key is a person's.
 
-The token's nonce is a commitment to the session's public key, so the provider's signature binds the person to that key,
-and a token that was stolen is of no use without it. The provider's key is one that an ADMIN has accepted by a signed
-act, so nothing is asked of the provider, and the same answer comes years later.
+The token's nonce is a commitment to the session's public key, so the provider's signature binds its subject to that
+key, and a token that was stolen is of no use without it. Whose a subject is, an ADMIN's signed act says: what a
+provider calls people may change, or be given to somebody else. The provider's key is one that an ADMIN has accepted by
+a signed act, so nothing is asked of the provider, and the same answer comes years later.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from pipeline.people.acts import SESSION_S_MAX, Evidence
-from pipeline.people.registry import ProviderKey
+from pipeline.people.registry import KnownLogin, ProviderKey, login_id
 
 ALGORITHMS: Final = (
     "RS256",
@@ -62,20 +63,49 @@ def canonical_jwk(read: Mapping[str, object]) -> str:
     return text
 
 
-def token_fault(evidence: Evidence, name: str, at_ms: int, providers: Iterable[ProviderKey]) -> str | None:
-    """Return why the evidence does not prove that its key is `name`'s at that time; None where it does."""
-    faults = [_fault(evidence, name, at_ms, provider) for provider in providers]
-    if not faults:
+def token_fault(
+    evidence: Evidence,
+    name: str,
+    at_ms: int,
+    providers: Iterable[ProviderKey],
+    logins: Mapping[str, KnownLogin],
+) -> str | None:
+    """Return why the evidence does not prove that its key is `name`'s at that time; None where it does.
+
+    logins: whose they are, by `login_id`. Whom the provider names doesn't count, but where the login was bound later:
+    then the provider must have named this very person at the time, as whoever bound it goes by.
+    """
+    proven = proven_claims(evidence, at_ms, providers)
+    if isinstance(proven, str):
+        return proven
+    claims, provider = proven
+    login = logins.get(login_id(provider.issuer, str(claims["sub"])))
+    if login is None:
+        return "no ADMIN has bound its login to a person"
+    if login.name != name:
+        return "its ID token is another person's"
+    if at_ms < login.bound_at_ms and not _is_named(claims, provider, name):
+        return "its login was bound to that person later"
+    return None
+
+
+def proven_claims(
+    evidence: Evidence, at_ms: int, providers: Iterable[ProviderKey]
+) -> tuple[Mapping[str, object], ProviderKey] | str:
+    """Return what the evidence's token says at that time about whoever has its key, and who says so; else why not."""
+    found = [_proven(evidence, at_ms, provider) for provider in providers]
+    if not found:
         return "no provider's key is accepted that could prove whose session it is"
-    if None in faults:
-        return None
-    return next((fault for fault in faults if fault != _FALSE), _FALSE)
+    proven = next((each for each in found if not isinstance(each, str)), None)
+    if proven is not None:
+        return proven
+    return next((each for each in found if isinstance(each, str) and each != _FALSE), _FALSE)
 
 
 _FALSE: Final = "its ID token is not signed by an accepted provider"
 
 
-def _fault(evidence: Evidence, name: str, at_ms: int, provider: ProviderKey) -> str | None:
+def _proven(evidence: Evidence, at_ms: int, provider: ProviderKey) -> tuple[Mapping[str, object], ProviderKey] | str:
     at_s = at_ms // 1000
     claims = verified_claims(evidence.id_token, provider)
     if claims is None:
@@ -83,6 +113,7 @@ def _fault(evidence: Evidence, name: str, at_ms: int, provider: ProviderKey) -> 
     wanted = {
         "iss": {"essential": True, "value": provider.issuer},
         "aud": {"essential": True, "value": provider.client_id},
+        "sub": {"essential": True},
     }
     expected = {"nonce": nonce_of(evidence.public), "client_id": provider.client_id}
     try:
@@ -94,11 +125,14 @@ def _fault(evidence: Evidence, name: str, at_ms: int, provider: ProviderKey) -> 
         return "its ID token has no times"
     if not issued_s - LEEWAY_S <= at_s <= issued_s + SESSION_S_MAX:
         return "its login is over"
-    if claims.get(provider.claim) != name:
-        return "its ID token is another person's"
-    if provider.claim == "email" and claims.get("email_verified") is not True:
-        return "its ID token names an address that the provider has not verified"
-    return None
+    if type(claims["sub"]) is not str:
+        return "its ID token has no subject"
+    return claims, provider
+
+
+def _is_named(claims: Mapping[str, object], provider: ProviderKey, name: str) -> bool:
+    is_verified = provider.claim != "email" or claims.get("email_verified") is True
+    return claims.get(provider.claim) == name and is_verified
 
 
 def verified_claims(id_token: str, provider: ProviderKey) -> dict[str, object] | None:

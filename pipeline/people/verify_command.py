@@ -99,10 +99,10 @@ def show_faults(output: Output, found: Verified) -> bool:
 
 def _registry_faults(connection: Connection, reader: RegistryReader) -> Iterator[Fault]:
     """The rows that the triggers believe, and that no act which counts has made."""
-    rows = read_registry_rows(connection)
+    rows, counting = read_registry_rows(connection), {signed.digest for signed in reader.acts}
     acts = read_acts(connection, [row.act for row in rows if row.act is not None])
     for row in rows:
-        signed = None if row.act not in reader.counting or row.act is None else acts.get(row.act)
+        signed = None if row.act not in counting or row.act is None else acts.get(row.act)
         if signed is None or not _has_made(act_of(signed.content), row):
             yield Fault(row.of_table, row.place, row.name, "no act that counts has made it")
 

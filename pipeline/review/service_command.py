@@ -13,16 +13,17 @@ from pipeline.io.filing import server_now_ms, service_connection
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.postgres import Held, Positions
+from pipeline.io.postgres import Held, Positions, failures_named
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused, KeyUse
+from pipeline.people.stamp_service import PeopleStamper
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.review.desk_command import rules_of
 from pipeline.review.service import CONSUMER, GROUP, ReviewService, ReviewTopics, Seals
 from pipeline.review.trace_service import ReviewTraces
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check, sealer_of
+from pipeline.seals.seal_files import seal_check, seal_key, sealer_of
 from pipeline.traces.processing_service import BatchTraces
 from pipeline.traces.tracer_service import Tracer, tracer_of
 
@@ -32,10 +33,19 @@ HOUR_MS: Final = 3_600_000
 class Reviewing:
     """The review service on one connection."""
 
-    def __init__(self, service: ReviewService, source: PositionedLog[DecisionRecord], held: Held) -> None:
-        self._service, self._source, self._held = service, source, held
+    def __init__(
+        self,
+        service: ReviewService,
+        source: PositionedLog[DecisionRecord],
+        held: Held,
+        stamper: PeopleStamper | None,
+    ) -> None:
+        self._service, self._source, self._held, self._stamper = service, source, held, stamper
 
     def step(self, _stopping: threading.Event) -> str | None:
+        if self._stamper is not None:
+            with failures_named():
+                self._stamper.step(self._held.connection())
         return self._service.step(self._held.connection())
 
     def begin_again(self) -> None:
@@ -73,7 +83,14 @@ def run_review(settings: Settings, wire: WireFormat) -> NoReturn:
     )
     terms = Terms("review", settings.review_port, "FRAUD_REVIEW_PORT", ending=(KeySetRefused,))
     with closing(tracer):
-        run_service(Reviewing(service, source, held), settings, terms)
+        run_service(Reviewing(service, source, held, _stamper(settings)), settings, terms)
+
+
+def _stamper(settings: Settings) -> PeopleStamper | None:
+    if settings.people_file is None:
+        return None
+    key = seal_key(settings, KeyUse.REVIEWS)
+    return PeopleStamper(settings.people_file, key.key_id, key.sign)
 
 
 def _traces(settings: Settings, tracer: Tracer) -> ReviewTraces:

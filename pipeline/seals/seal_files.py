@@ -42,6 +42,13 @@ def sealer_of(settings: Settings, use: KeyUse, partition_of: Callable[[bytes], i
     use: the kind of its records. partition_of: None asks the broker how many partitions there are. Raises Failure,
     above all where the key set does not trust the key: nobody would heed what it seals.
     """
+    key = seal_key(settings, use)
+    topic = settings.topic("decisions.v1")
+    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
+
+
+def seal_key(settings: Settings, use: KeyUse) -> SigningKey:
+    """Return a writer's own key. Raises Failure where the key set does not trust it."""
     key = _signing_key(settings, use)
     try:
         why = untrusted(_key_set(settings), use, key.key_id, now_ms(), None)
@@ -51,8 +58,12 @@ def sealer_of(settings: Settings, use: KeyUse, partition_of: Callable[[bytes], i
         raise Failure(
             f"Records can't be sealed: {why}.", "Give every reader a key set that holds the key, and then this process."
         )
-    topic = settings.topic("decisions.v1")
-    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
+    return key
+
+
+def seal_keys(settings: Settings) -> KeySet:
+    """Return the key set as it is now. Raises KeySetRefused, and Failure where production names none."""
+    return _key_set(settings)
 
 
 def seal_check(settings: Settings) -> SealCheck:

@@ -12,7 +12,7 @@ from ops.bench.rig.waiting import wait_until
 from ops.stack.topics import create_topics
 from pipeline.breaker import Switches
 from pipeline.breaker.switch_topics import SWITCHES_STALE_S, THROWS_MAX, SwitchFollower, SwitchTopic
-from pipeline.breaker.switches import FaultOf
+from pipeline.breaker.switches import Fault, FaultOf
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
@@ -116,6 +116,28 @@ def test_record_that_can_not_be_read_forces_its_scope_open_until_a_switch_is_thr
     assert reader.look().is_forced("model:m1")
     released = log.topic().throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
     assert reader.look() == log.topic().look() == Switches({"model:m1": released})
+
+
+def test_release_that_can_not_be_proved_yet_is_asked_about_at_each_look(log):
+    found: list[Fault | None] = [Fault("the people's file is old", is_awaited=True)]
+    log.fault_of = lambda *_: found[0]
+    reader, person = log.topic(), log.topic()
+    released = person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
+    for _ in range(2):
+        waiting = reader.look()
+        assert (waiting.is_forced("model:m1"), waiting.latest) == (True, {})
+    forced = person.throw(switch("all", FORCED_OPEN), log.append, START_MS, 0, unsigned)
+    assert forced.sequence > released.sequence, "what is awaited has its place in the order"
+    assert reader.look().latest == {"all": forced}, "the kill switch waits for nobody"
+    found[0] = None
+    assert reader.look() == log.topic().look() == Switches({"model:m1": released, "all": forced})
+    found[0] = Fault("the people's file is old", is_awaited=True)
+    person.throw(switch("all", RELEASED), log.append, START_MS, 0, unsigned)
+    assert reader.look().is_forced("all")
+    found[0] = Fault("its author did not hold the role")
+    refuted = reader.look()
+    assert (refuted.is_forced("all"), refuted.awaited) == (True, {})
+    assert "did not hold the role" in refuted.latest["all"].reason
 
 
 class Unsteady:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.breaker import Event, Refused, Switches, governed, taken_over
-from pipeline.breaker.switches import require_sound, switch_of
+from pipeline.breaker.switches import Awaited, Fault, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source
@@ -64,11 +64,32 @@ def proved(_switch, _logged_at_ms):
 
 def test_invariant_5_release_that_nobody_is_proved_to_have_thrown_forces_its_scope_open():
     at = Record(b"model:m1", b"", Source(0, 7, START_MS))
-    found = switch_of(at, SOUND, 5, lambda *_: "its signature is false")
+    found = switch_of(at, SOUND, 5, lambda *_: Fault("its signature is false"))
     assert (found.scope, found.position, found.sequence > 5) == ("model:m1", FORCED_OPEN, True)
     assert found.reason == "the switch at offset 7 of its topic is not proved: its signature is false"
     forced = SOUND._replace(position=FORCED_OPEN)
-    assert switch_of(at, forced, 5, lambda *_: "nobody") == forced, "what is strict needs no proof"
+    assert switch_of(at, forced, 5, lambda *_: Fault("nobody")) == forced, "what is strict needs no proof"
+
+
+def test_invariant_4_release_that_can_not_be_proved_yet_forces_its_scope_open_and_is_not_taken_over():
+    at = Record(b"model:m1", b"", Source(0, 7, START_MS))
+    found = switch_of(at, SOUND, 9, lambda *_: Fault("the file is old", is_awaited=True))
+    assert isinstance(found, Awaited)
+    assert (found.thrown, found.stand_in.position, found.stand_in.sequence) == (SOUND, FORCED_OPEN, SOUND.sequence)
+    assert found.stand_in.reason == "the switch at offset 7 of its topic is not proved yet: the file is old"
+    before, other = switch("all", RELEASED, 4), switch("segment:a=b", FORCED_OPEN, 9)
+    waiting = Switches({"all": before, other.scope: other}, {"model:m1": found.stand_in})
+    stored = {"all": record(scope="all"), "model:m1": record(scope="model:m1")}
+    assert governed(stored, 4, waiting)["model:m1"].state is BreakerState.FORCED_OPEN
+    assert governed(stored, 4, waiting)[other.scope].state is BreakerState.FORCED_OPEN, "no kill switch waits"
+    assert (waiting.reached, waiting.settled) == (9, SOUND.sequence - 1)
+    assert taken_over(stored, 4, waiting, START_MS, DEFAULTS, 9) == []
+    proved_since = waiting._replace(awaited={}).after(SOUND)
+    assert proved_since.settled == 9
+    assert {each.transition.after.scope for each in taken_over(stored, 4, proved_since, START_MS, DEFAULTS, 9)} == {
+        "model:m1",
+        other.scope,
+    }
 
 
 UNREADABLE = [

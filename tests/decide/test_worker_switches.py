@@ -21,12 +21,11 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Decision, Route
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
-from pipeline.people.act_store import registry_acts
-from pipeline.people.people_files import write_people
 from pipeline.people.roles import Role
 from tests.known import appoint, identity
 from tests.records import NOON_MS, PAYMENT
 from tests.servers import unused_prefix
+from tests.stamped import write_for_workers
 
 WIRE = WireFormat()
 WAIT_S = 90.0
@@ -47,7 +46,7 @@ class Scene:
             people_file=folder / "people.jsonl",
         )
         appoint(owner, {"ana": Role.OPERATOR})
-        write_people(folder / "people.jsonl", registry_acts(owner))
+        write_for_workers(owner, folder / "people.jsonl", self.settings)
         create_topics(stack.bootstrap_servers, prefix=prefix)
         self._producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
         names = ("bootstrap_servers", "redis_url", "topic_prefix", "state_prefix", "consumer_group", "web_port")
@@ -128,6 +127,8 @@ def test_i4_kill_switch_outlives_the_breakers_keys_and_the_worker(stack, owner, 
 
         released = control.release(scene.settings, "all", ana, REASON, accept_shift=False)
         assert (released.before, released.after) == (BreakerState.FORCED_OPEN, BreakerState.HALF_OPEN)
+        assert scene.pay("tx-4", NOON_MS + 3).breaker_state is BreakerState.FORCED_OPEN, "its file is of before"
+        write_for_workers(owner, tmp_path / "people.jsonl", scene.settings)
         scene.wait_until_it_is(BreakerState.HALF_OPEN)
     finally:
         scene.worker.stop()

@@ -4,8 +4,9 @@ from uuid import UUID, uuid5
 
 import pytest
 from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from pipeline.domain.identities import LATE_AFTER_MS, decision_id, execution_id
+from pipeline.domain.identities import LATE_AFTER_MS, decision_id, execution_id, funding_id, posting_id
 from pipeline.domain.log import Source
 from pipeline.domain.payment import payment_digest
 from tests.io.test_payment_decoder import PAYMENTS
@@ -48,3 +49,10 @@ def test_invariant_4_no_two_payments_share_an_id(one, other):
 def test_invariant_3_a_systems_name_is_no_part_of_a_transactions_id():
     systems = [PAYMENT._replace(source_system=name, transaction_id=f"{name or ''}1") for name in (None, "a", "")]
     assert len({execution_id(payment) for payment in systems}) == 3
+
+
+@given(st.text(min_size=1, max_size=40))
+def test_invariant_2_the_ids_of_fundings_are_of_a_version_of_their_own(what_for):
+    found = UUID(funding_id(what_for))
+    assert (found.version, str(found)) == (8, funding_id(what_for))
+    assert UUID(posting_id("fund", what_for, 1)).version == 5

@@ -14,6 +14,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from pipeline.domain.identities import funding_id, posting_id
 from pipeline.execute.ledger_admin_store import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR, Opening, _fund, append_openings
 from pipeline.execute.ledger_store import (
     NewCause,
@@ -764,3 +765,51 @@ def test_no_other_role_writes_the_ledger(desk, database_url):
         url = url_as(database_url, role)
         with closing(connect(url, "test")) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
             desk.ledger.append_executions(connection, [row])
+
+
+# Ids
+
+
+POST_FUNDED = (
+    "INSERT INTO ledger.posting (posting_id, execution_id, step, attempt, source_account_id, destination_account_id,"
+    " currency, amount_minor, event_time, caused_at)"
+    " SELECT %(posting)s, execution_id, 'FUND', 1, '/funding', account_id, currency, amount_minor, now(), caused_at"
+    " FROM ledger.funding WHERE execution_id = %(funding)s"
+)
+
+
+def append_funding(treasurer: psycopg.Connection, name: str) -> None:
+    treasurer.execute(
+        "INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at)"
+        " VALUES (%s, %s, 'GBP', 100, control.filing_time('ledger.posting', now()))",
+        [name, PAYER],
+    )
+
+
+@pytest.mark.parametrize("step", [Step.RESERVE, Step.DEBIT, Step.SUBMIT, Step.CREDIT])
+def test_treasurer_takes_no_id_that_a_payment_needs(desk, step):
+    """Neither as that of a funding, nor as that of its posting; and the payment goes on."""
+    paid = decision()
+    needed, treasurer = posting_id(execution_of(paid), step, 1), desk.as_role("fraud_treasurer")
+    for taken in (needed, execution_of(paid), str(uuid4())):
+        with refused("id_is_of_a_funding"):
+            append_funding(treasurer, taken)
+    own = funding_id("of the test")
+    with refused("is_of_its_step"), treasurer.transaction():
+        append_funding(treasurer, own)
+        treasurer.execute(POST_FUNDED, {"posting": needed, "funding": own})
+    with treasurer.transaction():
+        append_funding(treasurer, own)
+        treasurer.execute(POST_FUNDED, {"posting": own, "funding": own})
+    desk.hear(paid)
+    assert desk.state(paid) == "SETTLED"
+
+
+def test_executor_takes_no_id_that_a_funding_needs(desk):
+    row, needed = audited(desk, decision()), funding_id("funding 2026-11")
+    rows = [
+        each._replace(posting=each.posting._replace(posting_id=needed)) if isinstance(each, NewPosting) else each
+        for each in new_walk(row).take(Step.RESERVE, Step.DEBIT, Step.SUBMIT).taken()
+    ]
+    with refused("is_of_its_step"):
+        store(desk, row, *rows)

@@ -122,9 +122,43 @@ def test_a_reversed_payment_is_told_from_its_plan_to_the_money(bank, explained):
     by = {moment.kind: moment.by for moment in told.timeline}
     assert (by["ROLLBACK_PLANNED"], by["ROLLBACK_APPROVED"], by["STEP_RECALLED"]) == ("rae", "abe", "payment rail")
     assert by["REVERSED"] == "rae, approved by abe"
+    [completed] = [moment for moment in told.timeline if moment.kind == "ROLLBACK_COMPLETED"]
+    assert (completed.by, completed.where) == ("audit service", "audit.reversal_log")
+    assert "reversals of 1 decisions" in completed.what
     assert "taken back, from ALLOW to BLOCK, as rae planned and abe approved" in told.sentences[1]
     assert "the model was trained on the wrong month" in told.sentences[1]
     assert told.sentences[2].endswith("the payer has the £123.45, and the beneficiary has nothing of it.")
+
+
+def test_a_row_that_says_a_plan_was_carried_out_proves_nothing(bank, explained):
+    """Whoever writes the progress of a rollback: nothing stands on the topic, and the ledger has moved nothing."""
+    bank.decide("tx-wrong", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    plan_id = bank.plan("the model was trained on the wrong month", model_version="allows-all")
+    bank.owner.execute("SET session_replication_role = replica")
+    bank.owner.execute(
+        "INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets)"
+        " VALUES (%s, 1, 'COMPLETED', 'mallory', 1, '{}')",
+        [plan_id],
+    )
+    told = explained("tx-wrong")
+    assert {"ROLLBACK_COMPLETED", "REVERSED", "STEP_REVERSE"}.isdisjoint(told_kinds(told))
+    [claimed] = [moment for moment in told.timeline if moment.kind == "ROLLBACK_UNPROVED"]
+    assert claimed.by == "mallory"
+    assert "which is not proved: 0 of the plan's 1 reversals stand on decisions.v1" in claimed.what
+    assert told.sentences[2].endswith("the beneficiary has the £123.45.")
+
+
+def test_a_plan_whose_reversals_all_stand_is_carried_out_whatever_its_rows_say(bank, explained):
+    bank.decide("tx-wrong", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    bank.apply(bank.plan("the model was trained on the wrong month", model_version="allows-all"))
+    bank.settle()
+    bank.owner.execute("SET session_replication_role = replica")
+    bank.owner.execute("DELETE FROM control.rollback_progress WHERE kind = 'COMPLETED'")
+    assert "ROLLBACK_COMPLETED" in told_kinds(explained("tx-wrong"))
+    bank.owner.execute("UPDATE audit.reversal_log SET plan_digest = 'another'")
+    assert "ROLLBACK_COMPLETED" not in told_kinds(explained("tx-wrong")), "another plan's reversals prove nothing"
 
 
 def test_a_payment_that_was_given_back_leads_to_its_new_decision_and_back(bank, explained):

@@ -32,7 +32,11 @@ SAID = st.builds(
     Result, st.sampled_from(Answer), st.text(), st.none() | st.floats(), st.none() | st.text() | st.just("\x00\ud800")
 )
 """Whatever a sink may say."""
-RESULTS = st.builds(Result, st.sampled_from(Answer), st.just(""), st.none() | st.floats(-1, 1e9))
+RESULTS = st.builds(Result, st.sampled_from(Answer), st.just(""), st.none() | st.floats(-1, 1e9), waiting=st.just(()))
+WAITING = st.builds(
+    Result, st.sampled_from(Answer), st.just(""), waiting=st.sampled_from([(), ("0a",), ("0b",), ("0a", "0b")])
+)
+"""Of a sink with several recipients, some of whom may have to wait."""
 
 
 def planned(*, is_keyed: bool) -> Delivery:
@@ -85,6 +89,25 @@ def test_2_at_most_one_repeat_where_the_sink_takes_no_key(results: list[Result])
         if at.end is not None:
             break
     assert copies <= DOUBTS_MAX
+
+
+@given(st.booleans(), st.lists(WAITING, min_size=ATTEMPTS_MAX, max_size=ATTEMPTS_MAX))
+def test_6_who_has_to_wait_is_tried_again_alone_and_within_the_bound(is_keyed: bool, results: list[Result]) -> None:
+    at, now_ms = planned(is_keyed=is_keyed), NOON_MS
+    for result in results:
+        waited, at = at.waiting, sent(at)
+        attempt = judged(at, result, now_ms)
+        at = after(at, attempt)
+        assert at.waiting == (attempt.waiting or waited), "what a doubt or a refusal says changes nobody's turn"
+        if result.answer is Answer.DELIVERED and result.waiting and at.sends < ATTEMPTS_MAX:
+            assert (attempt.kind, at.waiting, at.end) == (AttemptKind.PARTLY, result.waiting, None)
+            assert not is_late(at, now_ms + 10**7), "the sink has taken it"
+        if at.end is not None:
+            break
+        now_ms = at.due_at_ms
+    assert at.end in ENDS
+    assert at.sends <= ATTEMPTS_MAX
+    assert (at.end is AttemptKind.DELIVERED) == (result.answer is Answer.DELIVERED and not result.waiting)
 
 
 def test_2_doubt_at_a_sink_with_a_key_is_tried_again_without_a_word() -> None:

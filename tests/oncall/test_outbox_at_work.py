@@ -15,7 +15,7 @@ from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.groups import Group
 from pipeline.oncall.messages import MessageKind
-from pipeline.oncall.outbox import LATE_MS, Answer, Result
+from pipeline.oncall.outbox import ATTEMPTS_MAX, LATE_MS, Answer, Result
 from pipeline.oncall.own_store import append_told, own_alerts_to_tell
 from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.sinks.kinds_client import Send
@@ -203,3 +203,61 @@ def test_message_to_a_sink_that_the_routes_no_longer_have_is_told(database_url: 
         desk.begin()
         desk.turn()
         assert ["GAVE_UP"] == [each.evidence["state"] for each in desk.told]
+
+
+WAITING = Result(Answer.DELIVERED, "1 of 2 is refused (452)", waiting=("0123456789abcdef",))
+
+
+def test_recipients_who_wait_are_tried_again_alone_and_hold_up_nothing(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [WAITING, Answer.DELIVERED, Answer.LATER, WAITING, Answer.DELIVERED]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        desk.plan(MessageKind.ESCALATED)
+        desk.turn()
+        kinds = [MessageKind.TRIGGERED, MessageKind.ESCALATED]
+        assert kinds == [each.message.kind for each in desk.client.sent], "what comes later does not wait"
+        for _ in range(2):
+            desk.outbox = Outbox(routes(), {"hook": desk.client}, desk.senders, desk.note)
+            desk.begin()  # whoever runs next goes on with them
+            desk.now_ms += LATE_MS
+            desk.turn()
+        desk.now_ms += LATE_MS
+        desk.turn()
+        assert [()] * 2 + [WAITING.waiting] * 3 == [each.waiting for each in desk.client.sent]
+        assert not any(each.is_repeat for each in desk.client.sent)
+        assert ["DELIVERED"] * 2 == [each.end for each in read_deliveries(connection, [desk.group.group_id])]
+        assert [] == desk.told, "everybody has it in the end, and the sink was never late"
+
+
+def test_recipients_who_never_get_it_are_told_of_within_the_bound(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [WAITING, Answer.LATER]
+        desk.plan(MessageKind.TRIGGERED)
+        for _ in range(ATTEMPTS_MAX + 3):
+            desk.turn()
+            desk.now_ms += 2 * LATE_MS
+        assert ATTEMPTS_MAX == len(desk.client.sent)
+        [told] = desk.told
+        assert "GAVE_UP" == told.evidence["state"]
+        assert "did not hand everybody" in told.summary
+
+
+def test_recipient_who_is_refused_for_good_is_told_of_at_once_beside_one_who_waits(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [WAITING._replace(is_partly=True), Answer.DELIVERED]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        assert ["PARTLY_DELIVERED"] == [each.evidence["state"] for each in desk.told]
+        desk.now_ms += LATE_MS
+        desk.turn()
+        assert 1 == len(desk.told)

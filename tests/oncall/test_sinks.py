@@ -13,7 +13,7 @@ from standardwebhooks.webhooks import Webhook
 
 from ops.bench.alerts.sinks import HttpSink, MailManner, MailSink, Manner, http_sink, mail_sink
 from pipeline.oncall.messages import REPEAT, MessageKind
-from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.outbox import Answer, Result, recipient_id
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.sinks.kinds_client import Send, client_of
 from tests.oncall.given import GROUP_ID, ROUTING_KEY, SIGNING, TOKEN, message, routes, routes_text
@@ -196,9 +196,27 @@ def test_one_mailbox_that_is_refused_keeps_the_mail_from_nobody_else(
         return (code, b"no") if recipient.startswith("lead@") else taken(server, recipient, options)
 
     monkeypatch.setattr(SMTP, "rcpt", rcpt)
+    waiting = (recipient_id("lead@bank.example"),) if code == 452 else ()
     expected = f"the mail server refuses 1 of 2 recipients ({code})"
-    assert Result(Answer.DELIVERED, expected, is_partly=True) == sent(at, "mail")
+    assert Result(Answer.DELIVERED, expected, is_partly=code == 550, waiting=waiting) == sent(at, "mail")
     assert 1 == len(mail.taken)
+
+
+def test_those_who_wait_for_a_mail_get_it_alone(mail: MailSink, at: Routes, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    taken = SMTP.rcpt
+
+    def rcpt(server: SMTP, recipient: str, options: tuple[str, ...] = ()) -> tuple[int, bytes]:
+        asked.append(recipient)
+        return taken(server, recipient, options)
+
+    monkeypatch.setattr(SMTP, "rcpt", rcpt)
+    waiting = Send(message(sink="mail"), False, NOON_MS, None, (recipient_id("lead@bank.example"),))
+    assert Result(Answer.DELIVERED) == client_of(at.sinks["mail"], at).send(waiting)
+    assert ["lead@bank.example"] == asked
+    nobody = waiting._replace(waiting=(recipient_id("gone@bank.example"),))
+    assert Answer.NEVER is client_of(at.sinks["mail"], at).send(nobody).answer
+    assert 1 == len(mail.taken), "nobody else gets it instead"
 
 
 def test_mail_says_that_it_is_a_repeat_under_the_same_message_id(mail: MailSink, at: Routes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import json
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
@@ -19,11 +20,10 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import DeadLetterKey, create_key_file
 from pipeline.io.settings import Settings
-from pipeline.people.act_store import registry_acts
-from pipeline.people.people_files import write_people
 from tests.archive import CLOSED, OPEN, WIRE, Archive, payment, stored
 from tests.decisions import decision_id_of
 from tests.known import appoint, environment_of
+from tests.stamped import write_for_workers
 
 
 @pytest.fixture
@@ -197,12 +197,14 @@ def test_dead_letters_are_opened_with_their_key_only(ask, settings, tmp_path):
 
 @pytest.fixture
 def operator(monkeypatch, owner, tmp_path):
-    """Who acts, and the file by which workers know them."""
+    """Who acts, and the file by which workers know them; return what writes that anew."""
     appoint(owner, {"on-call": "OPERATOR"})
-    write_people(tmp_path / "people.jsonl", registry_acts(owner))
     for name, value in environment_of(tmp_path / "people", "on-call").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FRAUD_PEOPLE_FILE", str(tmp_path / "people.jsonl"))
+    write = partial(write_for_workers, owner, tmp_path / "people.jsonl", Settings())
+    write()
+    return write
 
 
 def test_a_person_opens_and_releases_the_breaker(ask, operator):
@@ -215,6 +217,8 @@ def test_a_person_opens_and_releases_the_breaker(ask, operator):
     [released] = lines(ask("breaker", "release", "all", "--reason", "over", "--json"))
     assert (released["before"], released["after"]) == ("FORCED_OPEN", "HALF_OPEN")
     assert released["sequence"] > json.loads(opened.out)["sequence"]
+    assert json.loads(ask("breaker", "show", "--json").out)["state"] == "FORCED_OPEN", "the people's file is of before"
+    operator()
     again = ask("breaker", "release", "all", "--reason", "over")
     assert (again.code, "all is UNKNOWN: RELEASE is not possible from there" in again.err) == (1, True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -181,3 +183,16 @@ def test_every_partitioned_table_has_this_month_and_the_next_two(url: str) -> No
 def test_every_statement_has_a_name_and_a_description() -> None:
     for path in Path("pipeline").rglob("*.sql"):
         assert statements(".".join(path.parent.parts), path.stem)
+
+
+def test_each_function_and_view_is_stated_once() -> None:
+    """Whoever reads one in a migration reads it as it is. control.claimed_act grows by what each concern adds."""
+    stated = Counter(
+        match[1]
+        for migration in migrations()
+        for match in re.finditer(
+            r"CREATE (?:OR REPLACE )?(?:FUNCTION|VIEW) ([a-z]+\.[a-z0-9_]+)", migration.sql.decode()
+        )
+    )
+    assert len(stated) > 50
+    assert {name for name, count in stated.items() if count > 1} == {"control.claimed_act"}

@@ -7,7 +7,7 @@ import json
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
@@ -23,10 +23,10 @@ from pipeline.people.act_store import read_registry
 from pipeline.people.acts import Evidence
 from pipeline.people.key_files import Identity, raw
 from pipeline.people.login_client import LoginFailed, Provider, discovered, log_in
-from pipeline.people.registry import ProviderKey
+from pipeline.people.registry import KnownLogin, ProviderKey, login_id
 from pipeline.people.roles import GrantRefusal
 from pipeline.people.session_files import read_session, write_session
-from pipeline.people.store import person_of, revoke_key, trust_provider
+from pipeline.people.store import bind_login, person_of, revoke_key, trust_provider
 from pipeline.people.token_client import ALGORITHMS, ProviderKeyRefused, canonical_jwk, nonce_of, token_fault
 from pipeline.people.verify_command import verify
 from pipeline.review.cases import ReviewRefusal
@@ -63,7 +63,14 @@ def trust(owner: Connection, provider: OpenIdProvider) -> str:
     [(key_id, key)] = described(provider).keys().items()
     subject = {"issuer": key.issuer, "client_id": key.client_id, "claim": key.claim, "jwk": key.jwk, "key": key_id}
     assert trust_provider(owner, subject, identity("ada")) is None
+    bind(owner, provider, "ann")
     return key_id
+
+
+def bind(owner: Connection, provider: OpenIdProvider, *names: str) -> None:
+    """By the ADMIN, each to the subject that the provider names them by at first."""
+    for name in names:
+        assert bind_login(owner, name, provider.issuer, f"sub-{name}", identity("ada")) is None
 
 
 def logged_in(provider: OpenIdProvider, name: str = "ann", **changed: object) -> Identity:
@@ -107,9 +114,13 @@ def test_a_person_logs_in_by_the_browser_and_acts(
     admin = {"database_url": url_as(database_url, "fraud_owner"), **settings_of(tmp_path / "people", "ada")}
     trusted = fraud("people", "trust-provider", **provider.settings, **admin)
     assert (trusted.code, provider.issuer in trusted.out) == (0, True), trusted.err
-    monkeypatch.delenv("FRAUD_IDENTITY_FILE")
     answer = fraud("login", "--json", session_file=session)
     assert (answer.code, json.loads(answer.out)["name"]) == (0, "ann"), answer.err
+    subject = json.loads(answer.out)["subject"]
+    bound = fraud("people", "bind-login", "ann", subject, **provider.settings, **admin)
+    assert (bound.code, "is ann's" in bound.out) == (0, True), bound.err
+    assert "login of ann at" in fraud("people", "keys", **admin).out
+    monkeypatch.delenv("FRAUD_IDENTITY_FILE")
     visits[0].join()
     assert stat.S_IMODE(session.stat().st_mode) == 0o600
     reviewer = {"database_url": url_as(database_url, "fraud_review")}
@@ -138,9 +149,77 @@ def test_a_session_of_a_provider_that_no_admin_accepted_acts_for_nobody(
 
 def test_a_session_does_what_its_person_may(desk: ReviewDesk, owner: Connection, provider: OpenIdProvider) -> None:
     trust(owner, provider)
+    bind(owner, provider, "eve")
     assert desk.claim(opened(owner), logged_in(provider, "eve")) is ReviewRefusal.NOT_AUTHORISED
     for name in ("Ann", "ANN"):
         assert desk.claim(opened(owner), logged_in(provider, name)) is ReviewRefusal.NOT_AUTHORISED
+
+
+@pytest.mark.parametrize("claim", ["preferred_username", "email"])
+def test_whoever_gets_the_name_or_the_address_of_somebody_is_not_them(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider, claim: str
+) -> None:
+    trust(owner, provider)
+    taken_over = {"sub": "sub-newcomer", claim: "ann", "email_verified": True}
+    thief = logged_in(provider, **taken_over)
+    with pytest.raises(DatabaseRefused, match="no ADMIN has bound its login"):
+        desk.claim(opened(owner), thief)
+    assert bind_login(owner, "eve", provider.issuer, "sub-newcomer", identity("ada")) is None
+    with pytest.raises(DatabaseRefused, match="another person's"):
+        desk.claim(opened(owner), thief)
+
+
+def test_whoever_is_called_otherwise_since_is_the_same_person(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    trust(owner, provider)
+    married = logged_in(provider, preferred_username="ann.smith", email="ann.smith@bank.example")
+    assert isinstance(desk.claim(opened(owner), married), Acted)
+
+
+def test_a_login_that_was_revoked_acts_for_nobody_and_voids_what_waits(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    trust(owner, provider)
+    decision_id, session = opened(owner), logged_in(provider)
+    assert isinstance(desk.claim(decision_id, session), Acted)
+    login = login_id(provider.issuer, "sub-ann")
+    assert revoke_key(owner, login, "the account was taken over", identity("ada")) is None
+    with pytest.raises(DatabaseRefused):
+        desk.claim(opened(owner), logged_in(provider))
+    assert isinstance(desk.claim(decision_id, identity("ben")), Acted), "her claim waits for nobody"
+    assert verify(owner, None).faults == [], "what was done stays"
+    for name in ("ann", "ben"):
+        taken = bind_login(owner, name, provider.issuer, "sub-ann", identity("ada"))
+        assert taken is GrantRefusal.LOGIN_TAKEN
+
+
+def test_a_login_is_bound_once_by_an_admin_and_to_one_person(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    trust(owner, provider)
+    issuer, ada = provider.issuer, identity("ada")
+    assert bind_login(owner, "ben", issuer, "sub-ann", ada) is GrantRefusal.LOGIN_TAKEN
+    assert bind_login(owner, "ann", issuer, "sub-ann", ada) is GrantRefusal.LOGIN_TAKEN
+    assert bind_login(owner, "ben", issuer, "sub-ben", identity("ben")) is GrantRefusal.NOT_AN_ADMIN
+    assert bind_login(owner, "Ann", issuer, "sub-2", ada) is GrantRefusal.SPELT_OTHERWISE
+    for subject in ("", " ", "a b", "s\n", "ä", "x" * 256):
+        assert bind_login(owner, "ben", issuer, subject, ada) is GrantRefusal.LOGIN_MALFORMED
+    assert bind_login(owner, "ann", issuer, "sub-2", ada) is None, "somebody may have two"
+
+
+def test_the_same_subject_at_another_provider_is_another_login() -> None:
+    assert login_id("https://a.example", "1") != login_id("https://b.example", "1")
+    assert fault(signed(), logins={}) == "no ADMIN has bound its login to a person"
+    elsewhere = {login_id("https://b.example", "1"): BOUND._replace(issuer="https://b.example")}
+    assert fault(signed(), logins=elsewhere) == "no ADMIN has bound its login to a person"
+
+
+def test_what_was_signed_before_the_login_was_bound_counts_where_the_provider_named_its_person_then() -> None:
+    later = {LOGIN: BOUND._replace(bound_at_ms=NOW_S * 1000 + 1)}
+    assert fault(signed(), logins=later) is None
+    assert fault(signed(preferred_username="eve"), logins=later) == "its login was bound to that person later"
+    assert fault(signed(preferred_username="eve")) is None, "from the binding on the name says nothing"
 
 
 def test_a_stolen_token_is_of_no_use_without_the_sessions_key(
@@ -184,6 +263,8 @@ def test_only_an_admin_accepts_a_provider_and_a_key_that_was_revoked_never_comes
 PRIVATE = RSAKey.generate_key(2048, {"kid": "k", "use": "sig"}, private=True, auto_kid=False)
 PUBLIC_JWK = canonical_jwk(PRIVATE.as_dict(private=False))
 KEY = ProviderKey("https://issuer.example", CLIENT_ID, "preferred_username", PUBLIC_JWK, 0)
+LOGIN = login_id(KEY.issuer, "1")
+BOUND = KnownLogin("ann", KEY.issuer, "1", 0)
 SESSION = raw(Ed25519PrivateKey.generate().public_key())
 
 
@@ -201,8 +282,15 @@ def claims(**changed: object) -> dict[str, object]:
     return {name: value for name, value in said.items() if value is not None}
 
 
-def fault(token: str, name: str = "ann", at_s: int = NOW_S, key: ProviderKey = KEY) -> str | None:
-    return token_fault(Evidence(SESSION, token), name, at_s * 1000, [key])
+def fault(
+    token: str,
+    name: str = "ann",
+    at_s: int = NOW_S,
+    key: ProviderKey = KEY,
+    logins: Mapping[str, KnownLogin] | None = None,
+) -> str | None:
+    known = {LOGIN: BOUND} if logins is None else logins
+    return token_fault(Evidence(SESSION, token), name, at_s * 1000, [key], known)
 
 
 def signed(header: dict[str, object] | None = None, **changed: object) -> str:
@@ -236,13 +324,11 @@ def test_a_token_proves_whose_session_it_is() -> None:
         {"iat": None},
         {"iat": NOW_S - 9 * HOUR_S},
         {"nbf": NOW_S + HOUR_S},
-        {"preferred_username": "eve"},
-        {"preferred_username": None},
-        {"preferred_username": ["ann"]},
-        {"preferred_username": "ann "},
-        {"preferred_username": "Ann"},
-        {"preferred_username": "ａｎｎ"},
-        {"preferred_username": "ⓐⓝⓝ"},
+        {"sub": "2"},
+        {"sub": 1},
+        {"sub": ["1"]},
+        {"sub": "1 "},
+        {"sub": ""},
         {"sub": None},
     ],
 )

@@ -24,11 +24,11 @@ from pipeline.decide.app import AGENT_ID
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.verdict import Mode
-from pipeline.decide.worker_command import calm_garbage_collector
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.garbage import calm_garbage_collector
 from pipeline.io.settings import Settings
 from pipeline.state.periods import DAY_MS
 from pipeline.state.store import RedisState

@@ -83,6 +83,7 @@ def require_log_clock(settings: Settings) -> None:
 def require_kept_switches(settings: Settings) -> None:
     """Raise TopicsUnfit where people's switches would be forgotten: their topic must be compacted, and nothing else.
 
+    In production its records bear the broker's time, too: a release that says its own could be of before a revocation.
     The embedded broker keeps nothing, and says so elsewhere. Raises BrokerAway, BrokerFailed, TopicMissing too.
     """
     admin, topic = client.admin_client(settings.bootstrap_servers, settings.kafka_options), SWITCHES_TOPIC
@@ -98,6 +99,11 @@ def require_kept_switches(settings: Settings) -> None:
         is_now = found[CLEANUP_POLICY].value
         raise TopicsUnfit(
             f"{CLEANUP_POLICY} of {topic} must be {COMPACT}, or a kill switch is forgotten, but is {is_now}"
+        )
+    if settings.profile is Profile.PRODUCTION and (clock := _clock(found)) is not Clock.LOG:
+        raise TopicsUnfit(
+            f"{TIMESTAMP_TYPE} of {topic} must be {LOG_APPEND_TIME} in production, or whoever throws a switch says "
+            f"when, but it has {clock}"
         )
 
 

@@ -18,7 +18,7 @@ from standardwebhooks.webhooks import Webhook
 
 from pipeline.io.clock import now_ms
 from pipeline.oncall.messages import Message, MessageKind
-from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.outbox import Answer, Result, recipient_id
 from pipeline.oncall.routing import Routes, Sink, SinkKind
 from pipeline.oncall.sinks import rendering
 from pipeline.oncall.sinks.http_client import HttpAnswer, HttpClient, NoAnswer, NotSent
@@ -39,12 +39,16 @@ ALERTMANAGER_BATCH: Final = 64
 
 
 class Send(NamedTuple):
-    """A message to send now. thread: the receipt of the first message of its group at this sink."""
+    """A message to send now. thread: the receipt of the first message of its group at this sink.
+
+    waiting: the recipients who alone are to get it, by `recipient_id`; empty for all.
+    """
 
     message: Message
     is_repeat: bool
     firing_until_ms: int
     thread: str | None
+    waiting: tuple[str, ...] = ()
 
 
 class SinkClient(Protocol):
@@ -192,7 +196,10 @@ class Mail:
         message, sink = send.message, self._sink
         setting = Setting(self._routes.source, self._routes.runbook_of(message.code), sink.shows_evidence)
         mail = rendering.email_message(message, setting, sink.sender, sink.recipients, is_repeat=send.is_repeat)
-        return self._client.send(mail)
+        recipients = [each for each in sink.recipients if not send.waiting or recipient_id(each) in send.waiting]
+        if not recipients:
+            return Result(Answer.NEVER, "the routes name none of those any more who are still to get it")
+        return self._client.send(mail, recipients)
 
     def beat(self, every_ms: int) -> Result:
         raise AssertionError(f"the routes allow no heartbeat to this sink, each {every_ms} ms or otherwise")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import smtplib
 import ssl
+from collections.abc import Sequence
 from email.message import EmailMessage
 from typing import Final
 
-from pipeline.oncall.outbox import Answer, Result
+from pipeline.oncall.outbox import Answer, Result, recipient_id
 from pipeline.oncall.routing import Sink
 
 TIMEOUT_S: Final = 10.0
@@ -25,7 +26,8 @@ class MailClient:
         self._context = ssl.create_default_context(cafile=sink.ca_file)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
 
-    def send(self, mail: EmailMessage) -> Result:
+    def send(self, mail: EmailMessage, recipients: Sequence[str]) -> Result:
+        """recipients: who is to get it, of those that it names."""
         try:
             server = self._connected()
         except smtplib.SMTPAuthenticationError as error:
@@ -33,7 +35,7 @@ class MailClient:
         except (OSError, smtplib.SMTPException) as error:
             return Result(Answer.LATER, f"the mail server can't be had ({type(error).__name__})")
         try:
-            return self._handed_over(server, mail)
+            return self._handed_over(server, mail, recipients)
         finally:
             server.close()
 
@@ -52,18 +54,19 @@ class MailClient:
             raise
         return server
 
-    def _handed_over(self, server: smtplib.SMTP, mail: EmailMessage) -> Result:
+    def _handed_over(self, server: smtplib.SMTP, mail: EmailMessage, recipients: Sequence[str]) -> Result:
         """Until DATA begins nothing can have arrived; from then on only an answer says so.
 
-        One recipient who is refused keeps it from nobody else: the others get it, and the result says so.
+        One recipient who is refused keeps it from nobody else: the others get it, and the result says so. Who was
+        refused for now (greylisted, a full mailbox, more recipients than a server takes at once) may get it later.
         """
-        recipients = self._sink.recipients
         try:
             server.ehlo_or_helo_if_needed()
             code, _ = server.mail(self._sink.sender)
             if code not in _TAKEN:
                 return Result(_refused(code), f"the mail server refuses the sender ({code})")
-            refusals = [code for each in recipients if (code := server.rcpt(each)[0]) not in _TAKEN]
+            refused = {each: code for each in recipients if (code := server.rcpt(each)[0]) not in _TAKEN}
+            refusals = list(refused.values())
             said = f"the mail server refuses {len(refusals)} of {len(recipients)} recipients"
             if len(refusals) == len(recipients):
                 is_for_ever = all(_refused(code) is Answer.NEVER for code in refusals)
@@ -79,7 +82,9 @@ class MailClient:
         if code != 250:
             return Result(_refused(code), f"the mail server refuses the message ({code})")
         if refusals:
-            return Result(Answer.DELIVERED, f"{said} ({refusals[0]})", is_partly=True)
+            waiting = tuple(recipient_id(each) for each, code in refused.items() if _refused(code) is Answer.LATER)
+            is_partly = len(waiting) < len(refusals)
+            return Result(Answer.DELIVERED, f"{said} ({refusals[0]})", is_partly=is_partly, waiting=waiting)
         return Result(Answer.DELIVERED)
 
 

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.identities import posting_id
 from pipeline.execute.saga import Step
-from pipeline.reconcile.statement.entries import Entry, Kind
+from pipeline.reconcile.statement.entries import Entry, Gap, Kind
 
 
 class Difference(StrEnum):
@@ -32,7 +32,7 @@ class Difference(StrEnum):
     KIND_DIFFERS = "KIND_DIFFERS"  # a payment where the ledger has a recall, or the other way round
     NOT_AT_RAIL = "NOT_AT_RAIL"  # the ledger says that it was done, and no statement has it
     TIME_MISSING = "TIME_MISSING"  # no statement is of the time between two that follow each other
-    NO_STATEMENT = "NO_STATEMENT"  # the ledger has had payments made in a currency that no statement is of
+    NO_STATEMENT = "NO_STATEMENT"  # payments were made in a currency, and no statement of that time came within a day
 
 
 HEALING: Final = frozenset(
@@ -202,9 +202,20 @@ def time_missing(ended_at: datetime, goes_on_at: datetime) -> Found:
     return Found(Difference.TIME_MISSING, times, None, None, None, "no statement is of the time in between")
 
 
-def no_statement(currency: str) -> Found:
-    detail = f"payments were made in {currency}, and no statement was ever taken in"
-    return Found(Difference.NO_STATEMENT, currency, None, None, None, detail)
+def gap_of(found: Found) -> Gap:
+    """The gap that `time_missing` has named."""
+    ended_at, _, goes_on_at = found.key.partition("/")
+    return Gap(datetime.fromisoformat(ended_at), datetime.fromisoformat(goes_on_at))
+
+
+def no_statement(currency: str, until: datetime | None) -> Found:
+    """until: where the last statement in the currency ended; None where none was ever taken in."""
+    if until is None:
+        detail = f"payments were made in {currency}, and no statement was ever taken in"
+        return Found(Difference.NO_STATEMENT, currency, None, None, None, detail)
+    since = until.astimezone(UTC).isoformat()
+    detail = f"payments were made in {currency} since {since}, and no statement of that time was taken in"
+    return Found(Difference.NO_STATEMENT, f"{currency}/{since}", None, None, None, detail)
 
 
 def healed(open_keys: Mapping[str, Difference], found: Iterable[Found], on_statements: Iterable[str]) -> list[str]:

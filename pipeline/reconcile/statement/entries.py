@@ -9,6 +9,7 @@ Invariants
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -68,6 +69,13 @@ class Entry(NamedTuple):
     creditor_account_id: str | None
 
 
+class Gap(NamedTuple):
+    """Time between two statements that no statement is of."""
+
+    ended_at: datetime
+    goes_on_at: datetime
+
+
 class Sum:
     """Adds the entries of one statement up, and says at its end whether they lead to where it says."""
 
@@ -110,6 +118,36 @@ def follows(head: Head, last: Head | None, now: datetime) -> None:
         )
     if head.from_at < last.to_at:
         raise StatementUnusable(f"statement {head.sequence} begins before {last.sequence} ended")
+
+
+def filled(head: Head, gaps: Iterable[Gap]) -> Gap | None:
+    """Return the gap that a statement is of, from its beginning on; None where it is of none."""
+    for gap in gaps:
+        begins_there = abs(head.from_at - gap.ended_at) <= BETWEEN_MAX
+        if begins_there and gap.ended_at + BETWEEN_MAX < head.to_at <= gap.goes_on_at:
+            return gap
+    return None
+
+
+def fits(head: Head, gap: Gap, before_minor: int | None, after_minor: int | None) -> Gap | None:
+    """Return what is left of a gap behind a statement that fills it from its beginning on; None where nothing is.
+
+    before_minor, after_minor: what the account had where the gap begins and ends. Raises StatementUnusable where the
+    statement does not lead from the one to the other.
+    """
+    if head.opening_minor != before_minor:
+        raise StatementUnusable(
+            f"statement {head.sequence} opens with {head.opening_minor}, and the one before it closed with "
+            f"{before_minor} minor units"
+        )
+    if gap.goes_on_at - head.to_at > BETWEEN_MAX:
+        return Gap(head.to_at, gap.goes_on_at)
+    if head.closing_minor != after_minor:
+        raise StatementUnusable(
+            f"statement {head.sequence} closes with {head.closing_minor}, and the one behind it opens with "
+            f"{after_minor} minor units"
+        )
+    return None
 
 
 def is_gap(head: Head, last: Head | None) -> bool:

@@ -1,15 +1,28 @@
 -- name: last_statement
--- The statement of an account in a currency that was taken in last, and when it was. Banks may number each year's anew.
+-- The statement of an account in a currency that ends last, and when it was taken in. Banks may number each year's anew.
 SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, taken_at
-FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY statement_number DESC LIMIT 1;
+FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY to_at DESC, statement_number DESC LIMIT 1;
 
 -- name: server_time
 -- The server's clock, which says what is in the future.
 SELECT now();
 
+-- name: around_gap
+-- What the account had where a statement ended, and where another began; NULL where none did.
+SELECT (
+    SELECT closing_minor FROM control.rail_statement
+    WHERE account_id = %(account_id)s AND currency = %(currency)s AND to_at = %(ended_at)s
+    ORDER BY statement_number DESC LIMIT 1
+), (
+    SELECT opening_minor FROM control.rail_statement
+    WHERE account_id = %(account_id)s AND currency = %(currency)s AND from_at = %(goes_on_at)s
+    ORDER BY statement_number DESC LIMIT 1
+);
+
 -- name: without_statement
--- Currencies in which payments were made by the rail, and of which no statement of the account was ever taken in. It
--- goes from one currency of the index to the next.
+-- Currencies in which the rail made payments that no statement of the account is of, though they were made before a time,
+-- and where the last statement in the currency ended; NULL where none was ever taken in. It goes from one currency of the
+-- index to the next.
 WITH RECURSIVE paid AS (
     (SELECT currency FROM ledger.posting WHERE source_account_id = '/clearing' AND step = 'CREDIT' ORDER BY currency LIMIT 1)
     UNION ALL
@@ -19,11 +32,21 @@ WITH RECURSIVE paid AS (
         ORDER BY later.currency LIMIT 1
     ) FROM paid WHERE paid.currency IS NOT NULL
 )
-SELECT currency FROM paid
-WHERE currency IS NOT NULL AND NOT EXISTS (
-    SELECT FROM control.rail_statement AS taken
+SELECT paid.currency, stated.until FROM paid
+CROSS JOIN LATERAL (
+    SELECT max(taken.to_at) AS until FROM control.rail_statement AS taken
     WHERE taken.account_id = %(account_id)s AND taken.currency = paid.currency
-);
+) AS stated
+WHERE paid.currency IS NOT NULL AND CASE WHEN stated.until IS NULL THEN (
+        SELECT first.recorded_at FROM ledger.posting AS first
+        WHERE first.source_account_id = '/clearing' AND first.currency = paid.currency AND first.step = 'CREDIT'
+        ORDER BY first.number LIMIT 1
+    ) < %(missed_before)s
+    ELSE EXISTS (
+        SELECT FROM ledger.transition AS made JOIN ledger.execution AS heard USING (execution_id)
+        WHERE made.recorded_at >= stated.until AND made.recorded_at < %(missed_before)s AND made.step = 'CREDIT'
+            AND heard.currency = paid.currency
+    ) END;
 
 -- name: insert_statement
 -- A statement, before its entries.

@@ -22,13 +22,23 @@ from pipeline.reconcile.statement.comparing import (
     Difference,
     Found,
     bookings,
+    gap_of,
     healed,
     no_statement,
     time_missing,
     twice,
 )
 from pipeline.reconcile.statement.csv_files import read_csv
-from pipeline.reconcile.statement.entries import Entry, Head, StatementUnusable, follows, is_gap
+from pipeline.reconcile.statement.entries import (
+    Entry,
+    Gap,
+    Head,
+    StatementUnusable,
+    filled,
+    fits,
+    follows,
+    is_gap,
+)
 from pipeline.reconcile.statement.statement_store import Statements
 
 FILE_BYTES_MAX: Final = 4 * 1024**3
@@ -37,6 +47,9 @@ ENTRIES_MAX: Final = 2_000_000
 GRACE: Final = timedelta(minutes=15)
 """What the ledger recorded within it before a statement's end may stand on the next: clocks differ, and an answer takes
 its time."""
+MISSED_AFTER: Final = timedelta(days=1)
+"""How long before the end of the statements that came a payment must have been made, for a statement of its own
+currency to be missed: a rail sends those of several currencies one after the other, each day."""
 AROUND_BEFORE, AROUND_AFTER = timedelta(hours=1), timedelta(days=2)
 """Where executions are looked for first: the rail books between asking and the answer, or the answer after a doubt."""
 ALERTS_MAX: Final = 100
@@ -80,11 +93,35 @@ class StatementIntake:
     def _take(self, head: Head, entries: Iterator[Entry], sha256: bytes) -> Taken:
         if head.account_id != self._account_id:
             raise StatementUnusable("the statement is of another account than FRAUD_RAIL_ACCOUNT")
+        open_before = self._statements.open_findings(head.account_id, head.currency)
+        missing = [each for each in open_before.values() if each.kind is Difference.TIME_MISSING]
+        gaps = {gap_of(each): each for each in missing}
+        if (gap := filled(head, gaps)) is not None:
+            return self._take_late(head, entries, sha256, gap, gaps[gap])
         last = self._statements.last(head.account_id, head.currency)
         now = self._statements.now()
         follows(head, None if last is None else last[0], now)
         # A statement may have been taken in before its end: what was recorded since was not due then.
         due_since = head.from_at if last is None else min(last[0].to_at, last[1]) - GRACE
+        after = [] if last is None or not is_gap(head, last[0]) else [time_missing(last[0].to_at, head.from_at)]
+        return self._compared(head, entries, sha256, due_since, after, [])
+
+    def _take_late(self, head: Head, entries: Iterator[Entry], sha256: bytes, gap: Gap, named: Found) -> Taken:
+        """Take in a statement of time that was missing between two others. It fills that from its beginning on."""
+        left = fits(head, gap, *self._statements.around(head.account_id, head.currency, gap))
+        after = [] if left is None else [time_missing(*left)]
+        return self._compared(head, entries, sha256, gap.ended_at - GRACE, after, [named])
+
+    def _compared(
+        self,
+        head: Head,
+        entries: Iterator[Entry],
+        sha256: bytes,
+        due_since: datetime,
+        after: list[Found],
+        filled_gaps: list[Found],
+    ) -> Taken:
+        """after: what differs by the statement's time alone. filled_gaps: differences that it ends."""
         comparison = Comparison(due_since.timestamp(), (head.to_at - GRACE).timestamp())
         number, count = self._statements.insert(head, _noting(entries, head, comparison), sha256)
         open_before = self._statements.open_findings(head.account_id, head.currency)
@@ -92,30 +129,41 @@ class StatementIntake:
         self._compare(head, comparison, min(due_since, head.from_at))
         on_earlier = self._statements.on_statements(comparison.not_on_it)
         found = comparison.end(on_earlier)
-        found += [twice(*each) for each in self._statements.booked_before(number)]
-        if last is not None and is_gap(head, last[0]):
-            found.append(time_missing(last[0].to_at, head.from_at))
-        return self._end(head, number, count, found, open_before)
+        found += [twice(*each) for each in self._statements.booked_before(number)] + after
+        return self._end(head, (number, count), found, open_before, filled_gaps)
 
-    def _end(self, head: Head, number: int, count: int, found: list[Found], open_before: dict[str, Found]) -> Taken:
+    def _end(
+        self,
+        head: Head,
+        stored: tuple[int, int],
+        found: list[Found],
+        open_before: dict[str, Found],
+        filled_gaps: list[Found],
+    ) -> Taken:
+        number, count = stored
         known = {(each.kind, each.key) for each in open_before.values()}
         opened = [each for each in found if (each.kind, each.key) not in known]
         open_keys = {each.key: each.kind for each in open_before.values()}
         on_statements = self._statements.on_statements(open_keys)
         ended = set(healed(open_keys, found, on_statements))
-        closed = [each for each in open_before.values() if each.key in ended]
+        closed = [each for each in open_before.values() if each.key in ended or each in filled_gaps]
         self._tell(head, opened)
         self._statements.store(head, number, opened, closed)
         return Taken(number, head, count, opened, closed)
 
     def _look_for_other_currencies(self, taken: Sequence[Taken]) -> None:
-        """Name each currency that payments were made in and that the rail has sent no statement of."""
+        """Name each currency that payments were made in, and of which a statement is a day late.
+
+        By when the statements end that were taken in now: those of other currencies may come after them.
+        """
         if not taken:
             return
         last = taken[-1]
-        for currency in self._statements.without_statement(self._account_id):
-            found, head = no_statement(currency), last.head._replace(currency=currency)
-            if not self._statements.open_findings(self._account_id, currency):
+        stated_until = min(max(each.head.to_at for each in taken), self._statements.now())
+        for currency, until in self._statements.without_statement(self._account_id, stated_until - MISSED_AFTER):
+            found, head = no_statement(currency, until), last.head._replace(currency=currency)
+            known = self._statements.open_findings(self._account_id, currency).values()
+            if (found.kind, found.key) not in {(each.kind, each.key) for each in known}:
                 self._tell(head, [found])
                 self._statements.store(head, last.number, [found], [])
                 last.opened.append(found)

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.statement.comparing import Difference, Execution, Found
-from pipeline.reconcile.statement.entries import Entry, Head, Kind, Sum
+from pipeline.reconcile.statement.entries import Entry, Gap, Head, Kind, Sum
 from pipeline.ruling.proved_store import Proved, ProvedRulings
 
 EXECUTIONS_A_READ: Final = 5_000
@@ -55,10 +55,21 @@ class Statements:
         assert row is not None, "it always says the time"
         return cast("datetime", row[0])
 
-    def without_statement(self, account_id: str) -> list[str]:
-        """Currencies that the rail has paid in and no statement is of."""
-        rows = self._connection.execute(self._sql["without_statement"], {"account_id": account_id}).fetchall()
-        return [currency for (currency,) in rows]
+    def without_statement(self, account_id: str, missed_before: datetime) -> list[tuple[str, datetime | None]]:
+        """Currencies that the rail has paid in before a time and no statement is of.
+
+        Each with where its last one ended, None where none was ever taken in.
+        """
+        wanted = {"account_id": account_id, "missed_before": missed_before}
+        rows = self._connection.execute(self._sql["without_statement"], wanted).fetchall()
+        return [(currency, until) for currency, until in rows]
+
+    def around(self, account_id: str, currency: str, gap: Gap) -> tuple[int | None, int | None]:
+        """What the account had where a gap begins, and where it ends."""
+        wanted = {"account_id": account_id, "currency": currency, **gap._asdict()}
+        row = self._connection.execute(self._sql["around_gap"], wanted).fetchone()
+        assert row is not None, "it is one row, of two values"
+        return row[0], row[1]
 
     def insert(self, head: Head, entries: Iterable[Entry], sha256: bytes) -> tuple[int, int]:
         """Store a statement; return its number and how many entries it has. Raises StatementUnusable in the end where

@@ -29,7 +29,7 @@ from pipeline.io.settings import Profile, Settings
 from tests.servers import unused_prefix
 
 OLD_MS = 1_522_540_800_000  # 2018-04-01
-BY_HAND, STAMPED, HISTORY = "hand.", "stamped.", "history."
+BY_HAND, STAMPED, HISTORY, DATED = "hand.", "stamped.", "history.", "dated."
 MADE_S = 30.0
 PRODUCTION = {"profile": Profile.PRODUCTION}
 
@@ -86,6 +86,19 @@ def test_a_topic_that_forgets_a_kill_switch_is_refused(real: RealStack) -> None:
     for prefix, is_ok in ((STAMPED, True), (BY_HAND, False)):
         found = {finding.what: finding for finding in findings(settings_of(real, prefix))}
         assert is_ok is found["switches"].is_ok, found["switches"].detail
+
+
+@pytest.mark.real
+def test_a_topic_whose_writers_say_when_a_switch_was_thrown_is_refused_in_production(real: RealStack) -> None:
+    """Whoever may write there could date a release back to before their revocation."""
+    require_kept_switches(settings_of(real, STAMPED, **PRODUCTION))
+    admin = AdminClient({"bootstrap.servers": real.bootstrap_servers, "log_level": 2})
+    made = NewTopic(f"{DATED}breaker_switches.v1", 1, 1, config={"cleanup.policy": "compact"})
+    admin.create_topics([made])[made.topic].result()
+    wait_until(lambda: made.topic in admin.list_topics(timeout=MADE_S).topics, MADE_S, "making a topic")
+    require_kept_switches(settings_of(real, DATED))
+    with pytest.raises(TopicsUnfit, match="must be LogAppendTime in production"):
+        require_kept_switches(settings_of(real, DATED, **PRODUCTION))
 
 
 @pytest.mark.real

@@ -52,7 +52,7 @@ VARIABLES = {
 MERGED = services(ROOT, [BASE_FILE, PRODUCTION_FILE], VARIABLES)
 SERVERS = sorted(IMAGES)
 SERVICES = sorted(BASE["services"])
-RUN_ONCE = ("access", "migrate", "months", "people", "roles", "topics")
+RUN_ONCE = ("access", "migrate", "months", "roles", "topics")
 OURS = sorted(name for name, settings in BASE["services"].items() if "build" in settings)
 IN_PRODUCTION = [name for name in OURS if name != "rail"]
 PLAIN_SECRETS = {f"FRAUD_{name.upper()}" for name in SECRET_NAMES}
@@ -163,7 +163,7 @@ def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> N
     mounts = [entry for entry in BASE["services"][service].get("volumes", [])]
     assert all(entry.partition(":")[0] in BASE["volumes"] for entry in mounts), "no folder of the machine's"
     keys = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile"}
-    shared = *keys, {"people", "worker"}
+    shared = *keys, {"review", "worker"}
     for mount in mounts:
         users = {name for name in SERVICES if mount in BASE["services"][name].get("volumes", [])}
         assert users == {service} or users in shared, "in development the keys of one kind are together"
@@ -208,7 +208,6 @@ NETWORKS = {
         "migrate",
         "roles",
         "months",
-        "people",
         "audit",
         "executor",
         "review",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from urllib.request import urlopen
 
 import orjson
@@ -15,6 +17,7 @@ from pipeline.execute.ledger_admin_store import Opening, append_openings
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
+from pipeline.reconcile.statement import statement_service
 from pipeline.reconcile.statement.comparing import Difference
 from pipeline.reconcile.statement.entries import StatementUnusable
 from pipeline.reconcile.statement.statement_service import StatementIntake
@@ -223,27 +226,120 @@ def test_books_and_statement_of_the_rail_agree(scene):
     assert scene.next().head.closing_minor == -books["paid_minor"]["GBP"]
 
 
-def test_time_between_two_statements_is_named(scene):
+class Hole(NamedTuple):
+    """Time between two statements that no statement is of, in milliseconds, and what the account has there."""
+
+    since_ms: int
+    until_ms: int
+    has_minor: int
+
+
+@pytest.fixture
+def hole(scene):
+    """Ten minutes that no statement is of, in which the ledger has nothing, and what was named of them."""
     scene.desk.hear(decision())
-    scene.next("csv", until_ms=int(time.time() * 1000) - 60_000)
-    scene._since_ms += 10_000
-    assert Difference.TIME_MISSING in [each.kind for each in scene.next("csv").opened]
+    began_ms = int(time.time() * 1000) - 1_200_000
+    scene.next("csv", until_ms=began_ms)
+    scene._since_ms += 600_000
+    taken = scene.next("csv")
+    assert Difference.TIME_MISSING in [each.kind for each in taken.opened]
+    return Hole(began_ms, began_ms + 600_000, taken.head.opening_minor)
 
 
-def test_a_currency_without_any_statement_is_named_until_there_is_one(scene, tmp_path):
+def late(scene, since_ms, until_ms, opening_minor, closing_minor=None, name="late"):
+    """A statement without entries, as a bank sends it later."""
+    times = [datetime.fromtimestamp(each / 1000, UTC).isoformat() for each in (since_ms, until_ms)]
+    minors = [opening_minor, opening_minor if closing_minor is None else closing_minor]
+    balances = [f"{each / 100:.2f}" for each in minors]
+    head = scene.fetch("csv").read_text().splitlines()[0]
+    path = scene._folder / name
+    fields = ["STATEMENT", "FRAUD-SETTLEMENT", "GBP", "9", name, *times, *balances, "0", "", "", "", "", ""]
+    path.write_text(f"{head}\n{','.join(fields)}\n")
+    return path
+
+
+def test_time_between_two_statements_is_named_until_a_statement_of_it_comes(scene, hole):
+    [taken] = scene.intake.take(late(scene, *hole))
+    assert (taken.opened, [each.kind for each in taken.closed]) == ([], [Difference.TIME_MISSING])
+    assert scene.open_kinds() == []
+    assert scene.next("csv", until_ms=now_ms() + QUARTER_MS).opened == [], "the next one follows as before"
+
+
+def test_a_gap_is_filled_from_its_beginning_on_and_what_is_left_is_named(scene, hole):
+    middle_ms = hole.since_ms + 300_000
+    [taken] = scene.intake.take(late(scene, hole.since_ms, middle_ms, hole.has_minor, name="first"))
+    assert [each.kind for each in taken.closed] == [Difference.TIME_MISSING]
+    assert [each.kind for each in taken.opened] == [Difference.TIME_MISSING]
+    [taken] = scene.intake.take(late(scene, middle_ms, hole.until_ms, hole.has_minor, name="second"))
+    assert (taken.opened, [each.kind for each in taken.closed]) == ([], [Difference.TIME_MISSING])
+    assert scene.open_kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"opening_minor": 1}, "opens with"),
+        ({"closing_minor": 1}, "its entries sum to|closes with"),
+        ({"since_ms": 60_000}, "begins before|take in|taken in before"),
+        ({"until_ms": 60_000}, "begins before|take in|taken in before"),
+    ],
+)
+def test_a_statement_that_does_not_fit_into_the_gap_is_refused(scene, hole, change, why):
+    """Another balance, or another time than that of the gap."""
+    since_ms, until_ms = (getattr(hole, name) + change.get(name, 0) for name in ("since_ms", "until_ms"))
+    opening_minor = hole.has_minor + change.get("opening_minor", 0)
+    path = late(scene, since_ms, until_ms, opening_minor, opening_minor + change.get("closing_minor", 0))
+    with pytest.raises(StatementUnusable, match=why):
+        scene.intake.take(path)
+    assert scene.open_kinds() == [Difference.TIME_MISSING]
+
+
+def paid_in_euros(scene):
     treasurer = scene.desk.as_role("fraud_treasurer")
     append_openings(treasurer, [Opening(PAYER, "EUR", 0, 10_000)], int(time.time() * 1000))
     euros = decision()
     payment = euros.snapshot.transaction._replace(currency="EUR")
     euros = euros._replace(decision_id=decision_id_of(payment), snapshot=euros.snapshot._replace(transaction=payment))
-    scene.desk.hear(decision(), euros)
+    scene.desk.hear(euros)
     assert scene.desk.state(euros) == "SETTLED"
-    assert [(each.kind, each.key) for each in scene.next("csv").opened] == [(Difference.NO_STATEMENT, "EUR")]
-    assert scene.next("csv").opened == []
-    path = scene.fetch("csv")
-    path.write_bytes(urlopen(f"{scene._rail}/v1/statement?format=csv&currency=EUR&until_ms={now_ms()}").read())
+
+
+def take_euros(scene, until_ms, since_ms=0, opening_minor=0, sequence=1):
+    asked = f"format=csv&currency=EUR&until_ms={until_ms}&since_ms={since_ms}"
+    asked += f"&opening_minor={opening_minor}&sequence={sequence}"
+    path = scene._folder / f"euros-{sequence}"
+    path.write_bytes(urlopen(f"{scene._rail}/v1/statement?{asked}").read())
     [taken] = scene.intake.take(path)
-    assert [each.kind for each in taken.closed] == [Difference.NO_STATEMENT]
+    return taken
+
+
+def test_a_currency_whose_statement_may_come_yet_is_not_missed(scene):
+    """A rail sends a day's statements one after the other; nothing differs at the first of them."""
+    paid_in_euros(scene)
+    scene.desk.hear(decision())
+    assert scene.next("csv").opened == []
+
+
+def test_a_currency_without_any_statement_is_named_until_there_is_one(scene, monkeypatch):
+    monkeypatch.setattr(statement_service, "MISSED_AFTER", timedelta(0))
+    paid_in_euros(scene)
+    scene.desk.hear(decision())
+    assert [(each.kind, each.key) for each in scene.next("csv").opened] == [(Difference.NO_STATEMENT, "EUR")]
+    assert scene.next("csv", until_ms=now_ms() + 60_000).opened == []
+    assert [each.kind for each in take_euros(scene, now_ms()).closed] == [Difference.NO_STATEMENT]
+
+
+def test_a_currency_whose_statements_end_is_named_each_time(scene, monkeypatch):
+    monkeypatch.setattr(statement_service, "MISSED_AFTER", timedelta(0))
+    first_ms = int(time.time() * 1000)
+    first = take_euros(scene, first_ms)
+    paid_in_euros(scene)
+    scene.desk.hear(decision())
+    [found] = scene.next("csv").opened
+    assert (found.kind, found.key) == (Difference.NO_STATEMENT, f"EUR/{first.head.to_at.isoformat()}")
+    assert scene.next("csv", until_ms=now_ms() + 60_000).opened == []
+    later = take_euros(scene, now_ms(), first_ms, sequence=2)
+    assert (later.opened, [each.kind for each in later.closed]) == ([], [Difference.NO_STATEMENT])
 
 
 def now_ms() -> int:
