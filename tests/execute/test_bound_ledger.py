@@ -14,7 +14,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from pipeline.execute.ledger_admin_store import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR, Opening, _fund, append_openings
+from pipeline.execute.ledger_admin_store import append_fundings, append_openings
+from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
+from pipeline.execute.references import Funding, Opening
 from pipeline.execute.ledger_store import (
     NewCause,
     NewExecution,
@@ -699,7 +701,7 @@ def fund(desk, account_id, *amounts_minor):
     treasurer = desk.as_role("fraud_treasurer")
     with failures_named(), treasurer.transaction():
         for amount_minor in amounts_minor:
-            _fund(treasurer, [(f"funding {uuid4()}", account_id, "GBP", amount_minor)], NOON_MS)
+            append_fundings(treasurer, [Funding("FUNDING", str(uuid4()), account_id, "GBP", amount_minor)], NOON_MS)
 
 
 @pytest.mark.parametrize(

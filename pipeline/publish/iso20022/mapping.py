@@ -1,8 +1,8 @@
 """A payment made from what a message says of it.
 
 Invariants
-1. Nothing is guessed: what a payment needs and the message lacks is a fault, and where two elements contradict each other
-   neither wins.
+1. Nothing is guessed: what a payment needs and the message lacks is a fault, and where two elements contradict each
+   other neither wins.
 2. An amount is exact in its currency's decimals, or a fault.
 3. The same message gives the same payments, whenever and however often it is read.
 
@@ -130,8 +130,14 @@ def payment_of(kind: Kind, group: Group, instruction: Instruction | None, said: 
         said.fault(f"{DEBTOR}Acct", "is an account whose opening date and time zone nobody says: see --accounts")
     if None in (account_id, creditor_account_id, amount, country, channel, at_ms, identity, account) or said.faults:
         return Payment(None, amount)
-    assert account_id and creditor_account_id and amount and country and channel and identity and account  # for mypy
+    assert account_id is not None
+    assert creditor_account_id is not None
+    assert amount is not None
     assert at_ms is not None
+    assert country is not None
+    assert channel is not None
+    assert identity is not None
+    assert account is not None
     return Payment(
         Transaction(
             identity[0], account_id, amount.minor, amount.currency, at_ms, creditor_account_id, name, country, None,
@@ -173,12 +179,17 @@ def _settled(said: Said) -> Amount | None:
         return settled
     if ordered.currency != settled.currency:
         if rate is None:
-            said.fault("XchgRate", "is missing, and the amounts ordered and settled are in two currencies", ordered_text.line)
+            said.fault(
+                "XchgRate", "is missing, and the amounts ordered and settled are in two currencies", ordered_text.line
+            )
         return settled
     if rate is not None:
         said.fault("XchgRate", "is a rate between amounts of one currency", rate.line)
     difference = abs(ordered.minor - settled.minor)
-    if difference != sum(each.minor for each in charges if each is not None and each.currency == settled.currency) and difference:
+    if (
+        difference != sum(each.minor for each in charges if each is not None and each.currency == settled.currency)
+        and difference
+    ):
         said.fault("InstdAmt", "differs from IntrBkSttlmAmt by another amount than the charges", ordered_text.line)
     return settled
 
@@ -297,4 +308,3 @@ def _id_within(said: Said, name: str, text: Text, system: str) -> tuple[str, str
         said.fault(f"PmtId/{name}", f"is within an account of over {IDENTIFIER_CHARACTERS_MAX} characters", text.line)
         return None
     return found, system
-

@@ -175,7 +175,9 @@ class _Reading:
 
     def _leave_out(self, path: str) -> None:
         if path not in self.left_out and len(self.left_out) == LEFT_OUT_MAX:
-            self._refuse(f"the message has more than {LEFT_OUT_MAX:,} different elements that no payment has a place for")
+            self._refuse(
+                f"the message has more than {LEFT_OUT_MAX:,} different elements that no payment has a place for"
+            )
         self.left_out[path] = self.left_out.get(path, 0) + 1
 
     # The message and its blocks

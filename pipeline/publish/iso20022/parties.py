@@ -23,7 +23,11 @@ from pipeline.publish.iso20022.values import (
 DEBTOR: Final = "Dbtr"
 CREDITOR: Final = "Cdtr"
 _WHOLE: Final = ("Cdtr/PstlAdr/Ctry", "Cdtr/CtryOfRes", "CdtrAgt/FinInstnId/PstlAdr/Ctry")
-_WITHIN: Final = (("CdtrAcct/Id/IBAN", 0), ("CdtrAgt/FinInstnId/BICFI", 4), ("CdtrAgt/FinInstnId/ClrSysMmbId/ClrSysId/Cd", 0))
+_WITHIN: Final = (
+    ("CdtrAcct/Id/IBAN", 0),
+    ("CdtrAgt/FinInstnId/BICFI", 4),
+    ("CdtrAgt/FinInstnId/ClrSysMmbId/ClrSysId/Cd", 0),
+)
 """Elements that are a country, and those that hold one from a place on."""
 
 
@@ -59,7 +63,9 @@ def account_of(said: Said, side: str, agent: str | None) -> str | None:
             return f"{agent}:{identifier_of(other.text)}"
         said.fault(f"{path}/Othr/Id", fault, other.line)
     else:
-        said.fault(path, "is missing, and a payment has two accounts" if iban is None else "says an IBAN and another id")
+        said.fault(
+            path, "is missing, and a payment has two accounts" if iban is None else "says an IBAN and another id"
+        )
     return None
 
 

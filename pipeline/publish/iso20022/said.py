@@ -46,4 +46,6 @@ class Said:
 
     def fault(self, name: str, what: str, line: int | None = None) -> None:
         """`what`: a predicate of the element, without a full stop, that quotes no text of the message (I10)."""
-        self.faults.append(Fault(self.line if line is None else line, f"{self.path}/{name}" if name else self.path, what))
+        self.faults.append(
+            Fault(self.line if line is None else line, f"{self.path}/{name}" if name else self.path, what)
+        )

@@ -1,8 +1,8 @@
 """Texts of ISO 20022 converted by checking: amounts, times, identifiers, accounts and agents.
 
 Invariants
-1. A text that isn't exactly what it should be is None, or a fault of its caller's: nothing is rounded, and no spelling is
-   corrected.
+1. A text that isn't exactly what it should be is None, or a fault of its caller's: nothing is rounded, and no spelling
+   is corrected.
 2. Two texts never become one identifier.
 """
 
@@ -19,7 +19,8 @@ _CONTROL_SUM: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,17})?", re.ASCII)
 _SUM_DIGITS_MAX: Final = 18
 _COUNT: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _TIME: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,18}))?(Z|[+-][0-9]{2}:[0-9]{2})?", re.ASCII
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,18}))?(Z|[+-][0-9]{2}:[0-9]{2})?",
+    re.ASCII,
 )
 _ESCAPED: Final = re.compile(r"[^A-Za-z0-9._\-]", re.ASCII)
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)

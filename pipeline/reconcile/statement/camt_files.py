@@ -1,7 +1,7 @@
 """Bank statements by ISO 20022, camt.053.001.02 and .08, read as a stream.
 
-The XML is read within bounds (pipeline/io/xml_stream.py), texts are bounded, and of a file of any size only one entry is
-in memory. Elements that say nothing about whose money moved are passed over.
+The XML is read within bounds (pipeline/io/xml_stream.py), texts are bounded, and of a file of any size only one entry
+is in memory. Elements that say nothing about whose money moved are passed over.
 """
 
 from __future__ import annotations

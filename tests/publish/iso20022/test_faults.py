@@ -153,7 +153,7 @@ CASES = {
         pain, (AMOUNT, "", PAYEE_ACCOUNT, "", CREDITOR_BANK, "", "<EndToEndId>INVOICE-1</EndToEndId>", ""),
         [(f"{FIRST}/CdtrAcct/Id", "is missing"), (f"{FIRST}/Amt", "is missing"), (f"{FIRST}/Cdtr", "neither"), (f"{FIRST}/PmtId", "nothing by which")],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", CASES)

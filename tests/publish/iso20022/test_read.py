@@ -93,7 +93,11 @@ SOUND = {
         ("<CdtrAgt><FinInstnId><BICFI>COBADEFFXXX</BICFI></FinInstnId></CdtrAgt>", ""),
         {"beneficiary_country": "DE"},
     ),
-    "an address that agrees": (pain, ("<Cdtr><Nm>", "<Cdtr><PstlAdr><Ctry>DE</Ctry></PstlAdr><Nm>"), {"beneficiary_country": "DE"}),
+    "an address that agrees": (
+        pain,
+        ("<Cdtr><Nm>", "<Cdtr><PstlAdr><Ctry>DE</Ctry></PstlAdr><Nm>"),
+        {"beneficiary_country": "DE"},
+    ),
     "no name": (pain, ("<Nm>Mira Holt</Nm>", "<CtryOfRes>DE</CtryOfRes>"), {"beneficiary_name": None}),
     "no reference": (pain, ("<RmtInf><Ustrd>Invoice 1</Ustrd></RmtInf>", ""), {"reference": None}),
     "a reference of the creditor's": (
@@ -160,7 +164,10 @@ SOUND = {
     ),
     "an ordered amount that differs by the charges": (
         pacs,
-        ("<ChrgBr>SHAR</ChrgBr>", '<InstdAmt Ccy="EUR">103.01</InstdAmt><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>'),
+        (
+            "<ChrgBr>SHAR</ChrgBr>",
+            '<InstdAmt Ccy="EUR">103.01</InstdAmt><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>',
+        ),
         {"amount_minor": 10_051},
     ),
     "an ordered amount in another currency, with its rate": (
@@ -192,7 +199,11 @@ def test_a_sound_message_is_read_as(what, tmp_path):
     for before, after in zip(replaced[::2], replaced[1::2], strict=True):
         assert before in message, before
         # Sums stand twice, and what is of one payment is replaced in the first.
-        message = message.replace(before, after) if before[0].isdigit() or "Sum" in before else message.replace(before, after, 1)
+        message = (
+            message.replace(before, after)
+            if before[0].isdigit() or "Sum" in before
+            else message.replace(before, after, 1)
+        )
     found = one(tmp_path, message)
     assert {name: getattr(found, name) for name in expected} == expected
 

@@ -80,7 +80,7 @@ REFUSED = {
     "an element in an amount": (
         pain().replace("100.51</InstdAmt>", "100<b>.51</b></InstdAmt>"), "elements where a text is read",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
