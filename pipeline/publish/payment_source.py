@@ -35,6 +35,14 @@ class Wrong(ValueError):
     """A value can't be taken for what its place demands. The message is a Fault's `what`."""
 
 
+class Unreadable(Exception):
+    """The file can't be read at all: `what` is wrong with it and how to `fix` it, two short sentences."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what} {fix}")
+        self.what, self.fix = what, fix
+
+
 class PaymentSource(Protocol):
     """A file of payments. `read` begins anew each time, and gives the same for the same bytes."""
 
@@ -53,7 +61,7 @@ class PaymentSource(Protocol):
     def read(self) -> Iterator[FilePayment | Fault]:
         """Yield payments in the file's order, in bounded memory, and go on behind a fault where that is possible.
 
-        Raises Failure where the file can't be read at all; never anything else that a file could cause.
+        Raises Unreadable where the file can't be read at all; never anything else that a file could cause.
         """
 
 
