@@ -1,8 +1,8 @@
 """A file of payments, looked at whole before any of it is used.
 
 Invariants
-1. A file is sound only if every payment in it can be decided, no two have one id, and none is earlier than the one
-   before it.
+1. A file is sound only if every payment in it can be decided, and no two have one id. Whether it is in order of time is
+   told as well; without that, it can't be published.
 2. Memory grows by 16 bytes a payment, and there are at most PAYMENTS_MAX; FAULTS_MAX faults are kept.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -23,6 +23,8 @@ from pipeline.publish.payment_source import AT_FILE, Fault, FilePayment, Payment
 FAULTS_MAX: Final = 100
 PAYMENTS_MAX: Final = 50_000_000
 """800 MB of marks. A larger file is cut by day."""
+ADVANCE_EVERY: Final = 20_000
+EARLIER: Final = "is earlier than the payment before it: sort the file by time, since it is published in its order"
 SUSPECTS_MAX: Final = 10_000
 """Ids whose marks meet are compared in full; of more than this the first ones' faults say enough."""
 
@@ -30,45 +32,67 @@ SUSPECTS_MAX: Final = 10_000
 class Checked(NamedTuple):
     payments: int
     faults: list[Fault]  # in the order of their lines, at most FAULTS_MAX
-    has_more: bool  # reading ended at the last of them
-    first_event_time_ms: int  # 0 where there is no payment
+    has_more: bool
+    is_ordered: bool  # none is earlier than the one before it
 
 
-def check(source: PaymentSource, now_ms: int, limit: int | None = None) -> Checked:
-    """Read the source's first `limit` payments, or all, and say what is wrong. Raises Failure as the source does.
+def check(
+    source: PaymentSource,
+    now_ms: int,
+    *,
+    is_order_needed: bool,
+    limit: int | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Checked:
+    """Read the source's first `limit` payments, or all, and say what is wrong. Raises Unreadable as the source does.
 
-    `now_ms` is when they are to be decided: a payment from the future is refused.
+    `now_ms` is when they are to be decided: a payment from the future is refused. `advance` hears how many were read.
     """
-    marks, faults = array("q"), list[Fault]()
-    lines = array("q")
-    before_ms, first_ms, is_ordered = 0, 0, True
+    look = _Look(now_ms, is_order_needed)
     for each in source.read():
         if isinstance(each, Fault):
-            faults.append(each)
+            look.faults.append(each)
+        elif look.payments == limit:
+            break
+        elif look.payments == PAYMENTS_MAX:
+            look.faults.append(Fault(AT_FILE, None, f"it has more than {PAYMENTS_MAX:,} payments: cut it by time"))
+            break
         else:
-            if len(marks) in (limit, PAYMENTS_MAX):
-                break
-            payment = each.transaction
-            if refusal := refusal_of(payment, payment.account_id.encode(), Source(0, 0, now_ms)):
-                faults.append(Fault(each.line, None, refusal.detail))
-            if is_ordered and payment.event_time_ms < before_ms:
-                is_ordered = False
-                faults.append(Fault(each.line, None, EARLIER))
-            first_ms, before_ms = first_ms or payment.event_time_ms, payment.event_time_ms
-            marks.append(_mark(payment))
-            lines.append(each.line)
-        if len(faults) > FAULTS_MAX:
-            return Checked(len(marks), faults[:FAULTS_MAX], True, first_ms)
-    if len(marks) == PAYMENTS_MAX != limit:
-        faults.append(Fault(AT_FILE, None, f"it has more than {PAYMENTS_MAX:,} payments: cut it by time"))
-    faults += _repeated(source, marks, lines)
-    faults.sort(key=lambda fault: fault.line)
-    return Checked(len(marks), faults[:FAULTS_MAX], len(faults) > FAULTS_MAX, first_ms)
+            look.take(each)
+            if advance is not None and look.payments % ADVANCE_EVERY == 0:
+                advance(look.payments)
+        if len(look.faults) > FAULTS_MAX:
+            break
+    if len(look.faults) <= FAULTS_MAX:
+        look.faults += _repeated(source, look.marks, look.lines)
+    faults = sorted(look.faults, key=lambda fault: fault.line)
+    return Checked(look.payments, faults[:FAULTS_MAX], len(faults) > FAULTS_MAX, look.is_ordered)
 
 
-EARLIER: Final = (
-    "is earlier than the payment before it; windows of time need a file in the order of payment, so sort it by time"
-)
+class _Look:
+    """What is remembered of the payments that were read."""
+
+    def __init__(self, now_ms: int, is_order_needed: bool) -> None:
+        self.faults: list[Fault] = []
+        self.marks, self.lines = array("q"), array("q")
+        self.is_ordered = True
+        self._now, self._is_order_needed, self._before_ms = Source(0, 0, now_ms), is_order_needed, 0
+
+    @property
+    def payments(self) -> int:
+        return len(self.marks)
+
+    def take(self, each: FilePayment) -> None:
+        payment = each.transaction
+        if refusal := refusal_of(payment, payment.account_id.encode(), self._now):
+            self.faults.append(Fault(each.line, None, refusal.detail))
+        if self.is_ordered and payment.event_time_ms < self._before_ms:
+            self.is_ordered = False
+            if self._is_order_needed:
+                self.faults.append(Fault(each.line, None, EARLIER))
+        self._before_ms = payment.event_time_ms
+        self.marks.append(_mark(payment))
+        self.lines.append(each.line)
 
 
 def _mark(payment: Transaction) -> int:
