@@ -60,7 +60,9 @@ def open_account(
     """Open an account, so that it can pay. Again with the same terms does nothing; exit 1 where it has others."""
     from pipeline.execute.opening_command import open_one
 
-    open_one(settings_from_environment("bookkeeper"), (account_id, currency, overdraft, balance), Output(as_json=as_json))
+    open_one(
+        settings_from_environment("bookkeeper"), (account_id, currency, overdraft, balance), Output(as_json=as_json)
+    )
 
 
 @ledger_app.command("import")

@@ -39,8 +39,8 @@ class Finding(NamedTuple):
 
 
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
-    """Return how many accounts were opened. Raises Failure, and LedgerConflict, before any is opened, where one is open
-    with another overdraft or another balance to begin with."""
+    """Return how many accounts were opened. Raises Failure, and LedgerConflict, before any is opened, where one is
+    open with another overdraft or another balance to begin with."""
     if any(each.overdraft_limit_minor > OVERDRAFT_MAX_MINOR for each in openings):
         raise Failure(
             f"No account may be overdrawn by more than {OVERDRAFT_MAX_MINOR:,} minor units.", "Lower the overdraft."
@@ -50,8 +50,8 @@ def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
 
 
 def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
-    """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the account.
-    Raises LedgerConflict.
+    """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the
+    account. Raises LedgerConflict.
 
     All are compared with what is open before the first is opened. Then each transaction opens some, so that no executor
     waits for long, and a crash leaves whole accounts: the same file again opens the rest. Accounts are taken in the order
@@ -69,7 +69,7 @@ def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: 
 
 
 def fund(settings: Settings, funding: Funding) -> Posted:
-    """Raises Failure where the account is not open, and LedgerConflict where the reference stands for something else."""
+    """Raises Failure where the account isn't open, and LedgerConflict where the reference stands for something else."""
     if not 0 < funding.amount_minor <= FUNDED_MAX_MINOR:
         raise Failure(f"No more than {FUNDED_MAX_MINOR:,} minor units come in at once.", "Lower the amount.")
     with _connected(settings) as connection, connection.transaction():
@@ -88,7 +88,6 @@ def append_fundings(connection: Connection, fundings: Sequence[Funding], at_ms: 
     rows = [(each.funding_id, *each) for each in fundings if each.amount_minor]
     columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(6)]
     return connection.execute(statements("pipeline.execute", "ledger")["fund_account"], [at_ms, *columns]).rowcount
-
 
 
 def balances(
@@ -197,7 +196,6 @@ def _posted_before(connection: Connection, funding: Funding) -> int:
         if (conflict := funding_conflict(funding, stored)) is not None:
             raise LedgerConflict([conflict])
     return int(rows[0][3])
-
 
 
 @contextmanager

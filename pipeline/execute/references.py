@@ -17,7 +17,9 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.money import money_text
 
 REFERENCE_CHARACTERS_MAX: Final = 140
-_UNSEEN: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+_UNSEEN: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 """Characters that Python takes for printable, and that fonts show as nothing."""
 
 
@@ -77,7 +79,9 @@ def funding_conflict(asked: Funding, stored: Funding) -> str | None:
     """Why the reference can't stand for what is asked for; None where it stands for just that."""
     if asked == stored._replace(kind=asked.kind, reference=asked.reference):
         return None
-    return f"The reference {asked.reference!r} stands for {stored.covered}, and can't stand for {asked.covered} as well."
+    return (
+        f"The reference {asked.reference!r} stands for {stored.covered}, and can't stand for {asked.covered} as well."
+    )
 
 
 def opening_conflict(asked: Opening, stored: Opening) -> str | None:

@@ -21,9 +21,14 @@ payments_app = typer.Typer()
 @payments_app.command("publish")
 def publish(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, JSON lines, parquet or Arrow, in the order of payment.")
+        Path,
+        typer.Argument(metavar="FILE", help="CSV, JSON lines, parquet, Arrow, pain.001 or pacs.008; in order of payment."),
     ],
     map_path: PaymentsMap = None,
+    accounts_path: Annotated[
+        Path | None,
+        typer.Option("--accounts", metavar="FILE", help="Name the CSV of what pain.001 and pacs.008 don't say of payers."),
+    ] = None,
     is_check: Annotated[bool, typer.Option("--check", help="List what is wrong with it, and publish nothing.")] = False,
     rate: Rate = None,
     labels: Annotated[bool, typer.Option("--labels", help="Publish its frauds as labels, too.")] = False,
@@ -32,17 +37,27 @@ def publish(
     as_json: Json = False,
 ) -> None:
     """Look at a file of payments whole, and publish it to transactions.v1 if nothing is wrong with it."""
-    from pipeline.publish.file_command import check_file, failures_named, require_sound, require_topics, show_checked
+    from pipeline.publish.file_command import (
+        check_file,
+        failures_named,
+        require_sound,
+        require_topics,
+        show_checked,
+        show_left_out,
+    )
+    from pipeline.publish.iso20022.account_files import read_accounts
     from pipeline.publish.payment_files import open_payments, read_map
 
     output = Output(as_json=as_json)
     with failures_named():
-        source = open_payments(path, with_labels=labels, rules=read_map(map_path))
+        accounts = None if accounts_path is None else read_accounts(accounts_path)
+        source = open_payments(path, with_labels=labels, rules=read_map(map_path), accounts=accounts)
     settings = settings_from_environment()
     if not is_check:
         require_topics(settings, with_labels=labels)
     with progress("checking", limit or source.count) as advance:
-        checked = check_file(source, limit, advance)
+        checked = check_file(source, None if source.is_whole else limit, advance)
+    show_left_out(output, source)
     if is_check:
         raise typer.Exit(show_checked(output, source, checked))
     require_sound(source, checked)

@@ -49,7 +49,7 @@ def require_sound(source: PaymentSource, checked: Checked) -> None:
     if checked.faults:
         count = f"{len(checked.faults)}{' and more' if checked.has_more else ''}"
         faults = "1 fault" if count == "1" else f"{count} faults"
-        first = sentence_of(checked.faults[0], source.unit)
+        first = sentence_of(checked.faults[0], source.unit, source.part)
         raise Failure(f"{source.name} has {faults}. {first}", "Nothing was published; --check lists them all.")
 
 
@@ -132,13 +132,21 @@ def advice(published: Published) -> str | None:
 def show_checked(output: Output, source: PaymentSource, checked: Checked) -> int:
     """Show each fault, and how many payments were looked at. Returns the exit code."""
     for fault in checked.faults:
-        fields = {"file": source.name, source.unit: fault.line, "column": fault.column, "fault": fault.what}
-        output.record(fields, sentence_of(fault, source.unit))
+        fields = {"file": source.name, source.unit: fault.line, source.part: fault.column, "fault": fault.what}
+        output.record(fields, sentence_of(fault, source.unit, source.part))
     total = {"file": source.name, "payments": checked.payments, "faults": len(checked.faults)}
     more = ", and more behind them" if checked.has_more else ""
     found = f"{len(checked.faults)} faults{more}" if checked.faults else "nothing is wrong with them"
     output.record({**total, "has_more": checked.has_more}, f"{checked.payments:,} payments of {source.name}: {found}.")
     return FAILED_CHECK if checked.faults else 0
+
+
+def show_left_out(output: Output, source: PaymentSource) -> None:
+    """Show what the last reading met that no payment has a place for."""
+    for part, count in sorted(source.left_out.items()):
+        fields = {"file": source.name, source.part: part, "left_out": count}
+        times = "once" if count == 1 else f"{count:,} times"
+        output.record(fields, f"No payment has a place for the {source.part} {part}, which stands there {times}.")
 
 
 def show_published(output: Output, name: str, published: Published) -> None:

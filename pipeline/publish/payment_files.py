@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from pipeline.publish.arrow_files import ARROW, PARQUET, ArrowTable
 from pipeline.publish.columns import Batch
 from pipeline.publish.csv_files import CsvTable
 from pipeline.publish.file_map import MAP_BYTES_MAX, FileMap, map_of
+from pipeline.publish.iso20022.mapping import Account
+from pipeline.publish.iso20022.message_files import MessageSource
+from pipeline.publish.iso20022.told import rules_of
 from pipeline.publish.json_files import BOM, JsonTable
 from pipeline.publish.payment_source import Fault, FilePayment, PaymentSource, Unreadable
 from pipeline.publish.plan import Plan
@@ -19,6 +23,8 @@ NO_MAP: Final = FileMap()
 _PARQUET_NAMES: Final = frozenset({".parquet", ".pq"})
 _ARROW_NAMES: Final = frozenset({".feather", ".arrow", ".ipc"})
 _JSON_NAMES: Final = frozenset({".json", ".jsonl", ".ndjson"})
+_WIDE_XML: Final = (b"\xff\xfe<\x00", b"\xfe\xff\x00<")
+"""How XML in UTF-16 begins, so that its reader names what is wrong."""
 _OTHERS: Final = (
     (b"PARE", "an encrypted parquet file", "Decrypt it first."),
     (b"FEA1", "a Feather file of version 1", "Write it as parquet."),
@@ -33,14 +39,17 @@ _OTHERS: Final = (
     (b"Obj\x01", "an Avro file", "Write it as parquet."),
     (b"SQLite format 3\x00", "an SQLite database", "Export a table as CSV."),
     (b"%PDF", "a PDF", "Export the payments as CSV."),
-    (b"<", "XML or HTML, which is not read", "Give CSV, JSON lines, parquet or Arrow."),
     (b"[", "a JSON array", "Write one JSON object a line."),
 )
 """How files that are not read begin, what they are, and what helps."""
 
 
 class TableSource:
-    """The payments of a file with columns and rows."""
+    """The payments of a file with columns and rows. Columns without a place are refused, unless the map ignores them."""
+
+    part: Final = "column"
+    is_whole: Final = False
+    left_out: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, name: str, table: Table, rules: FileMap, *, with_labels: bool) -> None:
         self.name, self._table = name, table
@@ -62,9 +71,20 @@ class TableSource:
                 yield found
 
 
-def open_payments(path: Path, *, with_labels: bool, rules: FileMap = NO_MAP) -> PaymentSource:
-    """Open a file of payments, with their labels if asked. Raises Unreadable, here and while it is read."""
+def open_payments(
+    path: Path, *, with_labels: bool, rules: FileMap = NO_MAP, accounts: Mapping[str, Account] | None = None
+) -> PaymentSource:
+    """Open a file of payments, with their labels if asked. Raises Unreadable, here and while it is read.
+
+    `accounts`: what no message of ISO 20022 says of its payers; no other file needs it.
+    """
     file = WatchedFile(path)
+    if _is_xml(file):
+        if with_labels:
+            raise Unreadable(f"{file.name} is XML, and no message says which payments were frauds.", "Leave labels out.")
+        return MessageSource(file, rules_of(rules, accounts))
+    if accounts is not None:
+        raise Unreadable(f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out.")
     return TableSource(file.name, _table(file, rules), rules, with_labels=with_labels)
 
 
@@ -75,6 +95,13 @@ def read_map(path: Path | None) -> FileMap:
     file = WatchedFile(path)
     with file.opened() as opened:
         return map_of(opened.read(MAP_BYTES_MAX + 1), file.name)
+
+
+def _is_xml(file: WatchedFile) -> bool:
+    head = file.head()
+    if file.path.name.lower().endswith((".xml", ".xml.gz")):
+        return True
+    return head.removeprefix(BOM).lstrip().startswith(b"<") or head.startswith(_WIDE_XML)
 
 
 def _table(file: WatchedFile, rules: FileMap) -> Table:

@@ -6,7 +6,7 @@ payment (I10); names of columns and paths of elements are the file's own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 from pipeline.domain.payment import Transaction
@@ -55,8 +55,20 @@ class PaymentSource(Protocol):
         """What `Fault.line` counts: "line" or "row"."""
 
     @property
+    def part(self) -> str:
+        """What `Fault.column` names: "column" or "element"."""
+
+    @property
     def count(self) -> int | None:
         """The number of payments, where the file says it without being read."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file says something of itself that only all of it can hold: then the first payments are no file."""
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Parts that no payment has a place for, and how often the last reading met each."""
 
     def read(self) -> Iterator[FilePayment | Fault]:
         """Yield payments in the file's order, in bounded memory, and go on behind a fault where that is possible.
@@ -65,9 +77,9 @@ class PaymentSource(Protocol):
         """
 
 
-def sentence_of(fault: Fault, unit: str) -> str:
+def sentence_of(fault: Fault, unit: str, part: str = "column") -> str:
     """Say a fault in a sentence, as "Line 7, column 'amount': is empty."."""
     if fault.line == AT_FILE:
         return f"{fault.what[:1].upper()}{fault.what[1:]}."
     place = f"{unit.capitalize()} {fault.line:,}"
-    return f"{place}, column '{fault.column}': {fault.what}." if fault.column else f"{place}: {fault.what}."
+    return f"{place}, {part} '{fault.column}': {fault.what}." if fault.column else f"{place}: {fault.what}."

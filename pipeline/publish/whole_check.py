@@ -3,7 +3,7 @@
 Invariants
 1. A file is sound only if every payment in it can be decided, and no two have one id. Whether it is in order of time is
    told as well; without that, it can't be published.
-2. Memory grows by 16 bytes a payment, and there are at most PAYMENTS_MAX; FAULTS_MAX faults are kept.
+2. Memory grows by 8 bytes a payment, and there are at most PAYMENTS_MAX; FAULTS_MAX faults are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.publish.payment_source import AT_FILE, Fault, FilePayment, Payment
 
 FAULTS_MAX: Final = 100
 PAYMENTS_MAX: Final = 50_000_000
-"""800 MB of marks. A larger file is cut by day."""
+"""400 MB of marks. A larger file is cut by day."""
 ADVANCE_EVERY: Final = 20_000
 EARLIER: Final = "is earlier than the payment before it: sort the file by time, since it is published in its order"
 SUSPECTS_MAX: Final = 10_000
@@ -64,7 +64,7 @@ def check(
         if len(look.faults) > FAULTS_MAX:
             break
     if len(look.faults) <= FAULTS_MAX:
-        look.faults += _repeated(source, look.marks, look.lines)
+        look.faults += _repeated(source, look.marks)
     faults = sorted(look.faults, key=lambda fault: fault.line)
     return Checked(look.payments, faults[:FAULTS_MAX], len(faults) > FAULTS_MAX, look.is_ordered)
 
@@ -74,7 +74,7 @@ class _Look:
 
     def __init__(self, now_ms: int, is_order_needed: bool) -> None:
         self.faults: list[Fault] = []
-        self.marks, self.lines = array("q"), array("q")
+        self.marks = array("q")
         self.is_ordered = True
         self._now, self._is_order_needed, self._before_ms = Source(0, 0, now_ms), is_order_needed, 0
 
@@ -92,7 +92,6 @@ class _Look:
                 self.faults.append(Fault(each.line, None, EARLIER))
         self._before_ms = payment.event_time_ms
         self.marks.append(_mark(payment))
-        self.lines.append(each.line)
 
 
 def _mark(payment: Transaction) -> int:
@@ -101,21 +100,21 @@ def _mark(payment: Transaction) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _repeated(source: PaymentSource, marks: array[int], lines: array[int]) -> Iterator[Fault]:
+def _repeated(source: PaymentSource, marks: array[int]) -> Iterator[Fault]:
     """Yield a fault for each payment whose id an earlier one has. Reads the source again only where marks meet."""
     suspects = _met(marks)
     if not suspects:
         return
-    wanted = {int(line) for line in np.asarray(lines)[np.isin(np.asarray(marks), np.asarray(sorted(suspects)))]}
-    first_lines: dict[tuple[str | None, str], int] = {}
+    wanted = set(np.flatnonzero(np.isin(np.asarray(marks), np.asarray(sorted(suspects)))).tolist())
+    firsts: dict[tuple[str | None, str], tuple[int, int]] = {}  # the number of the first one, since a line may hold all
     for number, each in enumerate(payments_of(source)):
         if number == len(marks):
             return
-        if each.line in wanted:
+        if number in wanted:
             name = each.transaction.source_system, each.transaction.transaction_id
-            first = first_lines.setdefault(name, each.line)
-            if first != each.line:
-                yield Fault(each.line, None, f"has the transaction_id of {source.unit} {first:,}; one payment, one id")
+            first, line = firsts.setdefault(name, (number, each.line))
+            if first != number:
+                yield Fault(each.line, None, f"has the transaction_id of {source.unit} {line:,}; one payment, one id")
 
 
 def _met(marks: array[int]) -> set[int]:

@@ -15,8 +15,6 @@ import psycopg
 import pytest
 
 from pipeline.execute.ledger_admin_store import append_fundings, append_openings
-from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
-from pipeline.execute.references import Funding, Opening
 from pipeline.execute.ledger_store import (
     NewCause,
     NewExecution,
@@ -24,8 +22,10 @@ from pipeline.execute.ledger_store import (
     NewRecovery,
     NewTransition,
 )
+from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
 from pipeline.execute.orders import said
 from pipeline.execute.postings import MOVEMENTS, Posting, Subject, posting_of, reserve_account
+from pipeline.execute.references import Funding, Opening
 from pipeline.execute.restoring.life_store import begin_life, begin_restore
 from pipeline.execute.saga import (
     AIMS,

@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo
 
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, TEXT_CHARACTERS_MAX
@@ -27,9 +26,9 @@ from pipeline.publish.iso20022.values import (
     IDENTIFIER_CHARACTERS_MAX,
     control_sum,
     count_of,
-    event_time_ms,
     identifier_of,
     is_currency,
+    is_time,
     is_uetr,
 )
 from pipeline.publish.payment_source import Wrong
@@ -56,7 +55,7 @@ class Rules(NamedTuple):
     """What the reader was told beside the file."""
 
     account: Callable[[str], Account | None]  # by the paying account's id; None: it isn't known
-    zone: ZoneInfo | None = None  # of times that don't say how far they are from UTC; None: they are faults
+    time_ms: Callable[[object], int]  # raises Wrong; it knows the zone of times that name none, if there is one
     channel: Channel | None = None  # of payments that don't say how they are made
 
 
@@ -96,7 +95,7 @@ def group_of(said: Said, rules: Rules) -> Group:
     created = said.needed("CreDtTm")
     total = said.one("TtlIntrBkSttlmAmt")
     return Group(
-        None if created is None else _time(said, "CreDtTm", created, rules.zone),
+        None if created is None else _time(said, "CreDtTm", created, rules),
         _count(said, is_needed=True),
         _control_sum(said),
         None if total is None else _amount(said, "TtlIntrBkSttlmAmt", total),
@@ -127,7 +126,9 @@ def payment_of(kind: Kind, group: Group, instruction: Instruction | None, said: 
     identity = _identity(said, account_id, debtor_agent)
     account = None if account_id is None else rules.account(account_id)
     if account_id is not None and account is None:
-        said.fault(f"{DEBTOR}Acct", "is an account whose opening date and time zone nobody says: see --accounts")
+        said.fault(
+            f"{DEBTOR}Acct", "is an account whose opening date and time zone nobody says: give --accounts or a map"
+        )
     if None in (account_id, creditor_account_id, amount, country, channel, at_ms, identity, account) or said.faults:
         return Payment(None, amount)
     assert account_id is not None
@@ -233,18 +234,21 @@ def _asked_at(said: Said, group: Group, rules: Rules) -> int | None:
     accepted = said.one("AccptncDtTm")
     if accepted is None:
         return group.created_ms
-    at_ms = _time(said, "AccptncDtTm", accepted, rules.zone)
+    at_ms = _time(said, "AccptncDtTm", accepted, rules)
     if at_ms is not None and group.created_ms is not None and at_ms > group.created_ms + FUTURE_TOLERANCE_MS:
         said.fault("AccptncDtTm", "is later than the message that tells of it", accepted.line)
     return at_ms
 
 
-def _time(said: Said, name: str, text: Text, zone: ZoneInfo | None) -> int | None:
-    found = event_time_ms(text.text, zone)
-    if isinstance(found, str):
-        said.fault(name, found, text.line)
+def _time(said: Said, name: str, text: Text, rules: Rules) -> int | None:
+    if not is_time(text.text):
+        said.fault(name, "is not written as 2026-11-24T09:00:00Z", text.line)
         return None
-    return found
+    try:
+        return rules.time_ms(text.text)
+    except Wrong as wrong:
+        said.fault(name, str(wrong), text.line)
+        return None
 
 
 def _name(said: Said) -> str | None:

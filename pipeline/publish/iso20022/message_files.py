@@ -9,9 +9,10 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Final, NoReturn
 
+from pipeline.domain.log import Source
+from pipeline.domain.refusals import refusal_of
 from pipeline.io.xml_stream import XmlRefused, XmlStream
 from pipeline.publish.iso20022.mapping import (
     Amount,
@@ -25,7 +26,8 @@ from pipeline.publish.iso20022.mapping import (
 from pipeline.publish.iso20022.messages import AMOUNTS, FORMS, NAMESPACE, Block, Form, Wanted
 from pipeline.publish.iso20022.said import Said, Text
 from pipeline.publish.iso20022.sums import Sums
-from pipeline.publish.payment_source import Fault, FilePayment, Unreadable
+from pipeline.publish.payment_source import Fault, FilePayment
+from pipeline.publish.table_files import WatchedFile
 
 TEXT_CHARACTERS_MAX: Final = 2_000
 """The longest text that is read, which in ISO 20022 has 140 characters."""
@@ -42,27 +44,27 @@ class MessageSource:
     payment, by its path below Document; `form` is the message's name."""
 
     unit: Final = "line"
+    part: Final = "element"
     count: Final = None
+    is_whole: Final = True
 
-    def __init__(self, path: Path, rules: Rules) -> None:
-        self._path, self._rules = path, rules
-        self.name = path.name
+    def __init__(self, file: WatchedFile, rules: Rules) -> None:
+        self._file, self._rules = file, rules
+        self.name = file.name
         self.form = ""
         self.left_out: Mapping[str, int] = {}
 
     def read(self) -> Iterator[FilePayment | Fault]:
         reading = _Reading(self._rules)
-        try:
-            with self._path.open("rb") as file:
-                try:
-                    for _ in reading.stream.read(file):
-                        yield from reading.taken()
-                except XmlRefused as refusal:
+        self.left_out = reading.left_out
+        with self._file.unpacked() as file:
+            try:
+                for _ in reading.stream.read(file):
                     yield from reading.taken()
-                    yield Fault(refusal.line, None, refusal.what)
-        except OSError as error:
-            raise Unreadable(f"{self.name} can't be read.", "Look at the file's rights and its disk.") from error
-        self.form, self.left_out = reading.form_name, reading.left_out
+            except XmlRefused as refusal:
+                yield from reading.taken()
+                yield Fault(refusal.line, None, refusal.what)
+        self.form = reading.form_name
 
 
 class _Element:
@@ -243,8 +245,14 @@ class _Reading:
         assert self._group is not None
         payment = payment_of(self._form.kind, self._group, self._instruction, said, self._rules)
         self._add(payment.amount)
-        if payment.transaction is not None:
-            self._taken.append(FilePayment(element.line, payment.transaction, None))
+        transaction = payment.transaction
+        if transaction is None:
+            return
+        now = Source(0, 0, transaction.event_time_ms)
+        if (refusal := refusal_of(transaction, transaction.account_id.encode(), now)) is not None:
+            said.fault("", f"would be refused: {refusal.detail}")
+        else:
+            self._taken.append(FilePayment(element.line, transaction, None))
 
     def _add(self, amount: Amount | None) -> None:
         self._whole.add(amount)

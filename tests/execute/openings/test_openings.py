@@ -1,4 +1,4 @@
-"""`fraud ledger open`, `import` and `fund`: a reference stands for one thing, and a file is opened whole or not at all."""
+"""`fraud ledger open`, `import` and `fund`: a reference stands for one thing, a file is opened whole or not at all."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def test_a_reference_is_posted_once_and_says_so(fraud, opened, treasurer):
         (("ann", "GBP", "251"), "£2.51 to ann"),
     ],
 )
-def test_a_reference_that_stands_for_something_else_is_refused_and_both_are_named(asked, other, fraud, opened, treasurer):
+def test_a_reference_that_stands_for_something_else_is_refused_with_both_named(
+    asked, other, fraud, opened, treasurer
+):
     fraud("ledger", "fund", "ann", "GBP", "250", "--reference", "salary 1")
     before = rows(treasurer)
     code, out, err = fraud("ledger", "fund", *asked, "--reference", "salary 1")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from pipeline.domain.payment import Channel
+from pipeline.publish.file_map import TimeRule
 from pipeline.publish.iso20022.mapping import Account, Rules
 from pipeline.publish.iso20022.message_files import MessageSource
 from pipeline.publish.iso20022.messages import NAMESPACE
 from pipeline.publish.payment_source import Fault, FilePayment
+from pipeline.publish.table_files import WatchedFile
+from pipeline.publish.times import time_ms
 
 PAYER = "GB29NWBK60161331926819"
 PAYEE = "DE89370400440532013000"
 OTHER_PAYER = "NWBKGB2LXXX:60161331926819"
 UETR = "8a562c67-ca16-48ba-b074-65581be6f011"
 ACCOUNTS = {PAYER: Account(16_436, "Europe/London"), OTHER_PAYER: Account(17_000, "Europe/London")}
-RULES = Rules(ACCOUNTS.get)
-NINE_MS = 1_795_510_800_000  # 2026-11-24T09:00:00Z
+NINE_MS = 1_763_974_800_000  # 2025-11-24T09:00:00Z
 
 PAYMENT = """\
    <CdtTrfTxInf>
@@ -35,7 +36,7 @@ PAIN = """\
  <CstmrCdtTrfInitn>
   <GrpHdr>
    <MsgId>M-1</MsgId>
-   <CreDtTm>2026-11-24T09:00:00Z</CreDtTm>
+   <CreDtTm>2025-11-24T09:00:00Z</CreDtTm>
    <NbOfTxs>{count}</NbOfTxs>
    <CtrlSum>{total}</CtrlSum>
    <InitgPty><Nm>Acme Ltd</Nm></InitgPty>
@@ -47,7 +48,7 @@ PAIN = """\
    <NbOfTxs>{count}</NbOfTxs>
    <CtrlSum>{total}</CtrlSum>
    <PmtTpInf><SvcLvl><Cd>SEPA</Cd></SvcLvl></PmtTpInf>
-   <ReqdExctnDt><Dt>2026-11-25</Dt></ReqdExctnDt>
+   <ReqdExctnDt><Dt>2025-11-25</Dt></ReqdExctnDt>
    <Dbtr><Nm>Acme Ltd</Nm></Dbtr>
    <DbtrAcct><Id><IBAN>GB29NWBK60161331926819</IBAN></Id></DbtrAcct>
    <DbtrAgt><FinInstnId><BICFI>NWBKGB2L</BICFI></FinInstnId></DbtrAgt>
@@ -77,7 +78,7 @@ PACS = """\
  <FIToFICstmrCdtTrf>
   <GrpHdr>
    <MsgId>M-1</MsgId>
-   <CreDtTm>2026-11-24T10:00:00.250+01:00</CreDtTm>
+   <CreDtTm>2025-11-24T10:00:00.250+01:00</CreDtTm>
    <NbOfTxs>{count}</NbOfTxs>
    <TtlIntrBkSttlmAmt Ccy="EUR">{total}</TtlIntrBkSttlmAmt>
    <SttlmInf><SttlmMtd>INDA</SttlmMtd></SttlmInf>
@@ -94,7 +95,7 @@ def pain(version: str = "09", *, payments: int = 2) -> str:
     namespace = f"{NAMESPACE}pain.001.001.{version}"
     text = PAIN.format(namespace=namespace, count=payments, total=total, payments=each)
     if version == "03":
-        text = text.replace("BICFI>", "BIC>").replace("<Dt>2026-11-25</Dt>", "2026-11-25")
+        text = text.replace("BICFI>", "BIC>").replace("<Dt>2025-11-25</Dt>", "2025-11-25")
     return text
 
 
@@ -108,12 +109,12 @@ def pacs(version: str = "08", *, payments: int = 2) -> str:
 
 
 def read(
-    path: Path, message: str | bytes, *, zone: str | None = None, channel: Channel | None = None
+    path: Path, message: str | bytes, *, rule: TimeRule | None = None, channel: Channel | None = None
 ) -> tuple[list[FilePayment], list[Fault], MessageSource]:
     """Payments, faults, and the source, of a message in a file of that folder."""
     file = path / "message.xml"
     file.write_bytes(message if isinstance(message, bytes) else message.encode())
-    source = MessageSource(file, Rules(ACCOUNTS.get, None if zone is None else ZoneInfo(zone), channel))
+    source = MessageSource(WatchedFile(file), Rules(ACCOUNTS.get, time_ms(rule or TimeRule()), channel))
     found = list(source.read())
     faults = [each for each in found if isinstance(each, Fault)]
     return [each for each in found if isinstance(each, FilePayment)], faults, source

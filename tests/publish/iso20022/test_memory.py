@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.publish.iso20022.given import PAIN, PAYMENT, pain
 from pipeline.publish.iso20022.messages import NAMESPACE
+from tests.publish.iso20022.given import PAIN, PAYMENT, pain
 
 PIECES = 20 * 1024
 """Of a kilobyte each."""
@@ -18,9 +18,13 @@ import resource, sys
 from pathlib import Path
 from pipeline.publish.iso20022.mapping import Account, Rules
 from pipeline.publish.iso20022.message_files import MessageSource
+from pipeline.publish.file_map import TimeRule
 from pipeline.publish.payment_source import Fault
+from pipeline.publish.table_files import WatchedFile
+from pipeline.publish.times import time_ms
 
-source = MessageSource(Path(sys.argv[1]), Rules(lambda _: Account(16_436, "Europe/London")))
+rules = Rules(lambda _: Account(16_436, "Europe/London"), time_ms(TimeRule()))
+source = MessageSource(WatchedFile(Path(sys.argv[1])), rules)
 payments = faults = 0
 for each in source.read():
     faults += isinstance(each, Fault)

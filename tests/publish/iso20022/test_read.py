@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.domain.payment import Channel, Transaction
+from pipeline.publish.file_map import TimeRule
 from pipeline.publish.iso20022.messages import FORMS
 from tests.publish.iso20022.given import NINE_MS, OTHER_PAYER, PAYEE, PAYER, UETR, line_of, pacs, pain, read
 
@@ -159,7 +160,7 @@ SOUND = {
     ),
     "a time of acceptance": (
         pacs,
-        ("<ChrgBr>", "<AccptncDtTm>2026-11-24T08:59:59.999999Z</AccptncDtTm><ChrgBr>"),
+        ("<ChrgBr>", "<AccptncDtTm>2025-11-24T08:59:59.999000Z</AccptncDtTm><ChrgBr>"),
         {"event_time_ms": NINE_MS - 1},
     ),
     "an ordered amount that differs by the charges": (
@@ -220,11 +221,11 @@ def test_latin_1_is_read_as_what_it_declares(tmp_path):
 
 def test_a_time_without_its_distance_from_utc_is_of_the_zone_that_was_told(tmp_path):
     message = pain().replace("09:00:00Z", "10:00:00")
-    assert one(tmp_path, message, zone="Europe/Berlin").event_time_ms == NINE_MS
+    assert one(tmp_path, message, rule=TimeRule(zone="Europe/Berlin")).event_time_ms == NINE_MS
 
 
 def test_a_time_that_says_its_zone_keeps_it(tmp_path):
-    assert one(tmp_path, pain(), zone="Asia/Tokyo").event_time_ms == NINE_MS
+    assert one(tmp_path, pain(), rule=TimeRule(zone="Asia/Tokyo")).event_time_ms == NINE_MS
 
 
 def test_a_way_of_paying_that_was_told_is_used_where_the_message_says_none(tmp_path):

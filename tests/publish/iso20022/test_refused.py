@@ -20,11 +20,18 @@ def declared(what: str, text: str | None = None) -> bytes:
 REFUSED = {
     "an entity bomb": (pain().replace("<Document", f"{BOMB}<Document").replace("Mira Holt", "&c;"), "document type"),
     "an external entity": (
-        pain().replace("<Document", '<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><Document'), "document type",
+        pain().replace("<Document", '<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]><Document'),
+        "document type",
     ),
-    "an external document type": (pain().replace("<Document", '<!DOCTYPE d SYSTEM "http://192.0.2.1/d"><Document'), "document type"),
+    "an external document type": (
+        pain().replace("<Document", '<!DOCTYPE d SYSTEM "http://192.0.2.1/d"><Document'),
+        "document type",
+    ),
     "an empty document type": (pain().replace("<Document", "<!DOCTYPE Document><Document"), "document type"),
-    "a parameter entity": (pain().replace("<Document", '<!DOCTYPE d [<!ENTITY % p "x">%p;]><Document'), "document type"),
+    "a parameter entity": (
+        pain().replace("<Document", '<!DOCTYPE d [<!ENTITY % p "x">%p;]><Document'),
+        "document type",
+    ),
     "an entity that nobody defined": (pain().replace("Mira Holt", "&nbsp;"), "undefined entity"),
     "deep nesting": (pain().replace("<MsgId>", "<MsgId>" + "<a>" * 40 + "</a>" * 40, 1), "deeper than 32"),
     "a huge attribute": (pain().replace("<MsgId>", f'<MsgId x="{"y" * 3 * TOKEN_BYTES_MAX}">', 1), "longer than"),
@@ -32,16 +39,20 @@ REFUSED = {
     "a huge comment": (pain().replace("<MsgId>", f"<!--{'y' * 3 * TOKEN_BYTES_MAX}--><MsgId>", 1), "longer than"),
     "a huge name of a payee": (pain().replace("Mira Holt", "y" * 3_000_000, 1), "a text of over 2,000 characters"),
     "thousands of lines of a reference": (
-        pain().replace("<RmtInf>", "<RmtInf>" + "<Ustrd>x</Ustrd>" * 1_001, 1), "more than 1,000 times",
+        pain().replace("<RmtInf>", "<RmtInf>" + "<Ustrd>x</Ustrd>" * 1_001, 1),
+        "more than 1,000 times",
     ),
     "thousands of different elements": (
-        pain().replace("<MsgId>", "".join(f"<a{n}/>" for n in range(1_100)) + "<MsgId>", 1), "more than 1,000 different elements",
+        pain().replace("<MsgId>", "".join(f"<a{n}/>" for n in range(1_100)) + "<MsgId>", 1),
+        "more than 1,000 different elements",
     ),
     "a file that breaks off": (pain()[:-40], "the XML is broken"),
-    "a file that breaks off behind a payment": (pain().split("</CdtTrfTxInf>")[0] + "</CdtTrfTxInf>", "the XML is broken"),
+    "a file that breaks off behind a payment": (
+        pain().split("</CdtTrfTxInf>")[0] + "</CdtTrfTxInf>",
+        "the XML is broken",
+    ),
     "two documents in a file": (pain() + pain()[pain().index("<Document") :], "the XML is broken"),
     "something behind the document": (pain() + "x", "the XML is broken"),
-    "an empty file": ("", "no element found"),
     "a CSV file": ("transaction_id,account_id\n1,2\n", "the XML is broken"),
     "bytes that are no UTF-8": (pain().replace("Mira Holt", "Mira Höl").encode("latin-1"), "the XML is broken"),
     "a zero character": (pain().replace("Mira", "Mi\x00ra"), "the XML is broken"),
@@ -54,22 +65,32 @@ REFUSED = {
     "XML 1.1": (pain().replace('version="1.0"', 'version="1.1"'), "XML"),
     "a version that isn't read": (pain().replace("pain.001.001.09", "pain.001.001.02"), "'pain.001.001.02'"),
     "a direct debit": (pain().replace("pain.001.001.09", "pain.008.001.08"), "'pain.008.001.08'"),
-    "a namespace of nobody's": (pain().replace("urn:iso:std:iso:20022:tech:xsd:", "urn:x:"), "no Document of ISO 20022"),
-    "no namespace": (pain().replace(' xmlns="urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"', ""), "no Document of ISO 20022"),
+    "a namespace of nobody's": (
+        pain().replace("urn:iso:std:iso:20022:tech:xsd:", "urn:x:"),
+        "no Document of ISO 20022",
+    ),
+    "no namespace": (
+        pain().replace(' xmlns="urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"', ""),
+        "no Document of ISO 20022",
+    ),
     "another first element": (pain().replace("Document", "Doc"), "no Document of ISO 20022"),
     "an envelope around the document": (
-        "<Envelope>" + pain()[pain().index("<Document") :] + "</Envelope>", "no Document of ISO 20022",
+        "<Envelope>" + pain()[pain().index("<Document") :] + "</Envelope>",
+        "no Document of ISO 20022",
     ),
     "the message of another namespace": (pacs().replace("pacs.008.001.08", "pain.001.001.09"), "no CstmrCdtTrfInitn"),
     "two messages in a document": (
-        pain().replace(" </CstmrCdtTrfInitn>", " </CstmrCdtTrfInitn><CstmrCdtTrfInitn/>"), "more than one message",
+        pain().replace(" </CstmrCdtTrfInitn>", " </CstmrCdtTrfInitn><CstmrCdtTrfInitn/>"),
+        "more than one message",
     ),
     "a document without a message": (
-        '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"/>', "no header",
+        '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"/>',
+        "no header",
     ),
     "no header": (pain().replace(GROUP, ""), "before the message's header"),
     "a header behind the payments": (
-        pain().replace(GROUP, "").replace(" </CstmrCdtTrfInitn>", f"{GROUP} </CstmrCdtTrfInitn>"), "before the message's header",
+        pain().replace(GROUP, "").replace(" </CstmrCdtTrfInitn>", f"{GROUP} </CstmrCdtTrfInitn>"),
+        "before the message's header",
     ),
     "two headers": (pain().replace(GROUP, GROUP + GROUP), "stands twice"),
     "a payer behind the payments": (
@@ -78,7 +99,8 @@ REFUSED = {
     ),
     "a text between elements": (pain().replace("<CdtTrfTxInf>", "<CdtTrfTxInf>pay"), "a text between its elements"),
     "an element in an amount": (
-        pain().replace("100.51</InstdAmt>", "100<b>.51</b></InstdAmt>"), "elements where a text is read",
+        pain().replace("100.51</InstdAmt>", "100<b>.51</b></InstdAmt>"),
+        "elements where a text is read",
     ),
 }
 
