@@ -54,9 +54,9 @@ def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: 
     account. Raises LedgerConflict.
 
     All are compared with what is open before the first is opened. Then each transaction opens some, so that no executor
-    waits for long, and a crash leaves whole accounts: the same file again opens the rest. Accounts are taken in the order
-    of their names, so that two imports never wait for each other in a circle. Where another import opens an account
-    otherwise meanwhile, that is a conflict, too, behind those that were opened.
+    waits for long, and a crash leaves whole accounts: the same file again opens the rest. Accounts are taken in the
+    order of their names, so that two imports never wait for each other in a circle. Where another import opens an
+    account otherwise meanwhile, that is a conflict, too, behind those that were opened.
     """
     ordered, opened = sorted(openings), 0
     parts = [ordered[start : start + ROWS_A_STATEMENT] for start in range(0, len(ordered), ROWS_A_STATEMENT)]

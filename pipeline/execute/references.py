@@ -67,7 +67,7 @@ class LedgerConflict(Exception):
 
 
 def canonical_reference(text: str) -> str | None:
-    """The one spelling by which a reference is compared; None where it is empty, too long, or holds what nobody sees."""
+    """The spelling by which a reference is compared; None where it is empty, too long, or holds what nobody sees."""
     kept = tidied(unicodedata.normalize("NFKC", text))
     if not is_name(kept, REFERENCE_CHARACTERS_MAX) or _UNSEEN.search(kept):
         return None

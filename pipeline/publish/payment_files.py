@@ -39,6 +39,7 @@ _OTHERS: Final = (
     (b"Obj\x01", "an Avro file", "Write it as parquet."),
     (b"SQLite format 3\x00", "an SQLite database", "Export a table as CSV."),
     (b"%PDF", "a PDF", "Export the payments as CSV."),
+    (b"<", "HTML, which is not read", "Give CSV, JSON lines, parquet, Arrow or a message of ISO 20022."),
     (b"[", "a JSON array", "Write one JSON object a line."),
 )
 """How files that are not read begin, what they are, and what helps."""
@@ -101,7 +102,9 @@ def _is_xml(file: WatchedFile) -> bool:
     head = file.head()
     if file.path.name.lower().endswith((".xml", ".xml.gz")):
         return True
-    return head.removeprefix(BOM).lstrip().startswith(b"<") or head.startswith(_WIDE_XML)
+    text = head.removeprefix(BOM).lstrip()
+    is_page = text[:32].lower().startswith((b"<html", b"<!doctype html"))
+    return (text.startswith(b"<") and not is_page) or head.startswith(_WIDE_XML)
 
 
 def _table(file: WatchedFile, rules: FileMap) -> Table:

@@ -38,7 +38,8 @@ UETR_SYSTEM: Final = "uetr"
 _NOT_PROVIDED: Final = "NOTPROVIDED"
 _CHEQUE: Final = "CHK"
 _METHODS: Final = frozenset({"TRF", "TRA", _CHEQUE})
-_CHANNELS: Final = {"SEPA": Channel.SEPA, "G001": Channel.SWIFT}
+SERVICE_LEVEL: Final = "PmtTpInf/SvcLvl/Cd"
+CHANNELS: Final = {"SEPA": Channel.SEPA, "G001": Channel.SWIFT}
 """By the code of the service level (SvcLvl): the SEPA scheme, and SWIFT's tracked customer transfer."""
 _AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,5})?", re.ASCII)
 _AMOUNT_DIGITS_MAX: Final = 18
@@ -268,7 +269,7 @@ def _reference(said: Said) -> str | None:
 
 
 def _channels(said: Said) -> frozenset[Channel]:
-    return frozenset(_CHANNELS[each.text] for each in said.many("PmtTpInf/SvcLvl/Cd") if each.text in _CHANNELS)
+    return frozenset(CHANNELS[each.text] for each in said.many(SERVICE_LEVEL) if each.text in CHANNELS)
 
 
 def _channel(said: Said, group: Group, instruction: Instruction | None, rules: Rules) -> Channel | None:

@@ -15,6 +15,8 @@ from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.xml_stream import XmlRefused, XmlStream
 from pipeline.publish.iso20022.mapping import (
+    CHANNELS,
+    SERVICE_LEVEL,
     Amount,
     Group,
     Instruction,
@@ -167,6 +169,8 @@ class _Reading:
             self._refuse(f"{element.path} stands more than {TEXTS_MAX:,} times in one place")
         text = "".join(element.parts).strip(_BLANKS)
         texts.append(Text(text, element.line, element.currency))
+        if wanted.name == SERVICE_LEVEL and text not in CHANNELS:
+            self._leave_out(element.path)
 
     def _take_attributes(self, element: _Element, attributes: Mapping[str, str]) -> None:
         for name, value in attributes.items():

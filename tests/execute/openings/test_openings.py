@@ -164,7 +164,7 @@ def test_one_reference_for_two_customers_at_once_is_posted_for_one(database_url,
             asked = [Funding("FUNDING", "salary 1", account_id, "GBP", 250)]
             return append_fundings(connection, asked, NOON_MS) == 1
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         posted = list(pool.map(post, ["ann", "bob"] * 8))
     assert posted.count(True) == 1
     assert sum(funded for _, funded in rows(treasurer).values()) == 500 + 250
@@ -296,7 +296,7 @@ def test_imports_at_once_open_each_account_once(database_url, treasurer, monkeyp
         with closing(connect(url_as(database_url, "fraud_treasurer"), "test")) as connection:
             return append_openings(connection, openings if number % 2 else openings[::-1], NOON_MS)
 
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(3) as pool:
         assert sum(pool.map(load, range(4))) == 300
     assert rows(treasurer) == {(each.account_id, "GBP"): (0, each.opening_balance_minor) for each in openings}
 

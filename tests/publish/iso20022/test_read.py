@@ -237,3 +237,9 @@ def test_a_way_of_paying_that_was_told_is_used_where_the_message_says_none(tmp_p
 def test_reading_again_gives_the_same(tmp_path):
     source = read(tmp_path, pain())[2]
     assert list(source.read()) == list(source.read())
+
+
+def test_a_service_level_that_says_no_way_of_paying_has_no_place(tmp_path):
+    payments, faults, source = read(tmp_path, pain().replace("<Cd>SEPA", "<Cd>URGP"))
+    assert (faults, payments[0].transaction.channel) == ([], Channel.OTHER)
+    assert source.left_out["CstmrCdtTrfInitn/PmtInf/PmtTpInf/SvcLvl/Cd"] == 1
