@@ -81,7 +81,6 @@ class ArrowTable:
 def _library() -> tuple[Any, Any]:
     try:
         import pyarrow as arrow  # type: ignore[import-untyped]
-        import pyarrow.ipc  # type: ignore[import-untyped]
         import pyarrow.parquet as parquet  # type: ignore[import-untyped]
     except ImportError as error:
         raise Unreadable(

@@ -134,10 +134,10 @@ def _header(lines: _Lines, separator: str | None, wanted: set[str]) -> _Header:
     """Find the names of columns, and the separator by which most of them are names that are wanted."""
     kept = list[str]()
     for line in lines:
-        text = line.strip()
-        if not kept and len(text) == 5 and text[:4].lower() == "sep=":  # Excel's own
-            separator = separator or text[4]
-        elif text or kept:
+        said = line.strip("\r\n")
+        if not kept and len(said) == 5 and said[:4].lower() == "sep=":  # Excel's own
+            separator = separator or said[4]
+        elif line.strip() or kept:
             kept.append(line)
             if sum(each.count('"') for each in kept) % 2 == 0:
                 break

@@ -37,7 +37,7 @@ _TIME_DIRECTIVES: Final = _DATE_DIRECTIVES | frozenset("HMSfz")
 
 FieldName = Annotated[str, Field(pattern=f"^(?:{'|'.join(FIELDS)})$")]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
-Texts = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=200)]
+Texts = Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=200, strict=False)]
 
 
 class _Strict(BaseModel):

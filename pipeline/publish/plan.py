@@ -54,10 +54,10 @@ class Plan:
 
     def __init__(self, file: str, columns: Sequence[Column], rules: FileMap, *, with_labels: bool) -> None:
         found = _assigned(file, columns, rules)
-        self._with_labels, self._is_short = with_labels, _is_short(found, rules)
+        self._is_short = _is_short(found, rules)
         place = _PlaceMaker(file, columns, rules, found, self._is_short)
         if with_labels and not place.has(LABEL):
-            raise Unreadable(f"{file} has no column '{LABEL}'.", "Leave --labels out, or add it (0 or 1).")
+            raise Unreadable(f"{file} has no column '{LABEL}'.", "Add it (0 or 1), or publish without --labels.")
         self._label = place(LABEL) if with_labels else None
         self._segments = [
             _Place(f"segment {name}", at, columns[at].name, _segment(columns[at], rules))
@@ -223,6 +223,9 @@ def _segment_columns(file: str, columns: Sequence[Column], rules: FileMap) -> di
 
 def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str, int]:
     """Return the place of each field's column."""
+    if not rules.columns and not any(plain_name(column.name) in FIELDS for column in columns):
+        # No name is quoted: they may be values of a payment.
+        raise Unreadable(f"{file} has no column of a payment: it may lack its line of column names.", _FIX)
     _refuse_repeated(file, columns)
     found = {field: _place_of(file, columns, wanted) for field, wanted in rules.columns.items()}
     taken = {*found.values(), *_segment_columns(file, columns, rules).values()}
@@ -239,8 +242,6 @@ def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str,
             found[name] = at
         else:
             unknown.append(at)
-    if not found:
-        raise Unreadable(f"{file} has no column of a payment: it may lack its line of column names.", _FIX)
     if _is_short(found, rules):
         unknown = [at for at in unknown if plain_name(columns[at].name) not in _SHORT_IGNORED]
         unknown += [at for field, at in found.items() if field not in _SHORT_READ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 
-START_MS = 1_782_864_000_000  # 2026-07-01T00:00:00Z
+START = datetime(2026, 7, 1, 9)
 
 WHOLE = {
     "transaction_id": "tx-1",
@@ -58,7 +57,7 @@ def csv_text(rows: Sequence[dict[str, Any]], separator: str = ",", end: str = "\
 def whole(count: int = 2, **changes: str | None) -> list[dict[str, Any]]:
     """`count` sound rows a minute apart; `changes` are made in the last one, and None leaves its column out of all."""
     rows: list[dict[str, Any]] = [
-        WHOLE | {"transaction_id": f"tx-{n}", "event_time": f"2026-07-01T09:{n:02d}:00Z"} for n in range(count)
+        WHOLE | {"transaction_id": f"tx-{n}", "event_time": f"{START + timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ}"} for n in range(count)
     ]
     rows[-1] |= {name: value for name, value in changes.items() if value is not None}
     left_out = {name for name, value in changes.items() if value is None}
@@ -91,7 +90,3 @@ def typed_whole(columns: dict[str, Any], rows: int = 2) -> Any:
     found: dict[str, Any] = {name: pa.array([row[name] for row in texts], pa.string()) for name in texts[0]}
     found |= columns
     return pa.table({name: column for name, column in found.items() if column is not None})
-
-
-def parquet(path: Path, table: Any, **options: Any) -> None:
-    pa_parquet.write_table(table, path, **options)

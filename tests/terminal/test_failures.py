@@ -121,7 +121,7 @@ def test_a_policy_that_is_refused(fraud, stack, tmp_path):
         ("columns.csv", "transaction_id,amount_minor\n1,2\n", "lacks the column 'account_id'"),
         ("row.csv", HEADER + "1,0,2,3,12.50\n", "row.csv has 1 fault. Line 2, column 'amount_minor': is a number with"),
         ("short.csv", HEADER + "1,0,2\n", "Line 2: has 3 values for 5 columns"),
-        ("bytes.csv", b"\xff\xfe", "holds no line of column names"),
+        ("bytes.csv", b"\xff\xfe", "no column of a payment"),
         ("broken.parquet", "PAR1", "can't be read as parquet"),
     ],
 )
