@@ -128,6 +128,8 @@ class _Reading:
         self._open.append(element)
         if attributes:
             self._take_attributes(element, attributes)
+        if (single := self._form.singles.get(path)) is not None:
+            self._said[single.block].hold(single.name, self.stream.line)
         if block is not None:
             self._begin_block(block, element)
         elif wanted is not None and wanted.block is Block.INSTRUCTION and self._instruction is not None:

@@ -43,10 +43,13 @@ class Form(NamedTuple):
     root: str
     blocks: Mapping[str, Block]
     wanted: Mapping[str, Wanted]
+    singles: Mapping[str, Wanted]  # what holds wanted elements, and stands at most once in its block
 
 
 MANY: Final = frozenset({"PmtTpInf/SvcLvl/Cd", "RmtInf/Ustrd", "RmtInf/Strd/CdtrRefInf/Ref", "ChrgsInf/Amt"})
 """What a block may say more than once."""
+REPEATED: Final = frozenset({"PmtTpInf/SvcLvl", "RmtInf/Strd", "RmtInf/Strd/CdtrRefInf", "ChrgsInf"})
+"""What holds those, and may stand more than once with them."""
 AMOUNTS: Final = frozenset(
     {"Amt/InstdAmt", "Amt/EqvtAmt/Amt", "IntrBkSttlmAmt", "InstdAmt", "TtlIntrBkSttlmAmt", "ChrgsInf/Amt"}
 )
@@ -101,7 +104,18 @@ def _form(kind: Kind, version: int) -> Form:
                 written = written.replace(present, older)
             wanted[f"{path}/{written}"] = Wanted(block, asked)
     blocks = {path: block for path, (block, _) in _BLOCKS[kind].items()}
-    return Form(name, kind, _ROOTS[kind], blocks, wanted)
+    return Form(name, kind, _ROOTS[kind], blocks, wanted, _singles(wanted))
+
+
+def _singles(wanted: Mapping[str, Wanted]) -> dict[str, Wanted]:
+    found = {}
+    for path, (block, name) in wanted.items():
+        parts = name.split("/")
+        for length in range(1, len(parts)):
+            above = "/".join(parts[:length])
+            if above not in REPEATED:
+                found["/".join(path.split("/")[: length - len(parts)])] = Wanted(block, above)
+    return found
 
 
 FORMS: Final[Mapping[str, Form]] = {

@@ -24,6 +24,14 @@ class Said:
         self.texts: dict[str, list[Text]] = {}
         self.faults: list[Fault] = []
         self._told: set[str] = set()
+        self._held: set[str] = set()
+
+    def hold(self, name: str, line: int) -> None:
+        """Note that an element that holds others begins. Where it does so twice, two would be read as one: a fault."""
+        if name in self._held and name not in self._told:
+            self._told.add(name)
+            self.fault(name, "stands more than once where one is read", line)
+        self._held.add(name)
 
     def one(self, name: str) -> Text | None:
         """The text of an element that there is at most one of; where there are more, a fault and the first of them."""

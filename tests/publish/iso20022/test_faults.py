@@ -204,7 +204,17 @@ CASES = {
             f"<CdtrAcct><Id>{PAYEE_ACCOUNT}",
             f"<CdtrAcct><Id>{PAYEE_ACCOUNT}</Id></CdtrAcct><CdtrAcct><Id>{PAYEE_ACCOUNT}",
         ),
-        [(f"{FIRST}/CdtrAcct/Id/IBAN", "more than once")],
+        [(f"{FIRST}/CdtrAcct", "more than once"), (f"{FIRST}/CdtrAcct/Id", "more than once"), (f"{FIRST}/CdtrAcct/Id/IBAN", "more than once")],
+    ),
+    "a beneficiary in two pieces": (
+        pain,
+        ("<Cdtr><Nm>Mira Holt</Nm></Cdtr>", "<Cdtr><Nm>Mira Holt</Nm></Cdtr><Cdtr><CtryOfRes>DE</CtryOfRes></Cdtr>"),
+        [(f"{FIRST}/Cdtr", "more than once")],
+    ),
+    "an account in two pieces": (
+        pain,
+        (PAYEE_ACCOUNT + "</Id>", PAYEE_ACCOUNT + "</Id><Id></Id>"),
+        [(f"{FIRST}/CdtrAcct/Id", "more than once")],
     ),
     "no account to pay to": (
         pain,
