@@ -62,7 +62,9 @@ def fund_one(settings: Settings, asked: tuple[str, str, int], reference: str, ou
         raise Failure(fault.replace("opening_balance_minor", "amount"), _NOTHING)
     key = canonical_reference(reference)
     if key is None:
-        what = f"A reference is 1 to {REFERENCE_CHARACTERS_MAX} characters that everybody sees, with a letter or a digit."
+        what = (
+            f"A reference is 1 to {REFERENCE_CHARACTERS_MAX} characters that everybody sees, with a letter or a digit."
+        )
         raise Failure(what, "Type it anew instead of copying it.")
     funding = Funding("FUNDING", key, account_id, currency, amount_minor)
     with _conflicts_named():

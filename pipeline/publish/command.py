@@ -22,12 +22,16 @@ payments_app = typer.Typer()
 def publish(
     path: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="CSV, JSON lines, parquet, Arrow, pain.001 or pacs.008; in order of payment."),
+        typer.Argument(
+            metavar="FILE", help="CSV, JSON lines, parquet, Arrow, pain.001 or pacs.008; in order of payment."
+        ),
     ],
     map_path: PaymentsMap = None,
     accounts_path: Annotated[
         Path | None,
-        typer.Option("--accounts", metavar="FILE", help="Name the CSV of what pain.001 and pacs.008 don't say of payers."),
+        typer.Option(
+            "--accounts", metavar="FILE", help="Name the CSV of what pain.001 and pacs.008 don't say of payers."
+        ),
     ] = None,
     is_check: Annotated[bool, typer.Option("--check", help="List what is wrong with it, and publish nothing.")] = False,
     rate: Rate = None,

@@ -46,7 +46,7 @@ _OTHERS: Final = (
 
 
 class TableSource:
-    """The payments of a file with columns and rows. Columns without a place are refused, unless the map ignores them."""
+    """The payments of a file with columns and rows. A column without a place is refused, unless the map ignores it."""
 
     part: Final = "column"
     is_whole: Final = False
@@ -82,10 +82,14 @@ def open_payments(
     file = WatchedFile(path)
     if _is_xml(file):
         if with_labels:
-            raise Unreadable(f"{file.name} is XML, and no message says which payments were frauds.", "Leave labels out.")
+            raise Unreadable(
+                f"{file.name} is XML, and no message says which payments were frauds.", "Leave labels out."
+            )
         return MessageSource(file, rules_of(rules, accounts))
     if accounts is not None:
-        raise Unreadable(f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out.")
+        raise Unreadable(
+            f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out."
+        )
     return TableSource(file.name, _table(file, rules), rules, with_labels=with_labels)
 
 

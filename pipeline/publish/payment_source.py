@@ -64,7 +64,7 @@ class PaymentSource(Protocol):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the file says something of itself that only all of it can hold: then the first payments are no file."""
+        """Whether the file says of itself what holds for all of it only, so that its first payments are no file."""
 
     @property
     def left_out(self) -> Mapping[str, int]:

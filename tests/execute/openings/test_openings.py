@@ -78,9 +78,7 @@ def test_a_reference_is_posted_once_and_says_so(fraud, opened, treasurer):
         (("ann", "GBP", "251"), "£2.51 to ann"),
     ],
 )
-def test_a_reference_that_stands_for_something_else_is_refused_with_both_named(
-    asked, other, fraud, opened, treasurer
-):
+def test_a_reference_that_stands_for_something_else_is_refused_with_both_named(asked, other, fraud, opened, treasurer):
     fraud("ledger", "fund", "ann", "GBP", "250", "--reference", "salary 1")
     before = rows(treasurer)
     code, out, err = fraud("ledger", "fund", *asked, "--reference", "salary 1")
@@ -102,9 +100,23 @@ def test_references_that_read_alike_are_one(alike, fraud, opened, treasurer):
 
 
 @pytest.mark.parametrize(
-    "unseen", ["sal\u200bary", "salary\u200d", "\ufeffsalary", "sal\u00adary", "sal\u034fary", "salary\ufe0f", "\u202eyralas",
-               "sal\u3164ary", "sal\x00ary", "", "   ", "...", "x" * 141]
-)  # fmt: skip
+    "unseen",
+    [
+        "sal\u200bary",
+        "salary\u200d",
+        "\ufeffsalary",
+        "sal\u00adary",
+        "sal\u034fary",
+        "salary\ufe0f",
+        "\u202eyralas",
+        "sal\u3164ary",
+        "sal\x00ary",
+        "",
+        "   ",
+        "...",
+        "x" * 141,
+    ],
+)
 def test_a_reference_with_what_nobody_sees_is_none(unseen):
     assert canonical_reference(unseen) is None
 

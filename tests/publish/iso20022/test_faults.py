@@ -204,7 +204,11 @@ CASES = {
             f"<CdtrAcct><Id>{PAYEE_ACCOUNT}",
             f"<CdtrAcct><Id>{PAYEE_ACCOUNT}</Id></CdtrAcct><CdtrAcct><Id>{PAYEE_ACCOUNT}",
         ),
-        [(f"{FIRST}/CdtrAcct", "more than once"), (f"{FIRST}/CdtrAcct/Id", "more than once"), (f"{FIRST}/CdtrAcct/Id/IBAN", "more than once")],
+        [
+            (f"{FIRST}/CdtrAcct", "more than once"),
+            (f"{FIRST}/CdtrAcct/Id", "more than once"),
+            (f"{FIRST}/CdtrAcct/Id/IBAN", "more than once"),
+        ],
     ),
     "a beneficiary in two pieces": (
         pain,
