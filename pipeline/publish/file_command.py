@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.domain.context import Label
@@ -77,9 +78,7 @@ def publish_payments(
     waiting: deque[Transaction] = deque()
     count, labels, first_ms, started = 0, 0, 0, time.monotonic()
     encode = wire.encode_transaction
-    for _, payment, is_fraud in _sound(source):
-        if count == limit:
-            break
+    for _, payment, is_fraud in islice(_sound(source), limit):
         at_ms = payment.event_time_ms
         while waiting and waiting[0].event_time_ms + LABELLED_AFTER_MS <= at_ms:
             _publish_label(publisher, wire, label_topic, waiting.popleft())
