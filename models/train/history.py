@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
-from pipeline.decide.event_features import DAY_MS, EventRows
+from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of, rule_book
 from pipeline.domain.context import Account, Label, RiskSignal
@@ -31,7 +31,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.domain.refusals import EVENT_TIME_MS_MAX, canonical_ip_address, refusal_of
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP, open_payments
-from pipeline.publish.payment_source import PaymentSource, sentence_of
+from pipeline.publish.payment_source import LABELLED_AFTER_MS, PaymentSource, sentence_of
 from pipeline.publish.whole_check import check, payments_of
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
@@ -39,9 +39,6 @@ from pipeline.state.windows import Windows
 
 LABEL_DELAY_DAYS: Final = 7
 """Days after which a payment enters the label windows, as in the state store."""
-FILE_LABEL_DAYS: Final = 3
-"""Days after which a file's labels count as known, which is before the windows ask. A file does not say when they
-became known."""
 CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
@@ -83,7 +80,7 @@ def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) ->
 
 
 def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:
-    """Yield the payments of a history file in time order, and each one's label FILE_LABEL_DAYS later."""
+    """Yield the payments of a history file in time order, and each one's label LABELLED_AFTER_MS later."""
     pending: deque[Label] = deque()
     for labelled in labelled_payments(path, rules):
         now_ms = labelled.transaction.event_time_ms
@@ -177,7 +174,7 @@ def _chunks(stream: Iterable[TrafficEvent]) -> Iterator[Iterator[TrafficEvent]]:
 
 def _label(transaction: Transaction) -> Label:
     t = transaction
-    labelled_at_ms = t.event_time_ms + FILE_LABEL_DAYS * DAY_MS
+    labelled_at_ms = t.event_time_ms + LABELLED_AFTER_MS
     return Label(
         t.transaction_id, t.account_id, t.beneficiary_account_id, t.event_time_ms, True, labelled_at_ms, "history"
     )

@@ -1,9 +1,10 @@
-"""Parquet files, and Arrow's own (Feather), read by pyarrow in batches. Each value keeps the type that the file gives it."""
+"""Parquet and Arrow files (Feather), read by pyarrow in batches. A value keeps the type that the file gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 from pipeline.publish.columns import Batch, Column, ColumnKind
@@ -33,7 +34,7 @@ class ArrowTable:
         with self._opened() as reader:
             for found in self._record_batches(reader):
                 lines = range(row, row + found.num_rows)
-                yield Batch(lines, [_values(column) for column in found.columns])
+                yield Batch(lines, [self._read(number, column) for number, column in enumerate(found.columns)])
                 row += found.num_rows
 
     @contextmanager
@@ -46,6 +47,10 @@ class ArrowTable:
         if self._is_parquet:
             return parquet.ParquetFile(file, page_checksum_verification=True)
         return arrow.ipc.open_file(file)
+
+    def _read(self, number: int, column: Any) -> list[Any]:
+        """Return a column's values. No field takes those of a type that is not read."""
+        return [None] * len(column) if self.columns[number].kind is ColumnKind.OTHER else _values(column)
 
     def _record_batches(self, reader: Any) -> Iterator[Any]:
         if self._is_parquet:
@@ -115,7 +120,7 @@ def _kind(types: Any, arrow_type: Any) -> ColumnKind:
         ColumnKind.DECIMAL: (types.is_decimal,),
         ColumnKind.BOOLEAN: (types.is_boolean,),
         ColumnKind.DATE: (types.is_date32,),
-        ColumnKind.PAIRS: (types.is_map, types.is_struct),
+        ColumnKind.PAIRS: (partial(_is_pairs, types),),
         ColumnKind.NULL: (types.is_null,),
     }.items():  # fmt: skip
         if any(test(arrow_type) for test in tests):
@@ -123,8 +128,19 @@ def _kind(types: Any, arrow_type: Any) -> ColumnKind:
     return ColumnKind.OTHER
 
 
+def _is_pairs(types: Any, arrow_type: Any) -> bool:
+    """Whether it is a map, or a struct, of texts by names."""
+    if types.is_map(arrow_type):
+        parts = [arrow_type.key_type, arrow_type.item_type]
+    elif types.is_struct(arrow_type):
+        parts = [arrow_type.field(number).type for number in range(arrow_type.num_fields)]
+    else:
+        return False
+    return all(types.is_string(part) or types.is_large_string(part) or types.is_null(part) for part in parts)
+
+
 def _values(column: Any) -> list[Any]:
-    """Return a column's values: texts that are not UTF-8 with lone surrogates, and times as their own numbers."""
+    """Return an array's values: texts that are not UTF-8 with lone surrogates, and times as their own numbers."""
     import pyarrow as arrow
     import pyarrow.compute as compute  # type: ignore[import-untyped]
 

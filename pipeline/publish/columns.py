@@ -54,5 +54,5 @@ class Day(NamedTuple):
 
 
 def plain_name(name: str) -> str:
-    """Fold what people vary in a header: case, blanks, hyphens and dots."""
-    return "_".join(name.strip().casefold().replace("-", " ").replace(".", " ").replace("_", " ").split())
+    """Fold what people vary in a header: case, blanks, hyphens and dots; and marks without width around it."""
+    return "_".join(name.strip("\ufeff\u200b").casefold().replace("-", " ").replace(".", " ").replace("_", " ").split())

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.domain.context import Label
@@ -17,7 +18,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
-from pipeline.publish.payment_source import Fault, FilePayment, PaymentSource, Unreadable, sentence_of
+from pipeline.publish.payment_source import LABELLED_AFTER_MS, Fault, FilePayment, PaymentSource, Unreadable, sentence_of
 from pipeline.publish.whole_check import Checked, check
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance, Output, unseen
@@ -25,8 +26,6 @@ from pipeline.traces.span import EndedSpan, Kind, Operation, messaging
 from pipeline.traces.tracer_service import Tracer, new_trace, tracer_of
 
 DAY_MS: Final = 86_400_000
-LABELLED_AFTER_MS: Final = DAY_MS
-"""A fraud is labelled a day of event time after its payment, well before the label delay lets it count."""
 KEPT_DAYS: Final = 45
 ADVANCE_EVERY: Final = 2000
 
@@ -68,7 +67,7 @@ def publish_payments(
     acknowledged. Raises Failure.
 
     A record's timestamp is the payment's event time, so that a replay gives the same decisions, or with `is_now` the
-    clock's. Labels (of frauds only) follow a day of event time later, or at the end.
+    clock's. Labels (of frauds only) follow LABELLED_AFTER_MS of event time later, or at the end.
     """
     tracer = tracer_of(settings, "publisher")
     publisher, pace = BulkPublisher(settings), Pace(rate)
@@ -77,9 +76,7 @@ def publish_payments(
     waiting: deque[Transaction] = deque()
     count, labels, first_ms, started = 0, 0, 0, time.monotonic()
     encode = wire.encode_transaction
-    for _, payment, is_fraud in _sound(source):
-        if count == limit:
-            break
+    for _, payment, is_fraud in islice(_sound(source), limit):
         at_ms = payment.event_time_ms
         while waiting and waiting[0].event_time_ms + LABELLED_AFTER_MS <= at_ms:
             _publish_label(publisher, wire, label_topic, waiting.popleft())

@@ -92,7 +92,10 @@ class _Unread(Exception):
 def _decimal(text: str) -> Decimal:
     if len(text) > DIGITS_MAX:
         raise _Unread("has a number with too many digits")
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except ArithmeticError as error:
+        raise _Unread("has a number that is out of range") from error
 
 
 def _integer(text: str) -> int:

@@ -26,6 +26,7 @@ _JSON_NAMES: Final = frozenset({".json", ".jsonl", ".ndjson"})
 _WIDE_XML: Final = (b"\xff\xfe<\x00", b"\xfe\xff\x00<")
 """How XML in UTF-16 begins, so that its reader names what is wrong."""
 _OTHERS: Final = (
+    (GZIP, "packed by gzip twice", "Unpack it once."),
     (b"PARE", "an encrypted parquet file", "Decrypt it first."),
     (b"FEA1", "a Feather file of version 1", "Write it as parquet."),
     (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "Save the sheet as CSV, or unpack the archive."),
@@ -119,6 +120,8 @@ def _table(file: WatchedFile, rules: FileMap) -> Table:
     suffix = file.path.with_suffix("").suffix.lower() if is_packed else file.path.suffix.lower()
     if not head.strip():
         raise Unreadable(f"{file.name} is empty.", "Look at the program that wrote it.")
+    if head[257:262] == b"ustar":
+        raise Unreadable(f"{file.name} is a tar archive.", "Unpack it.")
     magic = next((each for each in (PARQUET, ARROW) if head.startswith(each)), None)
     if magic is not None:
         if is_packed:

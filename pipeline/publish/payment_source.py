@@ -11,6 +11,9 @@ from typing import Final, NamedTuple, Protocol
 
 from pipeline.domain.payment import Transaction
 
+LABELLED_AFTER_MS: Final = 3 * 86_400_000
+"""A file doesn't say when its labels became known. Publishing and training take them to come so long after the payment,
+which is before the label windows ask for them."""
 AT_FILE: Final = 0
 """The line of a fault that is the whole file's."""
 

@@ -18,7 +18,9 @@ _MS: Final = 10**6
 _EPOCH: Final = datetime(1970, 1, 1)
 _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _ISO: Final = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?"
+    r"(?:([Zz]| ?UTC)|([+-])(\d\d)(?::?(\d\d))?)?",
+    re.ASCII,
 )
 _DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,30}", re.ASCII)
@@ -108,8 +110,8 @@ def _text_ms(text: str, rule: TimeRule) -> int:
     if zulu is not None:
         return _ms_since_epoch(wall) + part_ms
     if sign is not None:
-        minutes = int(zone_hour) * 60 + int(zone_minute)
-        if int(zone_minute) > 59 or minutes > 14 * 60:
+        minutes = int(zone_hour) * 60 + int(zone_minute or 0)
+        if int(zone_minute or 0) > 59 or minutes > 14 * 60:
             raise Wrong("has an offset from UTC that doesn't exist")
         return _ms_since_epoch(wall) - (minutes if sign == "+" else -minutes) * 60_000 + part_ms
     if rule.zone is None:

@@ -50,10 +50,10 @@ def check(
     """
     look = _Look(now_ms, is_order_needed)
     for each in source.read():
+        if look.payments == limit:
+            break
         if isinstance(each, Fault):
             look.faults.append(each)
-        elif look.payments == limit:
-            break
         elif look.payments == PAYMENTS_MAX:
             look.faults.append(Fault(AT_FILE, None, f"it has more than {PAYMENTS_MAX:,} payments: cut it by time"))
             break

@@ -87,7 +87,7 @@ def test_full_form_gives_the_features_of_the_payments_themselves(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("columns", "reason"),
-    [({"fraud": [0]}, "lacks the column"), (short_rows() | {"amount_minor": [-1] * 20}, "Row 1, column 'amount_minor'")],
+    [({"fraud": [0]}, "lacks the column"), (short_rows() | {"amount_minor": [-1] * 20}, "Row 1, column")],
 )
 def test_file_that_is_no_history_is_refused(tmp_path: Path, columns: dict[str, list[int]], reason: str) -> None:
     path = tmp_path / "history.parquet"

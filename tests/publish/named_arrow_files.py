@@ -33,7 +33,9 @@ def _arrow() -> None:
         sound(f"amount-{name}.parquet", parquet_of(typed(amount | {"amount": column})), amount_minor=minor)
     doubles = pa.array([12.5, 19.99])
     faulty("amount-double.parquet", parquet_of(typed(amount | {"amount": doubles})), 1, "amount", "binary floating")
-    sound("amount-double-declared.parquet", parquet_of(typed(amount | {"amount": doubles})), SHORTEST, amount_minor=1999)
+    sound(
+        "amount-double-declared.parquet", parquet_of(typed(amount | {"amount": doubles})), SHORTEST, amount_minor=1999
+    )
     single = pa.array([12.5, 19.99], pa.float32())
     sound("amount-single-declared.parquet", parquet_of(typed(amount | {"amount": single})), SHORTEST, amount_minor=1999)
     for name, value, phrase in (
@@ -106,7 +108,7 @@ def _arrow_texts() -> None:
     twice = pa.array([[("a", "1"), ("a", "2")], []], pa.map_(pa.string(), pa.string()))
     faulty("segments-map-twice.parquet", parquet_of(typed_whole({"segments": twice})), 1, "segments", "twice")
     numbers = pa.array([{"age_band": 30}, {"age_band": 40}])
-    faulty("segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), 1, "segments", "JSON")
+    unreadable("segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), "which is not read")
 
 
 def _arrow_times() -> None:
@@ -134,13 +136,21 @@ def _arrow_times() -> None:
         ("date64", pa.array([16436 * 86_400_000, 16437 * 86_400_000], pa.date64()), 16437),
         ("midnight", pa.array([16436 * 86_400, 16437 * 86_400], pa.timestamp("s")), 16437),
     ):
-        sound(f"opened-{name}.parquet", parquet_of(typed_whole({"account_opened": column})), account_opened_epoch_day=day)
+        sound(
+            f"opened-{name}.parquet", parquet_of(typed_whole({"account_opened": column})), account_opened_epoch_day=day
+        )
     for name, column, phrase in (
         ("noon", pa.array([0, 16436 * 86_400 + 43_200], pa.timestamp("s")), "time of day"),
         ("zoned", pa.array([0, 16436 * 86_400], pa.timestamp("s", "UTC")), "depends on a zone"),
     ):
         line = 2 if name == "noon" else 1
-        faulty(f"opened-{name}.parquet", parquet_of(typed_whole({"account_opened": column})), line, "account_opened", phrase)
+        faulty(
+            f"opened-{name}.parquet",
+            parquet_of(typed_whole({"account_opened": column})),
+            line,
+            "account_opened",
+            phrase,
+        )
     days = {"account_opened": None, "account_opened_epoch_day": pa.array([16436, 16437], pa.int32())}
     sound("opened-days.parquet", parquet_of(typed_whole(days)), account_opened_epoch_day=16437)
 
@@ -170,16 +180,19 @@ def _arrow_broken() -> None:
     unreadable("torn.feather", feather_of(typed({}))[:-30], "can't be read as an Arrow file")
     unreadable("version-1.feather", b"FEA1" + b"\0" * 30, "Feather file of version 1")
     unreadable("not-arrow.arrow", "transaction_id\n1\n", "not what its name says")
+    odd = typed({"colour": pa.array([1, 2], pa.duration("ns"))})
+    sound("ignored-duration.parquet", parquet_of(odd), '[file]\nignore = ["colour"]\n', amount_minor=5716)
     same = pa.table([pa.array([1]), pa.array([2])], names=["customer_id", "customer_id"])
     unreadable("two-equal-columns.parquet", parquet_of(same), "two columns")
 
 
 def _flipped() -> bytes:
-    table = typed({"amount_minor": pa.array(range(2), pa.int64())}, 2)
-    content = bytearray(parquet_of(table, write_page_checksum=True, compression="none", use_dictionary=False))
-    content[60] ^= 0xFF
-    return bytes(content)
-
+    """Return a file whose page of amounts has another amount than its checksum was made for."""
+    table = typed({"amount_minor": pa.array([0x1122334455, 0x1122334455], pa.int64())})
+    content = parquet_of(table, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False)
+    written = (0x1122334455).to_bytes(8, "little")
+    assert written in content
+    return content.replace(written, (0x1122334456).to_bytes(8, "little"), 1)
 
 
 ALL = (_arrow, _arrow_texts, _arrow_times, _arrow_labels, _arrow_broken)

@@ -102,7 +102,9 @@ def _broken_text() -> None:
     faulty("total-line.csv", text + "Total;25.00\n", 4, None, "1 values for 18 columns")
     faulty("quote-never-closed.csv", text + '"tx-9,GB29', 4, None, "never closed")
     faulty("quote-not-doubled.csv", text.replace('"Rent, July"', '"Rent" July"', 1), 2, None, "not doubled")
-    faulty("late-cp1252-byte.csv", as_bytes(csv_text(whole(5000))) + _cp1252_row(), 5002, "beneficiary_name", "encoding")
+    faulty(
+        "late-cp1252-byte.csv", as_bytes(csv_text(whole(5000))) + _cp1252_row(), 5002, "beneficiary_name", "encoding"
+    )
     sound("cp1252-declared.csv", csv_text(whole(beneficiary_name="Jörg")).encode("cp1252"), _encoding("windows-1252"),
           beneficiary_name="Jörg")  # fmt: skip
     faulty("torn-utf16.csv", text.encode("utf-16") + b"\x00", 3, None, "not utf-16")
@@ -110,6 +112,8 @@ def _broken_text() -> None:
     faulty("line-of-a-megabyte.csv", text + "x" * 1_000_000, 4, None, "longer than")
     unreadable("torn-gzip.csv.gz", gzip.compress(text.encode() * 50)[:-20], "gzip")
     unreadable("gzip-of-other-checksum.csv.gz", _other_checksum(gzip.compress(text.encode())), "gzip")
+    unreadable("gzip-twice.csv.gz", gzip.compress(gzip.compress(text.encode())), "gzip twice")
+    unreadable("payments.tar", b"payments.csv".ljust(257, b"\0") + b"ustar" + b"\0" * 300, "tar archive")
     unreadable("workbook.xlsx", b"PK\x03\x04" + b"\0" * 100, "Excel")
     unreadable("old-workbook.xls", b"\xd0\xcf\x11\xe0" + b"\0" * 100, "Excel")
     unreadable("workbook-named.csv", b"PK\x03\x04" + b"\0" * 100, "Excel")
@@ -141,7 +145,7 @@ def _json_lines() -> None:
     number = lines[1].replace('"12.50"', "19.99")
     sound("json-number.jsonl", f"{lines[0]}\n{number}\n", amount_minor=1999)
     truth = lines[1].replace('"fraud": "0"', '"fraud": true')
-    sound("json-truth.jsonl", f"{lines[0]}\n{truth}\n", fraud=True)
+    sound("json-truth-as-label.jsonl", f"{lines[0]}\n{truth}\n", fraud=True)
     left_out = json.dumps({name: value for name, value in rows[1].items() if name != "reference"})
     sound("json-name-left-out.jsonl", f"{lines[0]}\n{left_out}\n", reference=None)
     segments = json.dumps(rows[1] | {"segments": {"age_band": "30"}})
@@ -156,6 +160,7 @@ def _json_lines() -> None:
         ("twice", '"currency": "GBP"', '"currency": "GBP", "currency": "EUR"', None, "one name twice"),
         ("half-a-pair", "Mira Holt", "Mira \\ud800", "beneficiary_name", "encoding"),
         ("account-number", '"GB29-0001"', "1001.0", "account_id", "not a text"),
+        ("exponent", '"12.50"', "1e999999999999999999999", None, "out of range"),
         ("broken", '"12.50"', "", None, "is no JSON"),
     ):
         faulty(f"json-{name}.jsonl", f"{lines[0]}\n{lines[1].replace(old, new)}\n", 2, column, phrase)
@@ -163,7 +168,6 @@ def _json_lines() -> None:
            "not UTF-8")  # fmt: skip
     unreadable("json-array.json", f"[{','.join(lines)}]", "JSON array")
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
-
 
 
 ALL = (_forms_of_text, _broken_text, _json_lines)

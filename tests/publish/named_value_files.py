@@ -59,7 +59,9 @@ def _amounts() -> None:
     spoilt("amount-other-digits", "amount", "١٢.٥٠", "is no number")
     spoilt("amount-underscores", "amount", "1_000", "is no number")
     sound("yen.csv", csv_text(whole(amount="1200", currency="JPY")), amount_minor=1200)
-    faulty("yen-with-sen.csv", csv_text(whole(amount="1200.50", currency="JPY")), 3, "amount", "more decimals than the 0")
+    faulty(
+        "yen-with-sen.csv", csv_text(whole(amount="1200.50", currency="JPY")), 3, "amount", "more decimals than the 0"
+    )
     sound("dinars.csv", csv_text(whole(amount="1.234", currency="KWD")), amount_minor=1234)
     faulty("dinars-too-fine.csv", csv_text(whole(amount="1.2345", currency="KWD")), 3, "amount", "than the 3")
     faulty("gold.csv", csv_text(whole(currency="XAU")), 3, "amount", "no number of decimals")
@@ -106,6 +108,9 @@ def _words() -> None:
     spoilt("account-with-decimals-and-blank", "account_id", "1001 .0", "is not 1 to 64")
     spoilt("account-printed-iban", "account_id", "GB29 NWBK 6016", "is not 1 to 64")
     spoilt("account-with-blank", "account_id", "GB29 ", "blank")
+    spoilt("account-of-a-double", "account_id", "1001.0", "floating-point")
+    spoilt("account-of-a-spreadsheet", "account_id", "1.23E15", "floating-point")
+    said("account-of-a-double-kept", "account_id", "1001.0", '[file]\nkept = ["1001.0"]\n', account_id="1001.0")
     spoilt("account-empty", "account_id", "", "is empty")
     spoilt("account-too-long", "account_id", "9" * 65, "is not 1 to 64")
     spoilt("account-in-letters-alike", "account_id", "GВ29", "is not 1 to 64")
@@ -137,10 +142,16 @@ def _times() -> None:
         ("offset-without-colon", "2026-07-01T11:00:00+0200", ms),
         ("milliseconds", "2026-07-01T09:00:00.123Z", ms + 123),
         ("zeros-below", "2026-07-01T09:00:00.123000Z", ms + 123),
+        ("of-postgres", "2026-07-01 09:00:00.123000+00", ms + 123),
+        ("of-bigquery", "2026-07-01 09:00:00 UTC", ms),
         ("without-seconds", "2026-07-01T09:00Z", ms),
     ):
         rows = whole(event_time=text)
-        sound(f"time-{name}.csv", csv_text([rows[0] | {"event_time": "2026-07-01T08:00:00Z"}, rows[1]]), event_time_ms=at_ms)
+        sound(
+            f"time-{name}.csv",
+            csv_text([rows[0] | {"event_time": "2026-07-01T08:00:00Z"}, rows[1]]),
+            event_time_ms=at_ms,
+        )
     for name, text, phrase in (
         ("without-zone", "2026-07-01T09:00:00", "names no zone"),
         ("microseconds", "2026-07-01T09:00:00.123456Z", "finer than milliseconds"),
@@ -175,7 +186,9 @@ def _times() -> None:
     only("cut", "2026-07-01T09:00:00.123456Z", '[times]\nevent_time = {below_ms = "cut"}\n', ms + 123)
     autumn, spring = "2025-10-26T02:30:00", "2026-03-29T02:30:00"
     for name, text in (("autumn", autumn), ("spring", spring)):
-        faulty(f"time-of-{name}.csv", csv_text([one | {"event_time": text}]), 2, "event_time", "change of clocks", berlin)
+        faulty(
+            f"time-of-{name}.csv", csv_text([one | {"event_time": text}]), 2, "event_time", "change of clocks", berlin
+        )
     faulty("time-not-as-formed.csv", csv_text([one]), 2, "event_time", "format", _format("%d.%m.%Y %H:%M", "UTC"))
     faulty("time-in-lossy-microseconds.csv", csv_text([one | {"event_time": "1782896400000001"}]), 2, "event_time",
            "finer", '[times]\nevent_time = {unit = "us"}\n')  # fmt: skip
@@ -217,7 +230,9 @@ def _labels() -> None:
 
 def _maps() -> None:
     sound("peoples.csv", PEOPLES_ROWS, PEOPLES, 1, amount_minor=123450, currency="EUR", event_time_ms=1_782_889_200_000)
-    sound("peoples-cp1252.csv", PEOPLES_ROWS.encode("cp1252"), PEOPLES + 'encoding = "cp1252"\n', 1, amount_minor=123450)
+    sound(
+        "peoples-cp1252.csv", PEOPLES_ROWS.encode("cp1252"), PEOPLES + 'encoding = "cp1252"\n', 1, amount_minor=123450
+    )
     sound("ignored.csv", csv_text([row | {"colour": "red"} for row in whole()]), '[file]\nignore = ["colour"]\n')
     area = '[segments]\npostcode_area = "area"\n[file]\nignore = ["segments"]\n'
     sound("segments-of-columns.csv", csv_text([row | {"area": "SW"} for row in whole(segments=None)]),
@@ -241,7 +256,6 @@ def _maps() -> None:
         ("one-sign-for-both", "[file]\ndecimal = ','\ngrouping = ','\n", "same sign"),
     ):
         unreadable(f"map-{name}.csv", text, phrase, mapping)
-
 
 
 ALL = (_amounts, _words, _times, _labels, _maps)

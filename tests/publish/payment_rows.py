@@ -57,7 +57,8 @@ def csv_text(rows: Sequence[dict[str, Any]], separator: str = ",", end: str = "\
 def whole(count: int = 2, **changes: str | None) -> list[dict[str, Any]]:
     """`count` sound rows a minute apart; `changes` are made in the last one, and None leaves its column out of all."""
     rows: list[dict[str, Any]] = [
-        WHOLE | {"transaction_id": f"tx-{n}", "event_time": f"{START + timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ}"} for n in range(count)
+        WHOLE | {"transaction_id": f"tx-{n}", "event_time": f"{START + timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ}"}
+        for n in range(count)
     ]
     rows[-1] |= {name: value for name, value in changes.items() if value is not None}
     left_out = {name for name, value in changes.items() if value is None}
