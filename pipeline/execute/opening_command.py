@@ -1,4 +1,4 @@
-"""What `fraud ledger open`, `import` and `fund` do, and how they answer."""
+"""`fraud ledger open`, `import` and `fund`: what they do, and how they answer."""
 
 from __future__ import annotations
 

@@ -46,14 +46,14 @@ _AMOUNT_DIGITS_MAX: Final = 18
 
 
 class Account(NamedTuple):
-    """What no message says of a paying account, and a payment needs."""
+    """Facts of a paying account that a payment needs and no message says."""
 
     opened_epoch_day: int
     time_zone: str
 
 
 class Rules(NamedTuple):
-    """What the reader was told beside the file."""
+    """The rules that were told beside the file."""
 
     account: Callable[[str], Account | None]  # by the paying account's id; None: it isn't known
     time_ms: Callable[[object], int]  # raises Wrong; it knows the zone of times that name none, if there is one
@@ -61,7 +61,7 @@ class Rules(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What a message's header says. None: it isn't said, or can't be read."""
+    """A message's header. None: it isn't said, or can't be read."""
 
     created_ms: int | None
     payments: int | None
@@ -71,7 +71,7 @@ class Group(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """What the payments of one instruction of pain.001 share."""
+    """The part that all payments of one instruction of pain.001 share."""
 
     account_id: str | None
     payments: int | None

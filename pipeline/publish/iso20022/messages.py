@@ -47,13 +47,13 @@ class Form(NamedTuple):
 
 
 MANY: Final = frozenset({"PmtTpInf/SvcLvl/Cd", "RmtInf/Ustrd", "RmtInf/Strd/CdtrRefInf/Ref", "ChrgsInf/Amt"})
-"""What a block may say more than once."""
+"""Elements that a block may say more than once."""
 REPEATED: Final = frozenset({"PmtTpInf/SvcLvl", "RmtInf/Strd", "RmtInf/Strd/CdtrRefInf", "ChrgsInf"})
-"""What holds those, and may stand more than once with them."""
+"""Elements that hold those, and may stand more than once with them."""
 AMOUNTS: Final = frozenset(
     {"Amt/InstdAmt", "Amt/EqvtAmt/Amt", "IntrBkSttlmAmt", "InstdAmt", "TtlIntrBkSttlmAmt", "ChrgsInf/Amt"}
 )
-"""What has its currency as the attribute Ccy, and nothing else has an attribute."""
+"""Elements that have their currency as the attribute Ccy. No other has an attribute."""
 
 _AGENT: Final = ("FinInstnId/BICFI", "FinInstnId/ClrSysMmbId/ClrSysId/Cd", "FinInstnId/ClrSysMmbId/MmbId")
 _ACCOUNT: Final = ("Id/IBAN", "Id/Othr/Id")

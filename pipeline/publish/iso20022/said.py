@@ -1,4 +1,4 @@
-"""What a message says, as texts with their places, and what is wrong with it."""
+"""The texts of a message with their places, and what is wrong with them."""
 
 from __future__ import annotations
 

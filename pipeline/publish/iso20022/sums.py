@@ -1,4 +1,4 @@
-"""What payments come to, and whether that is what their message says."""
+"""The sums of payments, compared with those that their message says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader of messages is told beside the file: by the map, and by a file of accounts."""
+"""The rules that the map and a file of accounts give to the reader of messages."""
 
 from __future__ import annotations
 
