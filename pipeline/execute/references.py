@@ -59,7 +59,7 @@ class Opening(NamedTuple):
 
 
 class LedgerConflict(Exception):
-    """What was asked for stands in the ledger already, for something else. Each is a sentence that names both."""
+    """The ledger has what was asked for already, for something else. Each sentence names both."""
 
     def __init__(self, sentences: list[str]) -> None:
         super().__init__(" ".join(sentences))

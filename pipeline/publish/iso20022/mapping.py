@@ -153,7 +153,7 @@ def payment_of(kind: Kind, group: Group, instruction: Instruction | None, said: 
 
 
 def _instructed(said: Said) -> Amount | None:
-    """Of pain.001: what is to be paid. An equivalent in another currency leaves open how much that is."""
+    """The amount that a pain.001 instructs. An equivalent in another currency leaves open how much that is."""
     instructed, equivalent = said.one("Amt/InstdAmt"), said.one("Amt/EqvtAmt/Amt")
     if instructed is not None and equivalent is not None:
         said.fault("Amt", "says an amount and an equivalent one", equivalent.line)
@@ -171,7 +171,7 @@ def _instructed(said: Said) -> Amount | None:
 
 
 def _settled(said: Said) -> Amount | None:
-    """Of pacs.008: what passes between the banks. The amount that was ordered agrees with it, by charges or by rate."""
+    """The amount that passes between the banks by a pacs.008. The amount that was ordered agrees with it, by charges or rate."""
     text = said.needed("IntrBkSttlmAmt")
     settled = None if text is None else _amount(said, "IntrBkSttlmAmt", text)
     ordered_text, rate = said.one("InstdAmt"), said.one("XchgRate")

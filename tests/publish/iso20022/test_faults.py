@@ -1,4 +1,4 @@
-"""What is wrong with a message is named, by line and element path; none of its payments is called sound then.
+"""A message's faults are named by line and element path; none of its payments is called sound then.
 
 Each case: the message, pairs of what is replaced by what, and the faults expected, as the end of the path and words.
 """

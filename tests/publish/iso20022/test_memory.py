@@ -12,7 +12,7 @@ from pipeline.publish.iso20022.messages import NAMESPACE
 from tests.publish.iso20022.given import PAIN, PAYMENT, pain
 
 PIECES = 20 * 1024
-"""Of a kilobyte each."""
+"""Pieces of a kilobyte each."""
 READ = """
 import resource, sys
 from pathlib import Path

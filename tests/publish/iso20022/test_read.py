@@ -1,4 +1,4 @@
-"""What payments a sound message gives."""
+"""The payments that a sound message gives."""
 
 from __future__ import annotations
 
