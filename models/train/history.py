@@ -4,10 +4,9 @@ The pure reference of the windows computes the features, event by event in time 
 arriving when they did; so training sees what serving saw. Payments that a static guardrail blocks are left out, because
 the model is never asked about them.
 
-A history file is parquet or CSV, in one of two forms:
-- the full form: the fields of `transaction.v1` (segments are ignored) and `fraud`;
-- the short form: transaction_id, tx_time_s (seconds since 2018-04-01T00:00:00Z), customer_id, terminal_id,
-  amount_minor, fraud; the fields that it lacks get the same neutral values everywhere (`short_transaction`).
+A history file is what `fraud payments publish` reads, with a column `fraud` (docs/files.md): the same reader makes the
+same payments of it, in the whole form (the fields of `transaction.v1`) or in the short one (transaction_id, tx_time_s,
+customer_id, terminal_id, amount_minor). Segments are read, and no feature knows them.
 """
 
 from __future__ import annotations
@@ -16,40 +15,34 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.csv as pa_csv  # type: ignore[import-untyped]
-import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
-from pipeline.decide.event_features import DAY_MS, EventRows
+from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of, rule_book
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.features import EVENT, STATE, Matrix, feature_matrix
 from pipeline.domain.log import Source
-from pipeline.domain.payment import Channel, Transaction
-from pipeline.domain.refusals import canonical_ip_address, refusal_of
+from pipeline.domain.payment import Transaction
+from pipeline.domain.refusals import EVENT_TIME_MS_MAX, canonical_ip_address, refusal_of
+from pipeline.publish.file_map import FileMap
+from pipeline.publish.payment_files import NO_MAP, open_payments
+from pipeline.publish.payment_source import LABELLED_AFTER_MS, PaymentSource, sentence_of
+from pipeline.publish.whole_check import check, payments_of
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 
 LABEL_DELAY_DAYS: Final = 7
 """Days after which a payment enters the label windows, as in the state store."""
-FILE_LABEL_DAYS: Final = 3
-"""Days after which a file's labels count as known, which is before the windows ask. A file does not say when they
-became known."""
-SHORT_FORM_START_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z
 CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
-_SHORT: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
-_FULL: Final = (*(name for name in Transaction._fields if name not in ("segments", "source_system")), "fraud")
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
-_SHORT_FORM_OPENED_DAY: Final = 16_436  # 2015-01-01; the short form does not say
 
 
 class HistoryRefused(ValueError):
@@ -67,9 +60,9 @@ class Examples(NamedTuple):
         return Examples(self.features[begin:end], self.fraud[begin:end], self.event_time_ms[begin:end])
 
 
-def read(path: Path) -> Examples:
-    """Read the examples of a history file. Raises HistoryRefused."""
-    return examples_of(events_of(path))
+def read(path: Path, rules: FileMap = NO_MAP) -> Examples:
+    """Read the examples of a history file. Raises HistoryRefused, and Unreadable where it is no file of payments."""
+    return examples_of(events_of(path, rules))
 
 
 def generated(settings: TrafficSettings) -> Examples:
@@ -86,10 +79,10 @@ def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) ->
     return Examples(np.concatenate(features), np.concatenate(fraud), np.concatenate(times_ms))
 
 
-def events_of(path: Path) -> Iterator[TrafficEvent]:
-    """Yield the payments of a history file in time order, and each one's label FILE_LABEL_DAYS later."""
+def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:
+    """Yield the payments of a history file in time order, and each one's label LABELLED_AFTER_MS later."""
     pending: deque[Label] = deque()
-    for labelled in payments_of(path):
+    for labelled in labelled_payments(path, rules):
         now_ms = labelled.transaction.event_time_ms
         while pending and pending[0].labelled_at_ms <= now_ms:
             yield pending.popleft()
@@ -98,44 +91,25 @@ def events_of(path: Path) -> Iterator[TrafficEvent]:
             pending.append(_label(labelled.transaction))
 
 
-def payments_of(path: Path) -> Iterator[LabelledTransaction]:
-    """Yield the payments of a history file in order of (time, id). Raises HistoryRefused."""
-    table = _table(path)
-    if set(_SHORT) <= set(table.column_names):
-        ordered = table.select(_SHORT).sort_by([("tx_time_s", "ascending"), ("transaction_id", "ascending")])
-        for *fields, fraud in _rows(ordered):
-            yield LabelledTransaction(short_transaction(*fields), bool(fraud), "")
-    elif set(_FULL) <= set(table.column_names):
-        ordered = table.select(_FULL).sort_by([("event_time_ms", "ascending"), ("transaction_id", "ascending")])
-        for *fields, fraud in _rows(ordered):
-            yield LabelledTransaction(Transaction._make((*fields, {}, None)), bool(fraud), "")
-    else:
-        missing = sorted(set(_SHORT) - set(table.column_names))
-        raise HistoryRefused(f"'{path.name}' has neither form of a history; the short form lacks {', '.join(missing)}")
+def labelled_payments(path: Path, rules: FileMap = NO_MAP) -> Iterator[LabelledTransaction]:
+    """Yield the payments of a history file in order of time, and of the file where times are equal, as publishing
+    does. Raises HistoryRefused and Unreadable.
+
+    A file that isn't in order is held in memory, about 1 KB a payment.
+    """
+    source = open_payments(path, with_labels=True, rules=rules)
+    is_ordered = _is_ordered(source)
+    payments = (LabelledTransaction(each.transaction, bool(each.is_fraud), "") for each in payments_of(source))
+    yield from payments if is_ordered else sorted(payments, key=lambda each: each.transaction.event_time_ms)
 
 
-def short_transaction(
-    transaction_id: int, tx_time_s: int, customer_id: int, terminal_id: int, amount_minor: int
-) -> Transaction:
-    """Make a payment of the short form: an old account in UTC pays a named terminal of unknown age in GBP by card."""
-    return Transaction(
-        transaction_id=f"tx-{transaction_id:012d}",
-        account_id=f"card-{customer_id:06d}",
-        amount_minor=amount_minor,
-        currency="GBP",
-        event_time_ms=SHORT_FORM_START_MS + tx_time_s * 1000,
-        beneficiary_account_id=f"terminal-{terminal_id:06d}",
-        beneficiary_name=f"Terminal {terminal_id}",
-        beneficiary_country="GB",
-        beneficiary_opened_at_ms=None,
-        reference="Card payment",
-        channel=Channel.CARD,
-        ip_address=None,
-        device_id=None,
-        account_opened_epoch_day=_SHORT_FORM_OPENED_DAY,
-        account_time_zone="UTC",
-        segments={},
-    )
+def _is_ordered(source: PaymentSource) -> bool:
+    """Look at the history whole. Raises HistoryRefused where anything but the order of time is wrong with it."""
+    checked = check(source, EVENT_TIME_MS_MAX - 1, is_order_needed=False)
+    if checked.faults:
+        more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
+        raise HistoryRefused(f"{sentence_of(checked.faults[0], source.unit).removesuffix('.')}{more}")
+    return checked.is_ordered
 
 
 class _Observer:
@@ -200,19 +174,7 @@ def _chunks(stream: Iterable[TrafficEvent]) -> Iterator[Iterator[TrafficEvent]]:
 
 def _label(transaction: Transaction) -> Label:
     t = transaction
-    labelled_at_ms = t.event_time_ms + FILE_LABEL_DAYS * DAY_MS
+    labelled_at_ms = t.event_time_ms + LABELLED_AFTER_MS
     return Label(
         t.transaction_id, t.account_id, t.beneficiary_account_id, t.event_time_ms, True, labelled_at_ms, "history"
     )
-
-
-def _table(path: Path) -> Any:
-    try:
-        return pa_csv.read_csv(path) if path.suffix == ".csv" else pa_parquet.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise HistoryRefused(f"'{path.name}' can't be read as {path.suffix or 'parquet'}") from error
-
-
-def _rows(table: Any) -> Iterator[tuple[Any, ...]]:
-    for batch in table.to_batches(max_chunksize=CHUNK_EVENTS):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)

@@ -30,6 +30,8 @@ from models.train.history import Examples, HistoryRefused, generated, read
 from models.train.learn import Learner, fit
 from models.train.metrics import Metrics, measure
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
+from pipeline.publish.file_map import FileMap
+from pipeline.publish.payment_files import NO_MAP
 
 LEARNED_PERCENT: Final = 65
 CALIBRATED_PERCENT: Final = 15
@@ -49,9 +51,10 @@ It knows frauds of the kinds and the times in its history; new schemes and drift
 breaker and the fallback rules are for."""
 
 
-def train(history: Path, out_dir: Path, version: str, seed: int, jobs: int = 1) -> Metrics:
-    """Write `out_dir/version` from a parquet or CSV history (see `models.train.history`)."""
-    return train_examples(read(history), out_dir / version, Learner(seed), "Labelled history", _HISTORY_LIMITS, jobs)
+def train(history: Path, out_dir: Path, version: str, seed: int, rules: FileMap = NO_MAP, jobs: int = 1) -> Metrics:
+    """Write `out_dir/version` from a file of labelled payments (see `models.train.history`)."""
+    examples = read(history, rules)
+    return train_examples(examples, out_dir / version, Learner(seed), "Labelled history", _HISTORY_LIMITS, jobs)
 
 
 def train_examples(
@@ -163,7 +166,7 @@ def main() -> None:
             generated(traffic), directory, Learner(asked.seed), source, _GENERATED_LIMITS, asked.jobs
         )
     else:
-        metrics = train(asked.history, asked.out, asked.version, asked.seed, asked.jobs)
+        metrics = train(asked.history, asked.out, asked.version, asked.seed, jobs=asked.jobs)
     for name, value in metrics._asdict().items():
         print(f"{name:32}{value:>12,}")
 

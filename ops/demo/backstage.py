@@ -25,7 +25,8 @@ from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.rail.misbehaviour import Misbehaviour
 from ops.rail.process import rail_process
 from ops.stack.postgres import PostgresMissing, bundled_folder, postgres_server
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.postgres import connect
 from pipeline.people.roles import Role
 from pipeline.terminal.failures import Failure

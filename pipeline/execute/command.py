@@ -57,12 +57,12 @@ def open_account(
     balance: Annotated[int, typer.Option(min=0, help="What it has to begin with, in minor units.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Open an account, so that it can pay. One that is open stays as it is."""
-    from pipeline.execute.ledger_admin_store import Opening, open_accounts
+    """Open an account, so that it can pay. Again with the same terms does nothing; exit 1 where it has others."""
+    from pipeline.execute.opening_command import open_one
 
-    opened = open_accounts(settings_from_environment("bookkeeper"), [Opening(account_id, currency, overdraft, balance)])
-    fields = {"account_id": account_id, "currency": currency, "is_new": bool(opened)}
-    Output(as_json=as_json).record(fields, "Opened." if opened else "It is open already.")
+    open_one(
+        settings_from_environment("bookkeeper"), (account_id, currency, overdraft, balance), Output(as_json=as_json)
+    )
 
 
 @ledger_app.command("import")
@@ -76,13 +76,12 @@ def import_accounts(
     ],
     as_json: Json = False,
 ) -> None:
-    """Open the accounts of a file."""
-    from pipeline.execute.ledger_admin_store import open_accounts, read_openings
+    """Open the accounts of a file. Exit 1, and nothing is opened, where a line of it is wrong, stands there twice, or
+    contradicts an account that is open.
+    """
+    from pipeline.execute.opening_command import open_all
 
-    openings = read_openings(path)
-    opened = open_accounts(settings_from_environment("bookkeeper"), openings)
-    line = f"{opened:,} of {len(openings):,} accounts opened; the others were open."
-    Output(as_json=as_json).record({"accounts": len(openings), "opened": opened}, line)
+    raise typer.Exit(open_all(settings_from_environment("bookkeeper"), path, Output(as_json=as_json)))
 
 
 @ledger_app.command("fund")
@@ -90,16 +89,14 @@ def fund_account(
     account_id: AccountId,
     currency: Currency,
     amount_minor: Annotated[int, typer.Argument(min=1, help="In minor units.")],
-    reference: Annotated[str, typer.Option(help="Where the money comes from. One reference is posted once.")],
+    reference: Annotated[str, typer.Option(help="Where the money comes from. One reference stands for one funding.")],
     as_json: Json = False,
 ) -> None:
-    """Move money into an open account from outside."""
-    from pipeline.execute.ledger_admin_store import fund
+    """Move money into an open account from outside. Exit 1 where the reference stands for something else."""
+    from pipeline.execute.opening_command import fund_one
 
-    is_new = fund(settings_from_environment("bookkeeper"), account_id, currency, amount_minor, reference)
-    fields = {"account_id": account_id, "currency": currency, "reference": reference, "is_new": is_new}
-    line = "Posted." if is_new else "This reference was posted before; nothing was done."
-    Output(as_json=as_json).record(fields, line)
+    asked = account_id, currency, amount_minor
+    fund_one(settings_from_environment("bookkeeper"), asked, reference, Output(as_json=as_json))
 
 
 @ledger_app.command("balance")

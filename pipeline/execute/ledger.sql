@@ -189,12 +189,20 @@ COPY ledger.posting (
 ) FROM STDIN;
 
 -- name: open_account
--- Opens an account; no row where it was opened before.
+-- Opens accounts, and returns those that were not open before.
 INSERT INTO ledger.account (account_id, currency, overdraft_limit_minor, opened_at)
 SELECT account_id, currency, overdraft_limit_minor, timestamptz 'epoch' + opened_at_ms * interval '1 millisecond'
 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
     AS opened (account_id, currency, overdraft_limit_minor, opened_at_ms)
-ON CONFLICT DO NOTHING;
+ON CONFLICT DO NOTHING
+RETURNING account_id, currency;
+
+-- name: stored_openings
+-- What accounts that are open were opened with.
+SELECT account.account_id, account.currency, account.overdraft_limit_minor, coalesce(funded.amount_minor, 0)
+FROM unnest(%s::text[], %s::text[], %s::uuid[]) AS wanted (account_id, currency, funding_id)
+JOIN ledger.account USING (account_id, currency)
+LEFT JOIN ledger.funding AS funded ON funded.execution_id = wanted.funding_id;
 
 -- name: fund_account
 -- Moves money into open accounts from outside; no row where the same funding was posted before.
@@ -202,10 +210,11 @@ WITH clock AS (
     SELECT asked.at, control.filing_time('ledger.posting', asked.at) AS filed_at
     FROM (SELECT timestamptz 'epoch' + %s * interval '1 millisecond') AS asked (at)
 ), funded AS (
-    INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at)
-    SELECT wanted.execution_id, wanted.account_id, wanted.currency, wanted.amount_minor, clock.filed_at
-    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[])
-        AS wanted (execution_id, account_id, currency, amount_minor), clock
+    INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at, kind, reference)
+    SELECT wanted.execution_id, wanted.account_id, wanted.currency, wanted.amount_minor, clock.filed_at,
+        wanted.kind, wanted.reference
+    FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])
+        AS wanted (execution_id, kind, reference, account_id, currency, amount_minor), clock
     ON CONFLICT DO NOTHING
     RETURNING execution_id, account_id, currency, amount_minor, caused_at
 )
@@ -215,6 +224,11 @@ INSERT INTO ledger.posting (
 )
 SELECT execution_id, execution_id, 'FUND', 1, '/funding', account_id, currency, amount_minor, clock.at, caused_at
 FROM funded, clock;
+
+-- name: stored_fundings
+-- What references stand for, and since when; by the id that follows from one, or by the reference itself.
+SELECT account_id, currency, amount_minor, (extract(epoch FROM recorded_at) * 1000)::bigint FROM ledger.funding
+WHERE execution_id = %s::uuid OR (kind = %s AND reference = %s);
 
 -- name: balance
 -- What an account had, by the postings of events up to one time that were recorded up to another; in each currency.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.domain.identities import funding_id
+from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
+from pipeline.execute.references import Funding, LedgerConflict, Opening, funding_conflict, opening_conflict
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect, failures_named, statements
 from pipeline.io.settings import Settings
@@ -19,18 +18,11 @@ from pipeline.terminal.output import Output
 
 SHOWN_MAX: Final = 20
 ROWS_A_STATEMENT: Final = 5_000
-OVERDRAFT_MAX_MINOR: Final = 100_000_000
-"""The most that an account may be overdrawn, which the database holds, too: 1,000,000.00 with two decimals."""
-FUNDED_MAX_MINOR: Final = 10**15
-"""The most that may come into one account from outside, which the database holds, too."""
-_COLUMNS: Final = ("account_id", "currency", "overdraft_limit_minor", "opening_balance_minor")
 
 
-class Opening(NamedTuple):
-    account_id: str
-    currency: str
-    overdraft_limit_minor: int
-    opening_balance_minor: int
+class Posted(NamedTuple):
+    is_new: bool
+    recorded_at_ms: int  # now, or when the same was posted before
 
 
 class Balance(NamedTuple):
@@ -47,7 +39,8 @@ class Finding(NamedTuple):
 
 
 def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
-    """Return how many accounts were opened; one that is open stays as it is, and is not funded again."""
+    """Return how many accounts were opened. Raises Failure, and LedgerConflict, before any is opened, where one is
+    open with another overdraft or another balance to begin with."""
     if any(each.overdraft_limit_minor > OVERDRAFT_MAX_MINOR for each in openings):
         raise Failure(
             f"No account may be overdrawn by more than {OVERDRAFT_MAX_MINOR:,} minor units.", "Lower the overdraft."
@@ -58,37 +51,43 @@ def open_accounts(settings: Settings, openings: Sequence[Opening]) -> int:
 
 def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
     """Return how many accounts are new. An opening balance comes from outside, under an id that follows from the
-    account."""
-    ledger, opened = statements("pipeline.execute", "ledger"), 0
-    for start in range(0, len(openings), ROWS_A_STATEMENT):
-        part = openings[start : start + ROWS_A_STATEMENT]
+    account. Raises LedgerConflict.
+
+    All are compared with what is open before the first is opened. Then each transaction opens some, so that no executor
+    waits for long, and a crash leaves whole accounts: the same file again opens the rest. Accounts are taken in the
+    order of their names, so that two imports never wait for each other in a circle. Where another import opens an
+    account otherwise meanwhile, that is a conflict, too, behind those that were opened.
+    """
+    ordered, opened = sorted(openings), 0
+    parts = [ordered[start : start + ROWS_A_STATEMENT] for start in range(0, len(ordered), ROWS_A_STATEMENT)]
+    for part in parts:
+        _require_agreed(connection, part)
+    for part in parts:
         with connection.transaction():
-            columns = [list(column) for column in zip(*part, strict=True)]
-            opened += connection.execute(ledger["open_account"], [*columns[:3], [at_ms] * len(part)]).rowcount
-            _fund(connection, [(f"opening {each[0]} {each[1]}", *each[:2], each[3]) for each in part], at_ms)
+            opened += _open_part(connection, part, at_ms)
     return opened
 
 
-def fund(settings: Settings, account_id: str, currency: str, amount_minor: int, reference: str) -> bool:
-    """False where the same reference was posted before."""
-    with _connected(settings) as connection:
-        at_ms = server_now_ms(connection)
-        return _fund(connection, [(f"funding {reference}", account_id, currency, amount_minor)], at_ms) == 1
+def fund(settings: Settings, funding: Funding) -> Posted:
+    """Raises Failure where the account isn't open, and LedgerConflict where the reference stands for something else."""
+    if not 0 < funding.amount_minor <= FUNDED_MAX_MINOR:
+        raise Failure(f"No more than {FUNDED_MAX_MINOR:,} minor units come in at once.", "Lower the amount.")
+    with _connected(settings) as connection, connection.transaction():
+        ledger, at_ms = statements("pipeline.execute", "ledger"), server_now_ms(connection)
+        open_in = {row[0] for row in connection.execute(ledger["limits_of_account"], [funding.account_id]).fetchall()}
+        if funding.currency not in open_in:
+            what = f"{funding.account_id} is not open in {funding.currency}."
+            raise Failure(what, "Open it first: `fraud ledger open`.", FAILED_CHECK)
+        if append_fundings(connection, [funding], at_ms):
+            return Posted(True, at_ms)
+        return Posted(False, _posted_before(connection, funding))
 
 
-def read_openings(path: Path) -> list[Opening]:
-    """A CSV file with the columns of _COLUMNS."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if tuple(rows.fieldnames or ()) != _COLUMNS:
-                raise Failure(f"{path} has other columns.", f"Its first line must be {','.join(_COLUMNS)}.")
-            return [
-                Opening(row[_COLUMNS[0]], row[_COLUMNS[1]], int(row[_COLUMNS[2]]), int(row[_COLUMNS[3]]))
-                for row in rows
-            ]
-    except (OSError, ValueError) as error:
-        raise Failure(f"{path} can't be read as accounts.", "Amounts are whole minor units.") from error
+def append_fundings(connection: Connection, fundings: Sequence[Funding], at_ms: int) -> int:
+    """Return how many were posted. Nothing is for an amount of zero, nor for a reference that was posted before."""
+    rows = [(each.funding_id, *each) for each in fundings if each.amount_minor]
+    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(6)]
+    return connection.execute(statements("pipeline.execute", "ledger")["fund_account"], [at_ms, *columns]).rowcount
 
 
 def balances(
@@ -163,11 +162,40 @@ def show_check(output: Output, found: Sequence[Finding], states: Sequence[tuple[
     return not found
 
 
-def _fund(connection: Connection, funded: Sequence[tuple[str, str, str, int]], at_ms: int) -> int:
-    """(what for, account, currency, amount) each; nothing is posted for an amount of zero, or for the same again."""
-    rows = [(funding_id(what), *money) for what, *money in funded if money[2]]
-    columns = [list(column) for column in zip(*rows, strict=True)] if rows else [[], [], [], []]
-    return connection.execute(statements("pipeline.execute", "ledger")["fund_account"], [at_ms, *columns]).rowcount
+def _open_part(connection: Connection, openings: Sequence[Opening], at_ms: int) -> int:
+    ledger = statements("pipeline.execute", "ledger")
+    account_ids, currencies, limits_minor, _ = (list(column) for column in zip(*openings, strict=True))
+    values = [account_ids, currencies, limits_minor, [at_ms] * len(openings)]
+    new = set(connection.execute(ledger["open_account"], values).fetchall())
+    append_fundings(connection, [each.funding for each in openings if each[:2] in new], at_ms)
+    if len(new) < len(openings):
+        _require_agreed(connection, openings)
+    return len(new)
+
+
+def _require_agreed(connection: Connection, openings: Sequence[Opening]) -> None:
+    """Raises LedgerConflict where one of them is open, and was opened otherwise."""
+    account_ids, currencies, *_ = (list(column) for column in zip(*openings, strict=True))
+    wanted = [account_ids, currencies, [each.funding.funding_id for each in openings]]
+    rows = connection.execute(statements("pipeline.execute", "ledger")["stored_openings"], wanted).fetchall()
+    stored = {row[:2]: Opening(*row) for row in rows}
+    found = [opening_conflict(each, stored.get(each[:2], each)) for each in openings]
+    if conflicts := [each for each in found if each is not None]:
+        raise LedgerConflict(conflicts[:SHOWN_MAX])
+
+
+def _posted_before(connection: Connection, funding: Funding) -> int:
+    """When the same was posted. Raises LedgerConflict where the reference stands for something else."""
+    rows = connection.execute(
+        statements("pipeline.execute", "ledger")["stored_fundings"],
+        [funding.funding_id, funding.kind, funding.reference],
+    ).fetchall()
+    assert rows, "nothing that was posted is ever deleted"
+    for account_id, currency, amount_minor, _ in rows:
+        stored = Funding(funding.kind, funding.reference, account_id, currency, amount_minor)
+        if (conflict := funding_conflict(funding, stored)) is not None:
+            raise LedgerConflict([conflict])
+    return int(rows[0][3])
 
 
 @contextmanager

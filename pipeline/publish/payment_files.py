@@ -1,156 +1,137 @@
-"""Files of payments: parquet or CSV, in the columns of the Fraud Detection Handbook or in the fields of transaction.v1.
-
-The Handbook's payments know a customer, a terminal, an amount and a time. What else a payment has is filled with fixed
-values that no guardrail stops.
-"""
+"""Files of payments of every form that is read, told apart by their bytes: one reader for publishing and training."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import NoneType
-from typing import Any, Final, NamedTuple, get_args, get_type_hints
+from types import MappingProxyType
+from typing import Final
 
-from pipeline.domain.payment import Channel, Transaction
-from pipeline.terminal.failures import Failure
+from pipeline.publish.arrow_files import ARROW, PARQUET, ArrowTable
+from pipeline.publish.columns import Batch
+from pipeline.publish.csv_files import CsvTable
+from pipeline.publish.file_map import MAP_BYTES_MAX, FileMap, map_of
+from pipeline.publish.iso20022.mapping import Account
+from pipeline.publish.iso20022.message_files import MessageSource
+from pipeline.publish.iso20022.told import rules_of
+from pipeline.publish.json_files import BOM, JsonTable
+from pipeline.publish.payment_source import Fault, FilePayment, PaymentSource, Unreadable
+from pipeline.publish.plan import Plan
+from pipeline.publish.table_files import GZIP, Table, WatchedFile
 
-HANDBOOK_EPOCH_MS: Final = 1_522_540_800_000  # 2018-04-01T00:00:00Z, which its tx_time_s counts from
-HANDBOOK_COLUMNS: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor")
-LABEL_COLUMN: Final = "fraud"
-ROWS_A_READ: Final = 8192
-_TYPES: Final = get_type_hints(Transaction)
-_NUMBERS: Final = frozenset(name for name, held in _TYPES.items() if held in (int, int | None))
-_NULLABLE: Final = frozenset({"segments", *(name for name, held in _TYPES.items() if NoneType in get_args(held))})
-_PARQUET: Final = frozenset({".parquet", ".pq"})
-_OPENED_EPOCH_DAY: Final = 16_436  # 2015-01-01, what training takes a payment of the Handbook to have
-
-
-class FilePayment(NamedTuple):
-    transaction: Transaction
-    is_fraud: bool
-
-
-Row = Sequence[Any]
-
-
-def open_payments(path: Path, *, with_labels: bool) -> Iterator[FilePayment]:
-    """The payments in the file's order. Failure when it can't be read, lacks columns, or at a row that is none."""
-    if not path.is_file():
-        raise Failure(f"There is no file {path}.", "Give the path of a parquet or CSV file.")
-    if path.suffix == ".csv":
-        columns, rows = _csv_rows(path)
-    elif path.suffix in _PARQUET:
-        columns, rows = _parquet_rows(path)
-    else:
-        raise Failure(f"{path.name} is neither .parquet nor .csv.", "Name the file after what it holds.")
-    if with_labels and LABEL_COLUMN not in columns:
-        raise Failure(f"{path.name} has no column '{LABEL_COLUMN}'.", "Leave --labels out, or add it (0 or 1).")
-    return _payments(path, columns, rows)
-
-
-def rows_of(path: Path) -> int | None:
-    """The number of payments in the file, if it says so without being read."""
-    return int(_parquet(path).metadata.num_rows) if path.suffix in _PARQUET and path.is_file() else None
+NO_MAP: Final = FileMap()
+_PARQUET_NAMES: Final = frozenset({".parquet", ".pq"})
+_ARROW_NAMES: Final = frozenset({".feather", ".arrow", ".ipc"})
+_JSON_NAMES: Final = frozenset({".json", ".jsonl", ".ndjson"})
+_WIDE_XML: Final = (b"\xff\xfe<\x00", b"\xfe\xff\x00<")
+"""How XML in UTF-16 begins, so that its reader names what is wrong."""
+_OTHERS: Final = (
+    (GZIP, "packed by gzip twice", "Unpack it once."),
+    (b"PARE", "an encrypted parquet file", "Decrypt it first."),
+    (b"FEA1", "a Feather file of version 1", "Write it as parquet."),
+    (b"PK\x03\x04", "a ZIP archive or an Excel workbook", "Save the sheet as CSV, or unpack the archive."),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save the sheet as CSV."),
+    (b"BZh", "packed by bzip2", "Unpack it, or pack it by gzip."),
+    (b"\xfd7zXZ\x00", "packed by xz", "Unpack it, or pack it by gzip."),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard", "Unpack it, or pack it by gzip."),
+    (b"\x04\x22\x4d\x18", "packed by LZ4", "Unpack it, or pack it by gzip."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it, or pack it by gzip."),
+    (b"ORC", "an ORC file", "Write it as parquet."),
+    (b"Obj\x01", "an Avro file", "Write it as parquet."),
+    (b"SQLite format 3\x00", "an SQLite database", "Export a table as CSV."),
+    (b"%PDF", "a PDF", "Export the payments as CSV."),
+    (b"<", "HTML, which is not read", "Give CSV, JSON lines, parquet, Arrow or a message of ISO 20022."),
+    (b"[", "a JSON array", "Write one JSON object a line."),
+)
+"""How files that are not read begin, what they are, and what helps."""
 
 
-def _payments(path: Path, columns: Sequence[str], rows: Iterator[Row]) -> Iterator[FilePayment]:
-    convert = _converter(path, columns)
-    label = columns.index(LABEL_COLUMN) if LABEL_COLUMN in columns else None
-    for number, row in enumerate(rows, 1):
-        try:
-            yield FilePayment(convert(row), label is not None and bool(int(row[label])))
-        except (ValueError, TypeError, IndexError) as error:
-            raise Failure(f"Row {number} of {path.name} can't be read: {error}.", "Correct the row.") from error
+class TableSource:
+    """The payments of a file with columns and rows. A column without a place is refused, unless the map ignores it."""
+
+    part: Final = "column"
+    is_whole: Final = False
+    left_out: Mapping[str, int] = MappingProxyType({})
+
+    def __init__(self, name: str, table: Table, rules: FileMap, *, with_labels: bool) -> None:
+        self.name, self._table = name, table
+        self._plan = Plan(name, table.columns, rules, with_labels=with_labels)
+
+    @property
+    def unit(self) -> str:
+        return self._table.unit
+
+    @property
+    def count(self) -> int | None:
+        return self._table.count
+
+    def read(self) -> Iterator[FilePayment | Fault]:
+        for found in self._table.batches():
+            if isinstance(found, Batch):
+                yield from self._plan.payments(found)
+            else:
+                yield found
 
 
-def _converter(path: Path, columns: Sequence[str]) -> Callable[[Row], Transaction]:
-    if set(HANDBOOK_COLUMNS) <= set(columns):
-        return _handbook_converter(columns)
-    missing = [name for name in Transaction._fields if name not in columns and name not in _NULLABLE]
-    if not missing:
-        return _transaction_converter(columns)
-    raise Failure(
-        f"{path.name} lacks the column '{missing[0]}'.",
-        f"It needs {', '.join(HANDBOOK_COLUMNS)}, or the fields of transaction.v1.",
-    )
+def open_payments(
+    path: Path, *, with_labels: bool, rules: FileMap = NO_MAP, accounts: Mapping[str, Account] | None = None
+) -> PaymentSource:
+    """Open a file of payments, with their labels if asked. Raises Unreadable, here and while it is read.
+
+    `accounts`: what no message of ISO 20022 says of its payers; no other file needs it.
+    """
+    file = WatchedFile(path)
+    if _is_xml(file):
+        if with_labels:
+            raise Unreadable(
+                f"{file.name} is XML, and no message says which payments were frauds.", "Leave labels out."
+            )
+        return MessageSource(file, rules_of(rules, accounts))
+    if accounts is not None:
+        raise Unreadable(
+            f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out."
+        )
+    return TableSource(file.name, _table(file, rules), rules, with_labels=with_labels)
 
 
-def _handbook_converter(columns: Sequence[str]) -> Callable[[Row], Transaction]:
-    number, time_s, customer, terminal, amount = (columns.index(name) for name in HANDBOOK_COLUMNS)
-
-    def convert(row: Row) -> Transaction:
-        terminal_id = int(row[terminal])
-        return Transaction(
-            f"hb-{int(row[number]):09d}", f"cust-{int(row[customer]):06d}", int(row[amount]), "GBP",
-            HANDBOOK_EPOCH_MS + int(row[time_s]) * 1000, f"term-{terminal_id:06d}", f"Terminal {terminal_id:06d}",
-            "GB", None, "card payment", Channel.CARD, None, None, _OPENED_EPOCH_DAY, "UTC", {},
-        )  # fmt: skip
-
-    return convert
+def read_map(path: Path | None) -> FileMap:
+    """Read a mapping file, if there is one. Raises Unreadable."""
+    if path is None:
+        return NO_MAP
+    file = WatchedFile(path)
+    with file.opened() as opened:
+        return map_of(opened.read(MAP_BYTES_MAX + 1), file.name)
 
 
-def _transaction_converter(columns: Sequence[str]) -> Callable[[Row], Transaction]:
-    places = [(name, columns.index(name) if name in columns else None) for name in Transaction._fields]
-
-    def convert(row: Row) -> Transaction:
-        return Transaction._make(_field(name, None if place is None else row[place]) for name, place in places)
-
-    return convert
-
-
-def _field(name: str, value: Any) -> Any:
-    """A field's value as it travels: CSV has only texts, and an empty one is a missing one."""
-    if name == "segments":
-        return _segments(value)
-    if name == "channel":
-        return Channel(value)
-    if value is None or value == "":
-        if name not in _NULLABLE:
-            raise ValueError(f"'{name}' is empty")
-        return None
-    return int(value) if name in _NUMBERS else str(value)
+def _is_xml(file: WatchedFile) -> bool:
+    head = file.head()
+    if file.path.name.lower().endswith((".xml", ".xml.gz")):
+        return True
+    text = head.removeprefix(BOM).lstrip()
+    is_page = text[:32].lower().startswith((b"<html", b"<!doctype html"))
+    return (text.startswith(b"<") and not is_page) or head.startswith(_WIDE_XML)
 
 
-def _segments(value: Any) -> dict[str, str]:
-    if not value:
-        return {}
-    pairs = json.loads(value) if isinstance(value, str) else value
-    return {str(name): str(segment) for name, segment in dict(pairs).items()}
-
-
-def _csv_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
-    def rows() -> Iterator[Row]:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            next(reader, None)
-            yield from reader
-
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return next(csv.reader(file), []), rows()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise Failure(f"{path.name} can't be read as CSV.", "Save it as UTF-8 with a line of column names.") from error
-
-
-def _parquet_rows(path: Path) -> tuple[list[str], Iterator[Row]]:
-    file = _parquet(path)
-
-    def rows() -> Iterator[Row]:
-        for batch in file.iter_batches(ROWS_A_READ):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-    return list(file.schema_arrow.names), rows()
-
-
-def _parquet(path: Path) -> Any:
-    try:
-        import pyarrow as arrow  # type: ignore[import-untyped]
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
-    except ImportError as error:
-        raise Failure("Reading parquet needs pyarrow.", "`pip install '.[train]'`, or give CSV.") from error
-    try:
-        return parquet.ParquetFile(path)
-    except (OSError, arrow.ArrowException) as error:
-        raise Failure(f"{path.name} can't be read as parquet.", "Write it again with a parquet library.") from error
+def _table(file: WatchedFile, rules: FileMap) -> Table:
+    with file.opened() as opened:
+        raw = opened.read(8)
+    head = file.head()
+    is_packed, text = raw.startswith(GZIP), head.removeprefix(BOM).lstrip()
+    suffix = file.path.with_suffix("").suffix.lower() if is_packed else file.path.suffix.lower()
+    if not head.strip():
+        raise Unreadable(f"{file.name} is empty.", "Look at the program that wrote it.")
+    if head[257:262] == b"ustar":
+        raise Unreadable(f"{file.name} is a tar archive.", "Unpack it.")
+    magic = next((each for each in (PARQUET, ARROW) if head.startswith(each)), None)
+    if magic is not None:
+        if is_packed:
+            raise Unreadable(f"{file.name} is parquet or Arrow, packed by gzip.", "Unpack it first.")
+        return ArrowTable(file, magic)
+    for begins, what, fix in _OTHERS:
+        if text.startswith(begins):
+            raise Unreadable(f"{file.name} is {what}.", fix)
+    if text.startswith(b"{"):
+        return JsonTable(file)
+    if suffix in _PARQUET_NAMES | _ARROW_NAMES | _JSON_NAMES:
+        raise Unreadable(f"{file.name} is not what its name says: it begins otherwise.", "Look at what wrote it.")
+    return CsvTable(file, head, rules)

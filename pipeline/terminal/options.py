@@ -33,3 +33,6 @@ Rate = Annotated[
 ClockStamps = Annotated[
     bool, typer.Option("--now", help="Stamp records with the clock's time instead of each payment's own.")
 ]
+PaymentsMap = Annotated[
+    Path | None, typer.Option("--map", metavar="FILE", help="Say in TOML which of its columns is which field.")
+]

@@ -13,10 +13,11 @@ from pipeline.domain.log import LogRecord
 from pipeline.domain.reversal import RecordKind, RecordName, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.batch_service import Executor
-from pipeline.execute.ledger_admin_store import Opening, append_openings, findings
+from pipeline.execute.ledger_admin_store import append_openings, findings
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import Rail
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove

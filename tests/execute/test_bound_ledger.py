@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from pipeline.domain.identities import funding_id, posting_id
-from pipeline.execute.ledger_admin_store import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR, Opening, _fund, append_openings
+from pipeline.execute.ledger_admin_store import append_fundings, append_openings
 from pipeline.execute.ledger_store import (
     NewCause,
     NewExecution,
@@ -23,8 +23,10 @@ from pipeline.execute.ledger_store import (
     NewRecovery,
     NewTransition,
 )
+from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
 from pipeline.execute.orders import said
 from pipeline.execute.postings import MOVEMENTS, Posting, Subject, posting_of, reserve_account
+from pipeline.execute.references import Funding, Opening
 from pipeline.execute.restoring.life_store import begin_life, begin_restore
 from pipeline.execute.saga import (
     AIMS,
@@ -700,7 +702,7 @@ def fund(desk, account_id, *amounts_minor):
     treasurer = desk.as_role("fraud_treasurer")
     with failures_named(), treasurer.transaction():
         for amount_minor in amounts_minor:
-            _fund(treasurer, [(f"funding {uuid4()}", account_id, "GBP", amount_minor)], NOON_MS)
+            append_fundings(treasurer, [Funding("FUNDING", str(uuid4()), account_id, "GBP", amount_minor)], NOON_MS)
 
 
 @pytest.mark.parametrize(
@@ -780,9 +782,9 @@ POST_FUNDED = (
 
 def append_funding(treasurer: psycopg.Connection, name: str) -> None:
     treasurer.execute(
-        "INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at)"
-        " VALUES (%s, %s, 'GBP', 100, control.filing_time('ledger.posting', now()))",
-        [name, PAYER],
+        "INSERT INTO ledger.funding (execution_id, account_id, currency, amount_minor, caused_at, kind, reference)"
+        " VALUES (%s, %s, 'GBP', 100, control.filing_time('ledger.posting', now()), 'FUNDING', %s)",
+        [name, PAYER, name],
     )
 
 

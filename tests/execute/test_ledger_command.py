@@ -45,7 +45,7 @@ def test_accounts_are_opened_and_funded_once(fraud, desk, tmp_path):
         assert funded["is_new"] is is_new
     file = tmp_path / "accounts.csv"
     file.write_text(
-        "account_id,currency,overdraft_limit_minor,opening_balance_minor\nGB29-0005,GBP,0,9\nGB29-0006,EUR,10,40\n"
+        "account_id,currency,overdraft_limit_minor,opening_balance_minor\nGB29-0005,GBP,0,500\nGB29-0006,EUR,10,40\n"
     )
     assert fraud("ledger", "import", str(file), "--json") == (0, [{"accounts": 2, "opened": 1}])
     balances = [fraud("ledger", "balance", account, "--json")[1][0] for account in ("GB29-0005", "GB29-0006")]

@@ -9,8 +9,9 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
 from pipeline.execute.postings import Limit
+from pipeline.execute.references import Opening
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision
 from tests.servers import url_as
 

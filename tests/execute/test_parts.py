@@ -9,7 +9,8 @@ import pytest
 from ops.bench.rig.stored import Tail
 from ops.rail.misbehaviour import Misbehaviour
 from pipeline.domain.identities import posting_id
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from tests.execute.given import PAYEE, PAYER, WIRE, Desk, decision, execution_of, reversal
 from tests.records import NOON_MS
 

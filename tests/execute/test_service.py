@@ -12,7 +12,8 @@ from ops.bench.rig import waiting
 from ops.bench.rig.database import settled_offsets, states
 from ops.bench.rig.services import executor_process
 from ops.bench.rig.stored import Tail
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect

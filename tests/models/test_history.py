@@ -13,13 +13,14 @@ import pytest
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from models.simulator import LabelledTransaction, TrafficSettings, traffic_events, transactions
-from models.train.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, payments_of, read
+from models.train.history import DEFAULT_POLICY, HistoryRefused, events_of, examples_of, labelled_payments, read
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.context import Label
 from pipeline.domain.decision import BreakerState, Outcome
 from pipeline.domain.features import COLUMN, FEATURES, NONE
 from pipeline.domain.payment import Transaction
+from pipeline.publish.payment_source import Unreadable
 
 DAY_S = 86_400
 REGISTRY = Path("models/registry")
@@ -79,25 +80,25 @@ def test_full_form_gives_the_features_of_the_payments_themselves(tmp_path: Path)
     path = tmp_path / "history.parquet"
     pa_parquet.write_table(pa.table({**columns, "fraud": [each.fraud for each in paid]}), path)
     without = {"segments": {}}  # no column holds them
-    found = [each.transaction._replace(**without) for each in payments_of(path)]
+    found = [each.transaction._replace(**without) for each in labelled_payments(path)]
     assert found == [each.transaction._replace(**without) for each in paid]
     assert read(path).features.tolist() == examples_of(events_of(path)).features.tolist()
 
 
 @pytest.mark.parametrize(
     ("columns", "reason"),
-    [({"fraud": [0]}, "neither form"), (short_rows() | {"amount_minor": [-1] * 20}, "can't be decided")],
+    [({"fraud": [0]}, "lacks the column"), (short_rows() | {"amount_minor": [-1] * 20}, "Row 1, column")],
 )
 def test_file_that_is_no_history_is_refused(tmp_path: Path, columns: dict[str, list[int]], reason: str) -> None:
     path = tmp_path / "history.parquet"
     pa_parquet.write_table(pa.table(columns), path)
-    with pytest.raises(HistoryRefused, match=reason):
+    with pytest.raises((HistoryRefused, Unreadable), match=reason):
         read(path)
 
 
 def test_unreadable_and_empty_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "history.parquet").write_text("no")
-    with pytest.raises(HistoryRefused, match="can't be read"):
+    with pytest.raises(Unreadable, match="is not what its name says"):
         read(tmp_path / "history.parquet")
     with pytest.raises(HistoryRefused, match="empty"):
         examples_of([])

@@ -19,7 +19,8 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.refusals import Refusal
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove

@@ -7,7 +7,8 @@ import contextlib
 import pytest
 
 from ops import cli
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import connect
 from pipeline.people.act_store import append_act, read_registry

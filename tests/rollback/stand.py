@@ -16,7 +16,8 @@ from pipeline.domain.decision import Decision
 from pipeline.domain.features import COLUMN, FEATURES
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.positioned_log import LogBatch, PositionMove
 from pipeline.io.postgres import Connection

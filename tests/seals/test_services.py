@@ -22,7 +22,8 @@ from ops.processes.servers import ServerFailed, ServerProcess
 from ops.stack.embedded import EmbeddedStack
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import SEAL_HEADER, Header
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect

@@ -116,12 +116,12 @@ def test_a_policy_that_is_refused(fraud, stack, tmp_path):
     ("name", "content", "expected"),
     [
         ("none.csv", None, "There is no file"),
-        ("notes.txt", "", "neither .parquet nor .csv"),
-        ("empty.csv", "", "lacks the column"),
+        ("notes.txt", "Call me back.\n", "no column of a payment"),
+        ("empty.csv", "", "empty.csv is empty"),
         ("columns.csv", "transaction_id,amount_minor\n1,2\n", "lacks the column 'account_id'"),
-        ("row.csv", HEADER + "1,0,2,3,12.50\n", "Row 1 of row.csv can't be read"),
-        ("short.csv", HEADER + "1,0,2\n", "Row 1 of short.csv can't be read"),
-        ("bytes.csv", b"\xff\xfe", "can't be read as CSV"),
+        ("row.csv", HEADER + "1,0,2,3,12.50\n", "row.csv has 1 fault. Line 2, column 'amount_minor': is a number with"),
+        ("short.csv", HEADER + "1,0,2\n", "Line 2: has 3 values for 5 columns"),
+        ("bytes.csv", b"\xff\xfe", "no column of a payment"),
         ("broken.parquet", "PAR1", "can't be read as parquet"),
     ],
 )

@@ -28,7 +28,7 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.domain.payment import Transaction
-from pipeline.execute.ledger_admin_store import Opening
+from pipeline.execute.references import Opening
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
 from pipeline.people.roles import Role

@@ -25,7 +25,7 @@ from ops.bench.rig.database import append_all
 from ops.bench.rig.payments import START_MS, outbound, paid
 from ops.processes.servers import ServerFailed
 from pipeline.domain.payment import Transaction
-from pipeline.execute.ledger_admin_store import Opening
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ops.bench.production.compose_files import BASE, Mount, Service, services
 from ops.bench.production.images import PROJECT
 from ops.bench.production.machine import Container
-from pipeline.publish.payment_files import HANDBOOK_COLUMNS, HANDBOOK_EPOCH_MS
+from pipeline.publish.plan import HANDBOOK_EPOCH_MS, SHORT_FORM
 
 if TYPE_CHECKING:
     from ops.bench.production.stage import Stage
@@ -285,7 +285,7 @@ def _write_payments(path: Path) -> None:
     now_s = (time.time_ns() // 1_000_000 - HANDBOOK_EPOCH_MS) // 1000
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(HANDBOOK_COLUMNS)
+        rows.writerow(SHORT_FORM)
         for number in range(PAYMENTS):
             rows.writerow([number, now_s, number % ACCOUNTS, number // ACCOUNTS % ACCOUNTS, 1000 + number])
     path.chmod(0o444)

@@ -14,7 +14,8 @@ from ops.bench.rig.threads import Thread
 from ops.migrations.migrate import migrate
 from ops.stack.real import RealStack
 from pipeline.domain.payment import Transaction
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import Connection, connect
 from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside

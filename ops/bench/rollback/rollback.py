@@ -38,7 +38,7 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.reversal import Reversal
-from pipeline.execute.ledger_admin_store import Opening
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 from pipeline.rollback.reversal import released_id

@@ -22,7 +22,8 @@ from ops.stack.real import RealStack
 from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
-from pipeline.publish.file_command import publish_file
+from pipeline.publish.file_command import check_file, publish_payments, require_sound
+from pipeline.publish.payment_files import open_payments
 
 PATH: Final = Path("../shared/data/handbook.parquet")
 PAYMENTS: Final = 1_754_155
@@ -41,9 +42,11 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
 
 def _measure(say: Callable[[str], None], stack: RealStack, *, is_quick: bool) -> dict[str, object]:
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, redis_url=stack.redis_url)
-    started = time.monotonic()
     limit = QUICK_PAYMENTS if is_quick else None
-    published = publish_file(settings, WireFormat(), PATH, limit=limit).transactions
+    source = open_payments(PATH, with_labels=False)
+    require_sound(source, check_file(source, limit))
+    started = time.monotonic()
+    published = publish_payments(settings, WireFormat(), source, limit=limit).transactions
     say(f"{published:,} published after {time.monotonic() - started:.0f} s")
 
     wait_committed(stack.bootstrap_servers, published, SECONDS_MAX, "deciding", every_s=1.0)

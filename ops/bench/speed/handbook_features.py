@@ -22,11 +22,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.train.history import DEFAULT_POLICY, short_transaction
+from models.train.history import DEFAULT_POLICY
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
+from pipeline.publish.plan import short_payment
 from pipeline.state.periods import DAY_MS
 from pipeline.state.state_event import CLAIM_DIGEST_BYTES, StateEvent
 from pipeline.state.store import RedisState
@@ -193,7 +194,7 @@ def event_differences(expected: Any) -> NDArray[np.bool_]:
     fields = zip(*(expected[name].tolist() for name in columns), amounts.tolist(), strict=True)
     rows_of = EventRows(parse_policy(DEFAULT_POLICY.read_bytes()))
     event = np.array(
-        [rows_of.row(each, each.event_time_ms) for each in (short_transaction(*one) for one in fields)], dtype=np.int64
+        [rows_of.row(each, each.event_time_ms) for each in (short_payment(*one) for one in fields)], dtype=np.int64
     )
     amount, minute, weekend = (
         event[:, EVENT.index(name)] for name in ("amount_gbp_minor", "local_minute_of_day", "is_weekend")

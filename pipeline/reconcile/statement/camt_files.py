@@ -1,17 +1,16 @@
 """Bank statements by ISO 20022, camt.053.001.02 and .08, read as a stream.
 
-A document type is refused before anything of it is read, so no entity can be defined, expanded or fetched; depth and
-texts are bounded; and of a file of any size only one entry is in memory. Elements that say nothing about whose money
-moved are passed over.
+The XML is read within bounds (pipeline/io/xml_stream.py), texts are bounded, and of a file of any size only one entry
+is in memory. Elements that say nothing about whose money moved are passed over.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, Final
-from xml.parsers import expat
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO, Final
 
+from pipeline.io.xml_stream import XmlRefused, XmlStream
 from pipeline.reconcile.statement.entries import (
     Entry,
     Head,
@@ -25,8 +24,6 @@ from pipeline.reconcile.statement.entries import (
 )
 
 FORMS: Final = {f"urn:iso:std:iso:20022:tech:xsd:{name}": name for name in ("camt.053.001.02", "camt.053.001.08")}
-CHUNK_BYTES: Final = 256 * 1024
-DEPTH_MAX: Final = 32
 TEXT_CHARACTERS_MAX: Final = 2_000
 DETAILS_MAX: Final = 100_000
 """Transactions that are booked as one entry."""
@@ -63,13 +60,10 @@ def read_camt(file: BinaryIO) -> Iterator[Part]:
     """Yield each statement's head and then its entries. Raises StatementUnusable."""
     reading = _Reading()
     try:
-        while chunk := file.read(CHUNK_BYTES):
-            reading.parser.Parse(chunk, False)
+        for _ in XmlStream(reading).read(file):
             yield from reading.taken()
-        reading.parser.Parse(b"", True)
-    except expat.ExpatError as error:
-        raise StatementUnusable(f"the XML is broken in line {error.lineno}: {expat.ErrorString(error.code)}") from error
-    yield from reading.taken()
+    except XmlRefused as refusal:
+        raise StatementUnusable(str(refusal)) from refusal
     if not reading.statements:
         raise StatementUnusable("the file holds no statement by camt.053")
 
@@ -79,16 +73,9 @@ def camt_of(content: bytes) -> list[Part]:
 
 
 class _Reading:
-    """The parser's handlers: where in the document it is, and the texts of what is being read."""
+    """The stream's listener: where in the document it is, and the texts of what is being read."""
 
     def __init__(self) -> None:
-        self.parser = expat.ParserCreate(namespace_separator=" ")
-        self.parser.buffer_text = True
-        self.parser.StartDoctypeDeclHandler = _refuse_doctype
-        self.parser.EntityDeclHandler = _refuse_doctype
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._hear
         self.statements = 0
         self._form = ""
         self._path = ""
@@ -114,14 +101,11 @@ class _Reading:
 
     # Elements
 
-    def _start(self, tag: str, attributes: dict[str, str]) -> None:
-        namespace, _, name = tag.rpartition(" ")
+    def start(self, namespace: str, name: str, attributes: Mapping[str, str]) -> None:
         if not self._paths:
             self._form = FORMS.get(namespace, "")
             if not self._form:
                 raise StatementUnusable(f"the document is none of {', '.join(FORMS.values())}")
-        if len(self._paths) == DEPTH_MAX:
-            raise StatementUnusable(f"elements lie deeper than {DEPTH_MAX} in each other")
         self._paths.append(self._path)
         # An element of another namespace is another one, whatever its name.
         self._path = f"{self._path}/{name if FORMS.get(namespace) == self._form else '?'}"
@@ -133,14 +117,14 @@ class _Reading:
         if self._path == _ENTRY and self._head is None:
             self._head = self._begin()
 
-    def _hear(self, text: str) -> None:
+    def hear(self, text: str) -> None:
         if self._text is not None:
             self._characters += len(text)
             if self._characters > TEXT_CHARACTERS_MAX:
                 raise StatementUnusable(f"a text is longer than {TEXT_CHARACTERS_MAX} characters")
             self._text.append(text)
 
-    def _end(self, _tag: str) -> None:
+    def end(self) -> None:
         wanted = _WANTED.get(self._path)
         if wanted is not None and self._text is not None:
             prefix, short = wanted
@@ -241,10 +225,6 @@ class _Reading:
     def _scoped(self, prefix: str) -> Texts:
         texts, self._scopes[prefix] = self._scopes[prefix], {}
         return texts
-
-
-def _refuse_doctype(*_: Any) -> None:
-    raise StatementUnusable("the document has a document type, which no statement needs and which can define entities")
 
 
 def _sign(texts: Texts) -> int:

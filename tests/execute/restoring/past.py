@@ -17,7 +17,8 @@ from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId
 from pipeline.domain.log import Presented, Unproved
 from pipeline.execute.audit_wait_service import AuditWait
-from pipeline.execute.ledger_admin_store import _fund
+from pipeline.execute.ledger_admin_store import append_fundings
+from pipeline.execute.references import Funding
 from pipeline.execute.restoring.restore_service import Desk as RestoreDesk
 from pipeline.execute.restoring.restore_service import Restore, Restored
 from pipeline.execute.restoring.stretch_topics import PassingOver, Stretch
@@ -42,7 +43,7 @@ def fund(desk: Desk, account_id: str, amount_minor: int) -> None:
     """Money from outside."""
     treasurer = desk.as_role("fraud_treasurer")
     with treasurer.transaction():
-        _fund(treasurer, [(f"funding {uuid4()}", account_id, "GBP", amount_minor)], NOON_MS)
+        append_fundings(treasurer, [Funding("FUNDING", str(uuid4()), account_id, "GBP", amount_minor)], NOON_MS)
 
 
 class Past:

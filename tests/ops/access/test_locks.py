@@ -11,8 +11,9 @@ import psycopg
 import pytest
 
 from pipeline.execute.batch_service import CHECKPOINT_PAUSE_S_MAX
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
 from pipeline.execute.ledger_store import Ledger
+from pipeline.execute.references import Opening
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, DatabaseUnavailable, connect
 from pipeline.review.case_store import lock_cases

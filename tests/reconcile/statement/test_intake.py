@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.identities import posting_id
-from pipeline.execute.ledger_admin_store import Opening, append_openings
+from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.references import Opening
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect

@@ -1,0 +1,162 @@
+"""Parquet and Arrow files (Feather), read by pyarrow in batches. A value keeps the type that the file gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, BinaryIO, Final
+
+from pipeline.publish.columns import Batch, Column, ColumnKind
+from pipeline.publish.payment_source import Fault, Unreadable
+from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
+
+PARQUET: Final = b"PAR1"
+ARROW: Final = b"ARROW1"
+
+
+class ArrowTable:
+    """Raises Unreadable where the file can't be read as columns."""
+
+    unit = "row"
+
+    def __init__(self, file: WatchedFile, magic: bytes) -> None:
+        self._file, self._is_parquet = file, magic == PARQUET
+        with self._opened() as reader:
+            self.count: int | None = int(reader.metadata.num_rows) if self._is_parquet else None
+            schema = reader.schema_arrow if self._is_parquet else reader.schema
+            self.columns = [_column(field.name, field.type) for field in schema]
+            if self._is_parquet:
+                self._refuse_old_times(reader.metadata)
+
+    def batches(self) -> Iterator[Batch | Fault]:
+        row = 1
+        with self._opened() as reader:
+            for found in self._record_batches(reader):
+                lines = range(row, row + found.num_rows)
+                yield Batch(lines, [self._read(number, column) for number, column in enumerate(found.columns)])
+                row += found.num_rows
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        arrow, parquet = _library()
+        with self._file.opened() as file, self._named(arrow):
+            yield self._reader(arrow, parquet, file)
+
+    def _reader(self, arrow: Any, parquet: Any, file: BinaryIO) -> Any:
+        if self._is_parquet:
+            return parquet.ParquetFile(file, page_checksum_verification=True)
+        return arrow.ipc.open_file(file)
+
+    def _read(self, number: int, column: Any) -> list[Any]:
+        """Return a column's values. No field takes those of a type that is not read."""
+        return [None] * len(column) if self.columns[number].kind is ColumnKind.OTHER else _values(column)
+
+    def _record_batches(self, reader: Any) -> Iterator[Any]:
+        if self._is_parquet:
+            yield from reader.iter_batches(BATCH_ROWS)
+            return
+        for number in range(reader.num_record_batches):
+            whole = reader.get_batch(number)
+            whole.validate(full=True)
+            for begin in range(0, whole.num_rows, BATCH_ROWS):
+                yield whole.slice(begin, BATCH_ROWS)
+
+    @contextmanager
+    def _named(self, arrow: Any) -> Iterator[None]:
+        kind = "parquet" if self._is_parquet else "an Arrow file"
+        try:
+            yield
+        except (OSError, arrow.ArrowException, MemoryError) as error:
+            raise Unreadable(
+                f"{self._file.name} can't be read as {kind}: it is cut off, damaged, encrypted, or of a later form.",
+                "Write it again.",
+            ) from error
+
+    def _refuse_old_times(self, metadata: Any) -> None:
+        for number in range(metadata.num_columns):
+            column = metadata.schema.column(number)
+            if column.physical_type == "INT96":
+                raise Unreadable(
+                    f"{self._file.name} has the column '{column.name[:60]}' of parquet's old INT96 times.",
+                    "They overflow unseen: write it as a timestamp of milliseconds or microseconds.",
+                )
+
+
+def _library() -> tuple[Any, Any]:
+    try:
+        import pyarrow as arrow  # type: ignore[import-untyped]
+        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise Unreadable(
+            "Reading parquet and Arrow files needs pyarrow.", "`pip install '.[train]'`, or give CSV."
+        ) from error
+    return arrow, parquet
+
+
+def _column(name: str, arrow_type: Any) -> Column:
+    from pyarrow import types
+
+    inner = arrow_type
+    while types.is_dictionary(inner) or types.is_run_end_encoded(inner):
+        inner = inner.value_type
+    shown = str(arrow_type)
+    if types.is_timestamp(inner):
+        return Column(name, ColumnKind.TIMESTAMP, shown, inner.unit, inner.tz is not None)
+    if types.is_date64(inner):  # milliseconds; a time of day within them is not lost but refused
+        return Column(name, ColumnKind.TIMESTAMP, shown, "ms")
+    return Column(name, _kind(types, inner), shown)
+
+
+def _kind(types: Any, arrow_type: Any) -> ColumnKind:
+    for kind, tests in {
+        ColumnKind.TEXT: (types.is_string, types.is_large_string, types.is_string_view),
+        ColumnKind.BINARY: (
+            types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view,
+        ),
+        ColumnKind.INTEGER: (types.is_integer,),
+        ColumnKind.DOUBLE: (types.is_float64,),
+        ColumnKind.SINGLE: (types.is_float32, types.is_float16),
+        ColumnKind.DECIMAL: (types.is_decimal,),
+        ColumnKind.BOOLEAN: (types.is_boolean,),
+        ColumnKind.DATE: (types.is_date32,),
+        ColumnKind.PAIRS: (partial(_is_pairs, types),),
+        ColumnKind.NULL: (types.is_null,),
+    }.items():  # fmt: skip
+        if any(test(arrow_type) for test in tests):
+            return kind
+    return ColumnKind.OTHER
+
+
+def _is_pairs(types: Any, arrow_type: Any) -> bool:
+    """Whether it is a map, or a struct, of texts by names."""
+    if types.is_map(arrow_type):
+        parts = [arrow_type.key_type, arrow_type.item_type]
+    elif types.is_struct(arrow_type):
+        parts = [arrow_type.field(number).type for number in range(arrow_type.num_fields)]
+    else:
+        return False
+    return all(types.is_string(part) or types.is_large_string(part) or types.is_null(part) for part in parts)
+
+
+def _values(column: Any) -> list[Any]:
+    """Return an array's values: texts that are not UTF-8 with lone surrogates, and times as their own numbers."""
+    import pyarrow as arrow
+    import pyarrow.compute as compute  # type: ignore[import-untyped]
+
+    types = arrow.types
+    while types.is_dictionary(column.type) or types.is_run_end_encoded(column.type):
+        is_dictionary = types.is_dictionary(column.type)
+        column = column.dictionary_decode() if is_dictionary else compute.run_end_decode(column)
+    if types.is_timestamp(column.type) or types.is_date64(column.type):
+        return list(column.view(arrow.int64()).to_pylist())
+    if types.is_date32(column.type):
+        return list(column.view(arrow.int32()).to_pylist())
+    if types.is_struct(column.type):
+        # A struct has all its names in every row, so one without a value is absent.
+        return [None if row is None else {k: v for k, v in row.items() if v is not None} for row in column.to_pylist()]
+    try:
+        return list(column.to_pylist())
+    except UnicodeDecodeError:
+        raw = column.cast(arrow.large_binary() if types.is_large_string(column.type) else arrow.binary())
+        return [None if value is None else value.decode(errors="surrogateescape") for value in raw.to_pylist()]

@@ -1,0 +1,88 @@
+"""What any file of payments gives, whatever its form: payments, and faults that say where they are.
+
+A source is read twice: whole, to find its faults (`whole_check`), and again, to publish. No fault quotes a value of a
+payment (I10); names of columns and paths of elements are the file's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple, Protocol
+
+from pipeline.domain.payment import Transaction
+
+LABELLED_AFTER_MS: Final = 3 * 86_400_000
+"""A file doesn't say when its labels became known. Publishing and training take them to come so long after the payment,
+which is before the label windows ask for them."""
+AT_FILE: Final = 0
+"""The line of a fault that is the whole file's."""
+
+
+class Fault(NamedTuple):
+    """`line` counts from 1 in the source's `unit`; `column` is the file's own name, or a path, or None for the row."""
+
+    line: int
+    column: str | None
+    what: str  # a predicate of the column or the line, without a full stop: "is empty"
+
+
+class FilePayment(NamedTuple):
+    """A payment that was converted by checking; whether it can be decided is asked of it later (`refusal_of`)."""
+
+    line: int
+    transaction: Transaction
+    is_fraud: bool | None  # None where labels weren't asked for
+
+
+class Wrong(ValueError):
+    """A value can't be taken for what its place demands. The message is a Fault's `what`."""
+
+
+class Unreadable(Exception):
+    """The file can't be read at all: `what` is wrong with it and how to `fix` it, two short sentences."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"{what} {fix}")
+        self.what, self.fix = what, fix
+
+
+class PaymentSource(Protocol):
+    """A file of payments. `read` begins anew each time, and gives the same for the same bytes."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, for sentences."""
+
+    @property
+    def unit(self) -> str:
+        """What `Fault.line` counts: "line" or "row"."""
+
+    @property
+    def part(self) -> str:
+        """What `Fault.column` names: "column" or "element"."""
+
+    @property
+    def count(self) -> int | None:
+        """The number of payments, where the file says it without being read."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file says of itself what holds for all of it only, so that its first payments are no file."""
+
+    @property
+    def left_out(self) -> Mapping[str, int]:
+        """Parts that no payment has a place for, and how often the last reading met each."""
+
+    def read(self) -> Iterator[FilePayment | Fault]:
+        """Yield payments in the file's order, in bounded memory, and go on behind a fault where that is possible.
+
+        Raises Unreadable where the file can't be read at all; never anything else that a file could cause.
+        """
+
+
+def sentence_of(fault: Fault, unit: str, part: str = "column") -> str:
+    """Say a fault in a sentence, as "Line 7, column 'amount': is empty."."""
+    if fault.line == AT_FILE:
+        return f"{fault.what[:1].upper()}{fault.what[1:]}."
+    place = f"{unit.capitalize()} {fault.line:,}"
+    return f"{place}, {part} '{fault.column}': {fault.what}." if fault.column else f"{place}: {fault.what}."
