@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.decide.phrase_books.money import Money
-from pipeline.decide.phrase_books.v1.features import AMOUNT, PHRASES, Phrase
+from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text
+from pipeline.decide.phrase_books.v1.features import AMOUNT, CONFIDENCE, PHRASES, Phrase
 from pipeline.decide.phrase_books.v1.numbers import CLOCK, POINTS, SPAN, bp_percent, clock, money, pounds
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import UNKNOWN
+from pipeline.domain.features import NONE, UNKNOWN
 
 _VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 _BOUND_MAX: Final = 2**62
@@ -43,10 +44,37 @@ class PhraseBook:
         unit = PHRASES[feature].unit
         return observed if unit is None or unit.rounded is None or observed < 0 else unit.rounded(observed)
 
+    def brief(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        """A condition that is met, for the summary: the fact, without a limit but for hours, which say nothing alone."""
+        if feature == CONFIDENCE and observed <= high:
+            return _only(self.fact(feature, observed))
+        if PHRASES[feature].unit is CLOCK:
+            return self.met(feature, observed, low, high)
+        return self.fact(feature, observed, own)
+
+    def beside(self, feature: str, observed: int, limit: int, own: Money | None = None) -> str:
+        """The fact, in the unit that gives it and the limit exactly."""
+        phrase = PHRASES[feature]
+        if observed < 0 or phrase.unit is None:
+            return self.fact(feature, observed, own)
+        return self._in_unit(phrase, feature, observed, phrase.unit.exact(observed, limit)(observed), own)
+
+    def number(self, feature: str, number: int, beside: int) -> str | None:
+        """A value or limit in the unit that gives it and `beside` exactly; None for a yes or no."""
+        unit = PHRASES[feature].unit
+        return None if unit is None else unit.exact(number, beside)(number)
+
+    def distance(self, feature: str, observed: int, limit: int) -> str | None:
+        """Their difference, in the unit of `number`; None for a yes or no."""
+        unit = PHRASES[feature].unit
+        return None if unit is None else unit.difference(observed, limit)(abs(observed - limit))
+
     def met(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         """A condition of a rule that is met beside others: the fact, and for which values it is met."""
         phrase = PHRASES[feature]
         unit = phrase.unit
+        if observed == UNKNOWN:
+            return f"{phrase.unknown}, and counts as the worst"
         if observed < 0 or unit is None or low > high:
             return self.fact(feature, observed, own)
         if unit is CLOCK:
@@ -70,8 +98,8 @@ class PhraseBook:
             return f"{self.fact(feature, observed)}, where {unit.exact(0, limit)(limit)} are required"
         exact, difference = unit.exact(observed, limit), unit.difference(observed, limit)
         fact = self._in_unit(phrase, feature, observed, exact(observed), own)
-        if feature == "confidence_bp" and observed < limit:
-            fact = fact.replace("the model is ", "the model is only ")
+        if feature == CONFIDENCE and observed < limit:
+            fact = _only(fact)
         if observed > limit:
             return f"{fact}, {difference(observed - limit)} over the limit of {exact(limit)}"
         return f"{fact}, {difference(limit - observed)} short of the required {exact(limit)}"
@@ -128,8 +156,10 @@ class PhraseBook:
     def no_rule(self) -> str:
         return "none of the fallback rules applies"
 
-    def not_asked(self, feature: str, others: int) -> str:
-        """`feature` is the first that is UNKNOWN, `others` how many more are."""
+    def not_asked(self, feature: str | None, others: int) -> str:
+        """`feature` is the first that is UNKNOWN and that no rule has told of, `others` how many more are."""
+        if feature is None:
+            return "the model was not asked, because it answers only where everything is known"
         more = "" if not others else ", nor is one thing more" if others == 1 else f", nor are {others} things more"
         return f"the model was not asked, because {self.fact(feature, UNKNOWN)}{more}"
 
@@ -137,10 +167,10 @@ class PhraseBook:
         return "the model was asked, but gave no answer that can be used"
 
     def join(self, facts: list[str]) -> str:
-        """a; a and b; a, b, and c. With semicolons where a fact holds a comma itself."""
+        """a; a and b; a, b, and c. With semicolons where a fact is a list itself."""
         if len(facts) == 1:
             return facts[0]
-        mark = ";" if any([", " in fact for fact in facts]) else ","
+        mark = ";" if any([", " in fact or " and " in fact for fact in facts]) else ","
         if len(facts) == 2 and mark == ",":
             return f"{facts[0]} and {facts[1]}"
         return f"{f'{mark} '.join(facts[:-1])}{mark} and {facts[-1]}"
@@ -150,6 +180,15 @@ class PhraseBook:
         by = " by the fallback rules" if is_fallback else ""
         said = f"{_VERB[outcome]}{by} because {self.join(facts)}."
         return said if silence is None else f"{said} {silence[0].upper()}{silence[1:]}."
+
+    def customer(self, outcome: Outcome, mendable: tuple[str, ...], contact: str | None) -> str:
+        """The text that a customer may be sent. `mendable`: what the payer left out or can change, where nothing else
+        stopped the payment. `contact`: the policy's sentence on how to reach us."""
+        return customer_text(outcome, mendable, contact)
+
+    def is_mendable(self, feature: str, observed: int) -> bool:
+        """Whether a rule that was met by this value may be named to the payer, who can change it."""
+        return feature in MENDABLE and (observed == NONE if feature == AMOUNT else observed == 1)
 
     def _in_unit(self, phrase: Phrase, feature: str, observed: int, value: str, own: Money | None) -> str:
         if observed == 0 and phrase.zero is not None:
@@ -161,6 +200,10 @@ def _amount(gbp_minor: int, own: Money | None) -> str:
     if own is None or own.currency == "GBP":
         return pounds(gbp_minor)
     return f"{money(own.amount_minor, own.currency)} ({pounds(gbp_minor)})"
+
+
+def _only(fact: str) -> str:
+    return fact.replace("the model is ", "the model is only ")
 
 
 def _hours(low: int, high: int) -> str:

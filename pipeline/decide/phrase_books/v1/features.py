@@ -25,6 +25,7 @@ from pipeline.decide.phrase_books.v1.numbers import (
 )
 
 AMOUNT: Final = "amount_gbp_minor"
+CONFIDENCE: Final = "confidence_bp"
 
 
 class Phrase(NamedTuple):
@@ -218,5 +219,5 @@ PHRASES: Final[dict[str, Phrase]] = {
         "the account has no earlier payment in 30 days to compare with",
     ),
     # No feature, but what a soft guardrail may read beside them.
-    "confidence_bp": Phrase("the model is {} sure that the payment is honest", BASIS_POINTS, "", ""),
+    CONFIDENCE: Phrase("the model is {} sure that the payment is honest", BASIS_POINTS, "", ""),
 }
