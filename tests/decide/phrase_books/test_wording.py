@@ -20,7 +20,6 @@ ALL: Final = list(BOOKS.values())
 MEASURED: Final = [name for name in (*FEATURES, "confidence_bp") if is_measured(name)]
 ROUNDED: Final = ["account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "beneficiary_risk_ppm_7d"]
 VALUES = st.one_of(st.integers(0, 200), st.integers(0, 200_000), st.integers(0, 10**9))
-UNITS: Final = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 @pytest.mark.parametrize("book", ALL)
@@ -45,9 +44,16 @@ def test_a_value_and_the_value_it_is_rounded_to_are_told_in_the_same_words(
 
 
 def measures(text: str) -> list[tuple[float, str]]:
-    """The numbers of a text with their units; a count's noun is in its singular."""
-    found = re.findall(r"(no|£?[\d,]*\d(?:\.\d+)?) ?(%|percentage points?|[a-z]+ ?[a-z]*)?", text)
-    return [(0.0 if n == "no" else float(n.lstrip("£").replace(",", "")), unit.rstrip("s")) for n, unit in found]
+    """The numbers of a text, each with its unit: the first word behind it, in the singular."""
+    found = re.findall(r"(\bno\b|£?\d[\d,]*(?:\.\d+)?) ?(%|[a-z]*)", text)
+    return [
+        (0.0 if number == "no" else float(number.lstrip("£").replace(",", "")), "£" if "£" in number else _singular(unit))
+        for number, unit in found
+    ]
+
+
+def _singular(unit: str) -> str:
+    return "%" if unit == "percentage" else unit.removesuffix("s")
 
 
 TAIL: Final = re.compile(r"(?:, (\S.*?) (?:over|short of|below|above)|, exactly) the (?:limit of|required) (.+)$")
@@ -68,10 +74,10 @@ def test_a_value_its_limit_and_their_difference_stand_in_one_unit_and_add_up(
             assert (name, value) == ("account_ms_since_last", 0), text
             continue
         difference, bound = found.groups()
-        [(bound_number, bound_unit)] = measures(bound)[-1:]
+        [(bound_number, bound_unit)] = measures(bound)
         [(gap, gap_unit)] = measures(difference) if difference else [(0.0, bound_unit)]
-        assert gap_unit.replace("percentage point", "%") == bound_unit
-        said = [number for number, unit in measures(text[: found.start()]) if unit.split(" ")[0] in bound_unit]
+        assert gap_unit == bound_unit
+        said = [number for number, unit in measures(text[: found.start()]) if unit == bound_unit]
         ways = {round(abs(bound_number + sign * gap), 4) for sign in (1, -1)}
         assert ways & {round(number, 4) for number in said} or (value == 0 and text.startswith("none of")), text
 
