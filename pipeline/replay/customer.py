@@ -7,23 +7,23 @@ from collections.abc import Iterator
 from pipeline.decide.phrase_books.books import book_of
 from pipeline.decide.phrase_books.v1.book import PhraseBook
 from pipeline.decide.verdict import Regime
-from pipeline.domain.decision import Decision, Route
+from pipeline.domain.decision import Decision, Outcome, Route
 from pipeline.domain.features import COLUMN
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 
-def customer_text(decision: Decision, regime_of: RegimeOf) -> str | Missing:
-    """Without the policy of the decision it names no cause, and the contact that the phrase book gives."""
+def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None) -> str | Missing:
+    """`stands`: what people made of it since, which is told instead, without a cause. Without the policy of the decision
+    it names no cause either, and the contact that the phrase book gives."""
     book = book_of(decision.phrase_book_version)
     if book is None:
         return Missing(f"this release has no phrase book {decision.phrase_book_version!r:.40}, which it is worded in")
     in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
     if isinstance(in_force, Missing):
-        return book.customer(decision.outcome, (), None)
+        return book.customer(stands or decision.outcome, (), None)
     customers = in_force.policy.customers
-    return book.customer(
-        decision.outcome, tuple(_mendable(decision, in_force, book)), None if customers is None else customers.contact
-    )
+    mendable = () if stands is not None else tuple(_mendable(decision, in_force, book))
+    return book.customer(stands or decision.outcome, mendable, None if customers is None else customers.contact)
 
 
 def _mendable(decision: Decision, in_force: Regime, book: PhraseBook) -> Iterator[str]:

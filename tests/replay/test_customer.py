@@ -47,7 +47,7 @@ def test_no_other_cause_is_named_nor_one_beside_it(archive, fields):
     [value] = archive.values([payment(1, **fields)], [CLOSED])
     text = customer_text(decision_of(value), archive.regime_of)
     assert text == (
-        "We have not made your payment: our automatic checks did not let it through. If you think that this is wrong, you"
+        "We have not made your payment: our checks did not let it through. If you think that this is wrong, you"
         f" can ask a person to look at it again, and tell them your side. {CONTACT}"
     )
 

@@ -149,8 +149,7 @@ class Reworded(PhraseBook):
     """A later book, which says of the nearest rule something else."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.version = "next"
+        super().__init__("next")
 
     def nearest(self, clear: str, *, is_fallback: bool) -> str:
         return f"nothing came nearer than this: {clear}"

@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from pipeline.decide.phrase_books.books import BOOKS, CURRENT, PhraseBook, book_of
+from pipeline.domain.features import FEATURES
 from tests.decide.phrase_books.wording import FEW, MANY, lines
 
 HERE: Final = Path(__file__).parent
@@ -39,6 +40,11 @@ def test_a_released_book_says_what_it_said(version: str) -> None:
     kept = (HERE / f"v{version}.txt").read_text(encoding="utf-8").splitlines()
     assert list(dict.fromkeys(lines(book, FEW))) == kept, "a changed wording is a new version"
     assert digest(book) == RELEASED[version], "a changed wording is a new version"
+
+
+def test_the_current_book_has_words_for_every_feature() -> None:
+    """A new feature's words are of a new version: decisions of before don't have it."""
+    assert set(CURRENT.features) == {*FEATURES, "confidence_bp"}
 
 
 class Reworded(PhraseBook):

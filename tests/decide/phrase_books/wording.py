@@ -10,7 +10,7 @@ from pipeline.decide.phrase_books.books import PhraseBook
 from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.reasons.families import is_measured
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import FEATURES, NONE, UNKNOWN
+from pipeline.domain.features import NONE, UNKNOWN
 
 NO_BOUND: Final = 2**62
 CONFIDENCE: Final = "confidence_bp"
@@ -24,7 +24,7 @@ MENDABLE: Final = ("is_reference_missing", "is_beneficiary_name_missing", "amoun
 
 def lines(book: PhraseBook, numbers: tuple[int, ...]) -> Iterator[str]:
     """The wording of every feature for these numbers, and of every sentence."""
-    for feature in (*FEATURES, CONFIDENCE):
+    for feature in book.features:
         for number in numbers:
             yield from _of_feature(book, feature, min(number, _most(feature)))
     yield from _of_model(book, numbers)

@@ -25,14 +25,19 @@ _BOUND_MAX: Final = 2**62
 
 
 class PhraseBook:
-    """Version 1. A later version inherits, and overrides what it words otherwise."""
+    """Version 1. A later version inherits, overrides what it words otherwise, and adds the features that are new."""
 
-    def __init__(self) -> None:
-        self.version = "1"
+    def __init__(self, version: str = "1", phrases: dict[str, Phrase] = PHRASES) -> None:
+        self.version, self._phrases = version, phrases
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Those that it has words for, and the model's confidence."""
+        return tuple(self._phrases)
 
     def fact(self, feature: str, observed: int, own: Money | None = None) -> str:
         """The value of a feature. `own` is the payment's amount where its currency isn't the pound."""
-        phrase = PHRASES[feature]
+        phrase = self._phrases[feature]
         if observed < 0:
             return phrase.unknown if observed == UNKNOWN else phrase.none
         if phrase.unit is None or (observed == 0 and phrase.zero is not None):
@@ -41,37 +46,37 @@ class PhraseBook:
 
     def rounded(self, feature: str, observed: int) -> int:
         """The least value of which `fact` says the same."""
-        unit = PHRASES[feature].unit
+        unit = self._phrases[feature].unit
         return observed if unit is None or unit.rounded is None or observed < 0 else unit.rounded(observed)
 
     def brief(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         """A condition that is met, for the summary: the fact, without a limit but for hours, which say nothing alone."""
         if feature == CONFIDENCE and observed <= high:
             return _only(self.fact(feature, observed))
-        if PHRASES[feature].unit is CLOCK:
+        if self._phrases[feature].unit is CLOCK:
             return self.met(feature, observed, low, high)
         return self.fact(feature, observed, own)
 
     def beside(self, feature: str, observed: int, limit: int, own: Money | None = None) -> str:
         """The fact, in the unit that gives it and the limit exactly."""
-        phrase = PHRASES[feature]
+        phrase = self._phrases[feature]
         if observed < 0 or phrase.unit is None:
             return self.fact(feature, observed, own)
         return self._in_unit(phrase, feature, observed, phrase.unit.exact(observed, limit)(observed), own)
 
     def number(self, feature: str, number: int, beside: int) -> str | None:
         """A value or limit in the unit that gives it and `beside` exactly; None for a yes or no."""
-        unit = PHRASES[feature].unit
+        unit = self._phrases[feature].unit
         return None if unit is None else unit.exact(number, beside)(number)
 
     def distance(self, feature: str, observed: int, limit: int) -> str | None:
         """Their difference, in the unit of `number`; None for a yes or no."""
-        unit = PHRASES[feature].unit
+        unit = self._phrases[feature].unit
         return None if unit is None else unit.difference(observed, limit)(abs(observed - limit))
 
     def met(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         """A condition of a rule that is met beside others: the fact, and for which values it is met."""
-        phrase = PHRASES[feature]
+        phrase = self._phrases[feature]
         unit = phrase.unit
         if observed == UNKNOWN:
             return f"{phrase.unknown}, and counts as the worst"
@@ -89,7 +94,7 @@ class PhraseBook:
     def over(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         """A condition that is met: the fact, and by how much it is over the last value below it, or short of the first
         above it."""
-        phrase = PHRASES[feature]
+        phrase = self._phrases[feature]
         unit = phrase.unit
         if observed < 0 or unit is None or unit is CLOCK or low > high:
             return self.met(feature, observed, low, high, own)
@@ -106,7 +111,7 @@ class PhraseBook:
 
     def clear(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         """A condition that is not met: the fact, and how far it is from being met."""
-        phrase = PHRASES[feature]
+        phrase = self._phrases[feature]
         unit = phrase.unit
         if observed < 0 or unit is None or low > high:
             return self.fact(feature, observed, own)
@@ -129,7 +134,7 @@ class PhraseBook:
         """A known fact beside what is typical; None where both read the same, or the value is missing."""
         if observed < 0:
             return None
-        unit = PHRASES[feature].unit
+        unit = self._phrases[feature].unit
         if typical < 0:
             return None if feature == AMOUNT else self.fact(feature, observed)
         if self.rounded(feature, observed) == self.rounded(feature, typical):

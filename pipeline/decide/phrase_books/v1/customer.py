@@ -23,7 +23,7 @@ MENDABLE: Final = {
 CONTACT: Final = "Please reach us in the way that you usually do."
 _SAID: Final = {
     Outcome.ALLOW: "Our checks gave us no reason to hold your payment back.",
-    Outcome.BLOCK: "We have not made your payment: our automatic checks did not let it through.",
+    Outcome.BLOCK: "We have not made your payment: our checks did not let it through.",
     Outcome.ESCALATE: "One of our staff is looking at your payment before it is made. You need do nothing.",
 }
 _CONTEST: Final = {
