@@ -5,10 +5,10 @@ Invariants
 2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
 3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts. Only what a
    broken model costs the rows behind those that it failed on depends on the batch, and the decision records it.
-4. Every verdict has a summary and at least one reason (I9). ALLOW leads with how sure the model is and the guardrail that
-   came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the model's own
-   BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never that
-   something is missing, unless a rule says that this counts.
+4. Every verdict has a summary and at least one reason (I9). ALLOW leads with how sure the model is and the guardrail
+   that came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the
+   model's own BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never
+   that something is missing, unless a rule says that this counts.
 5. The model is not asked about a row with an UNKNOWN value; the fallback answers it, at least as strictly as it would
    with full knowledge (I4). Neither does a row that the model fails on get any answer but the fallback's.
 
@@ -141,8 +141,8 @@ def decide(
 ) -> list[Verdict]:
     """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries.
 
-    `failed` are rows that the model is recorded to have failed on: it isn't asked again. `own` are the payments' amounts
-    where their currency isn't the pound, n of them; without any, all are in pounds.
+    `failed` are rows that the model is recorded to have failed on: it isn't asked again. `own` are the payments'
+    amounts where their currency isn't the pound, n of them; without any, all are in pounds.
     """
     return list(verdicts_of(features, modes, in_force, failed=failed, own=own))
 

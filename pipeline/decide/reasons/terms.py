@@ -2,8 +2,8 @@
 
 Invariants
 1. A term is told only of facts whose values are known and differ, in words, from what is typical. Of two features both
-   are told, or the other one is typical: then what the term contributes is the told one's alone. So where one is missing,
-   or was told before, the term is not told.
+   are told, or the other one is typical: then what the term contributes is the told one's alone. So where one is
+   missing, or was told before, the term is not told.
 2. No fact is told twice, and none is the payment's own amount in another guise.
 3. Contributions are told against the typical payment's (`rebased`), and still sum to the score exactly.
 """

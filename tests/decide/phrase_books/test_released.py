@@ -1,7 +1,7 @@
 """A released phrase book says what it said when it was released, to the byte.
 
-To word something otherwise, add a version. Its lines and digest are written by `python -m tests.decide.phrase_books.release
-VERSION`, once.
+To word something otherwise, add a version. `python -m tests.decide.phrase_books.release VERSION` writes its lines and
+digest, once.
 """
 
 from __future__ import annotations

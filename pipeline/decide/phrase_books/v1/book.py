@@ -50,7 +50,7 @@ class PhraseBook:
         return observed if unit is None or unit.rounded is None or observed < 0 else unit.rounded(observed)
 
     def brief(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
-        """A condition that is met, for the summary: the fact, without a limit but for hours, which say nothing alone."""
+        """A condition that is met, for the summary: the fact without a limit, but with hours, as it says nothing alone."""
         if feature == CONFIDENCE and observed <= high:
             return _only(self.fact(feature, observed))
         if self._phrases[feature].unit is CLOCK:
@@ -218,5 +218,6 @@ def _hours(low: int, high: int) -> str:
 def _above(value_bp: int, limit_bp: int, name: str) -> str:
     """As the percentages read: "19.93 percentage points above the required 80.00 %"."""
     gap = value_bp - limit_bp
-    side = "exactly" if not gap else f"{abs(gap) // 100}.{abs(gap) % 100:02d} {POINTS} {'above' if gap > 0 else 'below'}"
+    size, side = f"{abs(gap) // 100}.{abs(gap) % 100:02d} {POINTS}", "above" if gap > 0 else "below"
+    side = f"{size} {side}" if gap else "exactly"
     return f"{side} {name} {bp_percent(limit_bp)}"
