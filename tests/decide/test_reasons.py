@@ -211,7 +211,7 @@ def test_how_sure_the_model_must_be_is_what_the_policy_demands_of_that_payment()
     ("values", "code", "said"),
     [
         ({"amount_gbp_minor": 499_999, "is_unpaid_beneficiary": 1}, "SOFT_NEW_PAYEE_HIGH_VALUE", "exactly the limit"),
-        ({"amount_gbp_minor": 600_000}, "HARD_MAX_SINGLE_TRANSACTION", "£44,000.00 below the limit of £50,000.00"),
+        ({"amount_gbp_minor": 3_000_000}, "HARD_MAX_SINGLE_TRANSACTION", "£20,000.00 below the limit of £50,000.00"),
         ({"account_volume_percent_of_normal_month": 299}, "SOFT_VELOCITY", "1 percentage point below the limit"),
         ({"local_minute_of_day": 301}, "SOFT_UNUSUAL_HOURS", "05:01 local time, not between 01:00 and 04:59"),
         ({"event_age_hours": 167}, "SOFT_LATE", "167 hours after it was made, exactly the limit of 167 hours"),
