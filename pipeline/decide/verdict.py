@@ -183,6 +183,7 @@ class _Teller:
 
     def __init__(self, in_force: Regime, features: Matrix, own: Sequence[Money | None]) -> None:
         self.book, self.rules, self.features, self._own = in_force.book, in_force.rules, features, own
+        self.values, self.width = features.astype("<i8").tobytes(), features.shape[1]
         self._near_guardrails: list[int] | None = None  # where nothing is allowed, nobody asks
         self._near_fallback: list[int] | None = None
 
@@ -213,7 +214,8 @@ class _Teller:
         if near == NOTHING_NEAR:
             return 0
         rule, condition = table.rules[near // CONDITIONS_MAX], near % CONDITIONS_MAX
-        observed = int(self.features[row, COLUMN[rule.bounds[condition].feature]])
+        column = rule.columns[condition]
+        observed = read_i64_le(self.values, (row * self.width + column) * _BYTES)
         statement = rule.clear(condition, observed, self.own(row))
         facts.append(statement.facts[0])
         reasons.append(statement.reason)
@@ -257,7 +259,7 @@ class _Answers:
         assert in_force.model is not None
         self._features, self._terms, self._teller = features, in_force.terms, teller
         self._sureness, self._book = in_force.sureness, in_force.book
-        self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
+        self._values, self._width = teller.values, teller.width
         answered, scores, failed = ask(in_force.model, features if len(asked) == len(features) else features[asked])
         self.rows = [asked[place] for place in answered.tolist()]
         self.failed = {asked[place]: _Silent(Silence.FAILED, fault) for place, fault in failed.items()}
@@ -282,7 +284,7 @@ class _Answers:
         facts: list[str] = []
         reasons: list[Reason] = []
         if outcome is Outcome.ALLOW:
-            sure = self._sureness.honest(confidence_bp, self._features[row])
+            sure = self._sureness.honest(confidence_bp, self._features, row)
             facts.append(sure.text)
             reasons.append(sure)
             told = self._teller.nearest_guardrail(row, facts, reasons)

@@ -55,7 +55,7 @@ def _singular(unit: str) -> str:
     return "%" if unit == "percentage" else unit.removesuffix("s")
 
 
-TAIL: Final = re.compile(r"(?:, (\S.*?) (?:over|short of|below|above)|, exactly) the (?:limit of|required) (.+)$")
+TAIL: Final = re.compile(r"^(.*), (?:(.+?) (?:over|short of|below|above)|exactly) the (?:limit of|required) (.+)$")
 
 
 @pytest.mark.parametrize("book", ALL)
@@ -72,11 +72,11 @@ def test_a_value_its_limit_and_their_difference_stand_in_one_unit_and_add_up(
         if found is None:
             assert (name, value) == ("account_ms_since_last", 0), text
             continue
-        difference, bound = found.groups()
+        fact, difference, bound = found.groups()
         [(bound_number, bound_unit)] = measures(bound)
         [(gap, gap_unit)] = measures(difference) if difference else [(0.0, bound_unit)]
         assert gap_unit == bound_unit
-        said = [number for number, unit in measures(text[: found.start()]) if unit == bound_unit]
+        said = [number for number, unit in measures(fact) if unit == bound_unit]
         ways = {round(abs(bound_number + sign * gap), 4) for sign in (1, -1)}
         assert ways & {round(number, 4) for number in said} or (value == 0 and text.startswith("none of")), text
 
