@@ -42,7 +42,7 @@ from pipeline.decide.reasons.sureness import Sureness
 from pipeline.decide.reasons.terms import TermView, rebased, term_views
 from pipeline.decide.rules import Rule, RuleBook, RuleTable, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
-from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
+from pipeline.domain.features import FEATURES, NONE, UNKNOWN, Matrix
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
