@@ -198,7 +198,8 @@ def test_a_fallbacks_block_leads_with_what_blocks() -> None:
 def test_how_sure_the_model_must_be_is_what_the_policy_demands_of_that_payment() -> None:
     rule = (
         '[[soft.rules]]\ncode = "SOFT_LARGE"\noutcome = "ESCALATE"\n'
-        'when = [{ feature = "confidence_bp", at_most = 8_999 }, { feature = "amount_gbp_minor", at_least = 10_000 }]\n\n'
+        'when = [{ feature = "confidence_bp", at_most = 8_999 },'
+        ' { feature = "amount_gbp_minor", at_least = 10_000 }]\n\n'
     )
     text = POLICY_PATH.read_text(encoding="utf-8").replace("[[soft.rules]]", f"{rule}[[soft.rules]]", 1)
     in_force = regime(parse_policy(text.encode()), small_model())

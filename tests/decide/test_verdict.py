@@ -134,8 +134,8 @@ def test_several_hard_hits_are_named_in_table_order():
     assert v.rules_triggered == ["HARD_MAX_SINGLE_TRANSACTION", "HARD_REFERENCE_MISSING", "HARD_MAX_DAILY_VOLUME"]
     assert v.summary == (
         "Blocked because the payment is £60,000.00; the payment reference is missing; and the payments that the"
-        " account attempted in the last 24 hours, this one included and those left out that are known to be blocked or refused,"
-        " come to £300,000.00."
+        " account attempted in the last 24 hours, this one included and those left out that are known to be blocked or"
+        " refused, come to £300,000.00."
     )
     assert v.reasons[0].text == "the payment is £60,000.00, £10,000.00 over the limit of £50,000.00"
 

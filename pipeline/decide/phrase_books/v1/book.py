@@ -56,7 +56,7 @@ class PhraseBook:
         return observed if unit is None or unit.rounded is None or observed < 0 else unit.rounded(observed)
 
     def brief(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
-        """A condition that is met, for the summary: the fact without a limit, but with hours, as it says nothing alone."""
+        """A condition that is met, for the summary: the fact without a limit, but with hours."""
         if feature == CONFIDENCE and observed <= high:
             return _only(self.fact(feature, observed))
         if self._phrases[feature].unit is CLOCK:
