@@ -4,8 +4,8 @@ The snapshot, the archived policy and model, the recorded breaker mode and wheth
 with codes, values and limits; the phrase book that the decision names gives the text, which a later one may word
 otherwise; the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the
 payment and the policy, and every feature that follows from other features, so that those can't be altered even
-together with their hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
-what the audit log's chain shows, not this.
+together with their hash. Window counts came from state that is gone, and so did the model's failure: that these are as
+they were written is what the audit log's chain shows, not this.
 """
 
 from __future__ import annotations
