@@ -215,10 +215,7 @@ def _is_static(rule: Rule) -> bool:
 
 def _table(rules: Sequence[PolicyRule], book: PhraseBook, *, is_fallback: bool = False) -> RuleTable:
     return RuleTable(
-        [
-            Rule(rule.code, rule.outcome, tuple(map(_bound, rule.when)), book, is_fallback=is_fallback)
-            for rule in rules
-        ]
+        [Rule(rule.code, rule.outcome, tuple(map(_bound, rule.when)), book, is_fallback=is_fallback) for rule in rules]
     )
 
 

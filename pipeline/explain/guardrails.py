@@ -190,9 +190,7 @@ def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | N
     return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
 
 
-def _distance_text(
-    feature: str, observed: int, distance: int | None, edges: tuple[int, ...], *, is_met: bool
-) -> str:
+def _distance_text(feature: str, observed: int, distance: int | None, edges: tuple[int, ...], *, is_met: bool) -> str:
     if is_met:
         if observed == UNKNOWN:
             return "met, as what is unknown counts as the worst"

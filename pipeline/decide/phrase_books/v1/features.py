@@ -38,9 +38,7 @@ class Phrase(NamedTuple):
     zero: str | None = None  # and of 0, where that is no number like others
 
 
-def _phrase(
-    sentence: str, unit: Unit | None, asked: str, none: str | None = None, zero: str | None = None
-) -> Phrase:
+def _phrase(sentence: str, unit: Unit | None, asked: str, none: str | None = None, zero: str | None = None) -> Phrase:
     """`asked` is what the feature answers; most features have NONE only where nobody asked."""
     return Phrase(sentence, unit, f"{asked} is not known", none or f"{asked} was not looked up", zero)
 
