@@ -1,0 +1,75 @@
+"""The numbers in a sentence, with their units: what a reader compares.
+
+A comparison is a value, how far it is from a limit, and the limit: "£60,000.00, £10,000.00 over the limit of
+£50,000.00". A reader can check it where the three stand in one unit and the difference is the difference.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+_MONEY: Final = r"£[\d,]+\.\d\d|[A-Z]{3} [\d,]+(?:\.\d+)?"
+_PERCENT: Final = r"(?:[\d,]+(?:\.\d+)?) (?:%|percentage points?)"
+_COUNT: Final = r"(?:no|less than [\d,.]+|[\d,]+(?:\.\d+)?) (?:(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*[a-z]+)"
+QUANTITY: Final = f"(?:{_MONEY}|{_PERCENT}|{_COUNT})"
+_PARTED: Final = re.compile(
+    rf"(?P<gap>{QUANTITY}) (?P<way>over|above|short of|below) (?P<name>the limit of |the required |)(?P<limit>{QUANTITY})"
+)
+_VALUE: Final = re.compile(f"{QUANTITY}")
+MONEY: Final = re.compile(_MONEY)
+_UNITS: Final = {"percentage points": "%", "percentage point": "%"}
+
+
+class Quantity(NamedTuple):
+    number: Decimal
+    unit: str
+
+
+class Comparison(NamedTuple):
+    """`value` is None where no number with a unit stands before the difference."""
+
+    value: Quantity | None
+    gap: Quantity
+    way: str
+    limit: Quantity
+    text: str
+
+
+def quantity_of(text: str) -> Quantity:
+    """Its number and unit, the noun in the singular."""
+    if text.startswith("£"):
+        return Quantity(Decimal(text[1:].replace(",", "")), "£")
+    head, _, tail = text.partition(" ")
+    if head.isalpha() and head.isupper():
+        return Quantity(Decimal(tail.replace(",", "")), head)
+    if head == "no":
+        return Quantity(Decimal(0), tail.removesuffix("s"))
+    if text.startswith("less than "):
+        _, _, number, unit = text.split(" ", 3)
+        return Quantity(Decimal(number.replace(",", "")), f"less than {unit.removesuffix('s')}")
+    unit = _UNITS.get(tail, tail)
+    return Quantity(Decimal(head.replace(",", "")), unit.removesuffix("s").rpartition(" ")[2])
+
+
+def comparisons(text: str) -> Iterator[Comparison]:
+    for found in _PARTED.finditer(text):
+        before = [each for each in _VALUE.findall(text[: found.start()]) if _is_value(each)]
+        value = quantity_of(before[-1]) if before else None
+        gap, limit = quantity_of(found["gap"]), quantity_of(found["limit"])
+        yield Comparison(value, gap, found["way"], limit, text)
+
+
+def _is_value(text: str) -> bool:
+    """A window's length ("30 days,") is no value of a fact; it is in every sentence about a window."""
+    return not re.fullmatch(r"(?:1|24|7|30) (?:hours?|days?)", text)
+
+
+def is_checkable(each: Comparison) -> bool:
+    """Whether the value, its limit and their difference are in one unit, and agree."""
+    if each.value is None or not each.value.unit == each.gap.unit == each.limit.unit:
+        return False
+    sign = 1 if each.way in ("over", "above") else -1
+    return each.value.number - each.limit.number == sign * each.gap.number

@@ -1,0 +1,214 @@
+"""The values at which an answer may change: the edges of a policy's conditions and of a model's tables.
+
+Between two edges a feature can be anything and the answer stays the same, so a search that looks at one value on
+either side of each edge looks at everything.
+
+An edge of a feature that follows from facts is an edge of each of these facts too, at a value that depends on the
+others. It is computed here by solving the feature's formula for the fact. That only proposes values: what a row with
+such a value holds is computed as the pipeline computes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from models.artefact.scoring import Model
+from pipeline.decide.rules import RuleBook, RuleTable
+from pipeline.domain.features import COLUMN, FEATURES, Matrix
+from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Fact
+from pipeline.explain.counterfactual.relations import FEEDING, HOLDING_AMOUNT, NEAR_LIMIT, SINCE_LAST, touched_by
+from pipeline.state.periods import ACCOUNT_WINDOWS_MS
+
+NO_EDGE: Final = -1
+_PRODUCT_MAX: Final = 9e18
+"""Products beyond stand for values that no payment has, and are left out before they overflow."""
+_PERCENT: Final = 100
+_PPM: Final = 1_000_000
+_SUM_30D, _COUNT_30D = COLUMN["account_sum_minor_30d"], COLUMN["account_count_30d"]
+_VOLUME_30D, _VOLUME_COUNT = COLUMN["account_volume_minor_30d"], COLUMN["account_volume_count_30d"]
+_MONTH: Final = COLUMN["account_normal_month_minor"]
+_OF_AVERAGE, _OF_EARLIER = COLUMN["amount_percent_of_average_30d"], COLUMN["amount_percent_of_earlier_average_30d"]
+_OF_MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
+_PLAIN: Final = {
+    **{
+        COLUMN[f"account_average_minor_{w}"]: (COLUMN[f"account_sum_minor_{w}"], COLUMN[f"account_count_{w}"], 1)
+        for w in ("24h", "7d", "30d")
+    },
+    **{
+        COLUMN[f"beneficiary_risk_ppm_{w}"]: (COLUMN[f"beneficiary_frauds_{w}"], COLUMN[f"beneficiary_labelled_{w}"], _PPM)
+        for w in ("1d", "7d", "30d")
+    },
+    _OF_MONTH: (_VOLUME_30D, _MONTH, _PERCENT),
+}
+"""Numerator, denominator and scale of the features that are one share of two facts."""
+
+
+class Edges:
+    """Edges by column: each is the first value of another cell."""
+
+    def __init__(self, rules: RuleBook, model: Model | None, near_limit_minor: tuple[int, int] | None) -> None:
+        found: dict[int, set[int]] = {}
+        for table in (rules.hard, rules.soft, rules.fallback):
+            _add_bounds(found, table)
+        for term in () if model is None else model.terms:
+            for name, edges in zip(term.features, term.edges, strict=True):
+                found.setdefault(COLUMN[name], set()).update(edges.tolist())
+        self._edges = {column: np.array(sorted(values), dtype=np.int64) for column, values in found.items()}
+        self._near_limit = () if near_limit_minor is None else (near_limit_minor[0], near_limit_minor[1] + 1)
+
+    @property
+    def read(self) -> frozenset[int]:
+        """The columns that a rule or the model reads."""
+        return frozenset(self._edges)
+
+    def facts_read(self) -> frozenset[int]:
+        """The columns of facts that a rule or the model reads, or that a feature is computed from which they read."""
+        feeding = {fact for derived, sources in FEEDING.items() if derived in self._edges for fact in sources}
+        amount = {AMOUNT_COLUMN} if self.read & {*HOLDING_AMOUNT, NEAR_LIMIT} else set()
+        return self.read | feeding | amount
+
+    def values(self, fact: Fact, rows: Matrix) -> Matrix:
+        """For each row, the values of the fact at which an answer may change; (n, edges), NO_EDGE where there is none.
+
+        The rows hold all that is changed beside it.
+        """
+        own = self._edges.get(fact.column, np.array([], dtype=np.int64))
+        parts = [np.broadcast_to(own, (len(rows), len(own)))]
+        for column in sorted(touched_by(fact.column) & self.read - {fact.column}):
+            parts.extend(self._through(fact.column, column, rows))
+        return np.concatenate(parts, axis=1)
+
+    def _through(self, fact: int, column: int, rows: Matrix) -> Iterator[Matrix]:
+        edges = self._edges[column]
+        if column in FEEDING:
+            if solve := _solver(fact, column):
+                yield np.stack([solve(row, edges) for row in rows])
+        elif fact == AMOUNT_COLUMN and column in HOLDING_AMOUNT:
+            yield edges - (rows[:, column] - rows[:, fact])[:, np.newaxis]
+        elif fact == AMOUNT_COLUMN and column == NEAR_LIMIT:
+            yield np.broadcast_to(np.array(self._near_limit, dtype=np.int64), (len(rows), len(self._near_limit)))
+        elif fact == SINCE_LAST:
+            yield np.broadcast_to(np.array(ACCOUNT_WINDOWS_MS, dtype=np.int64), (len(rows), len(ACCOUNT_WINDOWS_MS)))
+        elif column == SINCE_LAST and FEATURES[fact].startswith("account_count_"):
+            yield np.full((len(rows), 1), 2, dtype=np.int64)  # from alone to not alone
+        elif FEATURES[fact].split("_")[:2] == FEATURES[column].split("_")[:2]:  # the same in another window
+            yield np.broadcast_to(edges, (len(rows), len(edges)))
+
+
+def _add_bounds(found: dict[int, set[int]], table: RuleTable) -> None:
+    for rule in table.rules:
+        for bound in rule.bounds:
+            if bound.feature in COLUMN:
+                found.setdefault(COLUMN[bound.feature], set()).update((bound.low, bound.high + 1))
+
+
+_Solver = Callable[[Matrix, Matrix], Matrix]
+
+
+def _solver(fact: int, derived: int) -> _Solver | None:
+    """The function that gives, of a row and the feature's edges, the values of the fact; None where it is no source."""
+    if derived in _PLAIN:
+        numerator, denominator, scale = _PLAIN[derived]
+        if fact == numerator:
+            return lambda row, edges: _least_numerator(row[denominator], edges, scale)
+        if fact == denominator:
+            return lambda row, edges: _least_denominator(row[numerator], edges, scale)
+        if fact == AMOUNT_COLUMN and numerator in HOLDING_AMOUNT:
+            return lambda row, edges: _shifted(
+                _least_numerator(row[denominator], edges, scale), row[fact] - row[numerator]
+            )
+        return None
+    solvers = _OF_AVERAGE_SOLVERS if derived == _OF_AVERAGE else _OF_EARLIER_SOLVERS
+    return solvers.get(fact)
+
+
+def _least_numerator(denominator: np.int64, edges: Matrix, scale: int) -> Matrix:
+    """The least numerator whose rounded share is at least each edge: ceil(denominator · (2 · edge − 1) / (2 · scale))."""
+    if denominator <= 0:
+        return np.full(len(edges), NO_EDGE, dtype=np.int64)
+    is_whole = (edges >= 1) & (float(denominator) * 2.0 * edges < _PRODUCT_MAX)
+    product = np.where(is_whole, denominator, 0) * (2 * edges - 1)
+    return np.where(is_whole, -(-product // (2 * scale)), NO_EDGE)
+
+
+def _least_denominator(numerator: np.int64, edges: Matrix, scale: int) -> Matrix:
+    """The least denominator whose rounded share is below each edge: floor(2 · scale · numerator / (2 · edge − 1)) + 1."""
+    if numerator < 0 or float(numerator) * 2.0 * scale >= _PRODUCT_MAX:
+        return np.full(len(edges), NO_EDGE, dtype=np.int64)
+    return np.where(edges >= 1, 2 * scale * numerator // np.maximum(2 * edges - 1, 1) + 1, NO_EDGE)
+
+
+def _shifted(values: Matrix, by: np.int64) -> Matrix:
+    return np.where(values == NO_EDGE, NO_EDGE, np.maximum(values + by, NO_EDGE))
+
+
+def _averages(row: Matrix, edges: Matrix) -> Matrix:
+    """The least average of 30 days of which the payment is less than each edge in percent."""
+    return _least_denominator(row[AMOUNT_COLUMN], edges, _PERCENT)
+
+
+def _sums_of_average(row: Matrix, edges: Matrix) -> Matrix:
+    return _each(_averages(row, edges), lambda average: _least_numerator(row[_COUNT_30D], average, 1))
+
+
+def _counts_of_average(row: Matrix, edges: Matrix) -> Matrix:
+    return _each(_averages(row, edges), lambda average: _least_denominator(row[_SUM_30D], average, 1))
+
+
+def _amounts_of_average(row: Matrix, edges: Matrix) -> Matrix:
+    """By halving: the amount is above the line and, as one of the payments averaged, below it."""
+    count, others = row[_COUNT_30D], row[_SUM_30D] - row[AMOUNT_COLUMN]
+    if count <= 0 or others < 0:
+        return np.full(len(edges), NO_EDGE, dtype=np.int64)
+    low = np.zeros(len(edges), dtype=np.int64)
+    high = np.full(len(edges), 2**40, dtype=np.int64)
+    while (low < high).any():
+        middle = (low + high) // 2
+        average = np.maximum((2 * (middle + others) + count) // (2 * count), 1)
+        is_reached = (200 * middle + average) // (2 * average) >= edges
+        low, high = np.where(is_reached, low, middle + 1), np.where(is_reached, middle, high)
+        high = np.maximum(low, high)
+    return np.where((edges >= 1) & (low < 2**40), low, NO_EDGE)
+
+
+def _amounts_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
+    others, earlier = row[_VOLUME_30D] - row[AMOUNT_COLUMN], row[_VOLUME_COUNT] - 1
+    return _over(_least_numerator(others, edges, _PERCENT), earlier)
+
+
+def _counts_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
+    others, amount = row[_VOLUME_30D] - row[AMOUNT_COLUMN], row[AMOUNT_COLUMN]
+    return _shifted(_over(_least_numerator(others, edges, _PERCENT), amount), np.int64(1))
+
+
+def _volumes_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
+    amount, earlier = row[AMOUNT_COLUMN], row[_VOLUME_COUNT] - 1
+    if earlier <= 0 or amount < 0 or float(amount) * float(earlier) >= _PRODUCT_MAX / 200:
+        return np.full(len(edges), NO_EDGE, dtype=np.int64)
+    return _shifted(_least_denominator(amount * earlier, edges, _PERCENT), amount)
+
+
+def _over(product: Matrix, factor: np.int64) -> Matrix:
+    """ceil(product / factor)"""
+    if factor <= 0:
+        return np.full(len(product), NO_EDGE, dtype=np.int64)
+    return np.where(product == NO_EDGE, NO_EDGE, -(-product // factor))
+
+
+def _each(values: Matrix, then: Callable[[Matrix], Matrix]) -> Matrix:
+    return np.where(values == NO_EDGE, NO_EDGE, then(np.maximum(values, 1)))
+
+
+_OF_AVERAGE_SOLVERS: Final[dict[int, _Solver]] = {
+    AMOUNT_COLUMN: _amounts_of_average,
+    _SUM_30D: _sums_of_average,
+    _COUNT_30D: _counts_of_average,
+}
+_OF_EARLIER_SOLVERS: Final[dict[int, _Solver]] = {
+    AMOUNT_COLUMN: _amounts_of_earlier,
+    _VOLUME_COUNT: _counts_of_earlier,
+    _VOLUME_30D: _volumes_of_earlier,
+}

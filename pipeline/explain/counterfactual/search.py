@@ -1,0 +1,302 @@
+"""The fewest changes of facts that turn a decision, and of these the smallest.
+
+Invariants
+1. What is found turns the outcome, by the same tables and rules that decided.
+2. No fewer changes turn it: all of one fact are looked at before any of two, all of two before any of three. What is
+   left out are facts that no rule and no model reads, and those whose bound says that they can't turn it.
+3. The work is bounded: CHANGES_MAX facts and ROWS_MAX rows. Whether the bound cut it short is said.
+4. The same decision gives the same answer.
+
+A set of facts of which none moves what another reads is looked at as a product of their values. Where facts do meet, as
+a sum and a count do in an average, one is changed first and the values of the next are computed after it, in every
+order.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations, permutations
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.artefact.scoring import PROBABILITY_PPM_MAX, Model
+from pipeline.decide.policy import PPM_A_BP
+from pipeline.decide.policy_rules import CONFIDENCE
+from pipeline.decide.rules import Rule
+from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
+from pipeline.explain.counterfactual.answers import Answers, Level
+from pipeline.explain.counterfactual.bounds import Bounds
+from pipeline.explain.counterfactual.edges import NO_EDGE, Edges
+from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Fact, sizes
+from pipeline.explain.counterfactual.relations import Relations, touched_by
+
+CHANGES_MAX: Final = 3
+"""More facts at once are no explanation that a person can check, and their number grows with each by the factor ten."""
+ROWS_MAX: Final = 1_000_000
+"""Rows that are looked at: some seconds, off the hot path."""
+ROWS_AT_ONCE: Final = 16_384
+_SCORE_MAX: Final = 2**62
+
+
+class Start(NamedTuple):
+    """The decision that a search starts from.
+
+    is_turned: whether rows, all of them possible, have another outcome. level: of the decision.
+    """
+
+    row: Matrix  # (len(FEATURES),)
+    level: Level
+    is_turned: Callable[[Matrix], NDArray[np.bool_]]
+    obstacles: tuple[Rule, ...]  # each must cease to apply, unless the model comes to answer instead of the rules
+    score_max: int  # a score above leaves the outcome as it is; _SCORE_MAX where the model isn't asked
+
+
+class Found(NamedTuple):
+    """The row with the changes and all that follows. `is_exhaustive`: that no smaller change of as many facts exists."""
+
+    facts: tuple[Fact, ...]
+    row: Matrix
+    size: int
+    is_exhaustive: bool
+
+
+class NoneWithin(NamedTuple):
+    """No change of so many facts turns it; where `is_exhaustive` is False, none of those that were looked at."""
+
+    changes: int
+    is_exhaustive: bool
+
+
+def start_of(row: Matrix, level: Level, answers: Answers) -> Start:
+    """The start from a decision that had everything looked up."""
+    rows = row[np.newaxis]
+    is_hard = answers.hard(rows)[0]
+    obstacles = [rule for rule, is_met in zip(answers.in_force.rules.hard.rules, is_hard, strict=True) if is_met]
+    is_asked = bool(answers.are_asked(rows)[0])
+    if not obstacles and not is_asked:
+        obstacles = _of_fallback(rows, level, answers)
+    elif not obstacles and level is Level.ESCALATE:
+        obstacles = _of_model(rows, answers)
+    score_max = _score_max(answers, obstacles) if is_asked else _SCORE_MAX
+    certain = tuple(rule for rule in obstacles if not rule.reads_confidence)
+
+    def is_turned(others: Matrix) -> NDArray[np.bool_]:
+        return np.asarray(answers.levels(others) < level)
+
+    return Start(row, level, is_turned, certain, score_max)
+
+
+def start_of_unseen(row: Matrix, answers: Answers) -> Start:
+    """The start from a payment that was blocked before anything was looked up: the block is to be lifted."""
+    is_met = answers.static_hard(row[np.newaxis])[0]
+    obstacles = tuple(rule for rule, met in zip(answers.in_force.rules.static_hard.rules, is_met, strict=True) if met)
+
+    def is_turned(others: Matrix) -> NDArray[np.bool_]:
+        return np.asarray(~answers.static_hard(others).any(axis=1))
+
+    return Start(row, Level.BLOCK, is_turned, obstacles, _SCORE_MAX)
+
+
+def _of_fallback(rows: Matrix, level: Level, answers: Answers) -> list[Rule]:
+    soft_met, fallback_met = answers.fallback(rows)
+    rules = answers.in_force.rules
+    soft = [rule for rule in rules.soft.rules if not rule.reads_confidence]
+    met = [rule for rule, is_met in zip(soft, soft_met[0], strict=True) if is_met]
+    met += [rule for rule, is_met in zip(rules.fallback.rules, fallback_met[0], strict=True) if is_met]
+    return [rule for rule in met if level is Level.ESCALATE or rule.outcome == "BLOCK"]
+
+
+def _of_model(rows: Matrix, answers: Answers) -> list[Rule]:
+    met = answers.soft_of_model(rows)[0]
+    return [rule for rule, is_met in zip(answers.in_force.rules.soft.rules, met, strict=True) if is_met]
+
+
+def _score_max(answers: Answers, obstacles: Sequence[Rule]) -> int:
+    """The greatest score with which a decision of the model may be less strict."""
+    assert answers.model is not None, "it is asked"
+    ppm = answers.in_force.policy.model.block_probability_ppm - 1
+    for rule in obstacles:
+        [bound, *others] = rule.bounds
+        if bound.feature == CONFIDENCE and not others and bound.low == 0:
+            ppm = min(ppm, PROBABILITY_PPM_MAX - (bound.high + 1) * PPM_A_BP)
+    return _greatest_score(answers.model, ppm)
+
+
+def _greatest_score(model: Model, ppm: int) -> int:
+    """The greatest score of which the probability is at most `ppm`; below all where there is none."""
+    edges, probabilities = model.calibration
+    steps = int(probabilities.searchsorted(ppm, side="right"))
+    if steps == 0:
+        return -_SCORE_MAX
+    return _SCORE_MAX if steps > len(edges) else int(edges[steps - 1]) - 1
+
+
+class Search:
+    def __init__(
+        self,
+        start: Start,
+        facts: Sequence[Fact],
+        edges: Edges,
+        relations: Relations,
+        model: Model | None,
+        attained: Attained | None,
+    ) -> None:
+        """model: None where none is asked. attained: None where a payment can have any amount of the policy's money."""
+        self._start, self._facts, self._edges, self._relations = start, facts, edges, relations
+        self._bounds = Bounds(model) if model is not None and start.score_max != _SCORE_MAX else None
+        self._attained = attained
+        self._rows_left = ROWS_MAX
+        self._touched = {fact: touched_by(fact.column) for fact in facts}
+        self._unknown = frozenset(np.flatnonzero(start.row == UNKNOWN).tolist())
+        self._alone: dict[Fact, tuple[Matrix, Matrix]] = {}
+
+    def fewest(self, changes_max: int = CHANGES_MAX) -> Found | NoneWithin:
+        for number in range(1, changes_max + 1):
+            best: Found | None = None
+            for chosen in self._promising(number):
+                if self._rows_left <= 0:
+                    break
+                best = self._better(chosen, best)
+            is_exhaustive = self._rows_left > 0
+            if best is not None:
+                return best._replace(is_exhaustive=is_exhaustive)
+            if not is_exhaustive:
+                return NoneWithin(number, is_exhaustive=False)
+        return NoneWithin(changes_max, is_exhaustive=True)
+
+    def _promising(self, number: int) -> list[tuple[Fact, ...]]:
+        """Sets of facts that may turn it, the most promising first."""
+        ranked: list[tuple[int, int, tuple[Fact, ...]]] = []
+        for place, chosen in enumerate(combinations(self._facts, number)):
+            free = frozenset().union(*(self._touched[fact] for fact in chosen))
+            if self._removes_obstacles(free) and (least := self._least(free)) <= self._start.score_max:
+                ranked.append((least, place, chosen))
+        return [chosen for _, _, chosen in sorted(ranked)]
+
+    def _removes_obstacles(self, free: frozenset[int]) -> bool:
+        if self._unknown and self._unknown <= free:
+            return True  # then everything is known, and the model may answer
+        return all(any(COLUMN.get(bound.feature) in free for bound in rule.bounds) for rule in self._start.obstacles)
+
+    def _least(self, free: frozenset[int]) -> int:
+        if self._bounds is None:
+            return -_SCORE_MAX
+        return int(self._bounds.least_score(self._start.row[np.newaxis], free)[0])
+
+    def _better(self, chosen: tuple[Fact, ...], best: Found | None) -> Found | None:
+        for values in self._grids(chosen, best):
+            for begin in range(0, len(values), ROWS_AT_ONCE):
+                if self._rows_left <= 0:
+                    return best
+                best = self._best_of(chosen, values[begin : begin + ROWS_AT_ONCE], best)
+        return best
+
+    def _best_of(self, chosen: tuple[Fact, ...], values: Matrix, best: Found | None) -> Found | None:
+        size = self._sizes(chosen, values)
+        if best is not None:
+            values, size = values[size < best.size], size[size < best.size]
+        self._rows_left -= len(values)
+        if not len(values):
+            return best
+        rows, possible = self._relations.rows_with([fact.column for fact in chosen], values)
+        rows, size = rows[possible], size[possible]
+        turned = np.flatnonzero(self._start.is_turned(rows)) if len(rows) else np.array([], dtype=np.intp)
+        if not len(turned):
+            return best
+        place = int(turned[np.argmin(size[turned])])
+        return Found(chosen, rows[place], int(size[place]), is_exhaustive=True)
+
+    def _sizes(self, chosen: Sequence[Fact], values: Matrix) -> Matrix:
+        row = self._start.row
+        parts = [sizes(fact, int(row[fact.column]), values[:, place]) for place, fact in enumerate(chosen)]
+        return np.sum(parts, axis=0)
+
+    # Values to be looked at
+
+    def _grids(self, chosen: tuple[Fact, ...], best: Found | None) -> Iterator[Matrix]:
+        """Matrices of values, a column a fact."""
+        if not self._meet(chosen):
+            yield from self._product(chosen)
+            return
+        for order in permutations(chosen):
+            values = np.empty((1, 0), dtype=np.int64)
+            for number, fact in enumerate(order):
+                values = self._extended(order[:number], values, fact, order[number + 1 :], best)
+            places = [order.index(fact) for fact in chosen]
+            yield values[:, places]
+
+    def _meet(self, chosen: tuple[Fact, ...]) -> bool:
+        return any(self._touched[one] & self._touched[other] for one, other in combinations(chosen, 2))
+
+    def _product(self, chosen: tuple[Fact, ...]) -> Iterator[Matrix]:
+        columns = []
+        for fact in chosen:
+            free = frozenset().union(*(self._touched[other] for other in chosen if other is not fact))
+            columns.append(self._values_alone(fact, free))
+        first, *others = columns
+        rest = max(math.prod(len(values) for values in others), 1)
+        step = max(ROWS_AT_ONCE // rest, 1)
+        for begin in range(0, len(first), step):
+            heads = [first[begin : begin + step], *others]
+            yield np.stack(np.meshgrid(*heads, indexing="ij"), axis=-1).reshape(-1, len(chosen))
+
+    def _values_alone(self, fact: Fact, free: frozenset[int]) -> Matrix:
+        """The values of a fact that others, which don't meet it, may still turn."""
+        if fact not in self._alone:
+            values = self._tried(fact, self._start.row[np.newaxis], is_last=True)[1]
+            rows, possible = self._relations.rows_with([fact.column], values[:, np.newaxis])
+            self._rows_left -= len(values)
+            self._alone[fact] = values[possible], rows[possible]
+        values, rows = self._alone[fact]
+        return values[self._may_turn(rows, free)]
+
+    def _extended(
+        self, before: tuple[Fact, ...], values: Matrix, fact: Fact, after: tuple[Fact, ...], best: Found | None
+    ) -> Matrix:
+        """The values of some facts with each value of another; those that can't turn it any more are left out."""
+        if not len(values) or self._rows_left <= 0:
+            return np.empty((0, len(before) + 1), dtype=np.int64)
+        rows, _ = self._relations.rows_with([each.column for each in before], values)
+        places, tried = self._tried(fact, rows, is_last=not after)
+        extended = np.column_stack((values[places], tried))
+        if best is not None:
+            extended = extended[self._sizes((*before, fact), extended) < best.size]
+        if not after:
+            return extended
+        extended = extended[: max(self._rows_left, 0)]
+        self._rows_left -= len(extended)
+        rows, _ = self._relations.rows_with([each.column for each in (*before, fact)], extended)
+        free = frozenset().union(*(self._touched[each] for each in after))
+        return extended[self._may_turn(rows, free)]
+
+    def _may_turn(self, rows: Matrix, free: frozenset[int]) -> NDArray[np.bool_]:
+        if self._bounds is None:
+            return np.ones(len(rows), dtype=np.bool_)
+        return np.asarray(self._bounds.least_score(rows, free) <= self._start.score_max)
+
+    def _tried(self, fact: Fact, rows: Matrix, *, is_last: bool) -> tuple[NDArray[np.intp], Matrix]:
+        """Row numbers, and values of the fact that are worth a look in these rows.
+
+        Of each cell the value that is nearest to what was observed; both ends where another fact, changed after this
+        one, may make the further end the better one.
+        """
+        edges = self._edges.values(fact, rows)
+        at = int(self._start.row[fact.column])
+        below = np.where(edges == NO_EDGE, NO_EDGE, edges - 1)
+        near = np.where(edges > at, edges, below) if is_last and at >= 0 else np.concatenate((edges, below), axis=1)
+        ends = np.array([fact.least, fact.least + 1], dtype=np.int64)
+        tried = np.concatenate((near, np.broadcast_to(ends, (len(rows), len(ends)))), axis=1)
+        if fact.column == AMOUNT_COLUMN and self._attained is not None:
+            tried = self._attainable(tried)
+        wanted = (tried >= fact.least) & (tried <= fact.greatest) & (tried != at)
+        places, values = np.nonzero(wanted)[0], tried[wanted]
+        pairs = np.unique(np.column_stack((places, values)), axis=0)
+        return pairs[:, 0], pairs[:, 1]
+
+    def _attainable(self, tried: Matrix) -> Matrix:
+        assert self._attained is not None
+        both = [self._attained(value) if value >= 0 else (NO_EDGE, NO_EDGE) for value in tried.ravel().tolist()]
+        return np.array(both, dtype=np.int64).reshape(len(tried), -1)
