@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-_MONEY: Final = r"£[\d,]+\.\d\d|[A-Z]{3} [\d,]+(?:\.\d+)?"
-_PERCENT: Final = r"(?:[\d,]+(?:\.\d+)?) (?:%|percentage points?)"
-_COUNT: Final = r"(?:no|less than [\d,.]+|[\d,]+(?:\.\d+)?) (?:(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*[a-z]+)"
+_NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
+_MONEY: Final = rf"£\d[\d,]*\.\d\d|[A-Z]{{3}} {_NUMBER}"
+_PERCENT: Final = rf"{_NUMBER} (?:%|percentage points?)"
+_COUNT: Final = rf"(?:no|less than {_NUMBER}|{_NUMBER}) (?:(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*[a-z]+)"
 QUANTITY: Final = f"(?:{_MONEY}|{_PERCENT}|{_COUNT})"
 _PARTED: Final = re.compile(
     rf"(?P<gap>{QUANTITY}) (?P<way>over|above|short of|below) (?P<name>the limit of |the required |)(?P<limit>{QUANTITY})"

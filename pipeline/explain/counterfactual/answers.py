@@ -59,7 +59,7 @@ class Answers:
         """Whether the model answers about each row, where no hard guardrail does."""
         if self.model is None:
             return np.zeros(len(rows), dtype=np.bool_)
-        return ~(rows == UNKNOWN).any(axis=1)
+        return np.asarray(~(rows == UNKNOWN).any(axis=1))
 
     def hard(self, rows: Matrix) -> NDArray[np.bool_]:
         return _met(self.in_force.rules.hard, rows)

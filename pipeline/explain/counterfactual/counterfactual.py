@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from pipeline.replay.redecide import Basis, mode_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import regime_key
 
+ATTAINED_REMEMBERED: Final = 65_536
 NOT_SOUGHT: Final = "the payment was allowed"
 
 
@@ -116,7 +118,7 @@ def _found(decision: Decision, case: _Case) -> Counterfactual | NoneWithin:
     worth = _worth_of(decision, case)
     attained = None if worth is None else _attained(worth)
     unknown = frozenset(COLUMN[name] for name in COLUMN if row[COLUMN[name]] < -1)
-    facts = facts_of(row.tolist(), edges.facts_read() | unknown)
+    facts = facts_of(row.tolist(), edges.facts_read() | unknown, is_unseen=is_unseen)
     search = Search(start, facts, edges, Relations(row, near_limit), answers.model, attained)
     found = search.fewest()
     if isinstance(found, NoneWithin):
@@ -184,14 +186,18 @@ def _worth_of(decision: Decision, case: _Case) -> Callable[[int], int] | None:
 
 
 def _attained(worth: Callable[[int], int]) -> Attained:
-    amounts = range(AMOUNT_MINOR_MAX + 1)
-
+    @lru_cache(maxsize=ATTAINED_REMEMBERED)
     def nearest(gbp_minor: int) -> tuple[int, int]:
-        above = min(bisect_left(amounts, gbp_minor, key=worth), AMOUNT_MINOR_MAX)
+        above = _least_worth(worth, gbp_minor)
         least = worth(above)
         return (least if least <= gbp_minor else worth(max(above - 1, 0))), least
 
     return nearest
+
+
+def _least_worth(worth: Callable[[int], int], gbp_minor: int) -> int:
+    """The least amount that is worth as much."""
+    return min(bisect_left(range(AMOUNT_MINOR_MAX + 1), gbp_minor, key=worth), AMOUNT_MINOR_MAX)
 
 
 def _own_amount(changes: tuple[Change, ...], worth: Callable[[int], int] | None) -> int | None:
@@ -199,4 +205,4 @@ def _own_amount(changes: tuple[Change, ...], worth: Callable[[int], int] | None)
     after = next((each.after for each in changes if COLUMN[each.feature] == AMOUNT_COLUMN), None)
     if after is None or worth is None:
         return after
-    return bisect_left(range(AMOUNT_MINOR_MAX + 1), after, key=worth)
+    return _least_worth(worth, after)

@@ -25,6 +25,8 @@ from pipeline.state.periods import ACCOUNT_WINDOWS_MS
 NO_EDGE: Final = -1
 _PRODUCT_MAX: Final = 9e18
 """Products beyond stand for values that no payment has, and are left out before they overflow."""
+_AMOUNT_MAX: Final = 2**38
+"""Above every amount, in pence."""
 _PERCENT: Final = 100
 _PPM: Final = 1_000_000
 _SUM_30D, _COUNT_30D = COLUMN["account_sum_minor_30d"], COLUMN["account_count_30d"]
@@ -38,7 +40,11 @@ _PLAIN: Final = {
         for w in ("24h", "7d", "30d")
     },
     **{
-        COLUMN[f"beneficiary_risk_ppm_{w}"]: (COLUMN[f"beneficiary_frauds_{w}"], COLUMN[f"beneficiary_labelled_{w}"], _PPM)
+        COLUMN[f"beneficiary_risk_ppm_{w}"]: (
+            COLUMN[f"beneficiary_frauds_{w}"],
+            COLUMN[f"beneficiary_labelled_{w}"],
+            _PPM,
+        )
         for w in ("1d", "7d", "30d")
     },
     _OF_MONTH: (_VOLUME_30D, _MONTH, _PERCENT),
@@ -85,7 +91,7 @@ class Edges:
         edges = self._edges[column]
         if column in FEEDING:
             if solve := _solver(fact, column):
-                yield np.stack([solve(row, edges) for row in rows])
+                yield solve(rows, edges)
         elif fact == AMOUNT_COLUMN and column in HOLDING_AMOUNT:
             yield edges - (rows[:, column] - rows[:, fact])[:, np.newaxis]
         elif fact == AMOUNT_COLUMN and column == NEAR_LIMIT:
@@ -109,97 +115,94 @@ _Solver = Callable[[Matrix, Matrix], Matrix]
 
 
 def _solver(fact: int, derived: int) -> _Solver | None:
-    """The function that gives, of a row and the feature's edges, the values of the fact; None where it is no source."""
+    """The function that gives, of rows and the feature's edges, the values of the fact, (rows, edges); None where it is
+    no source."""
     if derived in _PLAIN:
         numerator, denominator, scale = _PLAIN[derived]
         if fact == numerator:
-            return lambda row, edges: _least_numerator(row[denominator], edges, scale)
+            return lambda rows, edges: _least_numerator(_of(rows, denominator), edges, scale)
         if fact == denominator:
-            return lambda row, edges: _least_denominator(row[numerator], edges, scale)
+            return lambda rows, edges: _least_denominator(_of(rows, numerator), edges, scale)
         if fact == AMOUNT_COLUMN and numerator in HOLDING_AMOUNT:
-            return lambda row, edges: _shifted(
-                _least_numerator(row[denominator], edges, scale), row[fact] - row[numerator]
+            return lambda rows, edges: _shifted(
+                _least_numerator(_of(rows, denominator), edges, scale), _of(rows, fact) - _of(rows, numerator)
             )
         return None
     solvers = _OF_AVERAGE_SOLVERS if derived == _OF_AVERAGE else _OF_EARLIER_SOLVERS
     return solvers.get(fact)
 
 
-def _least_numerator(denominator: np.int64, edges: Matrix, scale: int) -> Matrix:
+def _of(rows: Matrix, column: int) -> Matrix:
+    """(rows, 1), to stand beside edges."""
+    return rows[:, column : column + 1]
+
+
+def _least_numerator(denominator: Matrix, edges: Matrix, scale: int) -> Matrix:
     """The least numerator whose rounded share is at least each edge: ceil(denominator · (2 · edge − 1) / (2 · scale))."""
-    if denominator <= 0:
-        return np.full(len(edges), NO_EDGE, dtype=np.int64)
-    is_whole = (edges >= 1) & (float(denominator) * 2.0 * edges < _PRODUCT_MAX)
-    product = np.where(is_whole, denominator, 0) * (2 * edges - 1)
+    is_whole = (denominator > 0) & (edges >= 1) & (denominator * 2.0 * edges < _PRODUCT_MAX)
+    product = np.where(is_whole, denominator, 0) * np.where(is_whole, 2 * edges - 1, 0)
     return np.where(is_whole, -(-product // (2 * scale)), NO_EDGE)
 
 
-def _least_denominator(numerator: np.int64, edges: Matrix, scale: int) -> Matrix:
+def _least_denominator(numerator: Matrix, edges: Matrix, scale: int) -> Matrix:
     """The least denominator whose rounded share is below each edge: floor(2 · scale · numerator / (2 · edge − 1)) + 1."""
-    if numerator < 0 or float(numerator) * 2.0 * scale >= _PRODUCT_MAX:
-        return np.full(len(edges), NO_EDGE, dtype=np.int64)
-    return np.where(edges >= 1, 2 * scale * numerator // np.maximum(2 * edges - 1, 1) + 1, NO_EDGE)
+    is_whole = (numerator >= 0) & (edges >= 1) & (numerator * 2.0 * scale < _PRODUCT_MAX)
+    doubled = np.where(is_whole, numerator, 0) * (2 * scale)
+    return np.where(is_whole, doubled // np.maximum(2 * edges - 1, 1) + 1, NO_EDGE)
 
 
-def _shifted(values: Matrix, by: np.int64) -> Matrix:
+def _shifted(values: Matrix, by: Matrix | int) -> Matrix:
     return np.where(values == NO_EDGE, NO_EDGE, np.maximum(values + by, NO_EDGE))
 
 
-def _averages(row: Matrix, edges: Matrix) -> Matrix:
+def _averages(rows: Matrix, edges: Matrix) -> Matrix:
     """The least average of 30 days of which the payment is less than each edge in percent."""
-    return _least_denominator(row[AMOUNT_COLUMN], edges, _PERCENT)
+    return _least_denominator(_of(rows, AMOUNT_COLUMN), edges, _PERCENT)
 
 
-def _sums_of_average(row: Matrix, edges: Matrix) -> Matrix:
-    return _each(_averages(row, edges), lambda average: _least_numerator(row[_COUNT_30D], average, 1))
+def _sums_of_average(rows: Matrix, edges: Matrix) -> Matrix:
+    return _least_numerator(_of(rows, _COUNT_30D), _averages(rows, edges), 1)
 
 
-def _counts_of_average(row: Matrix, edges: Matrix) -> Matrix:
-    return _each(_averages(row, edges), lambda average: _least_denominator(row[_SUM_30D], average, 1))
+def _counts_of_average(rows: Matrix, edges: Matrix) -> Matrix:
+    return _least_denominator(_of(rows, _SUM_30D), _averages(rows, edges), 1)
 
 
-def _amounts_of_average(row: Matrix, edges: Matrix) -> Matrix:
+def _amounts_of_average(rows: Matrix, edges: Matrix) -> Matrix:
     """By halving: the amount is above the line and, as one of the payments averaged, below it."""
-    count, others = row[_COUNT_30D], row[_SUM_30D] - row[AMOUNT_COLUMN]
-    if count <= 0 or others < 0:
-        return np.full(len(edges), NO_EDGE, dtype=np.int64)
-    low = np.zeros(len(edges), dtype=np.int64)
-    high = np.full(len(edges), 2**40, dtype=np.int64)
-    while (low < high).any():
+    others = _of(rows, _SUM_30D) - _of(rows, AMOUNT_COLUMN)
+    is_whole = (_of(rows, _COUNT_30D) > 0) & (others >= 0) & (edges >= 1)
+    count = np.maximum(_of(rows, _COUNT_30D), 1)
+    low = np.zeros(is_whole.shape, dtype=np.int64)
+    high = np.full(is_whole.shape, _AMOUNT_MAX, dtype=np.int64)
+    for _ in range(_AMOUNT_MAX.bit_length()):
         middle = (low + high) // 2
         average = np.maximum((2 * (middle + others) + count) // (2 * count), 1)
-        is_reached = (200 * middle + average) // (2 * average) >= edges
-        low, high = np.where(is_reached, low, middle + 1), np.where(is_reached, middle, high)
-        high = np.maximum(low, high)
-    return np.where((edges >= 1) & (low < 2**40), low, NO_EDGE)
+        is_reached = (2 * _PERCENT * middle + average) // (2 * average) >= edges
+        low, high = np.where(is_reached, low, np.minimum(middle + 1, high)), np.where(is_reached, middle, high)
+    return np.where(is_whole & (low < _AMOUNT_MAX), low, NO_EDGE)
 
 
-def _amounts_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
-    others, earlier = row[_VOLUME_30D] - row[AMOUNT_COLUMN], row[_VOLUME_COUNT] - 1
-    return _over(_least_numerator(others, edges, _PERCENT), earlier)
+def _amounts_of_earlier(rows: Matrix, edges: Matrix) -> Matrix:
+    others = _of(rows, _VOLUME_30D) - _of(rows, AMOUNT_COLUMN)
+    return _over(_least_numerator(others, edges, _PERCENT), _of(rows, _VOLUME_COUNT) - 1)
 
 
-def _counts_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
-    others, amount = row[_VOLUME_30D] - row[AMOUNT_COLUMN], row[AMOUNT_COLUMN]
-    return _shifted(_over(_least_numerator(others, edges, _PERCENT), amount), np.int64(1))
+def _counts_of_earlier(rows: Matrix, edges: Matrix) -> Matrix:
+    others = _of(rows, _VOLUME_30D) - _of(rows, AMOUNT_COLUMN)
+    return _shifted(_over(_least_numerator(others, edges, _PERCENT), _of(rows, AMOUNT_COLUMN)), 1)
 
 
-def _volumes_of_earlier(row: Matrix, edges: Matrix) -> Matrix:
-    amount, earlier = row[AMOUNT_COLUMN], row[_VOLUME_COUNT] - 1
-    if earlier <= 0 or amount < 0 or float(amount) * float(earlier) >= _PRODUCT_MAX / 200:
-        return np.full(len(edges), NO_EDGE, dtype=np.int64)
-    return _shifted(_least_denominator(amount * earlier, edges, _PERCENT), amount)
+def _volumes_of_earlier(rows: Matrix, edges: Matrix) -> Matrix:
+    amount, earlier = _of(rows, AMOUNT_COLUMN), _of(rows, _VOLUME_COUNT) - 1
+    is_whole = (earlier > 0) & (amount >= 0) & (amount * 1.0 * earlier < _PRODUCT_MAX / (2 * _PERCENT))
+    product = np.where(is_whole, amount * np.maximum(earlier, 0), NO_EDGE)
+    return _shifted(_least_denominator(product, edges, _PERCENT), amount)
 
 
-def _over(product: Matrix, factor: np.int64) -> Matrix:
+def _over(product: Matrix, factor: Matrix) -> Matrix:
     """ceil(product / factor)"""
-    if factor <= 0:
-        return np.full(len(product), NO_EDGE, dtype=np.int64)
-    return np.where(product == NO_EDGE, NO_EDGE, -(-product // factor))
-
-
-def _each(values: Matrix, then: Callable[[Matrix], Matrix]) -> Matrix:
-    return np.where(values == NO_EDGE, NO_EDGE, then(np.maximum(values, 1)))
+    return np.where((product == NO_EDGE) | (factor <= 0), NO_EDGE, -(-product // np.maximum(factor, 1)))
 
 
 _OF_AVERAGE_SOLVERS: Final[dict[int, _Solver]] = {

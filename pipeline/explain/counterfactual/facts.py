@@ -23,7 +23,6 @@ from pipeline.domain.features import (
     NONE,
     SHARED_STATE,
     STATE,
-    STATE_SLICE,
     UNKNOWN,
     Matrix,
 )
@@ -77,13 +76,13 @@ Attained = Callable[[int], tuple[int, int]]
 at least, as much as was asked for."""
 
 
-def facts_of(row: Sequence[int], read: frozenset[int]) -> tuple[Fact, ...]:
+def facts_of(row: Sequence[int], read: frozenset[int], *, is_unseen: bool = False) -> tuple[Fact, ...]:
     """The facts of a decision's features that could have been otherwise, in the order of FEATURES.
 
-    `read` are the columns that matter: of the others nobody would gain by a change.
+    `read` are the columns that matter: of the others nobody would gain by a change. `is_unseen`: nothing was looked up,
+    so only what the payment itself says can be otherwise.
     """
-    is_looked_up = any(value != NONE for value in row[STATE_SLICE])
-    names = CHANGEABLE if is_looked_up else tuple(name for name in CHANGEABLE if name in EVENT)
+    names = tuple(name for name in CHANGEABLE if name in EVENT) if is_unseen else CHANGEABLE
     return tuple(_fact(name, row) for name in names if COLUMN[name] in read and _could_differ(name, row[COLUMN[name]]))
 
 
@@ -117,7 +116,7 @@ def sizes(fact: Fact, before: int, after: Matrix) -> Matrix:
         return np.full(len(after), SIZE_WHOLE, dtype=np.int64)
     distance = np.abs(after - before)
     if fact.feature in MINUTES_OF_DAY:
-        return np.minimum(distance, 1440 - distance) * SIZE_WHOLE // _HALF_A_DAY
+        return np.asarray(np.minimum(distance, 1440 - distance) * SIZE_WHOLE // _HALF_A_DAY)
     larger = np.maximum(np.maximum(after, before), 1)
     return np.rint(distance / larger * SIZE_WHOLE).astype(np.int64)  # a ratio for comparing, no amount of money
 

@@ -35,9 +35,11 @@ from pipeline.explain.counterfactual.relations import Relations, touched_by
 
 CHANGES_MAX: Final = 3
 """More facts at once are no explanation that a person can check, and their number grows with each by the factor ten."""
-ROWS_MAX: Final = 1_000_000
+ROWS_MAX: Final = 400_000
 """Rows that are looked at: some seconds, off the hot path."""
 ROWS_AT_ONCE: Final = 16_384
+BASES_AT_ONCE: Final = 256
+"""Rows whose next values are computed together: each may have a thousand."""
 _SCORE_MAX: Final = 2**62
 
 
@@ -212,7 +214,7 @@ class Search:
     def _sizes(self, chosen: Sequence[Fact], values: Matrix) -> Matrix:
         row = self._start.row
         parts = [sizes(fact, int(row[fact.column]), values[:, place]) for place, fact in enumerate(chosen)]
-        return np.sum(parts, axis=0)
+        return np.asarray(np.sum(parts, axis=0))
 
     # Values to be looked at
 
@@ -257,8 +259,17 @@ class Search:
         self, before: tuple[Fact, ...], values: Matrix, fact: Fact, after: tuple[Fact, ...], best: Found | None
     ) -> Matrix:
         """The values of some facts with each value of another; those that can't turn it any more are left out."""
-        if not len(values) or self._rows_left <= 0:
-            return np.empty((0, len(before) + 1), dtype=np.int64)
+        parts = [np.empty((0, len(before) + 1), dtype=np.int64)]
+        for begin in range(0, len(values), BASES_AT_ONCE):
+            if self._rows_left <= 0:
+                break
+            part = values[begin : begin + BASES_AT_ONCE]
+            parts.append(self._extended_part(before, part, fact, after, best))
+        return np.concatenate(parts)
+
+    def _extended_part(
+        self, before: tuple[Fact, ...], values: Matrix, fact: Fact, after: tuple[Fact, ...], best: Found | None
+    ) -> Matrix:
         rows, _ = self._relations.rows_with([each.column for each in before], values)
         places, tried = self._tried(fact, rows, is_last=not after)
         extended = np.column_stack((values[places], tried))
@@ -266,7 +277,6 @@ class Search:
             extended = extended[self._sizes((*before, fact), extended) < best.size]
         if not after:
             return extended
-        extended = extended[: max(self._rows_left, 0)]
         self._rows_left -= len(extended)
         rows, _ = self._relations.rows_with([each.column for each in (*before, fact)], extended)
         free = frozenset().union(*(self._touched[each] for each in after))
@@ -298,5 +308,6 @@ class Search:
 
     def _attainable(self, tried: Matrix) -> Matrix:
         assert self._attained is not None
-        both = [self._attained(value) if value >= 0 else (NO_EDGE, NO_EDGE) for value in tried.ravel().tolist()]
-        return np.array(both, dtype=np.int64).reshape(len(tried), -1)
+        distinct, places = np.unique(tried, return_inverse=True)
+        both = [self._attained(value) if value >= 0 else (NO_EDGE, NO_EDGE) for value in distinct.tolist()]
+        return np.array(both, dtype=np.int64)[places].reshape(len(tried), -1)

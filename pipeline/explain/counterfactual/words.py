@@ -63,7 +63,11 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
     if found.outcome is None:
         yield f"The block would not have applied with {number} otherwise:"
     else:
-        to = "a person would have decided (ESCALATE)" if found.outcome is Outcome.ESCALATE else "it would have been ALLOW"
+        to = (
+            "a person would have decided (ESCALATE)"
+            if found.outcome is Outcome.ESCALATE
+            else "it would have been ALLOW"
+        )
         yield f"With {number} otherwise {to}, and not {decision.outcome}; decided again, it is so:"
     for change in found.changes:
         yield f"- {change_text(decision, found, change)}"

@@ -42,7 +42,7 @@ def test_an_amount_just_under_the_limit_is_one_payment_more_that_is():
         ({"account_ms_since_last": 1_000}, {"account_count_1h": 2, "account_count_24h": 2}),
         ({"account_ms_since_last": 200 * HOUR_MS}, {"account_count_7d": 1, "account_sum_minor_7d": 10_000}),
         ({"account_count_7d": 1}, {"account_ms_since_last": 168 * HOUR_MS}),
-        ({"beneficiary_frauds_1d": 2}, {"beneficiary_labelled_30d": 2, "beneficiary_confirmed_frauds": 2}),
+        ({"beneficiary_frauds_1d": 2}, {"beneficiary_labelled_30d": 2, "beneficiary_frauds_30d": 2}),
         ({"is_new_beneficiary": 1}, {"is_unpaid_beneficiary": 1}),
     ],
 )
@@ -56,7 +56,7 @@ def test_what_follows_moves_with_a_fact_and_no_further(values, follows):
     "values",
     [
         {"account_count_1h": 3, "account_count_24h": 2},
-        {"account_sum_minor_24h": 9_999},
+        {"account_sum_minor_24h": 9_999, "amount_gbp_minor": 10_500},
         {"account_distinct_beneficiaries_24h": 3, "account_count_24h": 2},
         {"beneficiary_frauds_7d": 3, "beneficiary_labelled_7d": 2},
         {"is_new_beneficiary": 1, "is_unpaid_beneficiary": 0},

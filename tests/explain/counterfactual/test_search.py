@@ -98,7 +98,7 @@ def test_what_is_found_is_the_fewest_and_smallest_of_all_there_are(row, model):
     assert_fewest(row, model, ALONE, 6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=15)
 @given(row=rows(), model=models(TOGETHER))
 def test_so_it_is_of_facts_that_follow_from_each_other(row, model):
     assert_fewest(row, model, TOGETHER[:2] + TOGETHER[3:], 110)
