@@ -12,6 +12,7 @@ from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, STATE_SLICE, feature_matrix
@@ -75,7 +76,7 @@ class Archive:
         decoded = [decoded_of(payment) for payment in payments]
         if sources is None:
             sources = [Source(place % 4, place, NOON_MS) for place in range(len(payments))]
-        verdicts = decide(matrix, modes, self.in_force)
+        verdicts = decide(matrix, modes, self.in_force, own=[foreign_money(payment) for payment in payments])
         return encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [NOON_MS + 7] * len(payments))
 
 

@@ -48,6 +48,7 @@ DECISION = Decision(
     model_hash=bytes(range(32)),
     policy_version="2026-11-01",
     policy_hash=bytes(range(32, 64)),
+    phrase_book_version="1",
     input_hash=bytes(range(64, 96)),
     snapshot=InputSnapshot(PAYMENT, tuple(range(-1, len(FEATURES) - 1))),
 )

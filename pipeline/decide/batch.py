@@ -26,6 +26,7 @@ from pipeline.alerts.misplaced import Misplaced
 from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
@@ -273,7 +274,9 @@ class Judge:
         features = feature_matrix(event, state)
         for payment, is_known in zip(payments, _known_accounts(features), strict=True):
             payment.is_of_known_account = is_known
-        verdicts = verdicts_of(features, [modes(p.decoded.transaction) for p in payments], self.in_force)
+        transactions = [payment.decoded.transaction for payment in payments]
+        own = [foreign_money(transaction) for transaction in transactions]
+        verdicts = verdicts_of(features, [modes(each) for each in transactions], self.in_force, own=own)
         observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
             end = start + SLICE_RECORDS

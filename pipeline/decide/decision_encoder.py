@@ -47,6 +47,7 @@ class DecisionEncoder:
                 _NO_HASH if model is None else model.hash,
                 encode_text(policy.version),
                 policy.sha256,
+                encode_text(in_force.book.version),
             )
         )
 

@@ -127,6 +127,12 @@ class Reviewing(PolicyTable):
     escalations_an_hour: Annotated[int, Field(strict=True, ge=1, le=1_000_000)]
 
 
+class Customers(PolicyTable):
+    """What customers are told beside the decision: how to have it looked at again, as one sentence or more."""
+
+    contact: Annotated[str, Field(strict=True, min_length=10, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\.$")]
+
+
 class Policy(PolicyTable):
     format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
@@ -142,6 +148,8 @@ class Policy(PolicyTable):
     breaker: BreakerSettings
     reviewing: Reviewing | None = None
     """None in a file of a release that had no such figure; parse_new_policy refuses it."""
+    customers: Customers | None = None
+    """None where the file doesn't say: then a customer's text names no place of contact beyond the usual one."""
     drills: Drills | None = None
     """None where nobody set objectives: then every drill fails, and is due each quarter."""
     sha256: bytes

@@ -16,14 +16,20 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, compared, fact_of, join, short_fact_of
+from pipeline.decide.phrase_books.books import CURRENT, PhraseBook
+from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.policy import Policy
-from pipeline.decide.policy_rules import CONFIDENCE, Condition, PolicyRule
+from pipeline.decide.policy_rules import AMOUNT, CONFIDENCE, Condition, PolicyRule
+from pipeline.decide.reasons.families import FAMILY, is_measured
+from pipeline.decide.reasons.nearest import Distances, Edge
+from pipeline.decide.reasons.terms import WORDS_REMEMBERED
 from pipeline.domain.decision import Outcome, Reason
 from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, UNKNOWN, Matrix
 
 RULE_COLUMN: Final = {**COLUMN, CONFIDENCE: len(FEATURES)}
 """The columns of a row that rules are asked of: the features, and for soft rules the model's confidence behind them."""
+NEAREST: Final = "NEAREST_"
+"""Stands before the code of the rule that came nearest to applying, in the reason of an ALLOW that names it."""
 
 
 class Bound(NamedTuple):
@@ -35,6 +41,13 @@ class Bound(NamedTuple):
     holds_when_none: bool
     holds_when_unknown: bool
 
+    @property
+    def limit(self) -> int | None:
+        """The last value below it, or the first above it if it holds from 0 on; None where there is none to compare."""
+        if self.low > self.high or not is_measured(self.feature):
+            return None
+        return self.low - 1 if self.low > 0 else self.high + 1
+
     def is_met_by(self, observed: int) -> bool:
         if observed == NONE:
             return self.holds_when_none
@@ -42,42 +55,89 @@ class Bound(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """One thing that is said of a payment."""
+    """One thing that is said of a payment, and the families of facts that it tells."""
 
-    facts: tuple[str, ...]  # without limits and what is typical, for the summary, which says each once
+    facts: tuple[str, ...]  # without most limits, for the summary
     reason: Reason
+    told: int
 
 
 class Rule:
-    def __init__(self, code: str, outcome: Outcome, bounds: tuple[Bound, ...], limit: int | None) -> None:
-        """All `bounds` must hold; the first is the one the reason compares. `limit` is what the rule allows of its
-        feature; None for a yes or no."""
-        self.code, self.outcome, self.bounds, self.limit = code, outcome, bounds, limit
+    def __init__(
+        self, code: str, outcome: Outcome, bounds: tuple[Bound, ...], book: PhraseBook, *, is_fallback: bool = False
+    ) -> None:
+        """All `bounds` must hold; the first is the one the reason compares with its limit."""
+        self.code, self.outcome, self.bounds = code, outcome, bounds
+        self.limit = bounds[0].limit
         self.reads_confidence = any(bound.feature == CONFIDENCE for bound in bounds)
+        self._book, self._is_fallback = book, is_fallback
         self._columns = [RULE_COLUMN[bound.feature] for bound in bounds]
+        self._families = [FAMILY[bound.feature] for bound in bounds]
+        self._names_amount = any(bound.feature == AMOUNT for bound in bounds)
+        self._mask = 0
+        for family in self._families:
+            self._mask |= family
         self._statements: dict[tuple[int, ...], Statement] = {}
+        self._clear: dict[tuple[int, int], Statement] = {}
 
-    def statement(self, row: Matrix) -> Statement:
-        """The statement about a row that meets the rule. Most say what many said before them."""
-        observed = tuple([int(row[column]) for column in self._columns])
-        statement = self._statements.get(observed)
+    def tell(self, row: Matrix, own: Money | None, told: int, facts: list[str], reasons: list[Reason]) -> int:
+        """Adds what the rule, which the row meets, says of it beside what is `told`; the families told by then.
+
+        Most say what many said before them. `own`: the payment's amount where its currency isn't the pound.
+        """
+        mask = told & self._mask
+        if mask == self._mask:
+            return told
+        key = (mask, *[int(row[column]) for column in self._columns])
+        if own is not None and self._names_amount:
+            statement = self._stated(key, own)
+        else:
+            known = self._statements.get(key)
+            statement = self._stated(key, None) if known is None else known
+            if known is None and len(self._statements) < WORDS_REMEMBERED:
+                self._statements[key] = statement
+        facts.extend(statement.facts)
+        reasons.append(statement.reason)
+        return told | statement.told
+
+    def clear(self, condition: int, observed: int, own: Money | None) -> Statement:
+        """The statement about a row that does not meet the rule, because of this condition."""
+        bound = self.bounds[condition]
+        foreign = own if bound.feature == AMOUNT else None
+        statement = self._clear.get((condition, observed)) if foreign is None else None
         if statement is None:
-            statement = self._stated(observed)
-            if len(self._statements) < WORDS_REMEMBERED:
-                self._statements[observed] = statement
+            text = self._book.clear(bound.feature, observed, bound.low, bound.high, foreign)
+            said = self._book.nearest(text, is_fallback=self._is_fallback)
+            reason = _compared(f"{NEAREST}{self.code}", said, observed, bound.limit)
+            statement = Statement((said,), reason, FAMILY[bound.feature])
+            if foreign is None and len(self._clear) < WORDS_REMEMBERED:
+                self._clear[condition, observed] = statement
         return statement
 
-    def _stated(self, observed: tuple[int, ...]) -> Statement:
-        first, feature, limit = observed[0], self.bounds[0].feature, self.limit
-        others = [fact_of(bound.feature, number) for bound, number in zip(self.bounds, observed, strict=True)]
-        del others[0]
-        if limit is None:
-            facts = [fact_of(feature, first), *others]
-            return Statement(tuple(facts), Reason(self.code, join(facts), first, None, None, None))
-        fact = short_fact_of(feature, first) if 0 <= first < limit else fact_of(feature, first)
-        text = join([compared(feature, fact, first, limit), *others])
-        excess = None if first < 0 else first - limit
-        return Statement((fact, *others), Reason(self.code, text, first, limit, excess, None))
+    def _stated(self, key: tuple[int, ...], own: Money | None) -> Statement:
+        """`key` are the families told already, then the values observed."""
+        mask, book = key[0], self._book
+        facts: list[str] = []
+        texts: list[str] = []
+        told = observed = 0
+        limit: int | None = None
+        for place, bound in enumerate(self.bounds):
+            family, number = self._families[place], key[place + 1]
+            if family & (mask | told):
+                continue
+            facts.append(book.brief(bound.feature, number, bound.low, bound.high, own))
+            if not texts:
+                observed, limit = number, bound.limit
+                texts.append(book.over(bound.feature, number, bound.low, bound.high, own))
+            else:
+                texts.append(book.met(bound.feature, number, bound.low, bound.high, own))
+            told |= family
+        return Statement(tuple(facts), _compared(self.code, book.join(texts), observed, limit), told)
+
+
+def _compared(code: str, text: str, observed: int, limit: int | None) -> Reason:
+    excess = None if limit is None or observed < 0 else observed - limit
+    return Reason(code, text, observed, limit, excess, None)
 
 
 class RuleTable:
@@ -103,18 +163,29 @@ class RuleBook:
     hard: RuleTable  # static, then stateful
     soft: RuleTable
     fallback: RuleTable
+    far_from_guardrails: Distances
+    far_from_fallback: Distances
+    guardrails: RuleTable  # hard and soft, without those that ask for the model's confidence
 
 
-def rule_book(policy: Policy) -> RuleBook:
-    hard = [_compiled(rule) for rule in policy.hard.rules]
-    static = [rule for rule in hard if _is_static(rule)]
-    stateful = [rule for rule in hard if not _is_static(rule)]
-    return RuleBook(
-        RuleTable(static),
-        RuleTable(static + stateful),
-        RuleTable([_compiled(rule) for rule in policy.soft.rules]),
-        RuleTable([_compiled(rule) for rule in policy.fallback.rules]),
-    )
+def rule_book(policy: Policy, book: PhraseBook = CURRENT) -> RuleBook:
+    """`book` words what the rules say."""
+    hard, soft = _table(policy.hard.rules, book), _table(policy.soft.rules, book)
+    static = [rule for rule in hard.rules if _is_static(rule)]
+    stateful = [rule for rule in hard.rules if not _is_static(rule)]
+    hard = RuleTable(static + stateful)
+    fallback = _table(policy.fallback.rules, book, is_fallback=True)
+    guardrails = RuleTable([*hard.rules, *(rule for rule in soft.rules if not rule.reads_confidence)])
+    return RuleBook(RuleTable(static), hard, soft, fallback, _distances(guardrails), _distances(fallback), guardrails)
+
+
+def _distances(table: RuleTable) -> Distances:
+    return Distances([(place, [_edge(bound) for bound in rule.bounds]) for place, rule in enumerate(table.rules)])
+
+
+def _edge(bound: Bound) -> Edge:
+    feature, low, high, when_none, when_unknown = bound
+    return Edge(feature, COLUMN[feature], low, high, when_none, when_unknown)
 
 
 def hits_of(table: RuleTable, rows: Matrix) -> dict[int, list[Rule]]:
@@ -147,17 +218,15 @@ def _is_static(rule: Rule) -> bool:
     return all(bound.feature in EVENT for bound in rule.bounds)
 
 
-def _compiled(rule: PolicyRule) -> Rule:
-    return Rule(rule.code, rule.outcome, tuple(_bound(condition) for condition in rule.when), _limit(rule.when[0]))
+def _table(rules: Sequence[PolicyRule], book: PhraseBook, *, is_fallback: bool = False) -> RuleTable:
+    return RuleTable(
+        [
+            Rule(rule.code, rule.outcome, tuple(map(_bound, rule.when)), book, is_fallback=is_fallback)
+            for rule in rules
+        ]
+    )
 
 
 def _bound(condition: Condition) -> Bound:
     none, unknown = condition.holds_when_none, condition.holds_when_unknown
     return Bound(condition.feature, condition.low, condition.high, none, unknown)
-
-
-def _limit(condition: Condition) -> int | None:
-    """The limit that the condition sets: the last value below it, or the first above it if it holds from 0 on."""
-    if PHRASES[condition.feature].amount is None or not condition.has_bounds:
-        return None
-    return condition.low - 1 if condition.low > 0 else condition.high + 1

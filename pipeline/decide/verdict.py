@@ -5,7 +5,10 @@ Invariants
 2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
 3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts. Only what a
    broken model costs the rows behind those that it failed on depends on the batch, and the decision records it.
-4. Every verdict has a summary and at least one reason (I9).
+4. Every verdict has a summary and at least one reason (I9). ALLOW leads with how sure the model is and the guardrail that
+   came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the model's own
+   BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never that
+   something is missing, unless a rule says that this counts.
 5. The model is not asked about a row with an UNKNOWN value; the fallback answers it, at least as strictly as it would
    with full knowledge (I4). Neither does a row that the model fails on get any answer but the fallback's.
 
@@ -29,22 +32,29 @@ from numpy.typing import NDArray
 
 from models.artefact.asking import ask
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model
-from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, with_typical
+from pipeline.decide.phrase_books.books import CURRENT, PhraseBook
+from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.policy import Policy
-from pipeline.decide.policy_rules import AMOUNT, NO_RULE
-from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
+from pipeline.decide.policy_rules import NO_RULE
+from pipeline.decide.reasons.families import FAMILY
+from pipeline.decide.reasons.nearest import CONDITIONS_MAX, NOTHING_NEAR
+from pipeline.decide.reasons.sureness import Sureness
+from pipeline.decide.reasons.terms import TermView, rebased, term_views
+from pipeline.decide.rules import Rule, RuleBook, RuleTable, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
 from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
 """More than three contributions read as noise; `fraud explain` shows all."""
+ALLOWING_REASONS: Final = 1
+"""Of an ALLOW, which says first how sure the model is, and what came nearest to stopping it."""
 
-_AMOUNT: Final = COLUMN[AMOUNT]
 _NO_RULES: Final[list[Rule]] = []
+LEAST_MICRO: Final = -(2**62)
+"""Below every contribution."""
 _BYTES: Final = 8
 """Bytes that a number takes where a matrix is read as bytes: to take it out of an array costs 0.1 µs, this nothing."""
-_VERB: Final = {Outcome.ALLOW: "Allowed", Outcome.BLOCK: "Blocked", Outcome.ESCALATE: "Escalated"}
 
 
 class Mode(NamedTuple):
@@ -101,106 +111,57 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """The policy and the model in force; `model` is None when none could be loaded, and the fallback decides."""
+    """The policy and the model in force; `model` is None when none could be loaded, and the fallback decides.
+
+    The model is `rebased`: what its terms contribute is counted from the typical payment.
+    """
 
     policy: Policy
     rules: RuleBook
     model: Model | None
-    terms: tuple[_TermView, ...]
+    terms: tuple[TermView, ...]
+    sureness: Sureness
+    book: PhraseBook
 
 
-def regime(policy: Policy, model: Model | None) -> Regime:
-    return Regime(policy, rule_book(policy), model, () if model is None else tuple(_term_views(model)))
+def regime(policy: Policy, model: Model | None, book: PhraseBook = CURRENT) -> Regime:
+    """`book` words what is decided under it."""
+    terms = () if model is None else tuple(term_views(model, book))
+    told = None if model is None else rebased(model)
+    return Regime(policy, rule_book(policy, book), told, terms, Sureness(policy, book), book)
 
 
-class _Words:
-    """The words about one feature's values: the fact, and the fact beside what is typical."""
-
-    def __init__(self, feature: str, typical: int) -> None:
-        self._feature, self._typical = feature, typical
-        self._rounded = PHRASES[feature].rounded
-        fact = fact_of(feature, typical)
-        self._of_typical = fact, fact
-        self._known: dict[int, tuple[str, str]] = {}
-
-    def of(self, observed: int) -> tuple[str, str]:
-        if observed == self._typical:
-            return self._of_typical
-        key = observed if self._rounded is None or observed < 0 else self._rounded(observed)
-        words = self._known.get(key)
-        if words is None:
-            fact = fact_of(self._feature, observed)
-            words = fact, with_typical(self._feature, fact, observed, self._typical)
-            if len(self._known) < WORDS_REMEMBERED:
-                self._known[key] = words
-        return words
-
-
-class _TermView:
-    """The words about a model's term."""
-
-    def __init__(self, code: str, columns: list[int], words: list[_Words], typical: int) -> None:
-        """`columns`, `words`: of the term's features, one or two. `typical`: of the first."""
-        self._code, self._typical = code, typical if typical >= 0 else None
-        self._first_column, self._first = columns[0], words[0]
-        self._second_column, self._second = columns[-1], words[1] if len(words) == 2 else None
-        self._known: dict[int, Statement] = {}  # of a term of one feature, whose value decides what it contributes
-
-    def tell(self, values: bytes, start: int, contribution_micro: int, facts: list[str], reasons: list[Reason]) -> None:
-        """Adds the term's facts, where they are new, and its reason; the row is `values` from number `start` on."""
-        observed = read_i64_le(values, (start + self._first_column) * _BYTES)
-        if self._second is None:
-            statement = self._known.get(observed)
-            if statement is None:
-                fact, text = self._first.of(observed)
-                statement = Statement((fact,), self._reason(text, observed, contribution_micro))
-                if len(self._known) < WORDS_REMEMBERED:
-                    self._known[observed] = statement
-            _add(facts, statement.facts[0])
-            reasons.append(statement.reason)
-        else:
-            fact, text = self._first.of(observed)
-            second = read_i64_le(values, (start + self._second_column) * _BYTES)
-            second_fact, second_text = self._second.of(second)
-            _add(facts, fact)
-            _add(facts, second_fact)
-            reasons.append(self._reason(f"{text} and {second_text}", observed, contribution_micro))
-
-    def _reason(self, text: str, observed: int, contribution_micro: int) -> Reason:
-        excess = None if self._typical is None or observed < 0 else observed - self._typical
-        return Reason(self._code, text, observed, self._typical, excess, contribution_micro)
-
-
-def _add(facts: list[str], fact: str) -> None:
-    if fact not in facts:
-        facts.append(fact)
-
-
-def _term_views(model: Model) -> Iterator[_TermView]:
-    words = {name: _Words(name, typical) for name, typical in model.typical.items()}
-    for term in model.terms:
-        code = "MODEL_" + "_AND_".join(name.upper() for name in term.features)
-        columns = [COLUMN[name] for name in term.features]
-        yield _TermView(code, columns, [words[name] for name in term.features], model.typical[term.features[0]])
-
-
-def decide(features: Matrix, modes: Sequence[Mode], in_force: Regime, *, failed: Collection[int] = ()) -> list[Verdict]:
+def decide(
+    features: Matrix,
+    modes: Sequence[Mode],
+    in_force: Regime,
+    *,
+    failed: Collection[int] = (),
+    own: Sequence[Money | None] = (),
+) -> list[Verdict]:
     """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries.
 
-    `failed` are rows that the model is recorded to have failed on: it isn't asked again.
+    `failed` are rows that the model is recorded to have failed on: it isn't asked again. `own` are the payments' amounts
+    where their currency isn't the pound, n of them; without any, all are in pounds.
     """
-    return list(verdicts_of(features, modes, in_force, failed=failed))
+    return list(verdicts_of(features, modes, in_force, failed=failed, own=own))
 
 
 def verdicts_of(
-    features: Matrix, modes: Sequence[Mode], in_force: Regime, *, failed: Collection[int] = ()
+    features: Matrix,
+    modes: Sequence[Mode],
+    in_force: Regime,
+    *,
+    failed: Collection[int] = (),
+    own: Sequence[Money | None] = (),
 ) -> Iterator[Verdict]:
     """`decide`, a row at a time. What numpy does is done for all rows at the first: rules and scores, a quarter."""
     rules = in_force.rules
     hard = hits_of(rules.hard, features)
     silent = _silent(features, failed if in_force.model is not None else ())
     asked = [row for row in range(len(modes)) if row not in hard and row not in silent]
-    answers = _Answers(features, asked, in_force) if in_force.model is not None else None
+    teller = _Teller(in_force, features, own)
+    answers = _Answers(features, asked, in_force, teller) if in_force.model is not None else None
     if answers is not None:
         silent.update(answers.failed)
     soft = hits_of(rules.soft, _with_confidence(features, answers))
@@ -208,13 +169,55 @@ def verdicts_of(
     for row, mode in enumerate(modes):
         silence = silent.get(row)
         if row in hard:
-            yield _guardrail_verdict(features[row], mode, hard[row])
+            yield _guardrail_verdict(teller, row, mode, hard[row])
         elif answers is not None and mode.use_model and silence is None:
             yield answers.verdict(row, mode, soft.get(row, _NO_RULES))
         else:
             softened = soft.get(row, _NO_RULES)
             shadow = answers.shadow(row, softened) if answers is not None and silence is None else None
-            yield _fallback_verdict(features[row], mode, fallback.get(row, _NO_RULES), softened, shadow, silence)
+            yield _fallback_verdict(teller, row, mode, fallback.get(row, _NO_RULES), softened, shadow, silence)
+
+
+class _Teller:
+    """Says what of a batch's rows is said without the model."""
+
+    def __init__(self, in_force: Regime, features: Matrix, own: Sequence[Money | None]) -> None:
+        self.book, self.rules, self.features, self._own = in_force.book, in_force.rules, features, own
+        self._near_guardrails: list[int] | None = None  # where nothing is allowed, nobody asks
+        self._near_fallback: list[int] | None = None
+
+    def own(self, row: int) -> Money | None:
+        return self._own[row] if self._own else None
+
+    def rules_told(
+        self, row: int, asked_of: Matrix, rules: list[Rule], facts: list[str], reasons: list[Reason]
+    ) -> int:
+        """Adds what the rules say of a row that meets them; the families of facts told."""
+        told, own = 0, self.own(row)
+        for rule in rules:
+            told = rule.tell(asked_of, own, told, facts, reasons)
+        return told
+
+    def nearest_guardrail(self, row: int, facts: list[str], reasons: list[Reason]) -> int:
+        """Adds what keeps the nearest guardrail from applying; the family of that fact, or 0 where none comes near."""
+        if self._near_guardrails is None:
+            self._near_guardrails = self.rules.far_from_guardrails.nearest(self.features)
+        return self._near(row, self._near_guardrails[row], self.rules.guardrails, facts, reasons)
+
+    def nearest_fallback(self, row: int, facts: list[str], reasons: list[Reason]) -> int:
+        if self._near_fallback is None:
+            self._near_fallback = self.rules.far_from_fallback.nearest(self.features)
+        return self._near(row, self._near_fallback[row], self.rules.fallback, facts, reasons)
+
+    def _near(self, row: int, near: int, table: RuleTable, facts: list[str], reasons: list[Reason]) -> int:
+        if near == NOTHING_NEAR:
+            return 0
+        rule, condition = table.rules[near // CONDITIONS_MAX], near % CONDITIONS_MAX
+        observed = int(self.features[row, COLUMN[rule.bounds[condition].feature]])
+        statement = rule.clear(condition, observed, self.own(row))
+        facts.append(statement.facts[0])
+        reasons.append(statement.reason)
+        return statement.told
 
 
 class _Silent(NamedTuple):
@@ -250,9 +253,10 @@ def _with_confidence(features: Matrix, answers: _Answers | None) -> Matrix:
 class _Answers:
     """The model's answers for the rows that it was asked about and did not fail on."""
 
-    def __init__(self, features: Matrix, asked: list[int], in_force: Regime) -> None:
+    def __init__(self, features: Matrix, asked: list[int], in_force: Regime, teller: _Teller) -> None:
         assert in_force.model is not None
-        self._features, self._terms = features, in_force.terms
+        self._features, self._terms, self._teller = features, in_force.terms, teller
+        self._sureness, self._book = in_force.sureness, in_force.book
         self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
         answered, scores, failed = ask(in_force.model, features if len(asked) == len(features) else features[asked])
         self.rows = [asked[place] for place in answered.tolist()]
@@ -277,17 +281,24 @@ class _Answers:
         outcome, confidence_bp = answer.outcome, self._confidence_bp[position]
         facts: list[str] = []
         reasons: list[Reason] = []
-        triggered: list[str] = []
-        if outcome is Outcome.ESCALATE:
+        if outcome is Outcome.ALLOW:
+            sure = self._sureness.honest(confidence_bp, self._features[row])
+            facts.append(sure.text)
+            reasons.append(sure)
+            told = self._teller.nearest_guardrail(row, facts, reasons)
+            self._model_reasons(row, position, told, facts, reasons, is_lowering=True)
+        elif outcome is Outcome.BLOCK:
+            self._model_reasons(row, position, 0, facts, reasons, is_lowering=False)
+            sure = self._sureness.fraud(confidence_bp)
+            facts.append(sure.text)
+            reasons.append(sure)
+        else:
             asked_of = np.append(self._features[row], confidence_bp)
-            for rule in soft:
-                statement = rule.statement(asked_of)
-                for fact in statement.facts:
-                    _add(facts, fact)
-                reasons.append(statement.reason)
-                triggered.append(rule.code)
-        self._model_reasons(row, position, facts, reasons, is_lowering=outcome is Outcome.ALLOW)
-        summary = f"{_VERB[outcome]} because {join(facts)}."
+            told = self._teller.rules_told(row, asked_of, soft, facts, reasons)
+            if any([rule.reads_confidence for rule in soft]):  # else the model has no part in it
+                self._model_reasons(row, position, told, facts, reasons, is_lowering=False)
+        triggered = [rule.code for rule in soft] if outcome is Outcome.ESCALATE else []
+        summary = self._book.summary(outcome, facts, is_fallback=False)
         return Verdict(outcome, Route.MODEL, mode, confidence_bp, answer, summary, reasons, triggered)
 
     def _answer(self, position: int, soft: list[Rule]) -> ModelAnswer:
@@ -297,38 +308,39 @@ class _Answers:
         return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position])
 
     def _model_reasons(
-        self, row: int, position: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool
+        self, row: int, position: int, told: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool
     ) -> None:
-        """Adds up to MODEL_REASONS of the terms that moved the score most in the outcome's direction; at least one."""
+        """Adds the terms that moved the score most in the outcome's direction, of those that may be told."""
         start, terms = row * self._width, self._terms
-        strongest = _strongest(self._contributions, position, len(terms), is_lowering)
-        for rank, term in enumerate(strongest):
-            signed_micro = read_i64_le(self._contributions, (position * len(terms) + term) * _BYTES)
-            if rank > 0 and (signed_micro >= 0 if is_lowering else signed_micro <= 0):
+        left = ALLOWING_REASONS if is_lowering else MODEL_REASONS
+        sign = 1 if is_lowering else -1
+        last_micro, last = LEAST_MICRO, -1
+        while left > 0:
+            last = _next(self._contributions, position, len(terms), sign, last_micro, last)
+            if last < 0:
                 return
-            terms[term].tell(self._values, start, signed_micro, facts, reasons)
+            signed_micro = read_i64_le(self._contributions, (position * len(terms) + last) * _BYTES)
+            last_micro = sign * signed_micro
+            before = len(reasons)
+            told = terms[last].tell(self._values, start, signed_micro, told, facts, reasons)
+            left -= len(reasons) - before
 
 
-def _strongest(contributions: bytes, row: i64, terms: i64, is_lowering: bool) -> list[int]:
-    """The MODEL_REASONS terms that moved the row's score most, up or down, strongest first.
+def _next(contributions: bytes, row: i64, terms: i64, sign: i64, after_micro: i64, after: i64) -> int:
+    """The term that moved the row's score most down (`sign` 1) or up (-1), of those behind `after`; -1 where none did.
 
     Equal contributions are named in the model's order.
     """
-    kept: list[int] = []
+    found: i64 = -1
+    least: i64 = 0
     start: i64 = row * terms
-    sign: i64 = 1 if is_lowering else -1
-    weakest: i64 = 0
-    for term in range(terms):
+    term: i64 = 0
+    while term < terms:
         micro: i64 = sign * read_i64_le(contributions, (start + term) * _BYTES)
-        if len(kept) == MODEL_REASONS and micro >= weakest:
-            continue
-        place = len(kept)
-        while place > 0 and sign * read_i64_le(contributions, (start + kept[place - 1]) * _BYTES) > micro:
-            place -= 1
-        kept.insert(place, term)
-        del kept[MODEL_REASONS:]
-        weakest = sign * read_i64_le(contributions, (start + kept[-1]) * _BYTES)
-    return kept
+        if micro < least and (micro > after_micro or (micro == after_micro and term > after)):
+            found, least = term, micro
+        term += 1
+    return int(found)
 
 
 def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Column:
@@ -337,15 +349,17 @@ def _confidence_bp(probability_ppm: Column, is_fraud: NDArray[np.bool_]) -> Colu
     return np.where(is_fraud, probability_ppm, PROBABILITY_PPM_MAX - probability_ppm) // 100
 
 
-def _guardrail_verdict(row: Matrix, mode: Mode, rules: list[Rule]) -> Verdict:
-    statements = [rule.statement(row) for rule in rules]
-    summary = f"Blocked because {_facts(statements)}."
-    reasons, codes = [each.reason for each in statements], [rule.code for rule in rules]
+def _guardrail_verdict(teller: _Teller, row: int, mode: Mode, rules: list[Rule]) -> Verdict:
+    facts: list[str] = []
+    reasons: list[Reason] = []
+    teller.rules_told(row, teller.features[row], rules, facts, reasons)
+    summary, codes = teller.book.summary(Outcome.BLOCK, facts, is_fallback=False), [rule.code for rule in rules]
     return Verdict(Outcome.BLOCK, Route.GUARDRAIL, mode, CONFIDENCE_CERTAIN_BP, None, summary, reasons, codes)
 
 
 def _fallback_verdict(
-    row: Matrix,
+    teller: _Teller,
+    row: int,
     mode: Mode,
     rules: list[Rule],
     soft: list[Rule],
@@ -356,44 +370,34 @@ def _fallback_verdict(
     fallback's."""
     applied = [*(rule for rule in soft if not rule.reads_confidence), *rules]
     outcome = _strictest(applied)
-    statements = [rule.statement(row) for rule in applied] or [_calm(int(row[_AMOUNT]))]
-    summary = f"{_VERB[outcome]} by the fallback rules because {_facts(statements)}."
-    reasons, codes = [each.reason for each in statements], [rule.code for rule in applied]
+    facts: list[str] = []
+    reasons: list[Reason] = []
+    decisive = sorted(applied, key=lambda rule: rule.outcome is not outcome)  # what would have had to be otherwise
+    told = teller.rules_told(row, teller.features[row], decisive, facts, reasons)
+    if outcome is Outcome.ALLOW and not teller.nearest_fallback(row, facts, reasons):
+        facts.append(teller.book.no_rule())
+        reasons.append(Reason(NO_RULE, facts[0], NONE, None, None, None))
+    codes = [rule.code for rule in applied]
     if silence is None:
+        summary = teller.book.summary(outcome, facts, is_fallback=True)
         return Verdict(outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, shadow, summary, reasons, codes)
     why, fault = silence
-    said = _not_asked(row) if why is Silence.NOT_ASKED else _FAILED
-    summary = f"{summary} {said.text[0].upper()}{said.text[1:]}."
+    if why is Silence.NOT_ASKED:
+        said = _not_asked(teller.features[row], told, teller.book)
+    else:
+        said = Reason(Silence.FAILED, teller.book.failed(), NONE, None, None, None)
+    summary = teller.book.summary(outcome, facts, is_fallback=True, silence=said.text)
     return Verdict(
         outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, None, summary, [*reasons, said], codes, why, fault
     )
 
 
-def _facts(statements: list[Statement]) -> str:
-    """Joins their facts; what two rules say of one value is said once."""
-    return join(list(dict.fromkeys([fact for each in statements for fact in each.facts])))
-
-
-_FAILED: Final = Reason(
-    Silence.FAILED, "the model was asked, but gave no answer that can be used", NONE, None, None, None
-)
-
-
-def _not_asked(row: Matrix) -> Reason:
-    """Names the first of the values that are UNKNOWN, and counts the others."""
-    first, *others = np.flatnonzero(row == UNKNOWN).tolist()
-    rest = (
-        "" if not others else ", nor is one thing more" if len(others) == 1 else f", nor are {len(others)} things more"
-    )
-    text = f"the model was not asked, because {fact_of(FEATURES[first], UNKNOWN)}{rest}"
+def _not_asked(row: Matrix, told: int, book: PhraseBook) -> Reason:
+    """Names the first of the values that are UNKNOWN and that no rule has told of, and counts the others."""
+    unknown = [FEATURES[column] for column in np.flatnonzero(row == UNKNOWN).tolist()]
+    untold = [name for name in unknown if not told & FAMILY[name]]
+    text = book.not_asked(untold[0] if untold else None, len(untold) - 1)
     return Reason(Silence.NOT_ASKED, text, UNKNOWN, None, None, None)
-
-
-def _calm(amount_gbp_minor: int) -> Statement:
-    """The statement about a payment that no fallback rule speaks of."""
-    calm, amount = "none of the fallback rules applies", fact_of(AMOUNT, amount_gbp_minor)
-    reason = Reason(NO_RULE, f"{calm}; {amount}", amount_gbp_minor, None, None, None)
-    return Statement((f"{calm} ({amount})",), reason)
 
 
 def _strictest(rules: list[Rule]) -> Outcome:

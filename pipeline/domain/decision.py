@@ -43,7 +43,7 @@ class Silence(FastStrEnum):
 
 
 class Reason(NamedTuple):
-    """One reason of a decision (I9). `observed`, `limit` and `excess` share the unit that `text` names.
+    """One reason of a decision (I9). `text` follows from the rest by the decision's phrase book. `observed`, `limit` and `excess` share the unit that `text` names.
 
     `limit` is what a rule allows, or for a model reason what is typical; `excess` is `observed - limit`, and both
     are None where there is nothing to compare with. `contribution_micro` is the exact addend of the model's
@@ -96,6 +96,7 @@ class Decision(NamedTuple):
     model_hash: bytes
     policy_version: str
     policy_hash: bytes
+    phrase_book_version: str  # empty in decisions of before there were versions
     input_hash: bytes  # the SHA-256 of the snapshot's encoding
     snapshot: InputSnapshot
 

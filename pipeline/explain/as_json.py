@@ -22,6 +22,7 @@ def whole_json(told: Whole) -> dict[str, object]:
         "origin": told.origin,
         "trace": told.trace._asdict(),
         "in_short": list(told.sentences),
+        "customer": {"missing": told.customer.why} if isinstance(told.customer, Missing) else told.customer,
         "timeline": [moment_json(moment) for moment in told.timeline],
         "life": {"missing": told.life.why} if isinstance(told.life, NotShown) else _life_json(told.life),
     }

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.failures import Failure
 from pipeline.terminal.options import Account, Json, Page, PaymentId
 from pipeline.terminal.output import Output
 
 
-def explain(wanted: PaymentId, account: Account = None, html: Page = None, as_json: Json = False) -> None:
+Customer = Annotated[bool, typer.Option("--customer", help="Print what the customer may be told, and nothing else.")]
+
+
+def explain(
+    wanted: PaymentId, account: Account = None, customer: Customer = False, html: Page = None, as_json: Json = False
+) -> None:
     """Tell the whole life of a payment. What was decided and why, what happened since, and where the money is."""
     from pipeline.explain.page import write_page
     from pipeline.explain.text_page import show_whole
     from pipeline.explain.whole_command import whole
+    from pipeline.replay.regimes import Missing
 
     settings, output = settings_from_environment(), Output(as_json=as_json)
     told = whole(settings, wire_format(settings), wanted, account)
+    if customer:
+        if isinstance(told.customer, Missing):
+            raise Failure(
+                f"{told.customer.why[0].upper()}{told.customer.why[1:]}.", "Explain it with a release that has."
+            )
+        output.record({"customer": told.customer}, told.customer)
+        return
     if html is not None:
         write_page(html, told)
     if html is None or as_json:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.artefact.scoring import Model, score
+from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
@@ -64,17 +65,17 @@ _GROUPS = (
 def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: RegimeOf) -> Explanation:
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     decision = stored.decision
-    features = decision.snapshot.features
-    facts = tuple(_feature_fact(group, name, features) for group, names in _GROUPS for name in names)
+    features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
+    facts = tuple(_feature_fact(group, name, features, own) for group, names in _GROUPS for name in names)
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
     otherwise = otherwise_of(decision, regime_of)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)
 
 
-def _feature_fact(group: str, name: str, features: Sequence[int]) -> FeatureFact:
+def _feature_fact(group: str, name: str, features: Sequence[int], own: Money | None) -> FeatureFact:
     value = features[COLUMN[name]]
-    return FeatureFact(group, name, value, fact_of(name, value))
+    return FeatureFact(group, name, value, fact_of(name, value, own))
 
 
 def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Missing:
@@ -88,10 +89,10 @@ def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Mi
 
 
 def _account_of(model: Model, decision: Decision) -> ModelAccount:
-    features = decision.snapshot.features
+    features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
     scores = score(model, np.array([features], dtype=np.int64))
     shares = [
-        TermShare(term.features, _term_fact(term.features, features), micro)
+        TermShare(term.features, _term_fact(term.features, features, own), micro)
         for term, micro in zip(model.terms, scores.contribution_micro[0].tolist(), strict=True)
     ]
     total = model.intercept_micro + sum(share.contribution_micro for share in shares)
@@ -99,8 +100,8 @@ def _account_of(model: Model, decision: Decision) -> ModelAccount:
     return ModelAccount(model.intercept_micro, largest_first, total, total == decision.score_micro)
 
 
-def _term_fact(names: tuple[str, ...], features: Sequence[int]) -> str:
-    return join([fact_of(name, features[COLUMN[name]]) for name in names])
+def _term_fact(names: tuple[str, ...], features: Sequence[int], own: Money | None) -> str:
+    return join([fact_of(name, features[COLUMN[name]], own) for name in names])
 
 
 def _why_route(decision: Decision) -> str:

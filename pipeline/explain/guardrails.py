@@ -10,7 +10,9 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
-from pipeline.decide.phrases import PHRASES, fact_of
+from pipeline.decide.phrase_books.books import CURRENT
+from pipeline.decide.phrase_books.money import Money, foreign_money
+from pipeline.decide.phrases import fact_of
 from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
@@ -87,7 +89,8 @@ def _guardrails(decision: Decision, in_force: Regime) -> Iterator[Guardrail]:
 
 
 def _guardrail(rule: Rule, tier: Tier, decision: Decision) -> Guardrail:
-    conditions = tuple(_condition(bound, decision.snapshot.features[COLUMN[bound.feature]]) for bound in rule.bounds)
+    features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
+    conditions = tuple(_condition(bound, features[COLUMN[bound.feature]], own) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
     standing, note = _standing(rule.code, tier, decision, is_met=is_met)
     return Guardrail(rule.code, tier, rule.outcome, standing, conditions, note)
@@ -101,7 +104,8 @@ def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
         return Guardrail(rule.code, Tier.SOFT, rule.outcome, RuleStanding.NOT_ASKED, (), note)
     confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
     values = (*decision.snapshot.features, confidence_bp)
-    conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]]) for bound in rule.bounds)
+    own = foreign_money(decision.snapshot.transaction)
+    conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]], own) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
     if decision.route is Route.MODEL:
         standing, note = _standing(rule.code, Tier.SOFT, decision, is_met=is_met)
@@ -131,25 +135,25 @@ def _why_met_is_not_enough(tier: Tier, decision: Decision) -> str:
             return "the decision does not name it, which contradicts the policy: see whether it verifies"
 
 
-def _condition(bound: Bound, observed: int) -> Condition:
+def _condition(bound: Bound, observed: int, own: Money | None) -> Condition:
     is_met = bound.is_met_by(observed)
-    applies, edges = _applies(bound)
+    applies, edges = _applies(bound, observed)
     distance = _distance(edges, observed, is_met=is_met)
     return Condition(
         bound.feature,
-        fact_of(bound.feature, observed),
+        CURRENT.beside(bound.feature, observed, edges[0], own) if edges else fact_of(bound.feature, observed, own),
         observed,
         edges[0] if edges else None,
         is_met,
         distance,
         f"applies {applies}",
-        _distance_text(bound.feature, observed, distance, is_met=is_met),
+        _distance_text(bound.feature, observed, distance, edges, is_met=is_met),
     )
 
 
-def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
+def _applies(bound: Bound, observed: int) -> tuple[str, tuple[int, ...]]:
     """When it is met, in words, also by a missing value, and the values that these name; none for a yes or no."""
-    known, edges = _applies_to_known(bound)
+    known, edges = _applies_to_known(bound, max(observed, 0))
     has_known = bound.low <= bound.high
     parts = [known] if has_known else []
     if bound.holds_when_none:
@@ -159,22 +163,24 @@ def _applies(bound: Bound) -> tuple[str, tuple[int, ...]]:
     return ", or ".join(parts), edges if has_known else ()
 
 
-def _applies_to_known(bound: Bound) -> tuple[str, tuple[int, ...]]:
+def _applies_to_known(bound: Bound, beside: int) -> tuple[str, tuple[int, ...]]:
     feature, low, high = bound.feature, bound.low, bound.high
     has_upper = high < NUMBER_MAX
     if GREATEST.get(feature) == 1:
         return f"where {fact_of(feature, low)}", ()
     if has_upper and low > 0:
-        return f"from {_amount(feature, low)} to {_amount(feature, high)}", (low, high)
+        return f"from {_amount(feature, low, beside)} to {_amount(feature, high, beside)}", (low, high)
     if has_upper:
-        return _rounder(feature, ("below", high + 1), ("up to", high))
-    return _rounder(feature, ("above", low - 1), ("from", low))
+        return _rounder(feature, beside, ("below", high + 1), ("up to", high))
+    return _rounder(feature, beside, ("above", low - 1), ("from", low))
 
 
-def _rounder(feature: str, exclusive: tuple[str, int], inclusive: tuple[str, int]) -> tuple[str, tuple[int, ...]]:
+def _rounder(
+    feature: str, beside: int, exclusive: tuple[str, int], inclusive: tuple[str, int]
+) -> tuple[str, tuple[int, ...]]:
     """Says "above 50,000.00" or "from 5,000.00", whichever is the number that the policy's author wrote."""
     word, limit = exclusive if exclusive[1] > 0 and exclusive[1] % 10 == 0 else inclusive
-    return f"{word} {_amount(feature, limit)}", (limit,)
+    return f"{word} {_amount(feature, limit, beside)}", (limit,)
 
 
 def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | None:
@@ -184,30 +190,24 @@ def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | N
     return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
 
 
-def _distance_text(feature: str, observed: int, distance: int | None, *, is_met: bool) -> str:
+def _distance_text(feature: str, observed: int, distance: int | None, edges: tuple[int, ...], *, is_met: bool) -> str:
     if is_met:
         if observed == UNKNOWN:
             return "met, as what is unknown counts as the worst"
-        return f"met, by {_span(feature, distance)}" if distance else "met"
+        return f"met, by {_span(feature, observed, distance, edges)}" if distance else "met"
     if observed < 0:
         return f"{'unknown' if observed == UNKNOWN else 'none'}, so it does not apply"
-    return "not so" if distance is None else f"{_span(feature, distance)} away"
+    return "not so" if distance is None else f"{_span(feature, observed, distance, edges)} away"
 
 
-_MINUTES_OF_DAY: Final = frozenset({"local_minute_of_day", "logged_minute_of_day"})
+def _amount(feature: str, value: int, beside: int) -> str:
+    """In the unit that gives it and what it stands beside exactly."""
+    return CURRENT.number(feature, value, beside) or f"{value:,}"
 
 
-def _amount(feature: str, value: int) -> str:
-    if feature in _MINUTES_OF_DAY:
-        return f"{value // 60:02d}:{value % 60:02d}"
-    amount = PHRASES[feature].amount
-    return f"{value:,}" if amount is None else amount(value)
-
-
-def _span(feature: str, value: int) -> str:
-    if feature in _MINUTES_OF_DAY:
-        return f"{value // 60} h {value % 60:02d} min"
-    return _amount(feature, value)
+def _span(feature: str, observed: int, distance: int, edges: tuple[int, ...]) -> str:
+    nearest = min(edges, key=lambda edge: abs(observed - edge))
+    return CURRENT.distance(feature, observed, nearest) or f"{distance:,}"
 
 
 def guardrail_sentence(guardrail: Guardrail) -> str:

@@ -201,3 +201,16 @@ class Life(NamedTuple):
     @property
     def reversals(self) -> list[tuple[Audited, Reversal]]:
         return [(each, each.content) for each in self.audited if isinstance(each.content, Reversal)]
+
+
+def stands(life: Life | NotShown) -> Outcome | None:
+    """The outcome that people put in the decision's place, the last that names one; None where none did."""
+    if isinstance(life, NotShown):
+        return None
+    said = [(review.reviewed_at_ms, review.outcome) for _, review in life.reviews]
+    said += [
+        (reversal.reversed_at_ms, reversal.corrected_outcome)
+        for _, reversal in life.reversals
+        if reversal.corrected_outcome is not None
+    ]
+    return max(said, key=lambda each: each[0])[1] if said else None

@@ -63,6 +63,7 @@ def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
     yield f"<h1>Payment <code>{escape(payment.transaction_id)}</code> {_badges(told)}</h1>"
     yield f"<p class=soft>As recorded up to {utc_text(made_at_ms)}; {escape(told.origin)}. All times are UTC.</p>"
     yield f'<div class="short">{"".join(f"<p>{escape(sentence)}</p>" for sentence in told.sentences)}</div>'
+    yield f"<p><b>What the customer may be told:</b> {escape(_customer(told))}</p>"
     yield cards(_cards(told))
     yield from _timeline(told)
     yield from _postings(told)
@@ -77,6 +78,10 @@ def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
     yield "<h2>What the decision was made of</h2>" + _pairs(
         chain(provenance_rows(told.explained), [("trace", f"{told.trace.trace_id}  {told.trace.origin}")]), is_code=True
     )
+
+
+def _customer(told: Whole) -> str:
+    return f"Not shown: {told.customer.why}." if isinstance(told.customer, Missing) else told.customer
 
 
 def _badges(told: Whole) -> str:

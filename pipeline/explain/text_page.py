@@ -40,12 +40,19 @@ def show_whole(output: Output, told: Whole) -> None:
 def whole_lines(told: Whole) -> Iterator[str]:
     """The lines of an explanation: three sentences, the timeline, then everything that the decision saw and says."""
     yield from told.sentences
+    yield ""
+    yield coloured("What the customer may be told", None, is_bold=True)
+    yield f"  {customer_words(told)}"
     yield from _timeline(told)
     yield from _audit(told)
     yield ""
     yield from explanation_lines(told.explained)
     yield f"  {'trace':<{_LABEL_WIDTH}} {told.trace.trace_id}  {told.trace.origin}"
     yield f"  {'this text':<{_LABEL_WIDTH}} {told.origin}"
+
+
+def customer_words(told: Whole) -> str:
+    return f"Not shown: {told.customer.why}." if isinstance(told.customer, Missing) else told.customer
 
 
 def explanation_lines(explained: Explanation) -> Iterator[str]:

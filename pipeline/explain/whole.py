@@ -9,6 +9,7 @@ from pipeline.explain.life import Life, NotShown
 from pipeline.explain.moments import moments
 from pipeline.explain.summary import sentences
 from pipeline.explain.timeline import Moment, timeline
+from pipeline.replay.regimes import Missing
 
 
 class Trace(NamedTuple):
@@ -22,16 +23,19 @@ class Trace(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """Everything that is said of one decision. `origin`: where it was read, as a clause."""
+    """Everything that is said of one decision. `customer`: what the customer may be told of it. `origin`: where it was read, as a clause."""
 
     explained: Explanation
     life: Life | NotShown
     timeline: tuple[Moment, ...]
     sentences: tuple[str, str, str]
+    customer: str | Missing
     origin: str
     trace: Trace
 
 
-def assembled(explained: Explanation, life: Life | NotShown, origin: str, trace: Trace) -> Whole:
+def assembled(
+    explained: Explanation, life: Life | NotShown, customer: str | Missing, origin: str, trace: Trace
+) -> Whole:
     moved = timeline(moments(explained, life))
-    return Whole(explained, life, moved, sentences(explained, life), origin, trace)
+    return Whole(explained, life, moved, sentences(explained, life), customer, origin, trace)

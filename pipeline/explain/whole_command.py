@@ -9,7 +9,7 @@ from pipeline.decide.decision_topics import find_decision
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.explanation import explanation
-from pipeline.explain.life import AuditRow, Life, NotShown
+from pipeline.explain.life import AuditRow, Life, NotShown, stands
 from pipeline.explain.life_store import read_audited
 from pipeline.explain.whole import Trace, Whole, assembled
 from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
@@ -18,6 +18,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
+from pipeline.replay.customer import customer_text
 from pipeline.replay.verify_command import archive_of
 from pipeline.terminal.decision_choice import the_one
 from pipeline.traces.context import parsed, trace_id_of_decision
@@ -57,8 +58,10 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
             else _topic_decision(settings, wire, wanted, account_id)
         )
         life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
-    explained = explanation(decision.stored, decision.partition, decision.offset, archive_of(settings).regime_of)
-    return assembled(explained, life, decision.origin, _trace(settings, decision))
+    regime_of = archive_of(settings).regime_of
+    explained = explanation(decision.stored, decision.partition, decision.offset, regime_of)
+    customer = customer_text(decision.stored.decision, regime_of, stands(life))
+    return assembled(explained, life, customer, decision.origin, _trace(settings, decision))
 
 
 def _kept(

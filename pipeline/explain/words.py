@@ -88,6 +88,7 @@ def cover_words(audited: Audited) -> str:
 def provenance_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     decision, check = explained.decision, explained.check
     yield "decision id", decision.decision_id
+    yield "phrase book", decision.phrase_book_version or "(none named)"
     yield "policy", f"{decision.policy_version}  sha256 {decision.policy_hash.hex()}"
     yield "model", f"{decision.model_version}  sha256 {decision.model_hash.hex()}"
     yield "input sha256", decision.input_hash.hex()

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.breaker.answer_counts import ALL
+from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
 from pipeline.domain.refusals import refusal_of
@@ -95,7 +96,8 @@ def _decided(decisions: Sequence[Decision], in_force: Regime, good: Good) -> Ite
     modes = [mode_of(decision, good.basis) for decision in decisions]
     is_same_model = good.model is None and good.basis is Basis.RECORDED
     failed = [row for row, decision in enumerate(decisions) if is_same_model and decision.has_model_failed]
-    for verdict in decide(recomputed(decisions, features, in_force), modes, in_force, failed=failed):
+    own = [foreign_money(decision.snapshot.transaction) for decision in decisions]
+    for verdict in decide(recomputed(decisions, features, in_force), modes, in_force, failed=failed, own=own):
         yield Redecided(verdict.outcome, verdict.summary)
 
 

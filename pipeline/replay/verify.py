@@ -1,6 +1,7 @@
 """Decide again, from what a stored decision holds, and compare the bytes (I3).
 
-The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict;
+The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict,
+with codes, values and limits; the phrase book that the decision names gives the text, which a later book words otherwise;
 the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the payment and
 the policy, and every feature that follows from other features, so that those can't be altered even together with their
 hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
@@ -17,7 +18,9 @@ import numpy as np
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
-from pipeline.decide.verdict import Mode, Regime, decide
+from pipeline.decide.phrase_books.books import BOOKS, book_of
+from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.payment import Decoded, payment_digest
@@ -50,6 +53,7 @@ class _Group(NamedTuple):
 
     regime: RegimeKey
     agent_id: str
+    phrase_book_version: str
 
 
 def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Check]:
@@ -60,17 +64,33 @@ def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Che
         payment = decision.snapshot.transaction
         refusal = refusal_of(payment, payment.account_id.encode(), decision.source)
         if refusal is None:
-            places.setdefault(_Group(regime_key(decision), decision.agent_id), []).append(place)
+            places.setdefault(_Group(regime_key(decision), decision.agent_id, decision.phrase_book_version), []).append(place)
         else:
             why = f"its payment would be refused as {refusal.code}: {refusal.detail}"
             checks[place] = Check(decision.decision_id, Result.UNVERIFIABLE, why=why)
     for group, theirs in places.items():
-        in_force = regime_of(group.regime)
+        in_force = worded(regime_of(group.regime), group.phrase_book_version)
         for begin in range(0, len(theirs), ROWS_MAX):
             part = theirs[begin : begin + ROWS_MAX]
             stored = [decisions[place] for place in part]
             checks.update(zip(part, _checks(stored, in_force, group.agent_id), strict=True))
     return [checks[place] for place in range(len(decisions))]
+
+
+def worded(in_force: Regime | Missing, phrase_book_version: str) -> Regime | Missing:
+    """The regime, saying what it decides in the words of that phrase book."""
+    if isinstance(in_force, Missing) or in_force.book.version == phrase_book_version:
+        return in_force
+    book = book_of(phrase_book_version)
+    if book is None:
+        return Missing(_unknown_book(phrase_book_version))
+    return regime(in_force.policy, in_force.model, book)
+
+
+def _unknown_book(version: str) -> str:
+    if not version:
+        return "it names no phrase book: it was made before there were versions of one"
+    return f"it is worded in phrase book {version!r:.40}, and this release has only {', '.join(BOOKS)}"
 
 
 def regime_key(decision: Decision) -> RegimeKey:
@@ -134,7 +154,8 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     encoder = DecisionEncoder(WireFormat().header("decision.v1"), in_force, agent_id)
     decisions = [each.decision for each in stored]
     failed = [row for row, decision in enumerate(decisions) if decision.has_model_failed]
-    verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force, failed=failed)
+    own = [foreign_money(decision.snapshot.transaction) for decision in decisions]
+    verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force, failed=failed, own=own)
     positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
     observed = with_position(features, positions)
     payments = [

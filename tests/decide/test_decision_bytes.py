@@ -19,6 +19,7 @@ from models.artefact.files import load_version
 from ops.bench.rig.payments import payments
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import EVENT, NONE, STATE, STATE_SLICE, UNKNOWN, feature_matrix
@@ -118,7 +119,7 @@ def test_decisions_are_the_bytes_that_they_were():
     sha256, codes, header = hashlib.sha256(), Counter[str](), WIRE.header("decision.v1")
     for model in (MODEL, None):
         in_force = regime(unnamed, model)
-        verdicts = decide(matrix, modes, in_force)
+        verdicts = decide(matrix, modes, in_force, own=[foreign_money(each) for each in transactions])
         encoder = DecisionEncoder(header, in_force, "decide/test")
         for value in encoder.encode(payload, sources, with_position(matrix, -1), verdicts, [NOW_MS] * len(verdicts)):
             sha256.update(value.removeprefix(header))

@@ -54,11 +54,12 @@ def test_a_payment_with_an_unknown_value_is_the_fallback_s_and_says_what_is_unkn
     assert (v.model_answer, v.silence) == (None, Silence.NOT_ASKED)
     said = v.reasons[-1]
     assert (said.code, said.observed) == ("MODEL_NOT_ASKED", UNKNOWN)
-    assert said.text == "the model was not asked, because how many fraud reports the device is linked to is not known"
+    assert said.text == "the model was not asked, because it answers only where everything is known"
     assert v.summary == (
         "Blocked by the fallback rules because how many fraud reports the device is linked to is not known. The model"
-        " was not asked, because how many fraud reports the device is linked to is not known."
-    )
+        " was not asked, because it answers only where everything is known."
+    ), "one fact, once"
+    assert v.reasons[0].text == "how many fraud reports the device is linked to is not known, and counts as the worst"
 
 
 def test_further_unknown_values_are_counted():
@@ -77,7 +78,10 @@ def test_further_unknown_values_are_counted():
 def test_what_no_rule_reads_is_unknown_and_the_fallback_still_says_that_no_rule_applies():
     [v] = decide(seen({"beneficiary_count_7d": UNKNOWN}), [CLOSED], IN_FORCE)
     assert (v.outcome, v.route) == (Outcome.ALLOW, Route.FALLBACK)
-    assert [reason.code for reason in v.reasons] == ["FALLBACK_NO_RULE", "MODEL_NOT_ASKED"]
+    assert [reason.code for reason in v.reasons] == [
+        "NEAREST_FALLBACK_UNUSUAL_AMOUNT",
+        "MODEL_NOT_ASKED",
+    ]
 
 
 def test_an_unknown_daily_volume_is_for_a_person():

@@ -26,18 +26,22 @@ def test_quiet_payment_is_allowed_by_the_model_with_reasons():
     v = verdict()
     assert (v.outcome, v.route, v.rules_triggered) == (Outcome.ALLOW, Route.MODEL, [])
     assert v.summary == (
-        "Allowed because the IP address is linked to no fraud reports, the payment is £123.45, "
-        "and the account has attempted to pay this beneficiary before."
+        "Allowed because the model is 99.00 % sure that the payment is honest, 19.00 percentage points above the required"
+        " 80.00 %; and the nearest guardrail does not apply: the payment reached us at 00:00 local time, later than it was"
+        " made, not between 01:00 and 04:59."
     )
     assert v.confidence_bp == 9_900
-    assert [r.contribution_micro for r in v.reasons] == [-500_000, -500_000]
+    assert [(r.code, r.observed, r.limit) for r in v.reasons] == [
+        ("MODEL_SURE_HONEST", 9_900, 8_000),
+        ("NEAREST_SOFT_UNUSUAL_HOURS_LOGGED", 0, None),
+    ]
 
 
 def test_model_block_names_what_raised_the_score():
     v = verdict(ip_fraud_reports=3, amount_gbp_minor=300_000, is_new_beneficiary=1)
     assert (v.outcome, v.route, v.confidence_bp) == (Outcome.BLOCK, Route.MODEL, 9_900)
     assert v.summary.startswith("Blocked because the IP address is linked to 3 fraud reports")
-    assert v.reasons[0].contribution_micro == 6_000_000
+    assert v.reasons[0].contribution_micro == 6_500_000, "against what none reported gives"
     assert v.reasons[0].observed == 3
     assert v.reasons[0].excess == 3
 
@@ -54,7 +58,7 @@ def test_unsure_model_escalates():
     v = verdict(ip_fraud_reports=NONE, is_new_beneficiary=1, amount_gbp_minor=300_000)
     assert (v.outcome, v.confidence_bp, v.rules_triggered) == (Outcome.ESCALATE, 6_000, ["SOFT_CONFIDENCE_MINIMUM"])
     assert v.reasons[0].text == (
-        "the model is only 60.00 % sure that the payment is honest, 20.00 % short of the required 80.00 %"
+        "the model is only 60.00 % sure that the payment is honest, 20.00 percentage points short of the required 80.00 %"
     )
 
 
@@ -128,9 +132,9 @@ def test_several_hard_hits_are_named_in_table_order():
     v = verdict(is_reference_missing=1, amount_gbp_minor=6_000_000, account_volume_minor_24h=30_000_000)
     assert v.rules_triggered == ["HARD_MAX_SINGLE_TRANSACTION", "HARD_REFERENCE_MISSING", "HARD_MAX_DAILY_VOLUME"]
     assert v.summary == (
-        "Blocked because the payment is £60,000.00, the payment reference is missing, "
-        "and the account's payments in the last 24 hours, without those that were blocked or refused, "
-        "come to £300,000.00."
+        "Blocked because the payment is £60,000.00; the payment reference is missing; and the payments that the account"
+        " attempted in the last 24 hours, this one included and those left out that are known to be blocked or refused,"
+        " come to £300,000.00."
     )
     assert v.reasons[0].text == "the payment is £60,000.00, £10,000.00 over the limit of £50,000.00"
 
@@ -148,11 +152,11 @@ def test_open_breaker_routes_to_the_fallback_and_the_model_answers_in_shadow():
 def test_quiet_payment_is_allowed_by_the_fallback_with_a_reason():
     v = verdict(OPEN)
     assert (v.outcome, v.route) == (Outcome.ALLOW, Route.FALLBACK)
-    assert (
-        v.summary
-        == "Allowed by the fallback rules because none of the fallback rules applies (the payment is £123.45)."
+    assert v.summary == (
+        "Allowed by the fallback rules because the nearest fallback rule does not apply: the payment is 126 % of the"
+        " average of the account's earlier payments in 30 days, 373 percentage points below the limit of 499 %."
     )
-    assert v.reasons[0].code == "FALLBACK_NO_RULE"
+    assert (v.reasons[0].code, v.reasons[0].excess) == ("NEAREST_FALLBACK_UNUSUAL_AMOUNT", 126 - 499)
 
 
 def test_missing_model_means_fallback_though_the_breaker_is_closed():

@@ -24,7 +24,7 @@ def test_none_and_unknown_are_told_apart_and_a_rule_says_what_it_makes_of_each(a
     found = explanation(stored(value), 2, 17, archive.regime_of)
     assert found.check.result is Result.IDENTICAL
     lines = "\n".join(explanation_lines(found))
-    assert "The fallback rules decided: the model was not asked, because how many fraud reports the device is" in lines
+    assert "The fallback rules decided: the model was not asked, because it answers only where" in lines
     assert "none  no IP address is given" in lines
     assert "unknown  how many fraud reports the device is linked to is not known" in lines
     [of_address] = rule(found, "FALLBACK_REPORTED_IP").conditions
@@ -57,7 +57,7 @@ def test_the_text_holds_what_a_person_has_to_answer_for(archive):
         "BLOCK",
         "£6,000.00",
         "the IP address is linked to 3 fraud reports",
-        "+6.000000  the IP address is linked to 3 fraud reports",
+        "+6.500000  the IP address is linked to 3 fraud reports",
         "the sum: the score in log-odds, as recorded",
         "written to           decisions.v1 2:17",
         "read from            transactions.v1 0:0",

@@ -6,7 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
-from pipeline.decide.verdict import Mode, decide
+from pipeline.decide.phrase_books import books
+from pipeline.decide.phrase_books.books import PhraseBook
+from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
 from pipeline.domain.features import COLUMN
 from pipeline.domain.log import Source
@@ -141,3 +143,59 @@ def test_a_route_that_the_breaker_s_state_does_not_allow_differs(archive, mode, 
 
 def test_archive_folders_may_be_empty(tmp_path: Path):
     assert isinstance(RegimeArchive(tmp_path, tmp_path).regime_of(RegimeKey(bytes(32), "none", bytes(32))), Missing)
+
+
+class Reworded(PhraseBook):
+    """A later book, which says of the nearest rule something else."""
+
+    def __init__(self) -> None:
+        super().__init__("next")
+
+    def nearest(self, clear: str, *, is_fallback: bool) -> str:
+        return f"nothing came nearer than this: {clear}"
+
+
+def test_a_decision_is_verified_in_the_words_of_its_own_phrase_book(archive, monkeypatch):
+    """Both before and after another book is the current one, and beside decisions of that one."""
+    old = archive.values([payment(1)], [CLOSED])
+    later = Reworded()
+    monkeypatch.setitem(books.BOOKS, "next", later)
+    archive.in_force = regime(archive.in_force.policy, archive.in_force.model, later)
+    new = archive.values([payment(1)], [CLOSED])
+    assert decision_of(new[0]).phrase_book_version == "next"
+    assert "nothing came nearer" in decision_of(new[0]).summary
+    assert results(archive, [*old, *new]) == [Result.IDENTICAL] * 2
+
+
+def test_the_words_of_another_book_than_the_one_named_differ(archive, monkeypatch):
+    monkeypatch.setitem(books.BOOKS, "next", Reworded())
+    [value] = archive.values([payment(1)], [CLOSED])
+    renamed = decision_of(value)._replace(phrase_book_version="next")
+    [check] = verify([stored(written(renamed))], archive.regime_of)
+    assert check.differing == ("summary", "reasons")
+
+
+@pytest.mark.parametrize(("version", "said"), [("", "names no phrase book"), ("17", "has only 1")])
+def test_a_phrase_book_that_is_not_here_makes_a_decision_unverifiable(archive, version, said):
+    [value] = archive.values([payment(1)], [CLOSED])
+    named = decision_of(value)._replace(phrase_book_version=version)
+    [check] = verify([stored(written(named))], archive.regime_of)
+    assert check.result is Result.UNVERIFIABLE
+    assert said in check.why
+
+
+@pytest.mark.parametrize("field", ["code", "observed", "limit", "excess", "contribution_micro", "text"])
+def test_every_part_of_a_reason_is_compared(archive, field):
+    [value] = archive.values([payment(1)], [CLOSED])
+    decision = decision_of(value)
+    first = decision.reasons[0]._replace(**{field: "X" if field in ("code", "text") else 17})
+    forged = written(decision._replace(reasons=(first, *decision.reasons[1:])))
+    [check] = verify([stored(forged)], archive.regime_of)
+    assert check.differing == ("reasons",)
+
+
+def test_a_foreign_payments_decision_is_identical_when_decided_again(archive):
+    foreign = [payment(n, currency=currency, amount_minor=1_000_000) for n, currency in enumerate(("EUR", "JPY", "KWD"))]
+    values = archive.values(foreign, [CLOSED, OPEN, CLOSED])
+    assert results(archive, values) == [Result.IDENTICAL] * 3
+    assert "EUR 10,000.00 (£8,720.00)" in "".join(reason.text for reason in decision_of(values[0]).reasons)

@@ -55,7 +55,10 @@ def test_a_case_from_the_list_to_its_decision(fraud, owner):
     assert fraud("review", "list") == (0, "", "No case waits.\n")
     assert fraud("review", "list", "--json") == (0, "", "")
     _, shown, _ = fraud("review", "show", decision_id)
-    assert [line.split()[1] for line in shown.splitlines()[1:]] == ["OPENED", "CLAIMED", "DECIDED"]
+    *events, customer = shown.splitlines()[1:]
+    assert [line.split()[1] for line in events] == ["OPENED", "CLAIMED", "DECIDED"]
+    assert customer.startswith("  the customer may be told: Our checks gave us no reason to hold your payment back.")
+    assert customer.endswith("or write to us in your online banking.")
     assert WHY in shown
 
 

@@ -291,7 +291,7 @@ _GIVEN_AWAY: Final = re.compile(
     r"|terror|beneficiar|payee|recipient|account holder|police|alert|confiden|unusual|pattern",
     re.IGNORECASE,
 )
-_CONTEST: Final = re.compile(r"contest|challenge|ask .*(?:review|person|look)|contact us|appeal", re.IGNORECASE)
+_CONTEST: Final = re.compile(r"contest|challenge|think that this is wrong|appeal", re.IGNORECASE)
 
 
 def customer_text_that_gives_away(seen: Seen) -> Iterator[str]:

@@ -22,11 +22,14 @@ from ops.bench.reasons.checks import CHECKS, Seen, rules_by_code
 from ops.bench.reasons.deciding import Deciding
 from ops.bench.reasons.streams import FULL, QUICK, Sizes, Stream, generated, handbook, policy
 from ops.bench.reasons.turning import Turned, turned
+from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.policy_rules import PolicyRule
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, Decision, Outcome
 from pipeline.domain.features import NONE, Matrix
+from pipeline.replay.customer import customer_text
+from pipeline.replay.regimes import Missing
 
 EXAMPLES: Final = 3
 """Of each kind of fault that are told."""
@@ -80,9 +83,7 @@ def _parts(decisions: Iterable[Decision], size: int) -> Iterator[list[Decision]]
         yield part
 
 
-def _check(
-    decisions: Sequence[Decision], in_force: Regime, faults: dict[str, list[str]], counts: Counter[str]
-) -> None:
+def _check(decisions: Sequence[Decision], in_force: Regime, faults: dict[str, list[str]], counts: Counter[str]) -> None:
     """Counts the decisions with a fault of each kind, and keeps the first faults."""
     for seen in _seen(decisions, in_force, rules_by_code(in_force)):
         for name, check in CHECKS.items():
@@ -91,16 +92,19 @@ def _check(
             faults[name].extend(found[: EXAMPLES - len(faults[name])])
 
 
-def _seen(
-    decisions: Sequence[Decision], in_force: Regime, rules: Mapping[str, PolicyRule]
-) -> Iterator[Seen]:
+def _seen(decisions: Sequence[Decision], in_force: Regime, rules: Mapping[str, PolicyRule]) -> Iterator[Seen]:
     answered = [place for place, each in enumerate(decisions) if each.fraud_probability_ppm != NONE]
     scores: dict[int, Scores] = {}
     if answered and in_force.model is not None:
         found = score(in_force.model, _rows([decisions[place] for place in answered]))
         scores = {place: Scores(*(part[n : n + 1] for part in found)) for n, place in enumerate(answered)}
     for place, decision in enumerate(decisions):
-        yield Seen(decision, in_force, rules, scores.get(place), customer_text(decision))
+        yield Seen(decision, in_force, rules, scores.get(place), _customer(decision, in_force))
+
+
+def _customer(decision: Decision, in_force: Regime) -> str | None:
+    text = customer_text(decision, lambda _: in_force)
+    return None if isinstance(text, Missing) else text
 
 
 def _rows(decisions: Sequence[Decision]) -> Matrix:
@@ -131,7 +135,11 @@ def _told(told: Turned, did_not_allow: int) -> dict[str, object]:
 def _cpu(decisions: Sequence[Decision], in_force: Regime) -> dict[str, object]:
     """Microseconds of CPU a decision: of the verdicts with their words, and of the same rules and scores without."""
     parts = [_rows(part) for part in _parts(decisions, 256)]
-    verdicts = _least_us(lambda: [decide(part, [_CLOSED] * len(part), in_force) for part in parts], len(decisions))
+    own = [[foreign_money(each.snapshot.transaction) for each in part] for part in _parts(decisions, 256)]
+    named = list(zip(parts, own, strict=True))
+    verdicts = _least_us(
+        lambda: [decide(part, [_CLOSED] * len(part), in_force, own=its) for part, its in named], len(decisions)
+    )
     numbers = _least_us(lambda: [_numbers(part, in_force) for part in parts], len(decisions))
     return {
         "verdict_cpu_us": round(verdicts, 2),
@@ -156,8 +164,3 @@ def _least_us(action: Callable[[], object], count: int) -> float:
         action()
         spent.append(time.process_time_ns() - started)
     return min(spent) / max(count, 1) / 1_000
-
-
-def customer_text(_: Decision) -> str | None:
-    """The text of a decision that is fit to be sent to its customer."""
-    return None

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.policy_rules import greatest_of
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule, hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide
@@ -83,10 +84,15 @@ class _Case(NamedTuple):
     mode: Mode
     in_force: Regime
     has_model_failed: bool
+    own: Money | None  # the payment's amount where its currency isn't the pound
 
-    def decided(self, row: Matrix) -> Verdict:
+    def decided(self, row: Matrix, own_amount_minor: int | None = None) -> Verdict:
+        """own_amount_minor: where the amount is another one."""
         failed = [0] if self.has_model_failed else []
-        [verdict] = decide(row[np.newaxis], [self.mode], self.in_force, failed=failed)
+        own = self.own
+        if own is not None and own_amount_minor is not None:
+            own = own._replace(amount_minor=own_amount_minor)
+        [verdict] = decide(row[np.newaxis], [self.mode], self.in_force, failed=failed, own=[own])
         return verdict
 
 
@@ -98,7 +104,8 @@ def otherwise_of(decision: Decision, regime_of: RegimeOf) -> Otherwise | Missing
     if isinstance(in_force, Missing):
         return in_force
     row = np.array(decision.snapshot.features, dtype=np.int64)
-    case = _Case(row, mode_of(decision, Basis.RECORDED), in_force, decision.has_model_failed)
+    own = foreign_money(decision.snapshot.transaction)
+    case = _Case(row, mode_of(decision, Basis.RECORDED), in_force, decision.has_model_failed, own)
     again = case.decided(row)
     if again.outcome is not decision.outcome:
         return Missing(f"decided again, it is {again.outcome} and not {decision.outcome}")
@@ -130,18 +137,19 @@ def _verified(
     found: Found, case: _Case, edges: Edges, start: Start, *, is_unseen: bool, worth: Callable[[int], int] | None
 ) -> Counterfactual | NoneWithin:
     """The change, decided again by the verdict itself; none where that contradicts the search."""
-    again = case.decided(found.row)
+    changed = [fact.column for fact in found.facts]
+    changes = changes_of(case.row.tolist(), found.row.tolist(), changed)
+    own_amount_minor = _own_amount(changes, worth)
+    again = case.decided(found.row, own_amount_minor)
     is_lifted = is_unseen and not hits_of(case.in_force.rules.static_hard, found.row[np.newaxis])
     if not is_lifted and LEVEL[again.outcome] >= start.level:
         return NoneWithin(len(found.facts), is_exhaustive=False)
-    changed = [fact.column for fact in found.facts]
-    changes = changes_of(case.row.tolist(), found.row.tolist(), changed)
     read = sorted(edges.read - set(changed))
     return Counterfactual(
         None if is_lifted else again.outcome,
         changes,
         () if is_lifted else changes_of(case.row.tolist(), found.row.tolist(), read),
-        _own_amount(changes, worth),
+        own_amount_minor,
         found.is_exhaustive,
         "" if is_lifted else again.summary,
     )

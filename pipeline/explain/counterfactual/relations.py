@@ -269,7 +269,9 @@ def _settle(rows: Matrix, moved: NDArray[np.bool_], fixed: frozenset[int], among
         if wrong.any():
             is_inner = wrong & moved[:, same.number] & (same.total not in fixed)
             _move(rows, moved, is_inner, same.total, rows[:, same.outer_total])
-            _move(rows, moved, wrong & ~is_inner & (same.outer_total not in fixed), same.outer_total, rows[:, same.total])
+            _move(
+                rows, moved, wrong & ~is_inner & (same.outer_total not in fixed), same.outer_total, rows[:, same.total]
+            )
 
 
 def _move(rows: Matrix, moved: NDArray[np.bool_], where: NDArray[np.bool_], column: int, to: Matrix) -> None:

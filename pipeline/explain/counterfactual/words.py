@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.decide.phrases import PHRASES, fact_of
+from pipeline.decide.phrase_books.books import CURRENT
+from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.phrases import fact_of
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.domain.money import amount_text, money_text, pounds_text
 from pipeline.explain.counterfactual.counterfactual import Counterfactual, Otherwise, Shortfall
 from pipeline.explain.counterfactual.facts import MINUTES_OF_DAY, Change
@@ -28,7 +29,7 @@ def otherwise_lines(decision: Decision, told: Otherwise | Missing) -> Iterator[s
         yield f"Not shown: {told.why}."
         return
     for shortfall in told.shortfalls:
-        yield shortfall_sentence(shortfall)
+        yield shortfall_sentence(decision, shortfall)
     if isinstance(told.found, NoneWithin):
         yield _none_sentence(decision, told.found)
         return
@@ -38,7 +39,7 @@ def otherwise_lines(decision: Decision, told: Otherwise | Missing) -> Iterator[s
 def otherwise_json(decision: Decision, told: Otherwise | Missing) -> dict[str, object]:
     if isinstance(told, Missing):
         return {"missing": told.why}
-    shortfalls = [{**each._asdict(), "text": shortfall_sentence(each)} for each in told.shortfalls]
+    shortfalls = [{**each._asdict(), "text": shortfall_sentence(decision, each)} for each in told.shortfalls]
     if isinstance(told.found, NoneWithin):
         return {
             "none_within_changes": told.found.changes,
@@ -102,58 +103,30 @@ def change_text(decision: Decision, found: Counterfactual, change: Change) -> st
 
 def _moved_text(change: Change) -> str:
     feature, before, after = change
-    if before < 0 or exact_text(feature, before) is None:
-        return f"{_exact_fact(feature, after)}, where {fact_of(feature, before)}"
+    if before < 0:
+        return f"{CURRENT.beside(feature, after, after)}, where {fact_of(feature, before)}"
     if after < 0:
-        return f"{fact_of(feature, after)}, where {_exact_fact(feature, before)}"
-    word = "" if feature in MINUTES_OF_DAY else " less" if after < before else " more"
-    gap = f"{_gap(feature, before, after)}{word or ' apart'}"
-    return f"{_exact_fact(feature, after)}, and not {exact_text(feature, before)}: {gap}"
+        return f"{fact_of(feature, after)}, where {CURRENT.beside(feature, before, before)}"
+    fact, was = CURRENT.beside(feature, after, before), CURRENT.number(feature, before, after)
+    if was is None:
+        return f"{fact}, where {fact_of(feature, before)}"
+    return f"{fact}, and not {was}: {_gap(feature, before, after)}"
 
 
-def shortfall_sentence(shortfall: Shortfall) -> str:
+def shortfall_sentence(decision: Decision, shortfall: Shortfall) -> str:
     """What of a rule's condition was met, and at which value it would not have been."""
     code, feature, observed, needed, difference = shortfall
-    fact = fact_of(feature, observed) if observed < 0 else _exact_fact(feature, observed)
+    own = foreign_money(decision.snapshot.transaction)
     if needed is None:
-        return f"{code} applied because {fact}."
-    if difference is None or exact_text(feature, needed) is None:
-        return f"{code} applied because {fact}; it would not if {_exact_fact(feature, needed)}."
-    return (
-        f"{code} applied because {fact}; it would not at {exact_text(feature, needed)}, which is "
-        f"{_gap(feature, observed, needed)} {'less' if needed < observed else 'more'}."
-    )
+        return f"{code} applied because {fact_of(feature, observed, own)}."
+    fact = CURRENT.beside(feature, observed, needed, own)
+    limit = CURRENT.number(feature, needed, max(observed, 0))
+    if difference is None or limit is None:
+        return f"{code} applied because {fact}; it would not if {CURRENT.beside(feature, needed, needed)}."
+    return f"{code} applied because {fact}; it would not at {limit}, which is {_gap(feature, observed, needed)}."
 
 
-def _exact_fact(feature: str, value: int) -> str:
-    """The fact, with its exact value behind it where the words round it."""
-    fact, exact = fact_of(feature, value), exact_text(feature, value)
-    return fact if exact is None or exact in fact else f"{fact} ({exact})"
-
-
-def exact_text(feature: str, value: int) -> str | None:
-    """The value in a unit that gives it exactly; None for a yes or no, and where there is none."""
-    if value in (NONE, UNKNOWN):
-        return None
-    if feature in MINUTES_OF_DAY:
-        return f"{value // 60:02d}:{value % 60:02d}"
-    if feature.endswith("_hours"):
-        return f"{value:,} hour{'' if value == 1 else 's'}"
-    if feature == "account_ms_since_last":
-        return _seconds(value)
-    if "_ppm_" in feature:
-        return f"{value // 10_000}.{value % 10_000:04d} %"
-    amount = PHRASES[feature].amount
-    return None if amount is None else amount(value)
-
-
-def _gap(feature: str, one: int, other: int) -> str:
-    if feature in MINUTES_OF_DAY:
-        apart = min(abs(one - other), 1440 - abs(one - other))
-        return f"{apart // 60} h {apart % 60:02d} min"
-    return exact_text(feature, abs(one - other)) or ""
-
-
-def _seconds(ms: int) -> str:
-    part = f".{ms % 1000:03d}" if ms % 1000 else ""
-    return f"{ms // 1000:,}{part} seconds"
+def _gap(feature: str, before: int, after: int) -> str:
+    """How far the second value is from the first, and to which side."""
+    less, more = ("earlier", "later") if feature in MINUTES_OF_DAY else ("less", "more")
+    return f"{CURRENT.distance(feature, before, after)} {less if after < before else more}"

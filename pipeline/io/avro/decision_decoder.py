@@ -69,6 +69,7 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
     model_hash, at = read_fixed(body, at, _SHA256_BYTES)
     policy_version, at = read_text(body, at)
     policy_hash, at = read_fixed(body, at, _SHA256_BYTES)
+    phrase_book_version, at = read_text(body, at)
     input_hash, at = read_fixed(body, at, _SHA256_BYTES)
     snapshot_begin = at
     transaction, at = decode_payment(body, at)
@@ -97,6 +98,7 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
         model_hash,
         policy_version,
         policy_hash,
+        phrase_book_version,
         input_hash,
         InputSnapshot(transaction, observed, outcomes_position),
     )

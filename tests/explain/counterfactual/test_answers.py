@@ -13,7 +13,11 @@ from pipeline.explain.counterfactual.answers import LEVEL, Answers
 from tests.explain.counterfactual.rows import rows
 from tests.records import policy, small_model
 
-REGIMES = [regime(policy(), small_model()), regime(policy(), load_champion(Path("models/registry"))), regime(policy(), None)]
+REGIMES = [
+    regime(policy(), small_model()),
+    regime(policy(), load_champion(Path("models/registry"))),
+    regime(policy(), None),
+]
 
 
 @pytest.mark.parametrize("in_force", REGIMES, ids=["small", "shipped", "no model"])

@@ -14,9 +14,9 @@ from pipeline.replay.regimes import Missing
 from tests.archive import CLOSED, OPEN, payment, stored
 from tests.explain.counterfactual.rows import value, whole
 
-STATES = {
-    name: value(whole(), name) for name in STATE if name.startswith(("account_", "beneficiary_", "is_"))
-} | {"is_unpaid_beneficiary": 0}
+STATES = {name: value(whole(), name) for name in STATE if name.startswith(("account_", "beneficiary_", "is_"))} | {
+    "is_unpaid_beneficiary": 0
+}
 NOTHING = dict.fromkeys(STATE, NONE)
 
 
@@ -49,7 +49,10 @@ def test_an_escalation_by_an_amount_turns_at_the_limit_and_the_reader_sees_by_ho
     assert len(otherwise.found.changes) <= 2
     text = "\n".join(lines(found, otherwise))
     assert "decided again, it is so" in text
-    assert "SOFT_NEW_PAYEE_HIGH_VALUE applied because the payment is £6,000.00; it would not at £4,999.99, which is " in text
+    assert (
+        "SOFT_NEW_PAYEE_HIGH_VALUE applied because the payment is £6,000.00; it would not at £4,999.99, which is "
+        in text
+    )
     assert "£1,000.01 less" in text
 
 
@@ -119,7 +122,10 @@ def test_what_is_unknown_would_have_had_to_be_known(archive):
     [change] = otherwise.found.changes
     assert (change.feature, change.before) == ("ip_fraud_reports", UNKNOWN)
     assert change.after >= 0
-    assert any("where how many fraud reports the IP address is linked to is not known" in line for line in lines(found, otherwise))
+    assert any(
+        "where how many fraud reports the IP address is linked to is not known" in line
+        for line in lines(found, otherwise)
+    )
 
 
 def test_an_allow_and_a_decision_that_is_not_what_it_records_have_none(archive):

@@ -21,7 +21,12 @@ def test_the_amount_moves_every_sum_that_holds_it_and_what_follows_from_these():
     before = whole()
     after, possible = changed(before, amount_gbp_minor=30_000)
     assert possible
-    for name in ("account_sum_minor_1h", "account_sum_minor_30d", "account_volume_minor_24h", "account_volume_minor_30d"):
+    for name in (
+        "account_sum_minor_1h",
+        "account_sum_minor_30d",
+        "account_volume_minor_24h",
+        "account_volume_minor_30d",
+    ):
         assert value(after, name) == value(before, name) + 20_000
     assert value(after, "account_average_minor_30d") == 11_000
     assert value(after, "account_volume_percent_of_normal_month") == 100

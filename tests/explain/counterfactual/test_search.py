@@ -21,7 +21,9 @@ CLOSED = Mode(BreakerState.CLOSED, "all", True)
 NEAR_LIMIT = (4_500_000, 5_000_000)
 ALONE = ("ip_fraud_reports", "device_fraud_reports", "is_new_beneficiary", "is_unpaid_beneficiary")
 TOGETHER = ("beneficiary_frauds_7d", "beneficiary_labelled_7d", "beneficiary_risk_ppm_7d", "account_count_1h")
-CALIBRATION = Calibration(np.array([-3, 0, 2], dtype=np.int64), np.array([10_000, 150_000, 500_000, 900_000], dtype=np.int64))
+CALIBRATION = Calibration(
+    np.array([-3, 0, 2], dtype=np.int64), np.array([10_000, 150_000, 500_000, 900_000], dtype=np.int64)
+)
 
 
 def term(draw, names):
@@ -53,7 +55,11 @@ def search_of(row, model, chosen=None):
     level = Level(int(answers.levels(row[np.newaxis])[0]))
     edges = Edges(in_force.rules, answers.model, NEAR_LIMIT)
     facts = [fact for fact in facts_of(row.tolist(), edges.facts_read()) if chosen is None or fact.feature in chosen]
-    return Search(start_of(row, level, answers), facts, edges, Relations(row, NEAR_LIMIT), answers.model, None), facts, in_force
+    return (
+        Search(start_of(row, level, answers), facts, edges, Relations(row, NEAR_LIMIT), answers.model, None),
+        facts,
+        in_force,
+    )
 
 
 def by_force(row, facts: list[Fact], in_force, greatest, changes_max):
@@ -64,7 +70,9 @@ def by_force(row, facts: list[Fact], in_force, greatest, changes_max):
         best = None
         for chosen in combinations(facts, number):
             spans = [range(fact.least, min(fact.greatest, greatest) + 1) for fact in chosen]
-            tried = [each for each in product(*spans) if all(a != row[f.column] for a, f in zip(each, chosen, strict=True))]
+            tried = [
+                each for each in product(*spans) if all(a != row[f.column] for a, f in zip(each, chosen, strict=True))
+            ]
             if not tried:
                 continue
             values = np.array(tried, dtype=np.int64)

@@ -25,9 +25,7 @@ CODES = {
     "MODEL_" + "_AND_".join(name.upper() for name in term.features): micro
     for term, micro in zip(IN_FORCE.model.terms, SCORES.contribution_micro[0].tolist(), strict=True)
 }
-GOOD_TEXT = (
-    "We could not make this payment. You can contest this: contact us, and a person will look at it again."
-)
+GOOD_TEXT = "We could not make this payment. You can contest this: contact us, and a person will look at it again."
 
 
 def reason(code, text, observed=5, limit=0, micro=None):

@@ -1,0 +1,39 @@
+"""What phrase book 1 says to a customer.
+
+Invariants
+1. It says what happened to the payment, and how to have it looked at again; no threshold, number, rule, score, fraud
+   report, nor anything about whom is paid: nothing that would help somebody try again, or tell somebody that they are
+   watched.
+2. A cause is named only where everything that stopped the payment is something that the payer left out or can change
+   (MENDABLE): beside any other cause it would send them off to try again, and say what the other one is not.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.domain.decision import Outcome
+
+MENDABLE: Final = {
+    "is_reference_missing": "A field that we need is empty: please fill in every field and try again.",
+    "is_beneficiary_name_missing": "A field that we need is empty: please fill in every field and try again.",
+    "amount_gbp_minor": "We don't make payments in its currency.",
+}
+"""By feature. Of the amount only that its currency has no rate, which every customer may know."""
+CONTACT: Final = "Please reach us in the way that you usually do."
+_SAID: Final = {
+    Outcome.ALLOW: "Our checks gave us no reason to hold your payment back.",
+    Outcome.BLOCK: "We have not made your payment: our checks did not let it through.",
+    Outcome.ESCALATE: "One of our staff is looking at your payment before it is made. You need do nothing.",
+}
+_CONTEST: Final = {
+    Outcome.ALLOW: "If you did not ask for this payment, tell us at once.",
+    Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and tell them your side.",
+    Outcome.ESCALATE: "If you think that this is wrong, or want to tell us something about it, you can do so now.",
+}
+
+
+def customer_text(outcome: Outcome, mendable: tuple[str, ...], contact: str | None) -> str:
+    """mendable: the features, all of MENDABLE, that stopped it; empty where anything else had its share."""
+    causes = list(dict.fromkeys([MENDABLE[name] for name in mendable])) if outcome is Outcome.BLOCK else []
+    return " ".join([_SAID[outcome], *causes, _CONTEST[outcome], contact or CONTACT])

@@ -1,0 +1,63 @@
+"""Which facts are one fact: what a decision has said in one wording it does not say in another.
+
+Invariant
+1. Two features are of one family where the one follows from the other for most payments, or both are the same number of
+   two counts. Of a family the strongest is told, once.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.domain.features import FEATURES
+
+_SAME: Final = (
+    ("account_sum_minor_24h", "account_volume_minor_24h", "account_average_minor_24h"),
+    (
+        "account_sum_minor_30d",
+        "account_volume_minor_30d",
+        "account_average_minor_30d",
+        "account_volume_percent_of_normal_month",
+        "account_normal_month_minor",
+    ),
+    ("account_sum_minor_7d", "account_average_minor_7d"),
+    ("account_count_30d", "account_volume_count_30d"),
+    ("amount_percent_of_average_30d", "amount_percent_of_earlier_average_30d"),
+    ("is_new_beneficiary", "is_unpaid_beneficiary"),
+    ("beneficiary_frauds_1d", "beneficiary_risk_ppm_1d", "beneficiary_labelled_1d"),
+    ("beneficiary_frauds_7d", "beneficiary_risk_ppm_7d", "beneficiary_labelled_7d"),
+    ("beneficiary_frauds_30d", "beneficiary_risk_ppm_30d", "beneficiary_labelled_30d"),
+)
+CONFIDENCE: Final = "confidence_bp"
+
+
+def _bits() -> dict[str, int]:
+    """A bit a family; a feature without relations is one of its own. There are fewer than 63."""
+    bits: dict[str, int] = {}
+    for name in (*FEATURES, CONFIDENCE):
+        if name not in bits:
+            family = next((names for names in _SAME if name in names), (name,))
+            bits |= dict.fromkeys(family, 1 << len(set(bits.values())))
+    return bits
+
+
+FAMILY: Final = _bits()
+"""The family of each feature, as a bit."""
+MINUTES_OF_DAY: Final = frozenset({"local_minute_of_day", "logged_minute_of_day"})
+
+
+def is_measured(feature: str) -> bool:
+    """Whether it has more and less, so that a limit and a difference mean something: no yes or no, no time of day."""
+    return not feature.startswith("is_") and feature not in MINUTES_OF_DAY
+
+
+MONEY: Final = frozenset(
+    name for name in FEATURES if name.startswith(("account_sum_", "account_volume_minor_", "account_average_minor_"))
+)
+"""Sums and averages that hold the payment itself; where one is the payment's own amount, it says nothing else."""
+OF_SEVERAL: Final = MONEY | {
+    "account_volume_percent_of_normal_month",
+    "amount_percent_of_average_30d",
+    "amount_percent_of_earlier_average_30d",
+}
+"""Those that say nothing of an account whose only payment in 30 days is this one."""

@@ -1,0 +1,40 @@
+"""The text of a decision for the customer: it follows from the decision, its policy and its phrase book."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.decide.phrase_books.books import book_of
+from pipeline.decide.phrase_books.v1.book import PhraseBook
+from pipeline.decide.verdict import Regime
+from pipeline.domain.decision import Decision, Outcome, Route
+from pipeline.domain.features import COLUMN
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
+
+
+def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None) -> str | Missing:
+    """`stands`: what people made of it since, which is told instead, without a cause. Without the policy of the decision
+    it names no cause either, and the contact that the phrase book gives."""
+    book = book_of(decision.phrase_book_version)
+    if book is None:
+        return Missing(f"this release has no phrase book {decision.phrase_book_version!r:.40}, which it is worded in")
+    in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
+    if isinstance(in_force, Missing):
+        return book.customer(stands or decision.outcome, (), None)
+    customers = in_force.policy.customers
+    mendable = () if stands is not None else tuple(_mendable(decision, in_force, book))
+    return book.customer(stands or decision.outcome, mendable, None if customers is None else customers.contact)
+
+
+def _mendable(decision: Decision, in_force: Regime, book: PhraseBook) -> Iterator[str]:
+    """What the payer can change; nothing where anything else had its share."""
+    if decision.route is not Route.GUARDRAIL:
+        return
+    features = []
+    for rule in in_force.rules.hard.rules:
+        if rule.code in decision.rules_triggered:
+            features += [bound.feature for bound in rule.bounds]
+    values = [(name, decision.snapshot.features[COLUMN[name]]) for name in features]
+    if all([book.is_mendable(name, value) for name, value in values]):
+        yield from features
+

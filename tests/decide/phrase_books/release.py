@@ -1,0 +1,22 @@
+"""Writes the lines that are kept of a new phrase book, and prints its digest: `python -m tests.decide.phrase_books.release
+VERSION`. It refuses a version whose lines are kept already."""
+
+from __future__ import annotations
+
+import sys
+
+from pipeline.decide.phrase_books.books import BOOKS
+from tests.decide.phrase_books.test_released import HERE, digest
+from tests.decide.phrase_books.wording import FEW, lines
+
+
+def main() -> None:
+    [version] = sys.argv[1:]
+    book = BOOKS[version]
+    with (HERE / f"v{version}.txt").open("x", encoding="utf-8") as kept:
+        kept.writelines(f"{line}\n" for line in dict.fromkeys(lines(book, FEW)))
+    print(digest(book))
+
+
+if __name__ == "__main__":
+    main()

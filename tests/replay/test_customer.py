@@ -1,0 +1,76 @@
+"""What a customer is told follows from the decision, and names a cause only where it is all the payer's to change."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pipeline.domain.features import NONE
+from pipeline.replay.customer import customer_text
+from pipeline.replay.regimes import Missing
+from tests.archive import CLOSED, OPEN, payment
+from tests.decisions import decision_of
+
+CONTACT = "Call us at the number on the back of your card, or write to us in your online banking."
+FIELD, CURRENCY = "A field that we need is empty", "We don't make payments in its currency."
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"reference": None}, FIELD),
+        ({"beneficiary_name": None}, FIELD),
+        ({"reference": None, "beneficiary_name": None}, FIELD),
+        ({"currency": "XXX"}, CURRENCY),
+        ({"currency": "XXX", "reference": None}, f"{FIELD}: please fill in every field and try again. {CURRENCY}"),
+    ],
+)
+def test_what_the_payer_can_change_is_said(archive, fields, said):
+    [value] = archive.values([payment(1, **fields)], [CLOSED])
+    text = customer_text(decision_of(value), archive.regime_of)
+    assert said in text
+    assert text.endswith(CONTACT)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"beneficiary_country": "KP"},
+        {"beneficiary_country": "ZZ"},
+        {"amount_minor": 6_000_000},
+        {"beneficiary_country": "KP", "reference": None},
+        {"amount_minor": 6_000_000, "reference": None},
+    ],
+)
+def test_no_other_cause_is_named_nor_one_beside_it(archive, fields):
+    [value] = archive.values([payment(1, **fields)], [CLOSED])
+    text = customer_text(decision_of(value), archive.regime_of)
+    assert text == (
+        "We have not made your payment: our checks did not let it through. If you think that this is wrong, you"
+        f" can ask a person to look at it again, and tell them your side. {CONTACT}"
+    )
+
+
+@pytest.mark.parametrize("mode", [CLOSED, OPEN])
+@pytest.mark.parametrize("reports", [NONE, 0, 1, 3])
+def test_all_that_an_outcome_tells_is_the_outcome(archive, mode, reports):
+    values = archive.values([payment(n, amount_minor=n * 77_777) for n in range(1, 9)], [mode] * 8, ip_fraud_reports=reports)
+    decisions = [decision_of(value) for value in values]
+    texts = {(each.outcome, customer_text(each, archive.regime_of)) for each in decisions}
+    assert len(texts) == len({each.outcome for each in decisions})
+    assert not any(re.search(r"\d|fraud|model|rule", str(text).removesuffix(CONTACT)) for _, text in texts)
+
+
+def test_without_the_policy_no_cause_is_named_and_the_contact_is_the_usual_one(archive):
+    [value] = archive.values([payment(1, reference=None)], [CLOSED])
+    text = customer_text(decision_of(value), lambda _key: Missing("it is gone"))
+    assert FIELD not in str(text)
+    assert str(text).endswith("Please reach us in the way that you usually do.")
+
+
+def test_a_decision_in_words_that_this_release_does_not_know_has_no_text(archive):
+    [value] = archive.values([payment(1)], [CLOSED])
+    text = customer_text(decision_of(value)._replace(phrase_book_version="17"), archive.regime_of)
+    assert isinstance(text, Missing)
+    assert "'17'" in text.why
