@@ -1,7 +1,7 @@
 """What no reason may be, each kind a check of its own: it yields a sentence for each fault that it finds in a decision.
 
-The kinds are those that were seen in decisions once. A check reads what a decision records, its facts and its texts, and
-the policy and model that it names; it does not ask the code that made the words.
+The kinds are those that were seen in decisions once. A check reads what a decision records, its facts and its texts,
+and the policy and model that it names; it does not ask the code that made the words.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def against_the_outcome(seen: Seen) -> Iterator[str]:
 
 
 def first_reason_leads(seen: Seen) -> Iterator[str]:
-    """A model's ALLOW says how sure it is, a fallback's names its nearest rule; else a rule or the model's facts lead."""
+    """A model's ALLOW says how sure it is, a fallback's names its nearest rule; else a rule or the model's facts."""
     first, decision = seen.decision.reasons[0], seen.decision
     match decision.outcome, decision.route:
         case Outcome.ALLOW, Route.MODEL:
@@ -287,8 +287,8 @@ def contributions_that_do_not_sum(seen: Seen) -> Iterator[str]:
 
 
 _GIVEN_AWAY: Final = re.compile(
-    r"fraud|limit|threshold|report|sanction|suspi|score|model|rule|guardrail|device|address|velocity|average|risk|launder"
-    r"|terror|beneficiar|payee|recipient|account holder|police|alert|confiden|unusual|pattern",
+    r"fraud|limit|threshold|report|sanction|suspi|score|model|rule|guardrail|device|address|velocity|average|risk"
+    r"|launder|terror|beneficiar|payee|recipient|account holder|police|alert|confiden|unusual|pattern",
     re.IGNORECASE,
 )
 _CONTEST: Final = re.compile(r"contest|challenge|think that this is wrong|appeal", re.IGNORECASE)

@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
 _MONEY: Final = rf"£\d[\d,]*\.\d\d|[A-Z]{{3}} {_NUMBER}"
 _PERCENT: Final = rf"{_NUMBER} (?:%|percentage points?)"
-_COUNT: Final = rf"(?:no|less than {_NUMBER}|{_NUMBER}) (?:(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*[a-z]+)"
+_BEFORE_NOUN: Final = r"(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*"
+_COUNT: Final = rf"(?:no|less than {_NUMBER}|{_NUMBER}) {_BEFORE_NOUN}[a-z]+"
 QUANTITY: Final = f"(?:{_MONEY}|{_PERCENT}|{_COUNT})"
 _PARTED: Final = re.compile(
-    rf"(?P<gap>{QUANTITY}) (?P<way>over|above|short of|below) (?P<name>the limit of |the required |)(?P<limit>{QUANTITY})"
+    rf"(?P<gap>{QUANTITY}) (?P<way>over|above|short of|below) (?:the limit of |the required |)(?P<limit>{QUANTITY})"
 )
 _VALUE: Final = re.compile(f"{QUANTITY}")
 MONEY: Final = re.compile(_MONEY)
@@ -57,15 +58,15 @@ def quantity_of(text: str) -> Quantity:
 
 def comparisons(text: str) -> Iterator[Comparison]:
     for found in _PARTED.finditer(text):
-        before = [each for each in _VALUE.findall(text[: found.start()]) if _is_value(each)]
+        before = [each[0] for each in _VALUE.finditer(text, 0, found.start()) if not _is_window(text, each.start())]
         value = quantity_of(before[-1]) if before else None
         gap, limit = quantity_of(found["gap"]), quantity_of(found["limit"])
         yield Comparison(value, gap, found["way"], limit, text)
 
 
-def _is_value(text: str) -> bool:
-    """A window's length ("30 days,") is no value of a fact; it is in every sentence about a window."""
-    return not re.fullmatch(r"(?:1|24|7|30) (?:hours?|days?)", text)
+def _is_window(text: str, place: int) -> bool:
+    """A window's length ("in the last 30 days") is no value of a fact; it is in every sentence about a window."""
+    return text[:place].endswith(("last ", "checked ", "payments in "))
 
 
 def is_checkable(each: Comparison) -> bool:

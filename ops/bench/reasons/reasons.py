@@ -140,7 +140,7 @@ def _cpu(decisions: Sequence[Decision], in_force: Regime) -> dict[str, object]:
     verdicts = _least_us(
         lambda: [decide(part, [_CLOSED] * len(part), in_force, own=its) for part, its in named], len(decisions)
     )
-    numbers = _least_us(lambda: [_numbers(part, in_force) for part in parts], len(decisions))
+    numbers = _least_us(lambda: _numbers(parts, in_force), len(decisions))
     return {
         "verdict_cpu_us": round(verdicts, 2),
         "words_cpu_us": round(verdicts - numbers, 2),
@@ -148,13 +148,14 @@ def _cpu(decisions: Sequence[Decision], in_force: Regime) -> dict[str, object]:
     }
 
 
-def _numbers(rows: Matrix, in_force: Regime) -> None:
+def _numbers(parts: Sequence[Matrix], in_force: Regime) -> None:
     rules = in_force.rules
-    hits_of(rules.hard, rows)
-    hits_of(rules.fallback, rows)
-    if in_force.model is not None:
-        ask(in_force.model, rows)
-    hits_of(rules.soft, np.column_stack((rows, np.full(len(rows), NONE, dtype=np.int64))))
+    for rows in parts:
+        hits_of(rules.hard, rows)
+        hits_of(rules.fallback, rows)
+        if in_force.model is not None:
+            ask(in_force.model, rows)
+        hits_of(rules.soft, np.column_stack((rows, np.full(len(rows), NONE, dtype=np.int64))))
 
 
 def _least_us(action: Callable[[], object], count: int) -> float:

@@ -17,9 +17,16 @@ import numpy as np
 
 from models.artefact.scoring import Model
 from pipeline.decide.rules import RuleBook, RuleTable
-from pipeline.domain.features import COLUMN, FEATURES, Matrix
+from pipeline.domain.features import COLUMN, Matrix
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Fact
-from pipeline.explain.counterfactual.relations import FEEDING, HOLDING_AMOUNT, NEAR_LIMIT, SINCE_LAST, touched_by
+from pipeline.explain.counterfactual.relations import (
+    FEEDING,
+    HOLDING_AMOUNT,
+    NEAR_LIMIT,
+    SINCE_LAST,
+    comparable_with,
+    touched_by,
+)
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS
 
 NO_EDGE: Final = -1
@@ -81,27 +88,34 @@ class Edges:
 
         The rows hold all that is changed beside it.
         """
-        own = self._edges.get(fact.column, np.array([], dtype=np.int64))
-        parts = [np.broadcast_to(own, (len(rows), len(own)))]
-        for column in sorted(touched_by(fact.column) & self.read - {fact.column}):
-            parts.extend(self._through(fact.column, column, rows))
+        parts = [np.empty((len(rows), 0), dtype=np.int64)]
+        for column in comparable_with(fact.column):
+            if column in self._edges:
+                parts.append(_beside(rows, self._edges[column]))
+            if column != fact.column:  # from here on one pushes the other
+                parts.extend((rows[:, column : column + 1], rows[:, column : column + 1] + 1))
+            for derived in sorted(self._derived & touched_by(column)):
+                if solve := _solver(column, derived):
+                    parts.append(solve(rows, self._edges[derived]))
+        parts.extend(self._of_amount(rows) if fact.column == AMOUNT_COLUMN else ())
+        if fact.column == SINCE_LAST:
+            parts.append(_beside(rows, np.array(ACCOUNT_WINDOWS_MS, dtype=np.int64)))
         return np.concatenate(parts, axis=1)
 
-    def _through(self, fact: int, column: int, rows: Matrix) -> Iterator[Matrix]:
-        edges = self._edges[column]
-        if column in FEEDING:
-            if solve := _solver(fact, column):
-                yield solve(rows, edges)
-        elif fact == AMOUNT_COLUMN and column in HOLDING_AMOUNT:
-            yield edges - (rows[:, column] - rows[:, fact])[:, np.newaxis]
-        elif fact == AMOUNT_COLUMN and column == NEAR_LIMIT:
-            yield np.broadcast_to(np.array(self._near_limit, dtype=np.int64), (len(rows), len(self._near_limit)))
-        elif fact == SINCE_LAST:
-            yield np.broadcast_to(np.array(ACCOUNT_WINDOWS_MS, dtype=np.int64), (len(rows), len(ACCOUNT_WINDOWS_MS)))
-        elif column == SINCE_LAST and FEATURES[fact].startswith("account_count_"):
-            yield np.full((len(rows), 1), 2, dtype=np.int64)  # from alone to not alone
-        elif FEATURES[fact].split("_")[:2] == FEATURES[column].split("_")[:2]:  # the same in another window
-            yield np.broadcast_to(edges, (len(rows), len(edges)))
+    def _of_amount(self, rows: Matrix) -> Iterator[Matrix]:
+        """Where the amount moves a sum over an edge, or becomes or ceases to be just under the limit."""
+        for column in HOLDING_AMOUNT:
+            if column in self._edges:
+                yield self._edges[column] - (rows[:, column] - rows[:, AMOUNT_COLUMN])[:, np.newaxis]
+        yield _beside(rows, np.array(self._near_limit, dtype=np.int64))
+
+    @property
+    def _derived(self) -> frozenset[int]:
+        return self.read & FEEDING.keys()
+
+
+def _beside(rows: Matrix, values: Matrix) -> Matrix:
+    return np.broadcast_to(values, (len(rows), len(values)))
 
 
 def _add_bounds(found: dict[int, set[int]], table: RuleTable) -> None:
@@ -138,14 +152,14 @@ def _of(rows: Matrix, column: int) -> Matrix:
 
 
 def _least_numerator(denominator: Matrix, edges: Matrix, scale: int) -> Matrix:
-    """The least numerator whose rounded share is at least each edge: ceil(denominator · (2 · edge − 1) / (2 · scale))."""
+    """The least numerator whose rounded share is at least each edge: ceil(denominator (2 edge − 1) / (2 scale))."""
     is_whole = (denominator > 0) & (edges >= 1) & (denominator * 2.0 * edges < _PRODUCT_MAX)
     product = np.where(is_whole, denominator, 0) * np.where(is_whole, 2 * edges - 1, 0)
     return np.where(is_whole, -(-product // (2 * scale)), NO_EDGE)
 
 
 def _least_denominator(numerator: Matrix, edges: Matrix, scale: int) -> Matrix:
-    """The least denominator whose rounded share is below each edge: floor(2 · scale · numerator / (2 · edge − 1)) + 1."""
+    """The least denominator whose rounded share is below each edge: floor(2 scale numerator / (2 edge − 1)) + 1."""
     is_whole = (numerator >= 0) & (edges >= 1) & (numerator * 2.0 * scale < _PRODUCT_MAX)
     doubled = np.where(is_whole, numerator, 0) * (2 * scale)
     return np.where(is_whole, doubled // np.maximum(2 * edges - 1, 1) + 1, NO_EDGE)

@@ -20,7 +20,6 @@ from pipeline.domain.features import (
     EVENT,
     FEATURES,
     GREATEST,
-    NONE,
     SHARED_STATE,
     STATE,
     UNKNOWN,
@@ -72,8 +71,8 @@ class Change(NamedTuple):
 
 
 Attained = Callable[[int], tuple[int, int]]
-"""The amounts in the policy's currency that a payment in its own currency can have: the nearest at most, and the nearest
-at least, as much as was asked for."""
+"""The amounts in the policy's currency that a payment in its own can have: the nearest that is at most as much as was
+asked for, and the nearest that is at least as much."""
 
 
 def facts_of(row: Sequence[int], read: frozenset[int], *, is_unseen: bool = False) -> tuple[Fact, ...]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ _ROUNDS_MAX: Final = 8
 
 
 def _chain(pattern: str, names: Sequence[str]) -> list[tuple[str, str]]:
-    return [(pattern.format(a), pattern.format(b)) for a, b in zip(names, names[1:], strict=False)]
+    return [(pattern.format(a), pattern.format(b)) for a, b in pairwise(names)]
 
 
 _ORDERED: Final = tuple(
@@ -90,7 +91,7 @@ def _same(count: str, total: str, outer: str) -> _Same:
 
 
 _SAME: Final = (
-    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in zip(_WINDOWS, _WINDOWS[1:], strict=False)],
+    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in pairwise(_WINDOWS)],
     _same("account_volume_count_30d", "account_volume_minor_30d", "30d"),
 )
 _ALONE: Final = (
@@ -138,12 +139,25 @@ _LINKS: Final = _links()
 
 
 @lru_cache(maxsize=len(FEATURES))
+def comparable_with(column: int) -> tuple[int, ...]:
+    """The columns, itself the first, that a change of this one may make equal to it, as a bound does."""
+    if column == AMOUNT:
+        return (AMOUNT,)
+    found = [column]
+    for each in found:
+        for pair in _ORDERED:
+            if each in pair:
+                found.extend(other for other in pair if other not in (*found, AMOUNT))
+    return tuple(found)
+
+
+@lru_cache(maxsize=len(FEATURES))
 def touched_by(column: int) -> frozenset[int]:
     """All columns that may move when this one does, itself included."""
     found, waiting = {column}, [column]
     while waiting:
         for other in _LINKS.get(waiting.pop(), ()):
-            if other not in found:
+            if other not in found and other != AMOUNT:  # which moves only where it is changed itself
                 found.add(other)
                 waiting.append(other)
     return frozenset(found | {derived for derived, sources in FEEDING.items() if sources & found})
@@ -191,7 +205,7 @@ class Relations:
             self._move_sums(rows, fixed)
         among = self._among(touched)
         if among.is_any:
-            self._settle_all(rows, among, fixed)
+            self._settle_all(rows, among, fixed | {AMOUNT})  # what a payment is follows from nothing
         if touched & FEEDING.keys():
             rows = feature_matrix(rows[:, : len(EVENT)], rows[:, STATE_SLICE])
         return rows, self._are_possible(rows, among, touched)

@@ -57,7 +57,7 @@ class Start(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The row with the changes and all that follows. `is_exhaustive`: that no smaller change of as many facts exists."""
+    """The row with the changes and all that follows. is_exhaustive: no smaller change of as many facts exists."""
 
     facts: tuple[Fact, ...]
     row: Matrix
@@ -136,6 +136,13 @@ def _greatest_score(model: Model, ppm: int) -> int:
     return _SCORE_MAX if steps > len(edges) else int(edges[steps - 1]) - 1
 
 
+class _Alone(NamedTuple):
+    """Rows in which one fact is otherwise, and how large each of these changes is."""
+
+    rows: Matrix
+    sizes: Matrix
+
+
 class Search:
     def __init__(
         self,
@@ -153,7 +160,7 @@ class Search:
         self._rows_left = ROWS_MAX
         self._touched = {fact: touched_by(fact.column) for fact in facts}
         self._unknown = frozenset(np.flatnonzero(start.row == UNKNOWN).tolist())
-        self._alone: dict[Fact, tuple[Matrix, Matrix]] = {}
+        self._alone: dict[Fact, _Alone] = {}
 
     def fewest(self, changes_max: int = CHANGES_MAX) -> Found | NoneWithin:
         for number in range(1, changes_max + 1):
@@ -189,22 +196,51 @@ class Search:
         return int(self._bounds.least_score(self._start.row[np.newaxis], free)[0])
 
     def _better(self, chosen: tuple[Fact, ...], best: Found | None) -> Found | None:
-        for values in self._grids(chosen, best):
+        if not self._meet(chosen):
+            return self._better_apart(chosen, best)
+        for values in self._in_every_order(chosen, best):
             for begin in range(0, len(values), ROWS_AT_ONCE):
                 if self._rows_left <= 0:
                     return best
-                best = self._best_of(chosen, values[begin : begin + ROWS_AT_ONCE], best)
+                part = values[begin : begin + ROWS_AT_ONCE]
+                size = self._sizes(chosen, part)
+                if best is not None:
+                    part, size = part[size < best.size], size[size < best.size]
+                self._rows_left -= len(part)
+                if len(part):
+                    rows, possible = self._relations.rows_with([fact.column for fact in chosen], part)
+                    best = self._best_of(chosen, rows[possible], size[possible], best)
         return best
 
-    def _best_of(self, chosen: tuple[Fact, ...], values: Matrix, best: Found | None) -> Found | None:
-        size = self._sizes(chosen, values)
-        if best is not None:
-            values, size = values[size < best.size], size[size < best.size]
-        self._rows_left -= len(values)
-        if not len(values):
-            return best
-        rows, possible = self._relations.rows_with([fact.column for fact in chosen], values)
-        rows, size = rows[possible], size[possible]
+    def _better_apart(self, chosen: tuple[Fact, ...], best: Found | None) -> Found | None:
+        """Of facts that don't meet: each one's rows are known, and put together column by column."""
+        known = []
+        for fact in chosen:
+            alone, may_turn = self._rows_alone(fact), self._free_of(chosen, fact)
+            kept = self._may_turn(alone.rows, may_turn)
+            known.append(_Alone(alone.rows[kept], alone.sizes[kept]))
+        moving = [sorted(self._touched[fact]) for fact in chosen]
+        first, *others = known
+        rest = max(math.prod(len(each.sizes) for each in others), 1)
+        step = max(ROWS_AT_ONCE // rest, 1)
+        for begin in range(0, len(first.sizes), step):
+            if self._rows_left <= 0:
+                break
+            spans = [np.arange(begin, min(begin + step, len(first.sizes)))]
+            spans += [np.arange(len(each.sizes)) for each in others]
+            places = [each.ravel() for each in np.meshgrid(*spans, indexing="ij")]
+            size = np.sum([each.sizes[place] for each, place in zip(known, places, strict=True)], axis=0)
+            if best is not None:
+                places, size = [each[size < best.size] for each in places], size[size < best.size]
+            self._rows_left -= len(size)
+            rows = first.rows[places[0]]
+            for each, place, columns in zip(others, places[1:], moving[1:], strict=True):
+                rows[:, columns] = each.rows[np.ix_(place, columns)]
+            best = self._best_of(chosen, rows, size, best)
+        return best
+
+    def _best_of(self, chosen: tuple[Fact, ...], rows: Matrix, size: Matrix, best: Found | None) -> Found | None:
+        """The smallest of the rows that turn it; the rows are possible, and smaller than the best."""
         turned = np.flatnonzero(self._start.is_turned(rows)) if len(rows) else np.array([], dtype=np.intp)
         if not len(turned):
             return best
@@ -218,11 +254,8 @@ class Search:
 
     # Values to be looked at
 
-    def _grids(self, chosen: tuple[Fact, ...], best: Found | None) -> Iterator[Matrix]:
+    def _in_every_order(self, chosen: tuple[Fact, ...], best: Found | None) -> Iterator[Matrix]:
         """Matrices of values, a column a fact."""
-        if not self._meet(chosen):
-            yield from self._product(chosen)
-            return
         for order in permutations(chosen):
             values = np.empty((1, 0), dtype=np.int64)
             for number, fact in enumerate(order):
@@ -233,27 +266,18 @@ class Search:
     def _meet(self, chosen: tuple[Fact, ...]) -> bool:
         return any(self._touched[one] & self._touched[other] for one, other in combinations(chosen, 2))
 
-    def _product(self, chosen: tuple[Fact, ...]) -> Iterator[Matrix]:
-        columns = []
-        for fact in chosen:
-            free = frozenset().union(*(self._touched[other] for other in chosen if other is not fact))
-            columns.append(self._values_alone(fact, free))
-        first, *others = columns
-        rest = max(math.prod(len(values) for values in others), 1)
-        step = max(ROWS_AT_ONCE // rest, 1)
-        for begin in range(0, len(first), step):
-            heads = [first[begin : begin + step], *others]
-            yield np.stack(np.meshgrid(*heads, indexing="ij"), axis=-1).reshape(-1, len(chosen))
+    def _free_of(self, chosen: tuple[Fact, ...], fact: Fact) -> frozenset[int]:
+        """What the other facts may move."""
+        return frozenset().union(*(self._touched[other] for other in chosen if other is not fact))
 
-    def _values_alone(self, fact: Fact, free: frozenset[int]) -> Matrix:
-        """The values of a fact that others, which don't meet it, may still turn."""
+    def _rows_alone(self, fact: Fact) -> _Alone:
+        """The possible rows in which this fact alone is otherwise."""
         if fact not in self._alone:
-            values = self._tried(fact, self._start.row[np.newaxis], is_last=True)[1]
-            rows, possible = self._relations.rows_with([fact.column], values[:, np.newaxis])
+            values = self._tried(fact, self._start.row[np.newaxis], is_last=True)[1][:, np.newaxis]
+            rows, possible = self._relations.rows_with([fact.column], values)
             self._rows_left -= len(values)
-            self._alone[fact] = values[possible], rows[possible]
-        values, rows = self._alone[fact]
-        return values[self._may_turn(rows, free)]
+            self._alone[fact] = _Alone(rows[possible], self._sizes((fact,), values[possible]))
+        return self._alone[fact]
 
     def _extended(
         self, before: tuple[Fact, ...], values: Matrix, fact: Fact, after: tuple[Fact, ...], best: Found | None

@@ -1,4 +1,4 @@
-"""A counterfactual in sentences that a reader can check: each fact as it was, as it would have had to be, and by how much.
+"""A counterfactual in sentences that a reader can check: each fact as it would have had to be, as it was, and how far.
 
 Every number stands in a unit that gives it exactly, so that the difference is the difference of the two.
 """

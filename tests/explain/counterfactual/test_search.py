@@ -37,7 +37,7 @@ EDGES = {
     **dict.fromkeys(ALONE, [0, 1, 2, 3]),
     "beneficiary_frauds_7d": [1, 2, 3],
     "beneficiary_labelled_7d": [1, 4, 9],
-    "beneficiary_risk_ppm_7d": [200_000, 333_333, 500_000, 999_999],
+    "beneficiary_risk_ppm_7d": [333_333, 500_000, 999_999],
     "account_count_1h": [2, 3, 5],
 }
 
@@ -109,7 +109,8 @@ def test_what_is_found_is_the_fewest_and_smallest_of_all_there_are(row, model):
 @settings(max_examples=15)
 @given(row=rows(), model=models(TOGETHER))
 def test_so_it_is_of_facts_that_follow_from_each_other(row, model):
-    assert_fewest(row, model, TOGETHER[:2] + TOGETHER[3:], 110)
+    assume(value(row, "beneficiary_frauds_7d") <= 8)  # else more payments than are tried by force make a third of them
+    assert_fewest(row, model, TOGETHER[:2] + TOGETHER[3:], 40)
 
 
 def test_a_change_of_the_amount_is_found_through_what_follows_from_it():

@@ -36,8 +36,8 @@ def reason(code, text, observed=5, limit=0, micro=None):
 
 
 REPORTS = reason("MODEL_IP_FRAUD_REPORTS", "the IP address is linked to 5 fraud reports (0 fraud reports is common)")
-SURE = Reason("MODEL_SURE_HONEST", "the model is 99.00 % sure that the payment is honest, 19.00 percentage points above "
-              "the required 80.00 %", 9_900, 8_000, 1_900, None)  # fmt: skip
+SURE = Reason("MODEL_SURE_HONEST", "the model is 99.00 % sure that the payment is honest, 19.00 percentage points "
+              "above the required 80.00 %", 9_900, 8_000, 1_900, None)  # fmt: skip
 
 
 def rule(code, text, observed, limit):
@@ -76,8 +76,8 @@ SOUND = [
               6_000_000, 5_000_000), route=Route.GUARDRAIL),
     seen(rule("HARD_MAX_SINGLE_TRANSACTION", "the payment is EUR 60,000.00 (£52,320.00), £2,320.00 over the limit of "
               "£50,000.00", 5_232_000, 5_000_000), route=Route.GUARDRAIL, currency="EUR", amount_minor=6_000_000),
-    seen(rule("SOFT_UNUSUAL_HOURS", "the payment was made at 02:00 local time, between 01:00 and 04:59, and the payment "
-              "is £123.45 (from £100.00 on)", 120, None), outcome=Outcome.ESCALATE),
+    seen(rule("SOFT_UNUSUAL_HOURS", "the payment was made at 02:00 local time, between 01:00 and 04:59, and the "
+              "payment is £123.45 (from £100.00 on)", 120, None), outcome=Outcome.ESCALATE),
     seen(rule("FALLBACK_REPORTED_IP", "how many fraud reports the IP address is linked to is not known", UNKNOWN, 2),
          route=Route.FALLBACK, row=whole(ip_fraud_reports=UNKNOWN)),
     seen(rule("NEAREST_FALLBACK_BURST", "the nearest fallback rule does not apply: the account attempted 5 payments in "
@@ -100,7 +100,7 @@ PLANTED = [
                                  route=Route.FALLBACK)),
     ("first_reason_leads", seen(REPORTS, SURE, outcome=Outcome.ALLOW)),
     ("first_reason_leads", seen(SURE, REPORTS)),
-    ("equal_to_the_typical", seen(reason("MODEL_IP_FRAUD_REPORTS", "the IP address is linked to 5 fraud reports", 5, 5))),
+    ("equal_to_the_typical", seen(reason("MODEL_IP_FRAUD_REPORTS", "the IP address is linked to 5 reports", 5, 5))),
     ("equal_to_the_typical", seen(reason("MODEL_IP_FRAUD_REPORTS", "the beneficiary account was opened 2 days ago "
                                          "(typically 2 days)", 50, 48))),
     ("uncheckable_comparison", seen(rule("SOFT_VELOCITY", "the payments that the account attempted are 260 % above its "
