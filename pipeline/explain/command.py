@@ -11,7 +11,6 @@ from pipeline.terminal.failures import Failure
 from pipeline.terminal.options import Account, Json, Page, PaymentId
 from pipeline.terminal.output import Output
 
-
 Customer = Annotated[bool, typer.Option("--customer", help="Print what the customer may be told, and nothing else.")]
 
 

@@ -203,7 +203,7 @@ class Relations:
         touched = frozenset().union(*(touched_by(column) for column in columns))
         if AMOUNT in fixed:
             self._move_sums(rows, fixed)
-        among = self._among(touched)
+        among = self._among(touched | {AMOUNT})  # it doesn't move, and bounds what does
         if among.is_any:
             self._settle_all(rows, among, fixed | {AMOUNT})  # what a payment is follows from nothing
         if touched & FEEDING.keys():
