@@ -64,7 +64,7 @@ def _stream(say: Callable[[str], None], stream: Stream, sizes: Sizes) -> tuple[s
         if routes.total() // SAY_EVERY > (routes.total() - len(part)) // SAY_EVERY:
             say(f"{stream.name}: {routes.total():,} decided, faults: {dict(counts)}")
     say(f"{stream.name}: {len(sample):,} did not allow; asking {min(len(sample), sizes.counterfactuals):,} of them")
-    told = turned(_spread(sample, sizes.counterfactuals), in_force)
+    told = turned(_spread(sample, sizes.counterfactuals), in_force, sizes.counterfactual_s)
     return stream.name, {
         "decisions": routes.total(),
         "set_aside": deciding.set_aside,

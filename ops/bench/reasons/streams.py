@@ -34,11 +34,12 @@ class Sizes(NamedTuple):
     warm: int  # payments of the generator that are counted before
     learned: int  # payments of the Handbook that a model learns from, and that are counted before
     counterfactuals: int  # at most, of each stream
+    counterfactual_s: float  # CPU seconds for them, of each stream
     bags: int
 
 
-FULL: Final = Sizes(200_000, 60_000, 400_000, 10_000, 3)
-QUICK: Final = Sizes(8_000, 8_000, 60_000, 120, 1)
+FULL: Final = Sizes(200_000, 60_000, 400_000, 10_000, 1_800.0, 3)
+QUICK: Final = Sizes(8_000, 8_000, 60_000, 120, 30.0, 1)
 
 
 class Stream(NamedTuple):

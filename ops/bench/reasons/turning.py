@@ -33,13 +33,16 @@ class Turned(NamedTuple):
     examples: list[list[str]]
 
 
-def turned(decisions: Sequence[Decision], in_force: Regime) -> Turned:
-    """Of decisions that all are no ALLOW."""
+def turned(decisions: Sequence[Decision], in_force: Regime, seconds_max: float) -> Turned:
+    """Of decisions that all are no ALLOW, as many as the CPU seconds allow, in an order of no meaning."""
+    until_s = time.process_time() + seconds_max
     kinds: Counter[str] = Counter()
     wrong: list[str] = []
     spent: list[int] = []
     examples: dict[str, list[str]] = {}
-    for decision in decisions:
+    for decision in sorted(decisions, key=_decision_id):
+        if time.process_time() > until_s:
+            break
         started = time.process_time_ns()
         told = otherwise_of(decision, lambda _: in_force)
         spent.append((time.process_time_ns() - started) // 1_000_000)
@@ -49,7 +52,12 @@ def turned(decisions: Sequence[Decision], in_force: Regime) -> Turned:
             wrong.append(decision.decision_id)
         if len(examples) < EXAMPLES:
             examples.setdefault(kind, [decision.summary, *otherwise_lines(decision, told)])
-    return Turned(len(decisions), kinds, wrong, sorted(spent), list(examples.values()))
+    return Turned(len(spent), kinds, wrong, sorted(spent), list(examples.values()))
+
+
+def _decision_id(decision: Decision) -> str:
+    """Its ids are hashes."""
+    return decision.decision_id
 
 
 def _kind(decision: Decision, told: object) -> str:

@@ -28,13 +28,13 @@ class _Least(NamedTuple):
 
 class Bounds:
     def __init__(self, model: Model) -> None:
-        self._intercept = model.intercept_micro
-        self._terms = [_least(term) for term in model.terms]
+        self.intercept_micro = model.intercept_micro
+        self.terms = [_least(term) for term in model.terms]
 
     def least_score(self, rows: Matrix, free: frozenset[int]) -> Column:
         """For each row, a number that its score is not below, whatever the `free` columns were."""
-        total = np.full(len(rows), self._intercept, dtype=np.int64)
-        for term in self._terms:
+        total = np.full(len(rows), self.intercept_micro, dtype=np.int64)
+        for term in self.terms:
             is_free = [column in free for column in term.columns]
             if all(is_free):
                 total += term.least
@@ -45,6 +45,37 @@ class Bounds:
             ]
             total += _entries(term, bins)
         return total
+
+
+class RowBounds:
+    """The bounds of one row, for many sets of free columns."""
+
+    def __init__(self, bounds: Bounds, row: Matrix) -> None:
+        self._intercept = bounds.intercept_micro
+        rows = row[np.newaxis]
+        self._terms = [(term.columns, _least_by_free(term, rows)) for term in bounds.terms]
+
+    def least_score(self, free: frozenset[int]) -> int:
+        """As `Bounds.least_score`."""
+        total = self._intercept
+        for columns, least in self._terms:
+            total += least[columns[0] in free][columns[-1] in free]
+        return total
+
+
+def _least_by_free(term: _Least, rows: Matrix) -> list[list[int]]:
+    """By whether the first column is free, then by whether the last is."""
+    first, last = (
+        edges.searchsorted(rows[:, column], side="right")
+        for column, edges in ((term.columns[0], term.edges[0]), (term.columns[-1], term.edges[-1]))
+    )
+    if len(term.columns) == 1:
+        known = int(term.table[first][0])
+        return [[known, term.least], [term.least, term.least]]
+    return [
+        [int(_entries(term, [first, last])[0]), int(_entries(term, [first, None])[0])],
+        [int(_entries(term, [None, last])[0]), term.least],
+    ]
 
 
 def _entries(term: _Least, bins: list[Column | None]) -> Column:

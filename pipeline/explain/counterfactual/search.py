@@ -26,12 +26,12 @@ from models.artefact.scoring import PROBABILITY_PPM_MAX, Model
 from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import CONFIDENCE
 from pipeline.decide.rules import Rule
-from pipeline.domain.features import COLUMN, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, STATE_SLICE, UNKNOWN, Matrix
 from pipeline.explain.counterfactual.answers import Answers, Level
-from pipeline.explain.counterfactual.bounds import Bounds
+from pipeline.explain.counterfactual.bounds import Bounds, RowBounds
 from pipeline.explain.counterfactual.edges import NO_EDGE, Edges
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Fact, sizes
-from pipeline.explain.counterfactual.relations import Relations, touched_by
+from pipeline.explain.counterfactual.relations import FEEDING, Relations, touched_by
 
 CHANGES_MAX: Final = 3
 """More facts at once are no explanation that a person can check, and their number grows with each by the factor ten."""
@@ -156,10 +156,11 @@ class Search:
         """model: None where none is asked. attained: None where a payment can have any amount of the policy's money."""
         self._start, self._facts, self._edges, self._relations = start, facts, edges, relations
         self._bounds = Bounds(model) if model is not None and start.score_max != _SCORE_MAX else None
+        self._row_bounds = None if self._bounds is None else RowBounds(self._bounds, start.row)
         self._attained = attained
         self._rows_left = ROWS_MAX
         self._touched = {fact: touched_by(fact.column) for fact in facts}
-        self._unknown = frozenset(np.flatnonzero(start.row == UNKNOWN).tolist())
+        self._unknown = frozenset(np.flatnonzero(start.row[: STATE_SLICE.stop] == UNKNOWN).tolist())
         self._alone: dict[Fact, _Alone] = {}
 
     def fewest(self, changes_max: int = CHANGES_MAX) -> Found | NoneWithin:
@@ -180,20 +181,25 @@ class Search:
         """Sets of facts that may turn it, the most promising first."""
         ranked: list[tuple[int, int, tuple[Fact, ...]]] = []
         for place, chosen in enumerate(combinations(self._facts, number)):
-            free = frozenset().union(*(self._touched[fact] for fact in chosen))
-            if self._removes_obstacles(free) and (least := self._least(free)) <= self._start.score_max:
+            free = self._free(chosen)
+            if self._removes_obstacles(chosen, free) and (least := self._least(free)) <= self._start.score_max:
                 ranked.append((least, place, chosen))
         return [chosen for _, _, chosen in sorted(ranked)]
 
-    def _removes_obstacles(self, free: frozenset[int]) -> bool:
-        if self._unknown and self._unknown <= free:
+    def _free(self, chosen: tuple[Fact, ...]) -> frozenset[int]:
+        """The columns that may differ. What is UNKNOWN stays so unless it is among the facts, and so does what follows
+        from it."""
+        unknown = self._unknown - {fact.column for fact in chosen}
+        stay = unknown | {derived for derived, sources in FEEDING.items() if sources & unknown}
+        return frozenset().union(*(self._touched[fact] for fact in chosen)) - stay
+
+    def _removes_obstacles(self, chosen: tuple[Fact, ...], free: frozenset[int]) -> bool:
+        if self._unknown and self._unknown <= {fact.column for fact in chosen}:
             return True  # then everything is known, and the model may answer
         return all(any(COLUMN.get(bound.feature) in free for bound in rule.bounds) for rule in self._start.obstacles)
 
     def _least(self, free: frozenset[int]) -> int:
-        if self._bounds is None:
-            return -_SCORE_MAX
-        return int(self._bounds.least_score(self._start.row[np.newaxis], free)[0])
+        return -_SCORE_MAX if self._row_bounds is None else self._row_bounds.least_score(free)
 
     def _better(self, chosen: tuple[Fact, ...], best: Found | None) -> Found | None:
         if not self._meet(chosen):
