@@ -71,7 +71,7 @@ class Rule:
         self.limit = bounds[0].limit
         self.reads_confidence = any(bound.feature == CONFIDENCE for bound in bounds)
         self._book, self._is_fallback = book, is_fallback
-        self._columns = [RULE_COLUMN[bound.feature] for bound in bounds]
+        self.columns = [RULE_COLUMN[bound.feature] for bound in bounds]
         self._families = [FAMILY[bound.feature] for bound in bounds]
         self._names_amount = any(bound.feature == AMOUNT for bound in bounds)
         self._mask = 0
@@ -88,7 +88,7 @@ class Rule:
         mask = told & self._mask
         if mask == self._mask:
             return told
-        key = (mask, *[int(row[column]) for column in self._columns])
+        key = (mask, *[int(row[column]) for column in self.columns])
         if own is not None and self._names_amount:
             statement = self._stated(key, own)
         else:

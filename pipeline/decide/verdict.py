@@ -5,10 +5,10 @@ Invariants
 2. Soft guardrails only make ALLOW into ESCALATE; nothing makes a decision more permissive (I4).
 3. Row i of the answer depends on row i of the input alone: batches of any size give the same verdicts. Only what a
    broken model costs the rows behind those that it failed on depends on the batch, and the decision records it.
-4. Every verdict has a summary and at least one reason (I9). ALLOW leads with how sure the model is and the guardrail that
-   came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the model's own
-   BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never that
-   something is missing, unless a rule says that this counts.
+4. Every verdict has a summary and at least one reason (I9). ALLOW leads with how sure the model is and the guardrail
+   that came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the
+   model's own BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never
+   that something is missing, unless a rule says that this counts.
 5. The model is not asked about a row with an UNKNOWN value; the fallback answers it, at least as strictly as it would
    with full knowledge (I4). Neither does a row that the model fails on get any answer but the fallback's.
 
@@ -42,7 +42,7 @@ from pipeline.decide.reasons.sureness import Sureness
 from pipeline.decide.reasons.terms import TermView, rebased, term_views
 from pipeline.decide.rules import Rule, RuleBook, RuleTable, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
-from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
+from pipeline.domain.features import FEATURES, NONE, UNKNOWN, Matrix
 
 CONFIDENCE_CERTAIN_BP: Final = 10_000
 MODEL_REASONS: Final = 3
@@ -141,8 +141,8 @@ def decide(
 ) -> list[Verdict]:
     """One verdict a row. `features` is (n, len(FEATURES)) int64; `modes` has n entries.
 
-    `failed` are rows that the model is recorded to have failed on: it isn't asked again. `own` are the payments' amounts
-    where their currency isn't the pound, n of them; without any, all are in pounds.
+    `failed` are rows that the model is recorded to have failed on: it isn't asked again. `own` are the payments'
+    amounts where their currency isn't the pound, n of them; without any, all are in pounds.
     """
     return list(verdicts_of(features, modes, in_force, failed=failed, own=own))
 
@@ -183,6 +183,7 @@ class _Teller:
 
     def __init__(self, in_force: Regime, features: Matrix, own: Sequence[Money | None]) -> None:
         self.book, self.rules, self.features, self._own = in_force.book, in_force.rules, features, own
+        self.values, self.width = features.astype("<i8").tobytes(), features.shape[1]
         self._near_guardrails: list[int] | None = None  # where nothing is allowed, nobody asks
         self._near_fallback: list[int] | None = None
 
@@ -213,7 +214,8 @@ class _Teller:
         if near == NOTHING_NEAR:
             return 0
         rule, condition = table.rules[near // CONDITIONS_MAX], near % CONDITIONS_MAX
-        observed = int(self.features[row, COLUMN[rule.bounds[condition].feature]])
+        column = rule.columns[condition]
+        observed = read_i64_le(self.values, (row * self.width + column) * _BYTES)
         statement = rule.clear(condition, observed, self.own(row))
         facts.append(statement.facts[0])
         reasons.append(statement.reason)
@@ -257,7 +259,7 @@ class _Answers:
         assert in_force.model is not None
         self._features, self._terms, self._teller = features, in_force.terms, teller
         self._sureness, self._book = in_force.sureness, in_force.book
-        self._values, self._width = features.astype("<i8").tobytes(), len(COLUMN)
+        self._values, self._width = teller.values, teller.width
         answered, scores, failed = ask(in_force.model, features if len(asked) == len(features) else features[asked])
         self.rows = [asked[place] for place in answered.tolist()]
         self.failed = {asked[place]: _Silent(Silence.FAILED, fault) for place, fault in failed.items()}
@@ -282,7 +284,7 @@ class _Answers:
         facts: list[str] = []
         reasons: list[Reason] = []
         if outcome is Outcome.ALLOW:
-            sure = self._sureness.honest(confidence_bp, self._features[row])
+            sure = self._sureness.honest(confidence_bp, self._features, row)
             facts.append(sure.text)
             reasons.append(sure)
             told = self._teller.nearest_guardrail(row, facts, reasons)

@@ -43,7 +43,8 @@ class Silence(FastStrEnum):
 
 
 class Reason(NamedTuple):
-    """One reason of a decision (I9). `text` follows from the rest by the decision's phrase book. `observed`, `limit` and `excess` share the unit that `text` names.
+    """One reason of a decision (I9). `text` follows from the rest by the decision's phrase book, and from the payment's
+    own money. `observed`, `limit` and `excess` share the unit that it names.
 
     `limit` is what a rule allows, or for a model reason what is typical; `excess` is `observed - limit`, and both
     are None where there is nothing to compare with. `contribution_micro` is the exact addend of the model's

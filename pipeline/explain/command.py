@@ -27,9 +27,8 @@ def explain(
     told = whole(settings, wire_format(settings), wanted, account)
     if customer:
         if isinstance(told.customer, Missing):
-            raise Failure(
-                f"{told.customer.why[0].upper()}{told.customer.why[1:]}.", "Explain it with a release that has."
-            )
+            why = told.customer.why
+            raise Failure(f"{why[0].upper()}{why[1:]}.", "Explain it with a release that has.")
         output.record({"customer": told.customer}, told.customer)
         return
     if html is not None:

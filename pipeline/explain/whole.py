@@ -23,7 +23,10 @@ class Trace(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """Everything that is said of one decision. `customer`: what the customer may be told of it. `origin`: where it was read, as a clause."""
+    """Everything that is said of one decision.
+
+    customer: what the customer may be told of it. origin: where it was read, as a clause.
+    """
 
     explained: Explanation
     life: Life | NotShown

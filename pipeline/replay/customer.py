@@ -13,8 +13,8 @@ from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 
 def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None) -> str | Missing:
-    """`stands`: what people made of it since, which is told instead, without a cause. Without the policy of the decision
-    it names no cause either, and the contact that the phrase book gives."""
+    """`stands`: what people made of it since, which is told instead, without a cause. Without the policy of the
+    decision it names no cause either, and the contact that the phrase book gives."""
     book = book_of(decision.phrase_book_version)
     if book is None:
         return Missing(f"this release has no phrase book {decision.phrase_book_version!r:.40}, which it is worded in")

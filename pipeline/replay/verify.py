@@ -1,11 +1,11 @@
 """Decide again, from what a stored decision holds, and compare the bytes (I3).
 
 The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict,
-with codes, values and limits; the phrase book that the decision names gives the text, which a later book words otherwise;
-the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the payment and
-the policy, and every feature that follows from other features, so that those can't be altered even together with their
-hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
-what the audit log's chain shows, not this.
+with codes, values and limits; the phrase book that the decision names gives the text, which a later one may word
+otherwise; the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the
+payment and the policy, and every feature that follows from other features, so that those can't be altered even
+together with their hash. Window counts came from state that is gone, and so did the model's failure: that these are as
+they were written is what the audit log's chain shows, not this.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Che
         payment = decision.snapshot.transaction
         refusal = refusal_of(payment, payment.account_id.encode(), decision.source)
         if refusal is None:
-            places.setdefault(_Group(regime_key(decision), decision.agent_id, decision.phrase_book_version), []).append(place)
+            group = _Group(regime_key(decision), decision.agent_id, decision.phrase_book_version)
+            places.setdefault(group, []).append(place)
         else:
             why = f"its payment would be refused as {refusal.code}: {refusal.detail}"
             checks[place] = Check(decision.decision_id, Result.UNVERIFIABLE, why=why)

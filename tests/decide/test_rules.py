@@ -55,8 +55,8 @@ def test_a_soft_rule_may_ask_for_more_certainty_of_larger_payments():
     v = verdict(added, amount_gbp_minor=12_345)
     assert (v.outcome, v.confidence_bp, v.rules_triggered) == (Outcome.ESCALATE, 9_900, ["SOFT_LARGE"])
     assert v.reasons[0].text == (
-        "the model is only 99.00 % sure that the payment is honest, 0.50 percentage points short of the required 99.50 %;"
-        " and the payment is £123.45 (from £100.00 on)"
+        "the model is only 99.00 % sure that the payment is honest, 0.50 percentage points short of the required"
+        " 99.50 %; and the payment is £123.45 (from £100.00 on)"
     )
     assert (v.reasons[0].observed, v.reasons[0].limit, v.reasons[0].excess) == (9_900, 9_950, -50)
     assert verdict(added, amount_gbp_minor=9_999).outcome is Outcome.ALLOW

@@ -26,9 +26,9 @@ def test_quiet_payment_is_allowed_by_the_model_with_reasons():
     v = verdict()
     assert (v.outcome, v.route, v.rules_triggered) == (Outcome.ALLOW, Route.MODEL, [])
     assert v.summary == (
-        "Allowed because the model is 99.00 % sure that the payment is honest, 19.00 percentage points above the required"
-        " 80.00 %; and the nearest guardrail does not apply: the payment reached us at 00:00 local time, later than it was"
-        " made, not between 01:00 and 04:59."
+        "Allowed because the model is 99.00 % sure that the payment is honest, 19.00 percentage points above the"
+        " required 80.00 %; and the nearest guardrail does not apply: the payment reached us at 00:00 local time, later"
+        " than it was made, not between 01:00 and 04:59."
     )
     assert v.confidence_bp == 9_900
     assert [(r.code, r.observed, r.limit) for r in v.reasons] == [
@@ -58,7 +58,8 @@ def test_unsure_model_escalates():
     v = verdict(ip_fraud_reports=NONE, is_new_beneficiary=1, amount_gbp_minor=300_000)
     assert (v.outcome, v.confidence_bp, v.rules_triggered) == (Outcome.ESCALATE, 6_000, ["SOFT_CONFIDENCE_MINIMUM"])
     assert v.reasons[0].text == (
-        "the model is only 60.00 % sure that the payment is honest, 20.00 percentage points short of the required 80.00 %"
+        "the model is only 60.00 % sure that the payment is honest, 20.00 percentage points short of the required"
+        " 80.00 %"
     )
 
 
@@ -132,9 +133,9 @@ def test_several_hard_hits_are_named_in_table_order():
     v = verdict(is_reference_missing=1, amount_gbp_minor=6_000_000, account_volume_minor_24h=30_000_000)
     assert v.rules_triggered == ["HARD_MAX_SINGLE_TRANSACTION", "HARD_REFERENCE_MISSING", "HARD_MAX_DAILY_VOLUME"]
     assert v.summary == (
-        "Blocked because the payment is £60,000.00; the payment reference is missing; and the payments that the account"
-        " attempted in the last 24 hours, this one included and those left out that are known to be blocked or refused,"
-        " come to £300,000.00."
+        "Blocked because the payment is £60,000.00; the payment reference is missing; and the payments that the"
+        " account attempted in the last 24 hours, this one included and those left out that are known to be blocked or"
+        " refused, come to £300,000.00."
     )
     assert v.reasons[0].text == "the payment is £60,000.00, £10,000.00 over the limit of £50,000.00"
 

@@ -297,6 +297,33 @@ def test_the_page_tells_it_all_and_loads_nothing(bank, fraud, tmp_path):
     assert not any(outside in page for outside in ("http", "src=", "@import", "url(", "<script", "<link"))
 
 
+def test_what_the_customer_may_be_told_is_in_every_form_and_alone_where_it_is_asked_for(bank, fraud, tmp_path):
+    bank.decide("tx-told", OPEN, **SUSPICIOUS)
+    alone = fraud("explain", "tx-told", "--customer", **bank.environment).out.strip()
+    assert alone.startswith("One of our staff is looking at your payment")
+    assert not any(each in alone for each in ("tx-told", "FALLBACK", "fraud", "£"))
+    assert alone in fraud("explain", "tx-told", **bank.environment).out
+    in_json = fraud("explain", "tx-told", "--json", **bank.environment).out
+    assert json.loads(in_json)["customer"] == alone
+    only = fraud("explain", "tx-told", "--customer", "--json", **bank.environment).out
+    assert json.loads(only) == {"customer": alone}
+    fraud("explain", "tx-told", "--html", tmp_path / "page.html", **bank.environment)
+    assert escape(alone) in (tmp_path / "page.html").read_text()
+
+
+def test_what_people_decided_since_is_what_the_customer_is_told(bank, fraud):
+    bank.decide("tx-back", by="allows-all", ip_fraud_reports=3)
+    bank.settle()
+    before = fraud("explain", "tx-back", "--customer", **bank.environment).out
+    bank.apply(bank.plan("wrong", model_version="allows-all"))
+    bank.settle()
+    after = fraud("explain", "tx-back", "--customer", **bank.environment).out
+    assert (before.split(".")[0], after.split(":")[0]) == (
+        "Our checks gave us no reason to hold your payment back",
+        "We have not made your payment",
+    )
+
+
 def test_a_page_that_cannot_be_written_is_said(bank, fraud, tmp_path):
     bank.decide("tx-nowhere")
     answer = fraud("explain", "tx-nowhere", "--html", tmp_path / "no" / "page.html", **bank.environment)

@@ -48,14 +48,15 @@ def test_no_other_cause_is_named_nor_one_beside_it(archive, fields):
     text = customer_text(decision_of(value), archive.regime_of)
     assert text == (
         "We have not made your payment: our checks did not let it through. If you think that this is wrong, you"
-        f" can ask a person to look at it again, and tell them your side. {CONTACT}"
+        f" can ask a person to look at it again, and say why. {CONTACT}"
     )
 
 
 @pytest.mark.parametrize("mode", [CLOSED, OPEN])
 @pytest.mark.parametrize("reports", [NONE, 0, 1, 3])
 def test_all_that_an_outcome_tells_is_the_outcome(archive, mode, reports):
-    values = archive.values([payment(n, amount_minor=n * 77_777) for n in range(1, 9)], [mode] * 8, ip_fraud_reports=reports)
+    paid = [payment(n, amount_minor=n * 77_777) for n in range(1, 9)]
+    values = archive.values(paid, [mode] * 8, ip_fraud_reports=reports)
     decisions = [decision_of(value) for value in values]
     texts = {(each.outcome, customer_text(each, archive.regime_of)) for each in decisions}
     assert len(texts) == len({each.outcome for each in decisions})

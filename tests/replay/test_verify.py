@@ -195,7 +195,8 @@ def test_every_part_of_a_reason_is_compared(archive, field):
 
 
 def test_a_foreign_payments_decision_is_identical_when_decided_again(archive):
-    foreign = [payment(n, currency=currency, amount_minor=1_000_000) for n, currency in enumerate(("EUR", "JPY", "KWD"))]
-    values = archive.values(foreign, [CLOSED, OPEN, CLOSED])
+    currencies = ("EUR", "JPY", "KWD")
+    foreign = [payment(n, currency=currency, amount_minor=1_000_000) for n, currency in enumerate(currencies)]
+    values = archive.values(foreign, [CLOSED, OPEN, CLOSED], is_unpaid_beneficiary=1)
     assert results(archive, values) == [Result.IDENTICAL] * 3
     assert "EUR 10,000.00 (£8,720.00)" in "".join(reason.text for reason in decision_of(values[0]).reasons)

@@ -78,9 +78,9 @@ def test_i4_payments_that_were_held_or_taken_back_make_no_normal_month(store: St
     """Otherwise whoever has ten large payments held or reversed may make them all a month later."""
     first_seen(store, -1)
     events = [payment(place, BEGIN_MS + place * DAY_MS + 1, amount_gbp_minor=1_000_000) for place in range(10)]
-    for event in events:
+    for place, event in enumerate(events):
         observe(store, event)
-        apply(store, outcome_of(event, HELD if event.offset % 2 else MADE))
+        apply(store, outcome_of(event, HELD if place % 2 else MADE))
     apply(store, *[outcome_of(event, REVERSED) for event in events[::2]])
     row = observe(store, payment(10, BEGIN_MS + BLOCK_MS, amount_gbp_minor=1_000_000))
     assert (row["account_normal_month_minor"], row["account_volume_minor_30d"]) == (0, 11_000_000)

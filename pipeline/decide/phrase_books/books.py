@@ -1,7 +1,7 @@
 """Every phrase book that was ever released, by its version: a decision names the one that it is worded in.
 
-A released book's wording never changes (`tests/decide/phrase_books` hold each to its digest). To word something otherwise,
-add a version that inherits from the last, and make it CURRENT.
+A released book's wording never changes (`tests/decide/phrase_books` hold each to its digest). To word something
+otherwise, add a version that inherits from the last, and make it CURRENT.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.decide.reasons.families import MINUTES_OF_DAY, OF_SEVERAL
-from pipeline.domain.features import COLUMN, NONE, Matrix
+from pipeline.domain.features import COLUMN, NONE, UNKNOWN, Matrix
 
 _WHOLE: Final = 1_000_000
 _FAR: Final = 2**40
@@ -50,17 +50,15 @@ class Distances:
         counts = [len(its) for _, its in rules]
         self._places = np.array([place for place, _ in rules], dtype=np.int64)
         self._columns = np.array([edge.column for edge in edges], dtype=np.intp)
-        self._low = np.array([edge.low for edge in edges], dtype=np.int64)
-        self._high = np.array([edge.high for edge in edges], dtype=np.int64)
-        self._scale = np.array([_scale(edge) for edge in edges], dtype=np.int64)
-        self._missing = np.array(
-            [(0 if edge.holds_when_unknown else _FAR, 0 if edge.holds_when_none else _FAR) for edge in edges],
-            dtype=np.int64,
-        ).reshape(-1, 2)
+        self._low = _column([edge.low for edge in edges])
+        self._high = _column([edge.high for edge in edges])
+        self._scale = _column([_scale(edge) for edge in edges])
+        self._when_none = _column([0 if edge.holds_when_none else _FAR for edge in edges])
+        self._when_unknown = _column([0 if edge.holds_when_unknown else _FAR for edge in edges])
         self._boundless = np.flatnonzero(self._low > self._high)
         self._of_several = np.flatnonzero([edge.feature in OF_SEVERAL for edge in edges])
         # Ties within a rule go to the first condition: it is told with the greatest of these.
-        self._rank = np.array([CONDITIONS_MAX - 1 - n for count in counts for n in range(count)], dtype=np.int64)
+        self._rank = _column([CONDITIONS_MAX - 1 - n for count in counts for n in range(count)])
         self._starts = np.array([sum(counts[:number]) for number in range(len(counts))], dtype=np.intp)
 
     def nearest(self, rows: Matrix) -> list[int]:
@@ -69,30 +67,32 @@ class Distances:
         if not len(self._places):
             return [NOTHING_NEAR] * len(rows)
         far = self._far(rows) * CONDITIONS_MAX + self._rank
-        by_rule = np.maximum.reduceat(far, self._starts, axis=1)
-        chosen = (by_rule // CONDITIONS_MAX).argmin(axis=1)
-        rank = by_rule[np.arange(len(rows)), chosen]
+        by_rule = np.maximum.reduceat(far, self._starts, axis=0)
+        chosen = (by_rule // CONDITIONS_MAX).argmin(axis=0)
+        rank = by_rule[chosen, np.arange(len(rows))]
         near = self._places[chosen] * CONDITIONS_MAX + (CONDITIONS_MAX - 1 - rank % CONDITIONS_MAX)
         named: list[int] = np.where(rank >= _FAR * CONDITIONS_MAX, NOTHING_NEAR, near).tolist()
         return named
 
     def _far(self, rows: Matrix) -> Matrix:
-        observed = rows[:, self._columns]
+        """(conditions, rows): a condition's numbers side by side, which is several times as fast."""
+        observed = np.ascontiguousarray(rows.T)[self._columns]
         gap: NDArray[np.int64] = np.maximum(self._low - observed, observed - self._high)
         np.clip(gap, 0, _GAP_MAX, out=gap)
         far: Matrix = gap * _WHOLE // self._scale
         np.minimum(far, _FAR, out=far)
-        far[:, self._boundless] = _FAR
+        far[self._boundless] = _FAR
         if self._of_several.size:  # of an account's only payment they say nothing
-            alone = rows[:, _COUNT_30D] <= 1
-            part = far[:, self._of_several]
-            part[alone] = np.where(part[alone] > 0, _FAR, 0)
-            far[:, self._of_several] = part
-        missing = observed < 0
-        if missing.any():
-            is_none = (observed == NONE).astype(np.intp)
-            far[missing] = np.broadcast_to(self._missing, (*observed.shape, 2))[missing, is_none[missing]]
+            part = far[self._of_several]
+            far[self._of_several] = np.where((rows[:, _COUNT_30D] <= 1) & (part > 0), _FAR, part)
+        if (observed < 0).any():
+            far = np.where(observed == NONE, self._when_none, far)
+            far = np.where(observed == UNKNOWN, self._when_unknown, far)
         return far
+
+
+def _column(numbers: list[int]) -> Matrix:
+    return np.array(numbers, dtype=np.int64)[:, np.newaxis]
 
 
 def _scale(edge: Edge) -> int:

@@ -34,11 +34,11 @@ class Sureness:
         self._honest: dict[tuple[int, int], Reason] = {}
         self._fraud: dict[int, Reason] = {}
 
-    def honest(self, confidence_bp: int, row: Matrix) -> Reason:
-        """Of a payment that the model allows; `row` are its features."""
+    def honest(self, confidence_bp: int, features: Matrix, row: int) -> Reason:
+        """Of a payment that the model allows."""
         required_bp = self._always_bp
         for demand in self._sometimes:
-            if all([_holds(condition, int(row[COLUMN[condition.feature]])) for condition in demand.others]):
+            if all([_holds(condition, int(features[row, COLUMN[condition.feature]])) for condition in demand.others]):
                 required_bp = max(required_bp, demand.required_bp)
         reason = self._honest.get((confidence_bp, required_bp))
         if reason is None:

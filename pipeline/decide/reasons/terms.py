@@ -2,8 +2,8 @@
 
 Invariants
 1. A term is told only of facts whose values are known and differ, in words, from what is typical. Of two features both
-   are told, or the other one is typical: then what the term contributes is the told one's alone. So where one is missing,
-   or was told before, the term is not told.
+   are told, or the other one is typical: then what the term contributes is the told one's alone. So where one is
+   missing, or was told before, the term is not told.
 2. No fact is told twice, and none is the payment's own amount in another guise.
 3. Contributions are told against the typical payment's (`rebased`), and still sum to the score exactly.
 """
@@ -53,7 +53,13 @@ class _Words:
         self.column, self.family, self.typical = COLUMN[feature], FAMILY[feature], typical if typical >= 0 else None
         self._feature, self._beside, self._book = feature, typical, book
         self._is_money, self._is_of_several = feature in MONEY, feature in OF_SEVERAL
-        self._known: dict[int, str | None] = {}
+        self._rounded = book.rounding(feature)
+        self._typical_key = self._key(typical)
+        self._known: dict[int, str] = {}
+
+    def _key(self, observed: int) -> int:
+        """The least value that is told in the same words; the value itself where it is missing."""
+        return observed if self._rounded is None or observed < 0 else self._rounded(observed)
 
     def of(self, observed: int, values: bytes, start: int) -> str | None:
         """None where nothing is to be said; the row is `values` from number `start` on."""
@@ -63,19 +69,18 @@ class _Words:
             return None
         if self._is_of_several and read_i64_le(values, (start + _COUNT_30D) * _BYTES) == 1:
             return None
-        key = self._book.rounded(self._feature, observed)
-        if key not in self._known:
+        key = self._key(observed)
+        if key == self._typical_key:
+            return None
+        words = self._known.get(key)
+        if words is None:
             words = self._book.typical(self._feature, observed, self._beside)
-            if len(self._known) >= WORDS_REMEMBERED:
-                return words
-            self._known[key] = words
-        return self._known[key]
+            if words is not None and len(self._known) < WORDS_REMEMBERED:
+                self._known[key] = words
+        return words
 
     def is_typical(self, observed: int) -> bool:
-        return observed == self._beside or (
-            observed >= 0 <= self._beside
-            and self._book.rounded(self._feature, observed) == self._book.rounded(self._feature, self._beside)
-        )
+        return self._key(observed) == self._typical_key
 
     def excess(self, observed: int) -> int | None:
         return None if self.typical is None else observed - self.typical

@@ -1,5 +1,7 @@
-"""Writes the lines that are kept of a new phrase book, and prints its digest: `python -m tests.decide.phrase_books.release
-VERSION`. It refuses a version whose lines are kept already."""
+"""Writes the lines that are kept of a new phrase book, and prints its digest.
+
+`python -m tests.decide.phrase_books.release VERSION`; it refuses a version whose lines are kept already.
+"""
 
 from __future__ import annotations
 

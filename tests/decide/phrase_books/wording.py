@@ -34,7 +34,9 @@ def lines(book: PhraseBook, numbers: tuple[int, ...]) -> Iterator[str]:
 
 def customer_lines(book: PhraseBook) -> Iterator[str]:
     """Every text that a customer can be sent, without a policy's sentence on how to reach us."""
-    subsets = [tuple(name for name, has in zip(MENDABLE, chosen, strict=True) if has) for chosen in product((0, 1), repeat=3)]
+    subsets = [
+        tuple(name for name, has in zip(MENDABLE, chosen, strict=True) if has) for chosen in product((0, 1), repeat=3)
+    ]
     for outcome in Outcome:
         for mendable in subsets:
             yield book.customer(outcome, mendable, None)
@@ -69,7 +71,8 @@ def _of_model(book: PhraseBook, numbers: tuple[int, ...]) -> Iterator[str]:
 
 def _sentences(book: PhraseBook) -> Iterator[str]:
     yield from (book.no_rule(), book.failed(), *(book.not_asked("account_count_1h", others) for others in range(3)))
-    yield from (book.not_asked(None, 0), book.nearest("it is", is_fallback=True), book.nearest("it is", is_fallback=False))
+    yield book.not_asked(None, 0)
+    yield from (book.nearest("it is", is_fallback=is_fallback) for is_fallback in (True, False))
     lists = (["a"], ["a", "b"], ["a", "b", "c"], ["a, b", "c"], ["a and b", "c"], ["a, b", "c", "d"])
     for outcome, facts, is_fallback, silence in product(Outcome, lists, (False, True), (None, "it was not")):
         yield book.summary(outcome, list(facts), is_fallback=is_fallback, silence=silence)

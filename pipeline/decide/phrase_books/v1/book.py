@@ -10,6 +10,7 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.decide.phrase_books.money import Money
@@ -44,13 +45,18 @@ class PhraseBook:
             return phrase.sentence if observed else phrase.zero or phrase.sentence
         return phrase.sentence.format(_amount(observed, own) if feature == AMOUNT else phrase.unit.one(observed))
 
+    def rounding(self, feature: str) -> Callable[[int], int] | None:
+        """`rounded` of known values; None where each has words of its own."""
+        unit = self._phrases[feature].unit
+        return None if unit is None else unit.rounded
+
     def rounded(self, feature: str, observed: int) -> int:
         """The least value of which `fact` says the same."""
         unit = self._phrases[feature].unit
         return observed if unit is None or unit.rounded is None or observed < 0 else unit.rounded(observed)
 
     def brief(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
-        """A condition that is met, for the summary: the fact, without a limit but for hours, which say nothing alone."""
+        """A condition that is met, for the summary: the fact without a limit, but with hours."""
         if feature == CONFIDENCE and observed <= high:
             return _only(self.fact(feature, observed))
         if self._phrases[feature].unit is CLOCK:
@@ -117,6 +123,8 @@ class PhraseBook:
             return self.fact(feature, observed, own)
         if unit is CLOCK:
             return f"{self.fact(feature, observed)}, not {_hours(low, high)}"
+        if observed == 0 and unit is SPAN:  # how long it was is not known
+            return self.fact(feature, observed)
         if low > 0 and observed > high:
             exact = unit.exact(observed, high)
             fact = self._in_unit(phrase, feature, observed, exact(observed), own)
@@ -175,7 +183,11 @@ class PhraseBook:
         """a; a and b; a, b, and c. With semicolons where a fact is a list itself."""
         if len(facts) == 1:
             return facts[0]
-        mark = ";" if any([", " in fact or " and " in fact for fact in facts]) else ","
+        mark = ","
+        for fact in facts:
+            if ", " in fact or " and " in fact:
+                mark = ";"
+                break
         if len(facts) == 2 and mark == ",":
             return f"{facts[0]} and {facts[1]}"
         return f"{f'{mark} '.join(facts[:-1])}{mark} and {facts[-1]}"
@@ -218,5 +230,6 @@ def _hours(low: int, high: int) -> str:
 def _above(value_bp: int, limit_bp: int, name: str) -> str:
     """As the percentages read: "19.93 percentage points above the required 80.00 %"."""
     gap = value_bp - limit_bp
-    side = "exactly" if not gap else f"{abs(gap) // 100}.{abs(gap) % 100:02d} {POINTS} {'above' if gap > 0 else 'below'}"
+    size, side = f"{abs(gap) // 100}.{abs(gap) % 100:02d} {POINTS}", "above" if gap > 0 else "below"
+    side = f"{size} {side}" if gap else "exactly"
     return f"{side} {name} {bp_percent(limit_bp)}"

@@ -28,7 +28,7 @@ _SAID: Final = {
 }
 _CONTEST: Final = {
     Outcome.ALLOW: "If you did not ask for this payment, tell us at once.",
-    Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and tell them your side.",
+    Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and say why.",
     Outcome.ESCALATE: "If you think that this is wrong, or want to tell us something about it, you can do so now.",
 }
 

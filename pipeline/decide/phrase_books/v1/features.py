@@ -99,7 +99,9 @@ def _risk(window: str) -> Phrase:
 
 
 PHRASES: Final[dict[str, Phrase]] = {
-    AMOUNT: _phrase("the payment is {}", POUNDS, "what the payment is worth", "the payment's currency has no exchange rate"),
+    AMOUNT: _phrase(
+        "the payment is {}", POUNDS, "what the payment is worth", "the payment's currency has no exchange rate"
+    ),
     "is_beneficiary_country_sanctioned": _flag(
         "the beneficiary's country is under sanctions",
         "the beneficiary's country is not under sanctions",
