@@ -82,8 +82,15 @@ def absent_or_unknown(seen: Seen) -> Iterator[str]:
             continue
         rule = _rule_of(reason, seen)
         counts = rule is not None and not reason.code.startswith(NEAREST) and _holds_for_missing(rule, seen)
-        if not counts and reason.code != NO_RULE and (reason.observed < 0 or _ABSENT.search(reason.text)):
+        is_missing = reason.observed < 0 or _ABSENT.search(reason.text) or _is_of_missing(reason, seen)
+        if not counts and reason.code != NO_RULE and is_missing:
             yield f"{reason.code}: {reason.text}"
+
+
+def _is_of_missing(reason: Reason, seen: Seen) -> bool:
+    """Whether a term had a share in it of a feature that is missing, and typically isn't."""
+    typical = {} if seen.in_force.model is None else seen.in_force.model.typical
+    return any(seen.value(name) < 0 <= typical.get(name, NONE) for name in _model_features(reason))
 
 
 def _holds_for_missing(rule: PolicyRule, seen: Seen) -> bool:

@@ -7,10 +7,14 @@ from pipeline.explain.as_json import explanation_json
 from pipeline.explain.counterfactual.counterfactual import NOT_SOUGHT, Counterfactual, Otherwise, otherwise_of
 from pipeline.explain.counterfactual.facts import Change
 from pipeline.explain.counterfactual.search import NoneWithin
-from pipeline.explain.counterfactual.words import otherwise_lines
+from pipeline.explain.counterfactual.words import TITLE, otherwise_lines
 from pipeline.explain.explanation import explanation
+from pipeline.explain.life import NotShown
+from pipeline.explain.page import page
 from pipeline.explain.text_page import explanation_lines
+from pipeline.explain.whole import Trace, assembled
 from pipeline.replay.regimes import Missing
+from pipeline.web.html import escape
 from tests.archive import CLOSED, OPEN, payment, stored
 from tests.explain.counterfactual.rows import value, whole
 
@@ -154,3 +158,21 @@ def test_explain_tells_it_in_text_and_json(archive):
     assert told_json["outcome"] == "ALLOW"
     assert told_json["changes"][0]["before"] == 3
     assert np.array_equal([each["after"] for each in told_json["changes"]], [2])
+
+
+def test_the_page_tells_it_as_the_text_does(archive):
+    found, otherwise = told(archive, ip_fraud_reports=3, is_new_beneficiary=1, is_unpaid_beneficiary=1)
+    explained = explanation(found, 0, 0, archive.regime_of)
+    trace = Trace("0" * 32, "named by nobody")
+    told_whole = assembled(explained, NotShown("there is no database here"), "nothing", "read from a test", trace)
+    html = page(told_whole, 0)
+    assert f"<h2>{TITLE}</h2>" in html
+    assert all(f"<p>{escape(line)}</p>" in html for line in lines(found, otherwise))
+
+
+def test_an_allow_s_page_and_text_have_no_such_part(archive):
+    found, _ = told(archive)
+    explained = explanation(found, 0, 0, archive.regime_of)
+    assert TITLE not in "\n".join(explanation_lines(explained))
+    trace = Trace("0" * 32, "named by nobody")
+    assert TITLE not in page(assembled(explained, NotShown("none"), "nothing", "read from a test", trace), 0)

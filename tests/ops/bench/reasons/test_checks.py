@@ -88,6 +88,7 @@ PLANTED = [
     ("absent_or_unknown", seen(SURE, reason("MODEL_ACCOUNT_VOLUME_PERCENT_OF_NORMAL_MONTH",
                                             "the account has no normal month yet", NONE, None), outcome=Outcome.BLOCK)),
     ("absent_or_unknown", seen(rule("NEAREST_FALLBACK_REPORTED_IP", "no IP address is given", NONE, 2), **FALLBACK)),
+    ("absent_or_unknown", seen(REPORTS, row=whole(ip_fraud_reports=NONE))),
     ("echo_of_the_amount", seen(SURE, reason("MODEL_AMOUNT_GBP_MINOR", "the payment is £100.00 (£45.00 is typical)",
                                              10_000, 4_500), outcome=Outcome.ALLOW)),
     ("echo_of_the_amount", seen(reason("FALLBACK_NO_RULE", "none of the fallback rules applies; the payment is £100.00",
