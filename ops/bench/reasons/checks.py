@@ -135,7 +135,8 @@ def a_fact_twice(seen: Seen) -> Iterator[str]:
 
 def _clauses(text: str) -> list[str]:
     """Facts of which a text consists, without limits and what is typical, which differ from one saying to the next."""
-    _, _, after = text.replace(" and counts as the worst", "").partition(" because ")
+    text = text.replace(", and counts as the worst", "")
+    _, _, after = text.partition(" because ")
     whole = re.sub(r" \((?:typically|from|up to)[^)]*\)| \([^)]* is typical\)", "", (after or text).rstrip("."))
     return [clause for clause in _CLAUSES.split(whole) if len(clause.split()) > 3]
 

@@ -5,20 +5,24 @@ A search asks about a hundred thousand rows. What it finds is decided again by t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, score
+from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model, score
 from pipeline.decide.policy import PPM_A_BP
-from pipeline.decide.rules import RuleTable, met_by
+from pipeline.decide.policy_rules import CONFIDENCE, greatest_of
+from pipeline.decide.rules import RULE_COLUMN, Bound, Rule, RuleTable, met_by
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE, UNKNOWN, Matrix
 
 Levels = NDArray[np.int8]
+SCORE_MAX: Final = 2**62
+"""Above every score."""
 
 
 class Level(IntEnum):
@@ -64,6 +68,12 @@ class Answers:
     def hard(self, rows: Matrix) -> NDArray[np.bool_]:
         return _met(self.in_force.rules.hard, rows)
 
+    def bounds(self) -> Iterator[tuple[str, int, int]]:
+        """Feature, least and greatest value of each condition of each rule."""
+        for table in _tables(self.in_force):
+            for rule in table:
+                yield from ((bound.feature, bound.low, bound.high) for bound in rule.bounds)
+
     def static_hard(self, rows: Matrix) -> NDArray[np.bool_]:
         """Whether each row meets each of the rules that need the payment alone."""
         return _met(self.in_force.rules.static_hard, rows)
@@ -103,3 +113,121 @@ class Answers:
 
 def _met(table: RuleTable, rows: Matrix) -> NDArray[np.bool_]:
     return met_by(table, rows) if table.rules and len(rows) else np.zeros((len(rows), len(table.rules)), dtype=np.bool_)
+
+
+class Start(NamedTuple):
+    """The decision that a search starts from.
+
+    is_turned: whether rows, all of them possible, have another outcome. level: of the decision.
+    """
+
+    row: Matrix  # (len(FEATURES),)
+    level: Level
+    is_turned: Callable[[Matrix], NDArray[np.bool_]]
+    obstacles: tuple[Rule, ...]  # each must cease to apply, unless the model comes to answer instead of the rules
+    score_max: int  # a score above leaves the outcome as it is; _SCORE_MAX where the model isn't asked
+
+
+def start_of(row: Matrix, level: Level, answers: Answers) -> Start:
+    """The start from a decision that had everything looked up."""
+    rows = row[np.newaxis]
+    is_hard = answers.hard(rows)[0]
+    obstacles = [rule for rule, is_met in zip(answers.in_force.rules.hard.rules, is_hard, strict=True) if is_met]
+    is_asked = bool(answers.are_asked(rows)[0])
+    if not obstacles and not is_asked:
+        obstacles = _of_fallback(rows, level, answers)
+    elif not obstacles and level is Level.ESCALATE:
+        obstacles = _of_model(rows, answers)
+    score_max = _score_max(answers, obstacles) if is_asked else SCORE_MAX
+    certain = tuple(rule for rule in obstacles if not rule.reads_confidence)
+
+    def is_turned(others: Matrix) -> NDArray[np.bool_]:
+        return np.asarray(answers.levels(others) < level)
+
+    return Start(row, level, is_turned, certain, score_max)
+
+
+def start_of_unseen(row: Matrix, answers: Answers) -> Start:
+    """The start from a payment that was blocked before anything was looked up: the block is to be lifted."""
+    is_met = answers.static_hard(row[np.newaxis])[0]
+    obstacles = tuple(rule for rule, met in zip(answers.in_force.rules.static_hard.rules, is_met, strict=True) if met)
+
+    def is_turned(others: Matrix) -> NDArray[np.bool_]:
+        return np.asarray(~answers.static_hard(others).any(axis=1))
+
+    return Start(row, Level.BLOCK, is_turned, obstacles, SCORE_MAX)
+
+
+def _of_fallback(rows: Matrix, level: Level, answers: Answers) -> list[Rule]:
+    soft_met, fallback_met = answers.fallback(rows)
+    rules = answers.in_force.rules
+    soft = [rule for rule in rules.soft.rules if not rule.reads_confidence]
+    met = [rule for rule, is_met in zip(soft, soft_met[0], strict=True) if is_met]
+    met += [rule for rule, is_met in zip(rules.fallback.rules, fallback_met[0], strict=True) if is_met]
+    return [rule for rule in met if level is Level.ESCALATE or rule.outcome == "BLOCK"]
+
+
+def _of_model(rows: Matrix, answers: Answers) -> list[Rule]:
+    met = answers.soft_of_model(rows)[0]
+    return [rule for rule, is_met in zip(answers.in_force.rules.soft.rules, met, strict=True) if is_met]
+
+
+def _score_max(answers: Answers, obstacles: Sequence[Rule]) -> int:
+    """The greatest score with which a decision of the model may be less strict."""
+    assert answers.model is not None, "it is asked"
+    ppm = answers.in_force.policy.model.block_probability_ppm - 1
+    for rule in obstacles:
+        [bound, *others] = rule.bounds
+        if bound.feature == CONFIDENCE and not others and bound.low == 0:
+            ppm = min(ppm, PROBABILITY_PPM_MAX - (bound.high + 1) * PPM_A_BP)
+    return _greatest_score(answers.model, ppm)
+
+
+def _greatest_score(model: Model, ppm: int) -> int:
+    """The greatest score of which the probability is at most `ppm`; below all where there is none."""
+    edges, probabilities = model.calibration
+    steps = int(probabilities.searchsorted(ppm, side="right"))
+    if steps == 0:
+        return -SCORE_MAX
+    return SCORE_MAX if steps > len(edges) else int(edges[steps - 1]) - 1
+
+
+class Shortfall(NamedTuple):
+    """One condition of a rule that applied: the nearest value at which it would not have been met.
+
+    `needed` and `difference`, how far the value is from it, are None where no known value is free of it, or where the
+    observed value is itself missing.
+    """
+
+    rule: str
+    feature: str
+    observed: int
+    needed: int | None
+    difference: int | None
+
+
+def shortfalls_of(in_force: Regime, codes: Sequence[str], values: Sequence[int]) -> Iterator[Shortfall]:
+    """Each condition of the rules; `values` are the features and the confidence behind them."""
+    rules = {rule.code: rule for table in _tables(in_force) for rule in table}
+    for rule in [rules[code] for code in codes]:
+        yield from _shortfalls(rule, values)
+
+
+def _tables(in_force: Regime) -> tuple[tuple[Rule, ...], ...]:
+    rules = in_force.rules
+    return rules.hard.rules, rules.soft.rules, rules.fallback.rules
+
+
+def _shortfalls(rule: Rule, values: Sequence[int]) -> Iterator[Shortfall]:
+    for bound in rule.bounds:
+        observed = values[RULE_COLUMN[bound.feature]]
+        needed = _nearest_outside(bound, observed)
+        difference = None if needed is None or observed < 0 else abs(observed - needed)
+        yield Shortfall(rule.code, bound.feature, observed, needed, difference)
+
+
+def _nearest_outside(bound: Bound, observed: int) -> int | None:
+    """The known value nearest to the observed one that does not meet the condition; None where all known ones do."""
+    greatest = greatest_of(bound.feature)
+    outside = [value for value in (bound.low - 1, bound.high + 1) if 0 <= value <= greatest and bound.low <= bound.high]
+    return min(outside, key=lambda value: abs(value - max(observed, 0)), default=None)

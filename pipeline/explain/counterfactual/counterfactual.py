@@ -13,7 +13,7 @@ been decided then isn't known, and isn't guessed.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,17 +21,24 @@ import numpy as np
 
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.phrase_books.money import Money, foreign_money
-from pipeline.decide.policy_rules import greatest_of
-from pipeline.decide.rules import RULE_COLUMN, Bound, Rule, hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import COLUMN, Matrix
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
-from pipeline.explain.counterfactual.answers import LEVEL, Answers, Level
+from pipeline.explain.counterfactual.answers import (
+    LEVEL,
+    Answers,
+    Level,
+    Shortfall,
+    Start,
+    shortfalls_of,
+    start_of,
+    start_of_unseen,
+)
 from pipeline.explain.counterfactual.edges import Edges
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Change, changes_of, facts_of
 from pipeline.explain.counterfactual.relations import Relations
-from pipeline.explain.counterfactual.search import Found, NoneWithin, Search, Start, start_of, start_of_unseen
+from pipeline.explain.counterfactual.search import Found, NoneWithin, Search
 from pipeline.replay.redecide import Basis, mode_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import regime_key
@@ -40,26 +47,12 @@ ATTAINED_REMEMBERED: Final = 65_536
 NOT_SOUGHT: Final = "the payment was allowed"
 
 
-class Shortfall(NamedTuple):
-    """One condition of a rule that applied: the nearest value at which it would not have been met.
-
-    `needed` and `difference`, how far the value is from it, are None where no known value is free of it, or where the
-    observed value is itself missing.
-    """
-
-    rule: str
-    feature: str
-    observed: int
-    needed: int | None
-    difference: int | None
-
-
 class Counterfactual(NamedTuple):
     """`outcome`: None where the block would be lifted, and the rest is not known because nothing was looked up.
 
     follows: what the changes move with them, of what a rule or the model reads. own_amount_minor: the payment's changed
     amount in its own currency, None where it isn't changed. is_smallest: False where the search ended at its bound, and
-    a smaller change of as many facts may exist. summary: the verdict's, of what would have been decided.
+    a change of fewer facts, or a smaller one, may exist. summary: the verdict's, of what would have been decided.
     """
 
     outcome: Outcome | None
@@ -109,9 +102,7 @@ def otherwise_of(decision: Decision, regime_of: RegimeOf) -> Otherwise | Missing
     again = case.decided(row)
     if again.outcome is not decision.outcome:
         return Missing(f"decided again, it is {again.outcome} and not {decision.outcome}")
-    rules = {rule.code: rule for table in _tables(in_force) for rule in table}
-    values = [*row.tolist(), again.confidence_bp]
-    shortfalls = [each for code in again.rules_triggered for each in _shortfalls(rules[code], values)]
+    shortfalls = shortfalls_of(in_force, again.rules_triggered, [*row.tolist(), again.confidence_bp])
     return Otherwise(_found(decision, case), tuple(shortfalls))
 
 
@@ -121,7 +112,7 @@ def _found(decision: Decision, case: _Case) -> Counterfactual | NoneWithin:
     is_unseen = bool(answers.static_hard(row[np.newaxis]).any())
     start = start_of_unseen(row, answers) if is_unseen else start_of(row, _level(decision), answers)
     near_limit = in_force.policy.near_limit_gbp_minor()
-    edges = Edges(in_force.rules, answers.model, near_limit)
+    edges = Edges(answers.bounds(), answers.model, near_limit)
     worth = _worth_of(decision, case)
     attained = None if worth is None else _attained(worth)
     unknown = frozenset(COLUMN[name] for name in COLUMN if row[COLUMN[name]] < -1)
@@ -130,18 +121,25 @@ def _found(decision: Decision, case: _Case) -> Counterfactual | NoneWithin:
     found = search.fewest()
     if isinstance(found, NoneWithin):
         return found
-    return _verified(found, case, edges, start, is_unseen=is_unseen, worth=worth)
+    return _verified(found, case, answers, edges, start, is_unseen=is_unseen, worth=worth)
 
 
 def _verified(
-    found: Found, case: _Case, edges: Edges, start: Start, *, is_unseen: bool, worth: Callable[[int], int] | None
+    found: Found,
+    case: _Case,
+    answers: Answers,
+    edges: Edges,
+    start: Start,
+    *,
+    is_unseen: bool,
+    worth: Callable[[int], int] | None,
 ) -> Counterfactual | NoneWithin:
     """The change, decided again by the verdict itself; none where that contradicts the search."""
     changed = [fact.column for fact in found.facts]
     changes = changes_of(case.row.tolist(), found.row.tolist(), changed)
     own_amount_minor = _own_amount(changes, worth)
     again = case.decided(found.row, own_amount_minor)
-    is_lifted = is_unseen and not hits_of(case.in_force.rules.static_hard, found.row[np.newaxis])
+    is_lifted = is_unseen and not answers.static_hard(found.row[np.newaxis]).any()
     if not is_lifted and LEVEL[again.outcome] >= start.level:
         return NoneWithin(len(found.facts), is_exhaustive=False)
     read = sorted(edges.read - set(changed))
@@ -157,26 +155,6 @@ def _verified(
 
 def _level(decision: Decision) -> Level:
     return LEVEL[decision.outcome]
-
-
-def _tables(in_force: Regime) -> tuple[tuple[Rule, ...], ...]:
-    rules = in_force.rules
-    return rules.hard.rules, rules.soft.rules, rules.fallback.rules
-
-
-def _shortfalls(rule: Rule, values: Sequence[int]) -> Iterator[Shortfall]:
-    for bound in rule.bounds:
-        observed = values[RULE_COLUMN[bound.feature]]
-        needed = _nearest_outside(bound, observed)
-        difference = None if needed is None or observed < 0 else abs(observed - needed)
-        yield Shortfall(rule.code, bound.feature, observed, needed, difference)
-
-
-def _nearest_outside(bound: Bound, observed: int) -> int | None:
-    """The known value nearest to the observed one that does not meet the condition; None where all known ones do."""
-    greatest = greatest_of(bound.feature)
-    outside = [value for value in (bound.low - 1, bound.high + 1) if 0 <= value <= greatest and bound.low <= bound.high]
-    return min(outside, key=lambda value: abs(value - max(observed, 0)), default=None)
 
 
 def _worth_of(decision: Decision, case: _Case) -> Callable[[int], int] | None:

@@ -10,13 +10,12 @@ such a value holds is computed as the pipeline computes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import numpy as np
 
 from models.artefact.scoring import Model
-from pipeline.decide.rules import RuleBook, RuleTable
 from pipeline.domain.features import COLUMN, Matrix
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Fact
 from pipeline.explain.counterfactual.relations import (
@@ -24,10 +23,10 @@ from pipeline.explain.counterfactual.relations import (
     HOLDING_AMOUNT,
     NEAR_LIMIT,
     SINCE_LAST,
+    WINDOWS_MS,
     comparable_with,
     touched_by,
 )
-from pipeline.state.periods import ACCOUNT_WINDOWS_MS
 
 NO_EDGE: Final = -1
 _PRODUCT_MAX: Final = 9e18
@@ -62,10 +61,14 @@ _PLAIN: Final = {
 class Edges:
     """Edges by column: each is the first value of another cell."""
 
-    def __init__(self, rules: RuleBook, model: Model | None, near_limit_minor: tuple[int, int] | None) -> None:
+    def __init__(
+        self, bounds: Iterable[tuple[str, int, int]], model: Model | None, near_limit_minor: tuple[int, int] | None
+    ) -> None:
+        """bounds: feature, least and greatest value of each condition of a rule."""
         found: dict[int, set[int]] = {}
-        for table in (rules.hard, rules.soft, rules.fallback):
-            _add_bounds(found, table)
+        for feature, low, high in bounds:
+            if feature in COLUMN:
+                found.setdefault(COLUMN[feature], set()).update((low, high + 1))
         for term in () if model is None else model.terms:
             for name, edges in zip(term.features, term.edges, strict=True):
                 found.setdefault(COLUMN[name], set()).update(edges.tolist())
@@ -94,13 +97,16 @@ class Edges:
                 parts.append(_beside(rows, self._edges[column]))
             if column != fact.column:  # from here on one pushes the other
                 parts.extend((rows[:, column : column + 1], rows[:, column : column + 1] + 1))
-            for derived in sorted(self._derived & touched_by(column)):
-                if solve := _solver(column, derived):
-                    parts.append(solve(rows, self._edges[derived]))
+            parts.extend(self._of_derived(column, rows))
         parts.extend(self._of_amount(rows) if fact.column == AMOUNT_COLUMN else ())
         if fact.column == SINCE_LAST:
-            parts.append(_beside(rows, np.array(ACCOUNT_WINDOWS_MS, dtype=np.int64)))
+            parts.append(_beside(rows, np.array(WINDOWS_MS, dtype=np.int64)))
         return np.concatenate(parts, axis=1)
+
+    def _of_derived(self, column: int, rows: Matrix) -> Iterator[Matrix]:
+        for derived in sorted(self._derived & touched_by(column)):
+            if solve := _solver(column, derived):
+                yield solve(rows, self._edges[derived])
 
     def _of_amount(self, rows: Matrix) -> Iterator[Matrix]:
         """Where the amount moves a sum over an edge, or becomes or ceases to be just under the limit."""
@@ -116,13 +122,6 @@ class Edges:
 
 def _beside(rows: Matrix, values: Matrix) -> Matrix:
     return np.broadcast_to(values, (len(rows), len(values)))
-
-
-def _add_bounds(found: dict[int, set[int]], table: RuleTable) -> None:
-    for rule in table.rules:
-        for bound in rule.bounds:
-            if bound.feature in COLUMN:
-                found.setdefault(COLUMN[bound.feature], set()).update((bound.low, bound.high + 1))
 
 
 _Solver = Callable[[Matrix, Matrix], Matrix]

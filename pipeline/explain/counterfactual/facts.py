@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from pipeline.decide.policy_rules import AMOUNT
 from pipeline.domain.features import (
     ACCOUNT_STATE,
     COLUMN,
@@ -25,6 +24,7 @@ from pipeline.domain.features import (
     UNKNOWN,
     Matrix,
 )
+from pipeline.explain.counterfactual.relations import AMOUNT
 
 CHANGEABLE: Final = tuple(name for name in (*EVENT, *STATE) if name != "is_beneficiary_country_sanctioned")
 SIZE_WHOLE: Final = 1_000_000
@@ -125,4 +125,4 @@ def changes_of(row: Sequence[int], other: Sequence[int], columns: Sequence[int])
     return tuple(Change(FEATURES[each], row[each], other[each]) for each in sorted(columns) if row[each] != other[each])
 
 
-AMOUNT_COLUMN: Final = COLUMN[AMOUNT]
+AMOUNT_COLUMN: Final = AMOUNT

@@ -34,6 +34,7 @@ from pipeline.domain.features import (
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS
 
 _WINDOWS: Final = ("1h", "24h", "7d", "30d")
+WINDOWS_MS: Final = ACCOUNT_WINDOWS_MS
 _CHECKED: Final = ("1d", "7d", "30d")
 AMOUNT: Final = COLUMN["amount_gbp_minor"]
 NEAR_LIMIT: Final = COLUMN["account_near_limit_count_24h"]

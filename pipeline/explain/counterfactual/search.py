@@ -15,19 +15,16 @@ order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations, permutations
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.artefact.scoring import PROBABILITY_PPM_MAX, Model
-from pipeline.decide.policy import PPM_A_BP
-from pipeline.decide.policy_rules import CONFIDENCE
-from pipeline.decide.rules import Rule
+from models.artefact.scoring import Model
 from pipeline.domain.features import COLUMN, STATE_SLICE, UNKNOWN, Matrix
-from pipeline.explain.counterfactual.answers import Answers, Level
+from pipeline.explain.counterfactual.answers import SCORE_MAX, Start
 from pipeline.explain.counterfactual.bounds import Bounds, RowBounds
 from pipeline.explain.counterfactual.edges import NO_EDGE, Edges
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Fact, sizes
@@ -37,23 +34,11 @@ CHANGES_MAX: Final = 3
 """More facts at once are no explanation that a person can check, and their number grows with each by the factor ten."""
 ROWS_MAX: Final = 400_000
 """Rows that are looked at: some seconds, off the hot path."""
+SET_ROWS_MAX: Final = 60_000
+"""Of them for one set of facts, so that one with a thousand values each leaves some for the others."""
 ROWS_AT_ONCE: Final = 16_384
 BASES_AT_ONCE: Final = 256
 """Rows whose next values are computed together: each may have a thousand."""
-_SCORE_MAX: Final = 2**62
-
-
-class Start(NamedTuple):
-    """The decision that a search starts from.
-
-    is_turned: whether rows, all of them possible, have another outcome. level: of the decision.
-    """
-
-    row: Matrix  # (len(FEATURES),)
-    level: Level
-    is_turned: Callable[[Matrix], NDArray[np.bool_]]
-    obstacles: tuple[Rule, ...]  # each must cease to apply, unless the model comes to answer instead of the rules
-    score_max: int  # a score above leaves the outcome as it is; _SCORE_MAX where the model isn't asked
 
 
 class Found(NamedTuple):
@@ -70,70 +55,6 @@ class NoneWithin(NamedTuple):
 
     changes: int
     is_exhaustive: bool
-
-
-def start_of(row: Matrix, level: Level, answers: Answers) -> Start:
-    """The start from a decision that had everything looked up."""
-    rows = row[np.newaxis]
-    is_hard = answers.hard(rows)[0]
-    obstacles = [rule for rule, is_met in zip(answers.in_force.rules.hard.rules, is_hard, strict=True) if is_met]
-    is_asked = bool(answers.are_asked(rows)[0])
-    if not obstacles and not is_asked:
-        obstacles = _of_fallback(rows, level, answers)
-    elif not obstacles and level is Level.ESCALATE:
-        obstacles = _of_model(rows, answers)
-    score_max = _score_max(answers, obstacles) if is_asked else _SCORE_MAX
-    certain = tuple(rule for rule in obstacles if not rule.reads_confidence)
-
-    def is_turned(others: Matrix) -> NDArray[np.bool_]:
-        return np.asarray(answers.levels(others) < level)
-
-    return Start(row, level, is_turned, certain, score_max)
-
-
-def start_of_unseen(row: Matrix, answers: Answers) -> Start:
-    """The start from a payment that was blocked before anything was looked up: the block is to be lifted."""
-    is_met = answers.static_hard(row[np.newaxis])[0]
-    obstacles = tuple(rule for rule, met in zip(answers.in_force.rules.static_hard.rules, is_met, strict=True) if met)
-
-    def is_turned(others: Matrix) -> NDArray[np.bool_]:
-        return np.asarray(~answers.static_hard(others).any(axis=1))
-
-    return Start(row, Level.BLOCK, is_turned, obstacles, _SCORE_MAX)
-
-
-def _of_fallback(rows: Matrix, level: Level, answers: Answers) -> list[Rule]:
-    soft_met, fallback_met = answers.fallback(rows)
-    rules = answers.in_force.rules
-    soft = [rule for rule in rules.soft.rules if not rule.reads_confidence]
-    met = [rule for rule, is_met in zip(soft, soft_met[0], strict=True) if is_met]
-    met += [rule for rule, is_met in zip(rules.fallback.rules, fallback_met[0], strict=True) if is_met]
-    return [rule for rule in met if level is Level.ESCALATE or rule.outcome == "BLOCK"]
-
-
-def _of_model(rows: Matrix, answers: Answers) -> list[Rule]:
-    met = answers.soft_of_model(rows)[0]
-    return [rule for rule, is_met in zip(answers.in_force.rules.soft.rules, met, strict=True) if is_met]
-
-
-def _score_max(answers: Answers, obstacles: Sequence[Rule]) -> int:
-    """The greatest score with which a decision of the model may be less strict."""
-    assert answers.model is not None, "it is asked"
-    ppm = answers.in_force.policy.model.block_probability_ppm - 1
-    for rule in obstacles:
-        [bound, *others] = rule.bounds
-        if bound.feature == CONFIDENCE and not others and bound.low == 0:
-            ppm = min(ppm, PROBABILITY_PPM_MAX - (bound.high + 1) * PPM_A_BP)
-    return _greatest_score(answers.model, ppm)
-
-
-def _greatest_score(model: Model, ppm: int) -> int:
-    """The greatest score of which the probability is at most `ppm`; below all where there is none."""
-    edges, probabilities = model.calibration
-    steps = int(probabilities.searchsorted(ppm, side="right"))
-    if steps == 0:
-        return -_SCORE_MAX
-    return _SCORE_MAX if steps > len(edges) else int(edges[steps - 1]) - 1
 
 
 class _Alone(NamedTuple):
@@ -155,10 +76,10 @@ class Search:
     ) -> None:
         """model: None where none is asked. attained: None where a payment can have any amount of the policy's money."""
         self._start, self._facts, self._edges, self._relations = start, facts, edges, relations
-        self._bounds = Bounds(model) if model is not None and start.score_max != _SCORE_MAX else None
+        self._bounds = Bounds(model) if model is not None and start.score_max != SCORE_MAX else None
         self._row_bounds = None if self._bounds is None else RowBounds(self._bounds, start.row)
         self._attained = attained
-        self._rows_left = ROWS_MAX
+        self._rows_left, self._floor, self._is_cut = ROWS_MAX, 0, False
         self._touched = {fact: touched_by(fact.column) for fact in facts}
         self._unknown = frozenset(np.flatnonzero(start.row[: STATE_SLICE.stop] == UNKNOWN).tolist())
         self._alone: dict[Fact, _Alone] = {}
@@ -167,24 +88,28 @@ class Search:
         for number in range(1, changes_max + 1):
             best: Found | None = None
             for chosen in self._promising(number):
-                if self._rows_left <= 0:
-                    break
+                self._floor = max(self._rows_left - SET_ROWS_MAX, 0)
                 best = self._better(chosen, best)
-            is_exhaustive = self._rows_left > 0
             if best is not None:
-                return best._replace(is_exhaustive=is_exhaustive)
-            if not is_exhaustive:
+                return best._replace(is_exhaustive=not self._is_cut)
+            if self._rows_left <= 0:
                 return NoneWithin(number, is_exhaustive=False)
-        return NoneWithin(changes_max, is_exhaustive=True)
+        return NoneWithin(changes_max, is_exhaustive=not self._is_cut)
+
+    def _is_spent(self) -> bool:
+        """Whether no row is left for the set of facts that is looked at."""
+        is_spent = self._rows_left <= self._floor
+        self._is_cut |= is_spent
+        return is_spent
 
     def _promising(self, number: int) -> list[tuple[Fact, ...]]:
-        """Sets of facts that may turn it, the most promising first."""
-        ranked: list[tuple[int, int, tuple[Fact, ...]]] = []
+        """Sets of facts that may turn it, the most promising first; of as promising ones those of the fewest values."""
+        ranked: list[tuple[int, int, int, tuple[Fact, ...]]] = []
         for place, chosen in enumerate(combinations(self._facts, number)):
             free = self._free(chosen)
             if self._removes_obstacles(chosen, free) and (least := self._least(free)) <= self._start.score_max:
-                ranked.append((least, place, chosen))
-        return [chosen for _, _, chosen in sorted(ranked)]
+                ranked.append((least, math.prod(len(self._rows_alone(fact).sizes) for fact in chosen), place, chosen))
+        return [chosen for *_, chosen in sorted(ranked)]
 
     def _free(self, chosen: tuple[Fact, ...]) -> frozenset[int]:
         """The columns that may differ. What is UNKNOWN stays so unless it is among the facts, and so does what follows
@@ -199,14 +124,14 @@ class Search:
         return all(any(COLUMN.get(bound.feature) in free for bound in rule.bounds) for rule in self._start.obstacles)
 
     def _least(self, free: frozenset[int]) -> int:
-        return -_SCORE_MAX if self._row_bounds is None else self._row_bounds.least_score(free)
+        return -SCORE_MAX if self._row_bounds is None else self._row_bounds.least_score(free)
 
     def _better(self, chosen: tuple[Fact, ...], best: Found | None) -> Found | None:
         if not self._meet(chosen):
             return self._better_apart(chosen, best)
         for values in self._in_every_order(chosen, best):
             for begin in range(0, len(values), ROWS_AT_ONCE):
-                if self._rows_left <= 0:
+                if self._is_spent():
                     return best
                 part = values[begin : begin + ROWS_AT_ONCE]
                 size = self._sizes(chosen, part)
@@ -225,12 +150,12 @@ class Search:
             alone, may_turn = self._rows_alone(fact), self._free_of(chosen, fact)
             kept = self._may_turn(alone.rows, may_turn)
             known.append(_Alone(alone.rows[kept], alone.sizes[kept]))
-        moving = [sorted(self._touched[fact]) for fact in chosen]
+        moving = [np.array(sorted(self._touched[fact]), dtype=np.int64) for fact in chosen]
         first, *others = known
         rest = max(math.prod(len(each.sizes) for each in others), 1)
         step = max(ROWS_AT_ONCE // rest, 1)
         for begin in range(0, len(first.sizes), step):
-            if self._rows_left <= 0:
+            if self._is_spent():
                 break
             spans = [np.arange(begin, min(begin + step, len(first.sizes)))]
             spans += [np.arange(len(each.sizes)) for each in others]
@@ -281,7 +206,6 @@ class Search:
         if fact not in self._alone:
             values = self._tried(fact, self._start.row[np.newaxis], is_last=True)[1][:, np.newaxis]
             rows, possible = self._relations.rows_with([fact.column], values)
-            self._rows_left -= len(values)
             self._alone[fact] = _Alone(rows[possible], self._sizes((fact,), values[possible]))
         return self._alone[fact]
 
@@ -291,7 +215,7 @@ class Search:
         """The values of some facts with each value of another; those that can't turn it any more are left out."""
         parts = [np.empty((0, len(before) + 1), dtype=np.int64)]
         for begin in range(0, len(values), BASES_AT_ONCE):
-            if self._rows_left <= 0:
+            if self._is_spent():
                 break
             part = values[begin : begin + BASES_AT_ONCE]
             parts.append(self._extended_part(before, part, fact, after, best))

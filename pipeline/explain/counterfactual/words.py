@@ -10,10 +10,10 @@ from typing import Final
 
 from pipeline.decide.phrase_books.books import CURRENT
 from pipeline.decide.phrase_books.money import foreign_money
-from pipeline.decide.phrases import fact_of
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.money import amount_text, money_text, pounds_text
-from pipeline.explain.counterfactual.counterfactual import Counterfactual, Otherwise, Shortfall
+from pipeline.explain.counterfactual.answers import Shortfall
+from pipeline.explain.counterfactual.counterfactual import Counterfactual, Otherwise
 from pipeline.explain.counterfactual.facts import MINUTES_OF_DAY, Change
 from pipeline.explain.counterfactual.search import ROWS_MAX, NoneWithin
 from pipeline.replay.regimes import Missing
@@ -77,7 +77,7 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
     if found.outcome is None:
         yield "What would have been decided then isn't known: the payment was blocked before anything was looked up."
     if not found.is_smallest:
-        yield f"The search ended after {ROWS_MAX:,} trials: a smaller change of as many facts may exist."
+        yield f"The search ended after {ROWS_MAX:,} trials: one of fewer facts, or a smaller one, may exist."
 
 
 def _none_sentence(decision: Decision, none: NoneWithin) -> str:
@@ -104,12 +104,12 @@ def change_text(decision: Decision, found: Counterfactual, change: Change) -> st
 def _moved_text(change: Change) -> str:
     feature, before, after = change
     if before < 0:
-        return f"{CURRENT.beside(feature, after, after)}, where {fact_of(feature, before)}"
+        return f"{CURRENT.beside(feature, after, after)}, where {CURRENT.fact(feature, before)}"
     if after < 0:
-        return f"{fact_of(feature, after)}, where {CURRENT.beside(feature, before, before)}"
+        return f"{CURRENT.fact(feature, after)}, where {CURRENT.beside(feature, before, before)}"
     fact, was = CURRENT.beside(feature, after, before), CURRENT.number(feature, before, after)
     if was is None:
-        return f"{fact}, where {fact_of(feature, before)}"
+        return f"{fact}, where {CURRENT.fact(feature, before)}"
     return f"{fact}, and not {was}: {_gap(feature, before, after)}"
 
 
@@ -118,7 +118,7 @@ def shortfall_sentence(decision: Decision, shortfall: Shortfall) -> str:
     code, feature, observed, needed, difference = shortfall
     own = foreign_money(decision.snapshot.transaction)
     if needed is None:
-        return f"{code} applied because {fact_of(feature, observed, own)}."
+        return f"{code} applied because {CURRENT.fact(feature, observed, own)}."
     fact = CURRENT.beside(feature, observed, needed, own)
     limit = CURRENT.number(feature, needed, max(observed, 0))
     if difference is None or limit is None:

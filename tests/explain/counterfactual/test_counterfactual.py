@@ -81,7 +81,7 @@ def test_a_block_that_only_becomes_an_escalation_says_so(archive):
 
 
 def test_all_rules_that_apply_must_turn(archive):
-    found, otherwise = told(archive, OPEN, ip_fraud_reports=3, device_fraud_reports=4)
+    _, otherwise = told(archive, OPEN, ip_fraud_reports=3, device_fraud_reports=4)
     assert isinstance(otherwise, Otherwise)
     assert isinstance(otherwise.found, Counterfactual)
     assert {change.feature for change in otherwise.found.changes} == {"ip_fraud_reports", "device_fraud_reports"}

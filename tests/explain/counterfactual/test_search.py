@@ -9,11 +9,11 @@ from models.artefact.scoring import Calibration, Model, Term
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN
-from pipeline.explain.counterfactual.answers import LEVEL, Answers, Level
+from pipeline.explain.counterfactual.answers import LEVEL, Answers, Level, start_of
 from pipeline.explain.counterfactual.edges import Edges
 from pipeline.explain.counterfactual.facts import Fact, facts_of, sizes
 from pipeline.explain.counterfactual.relations import Relations
-from pipeline.explain.counterfactual.search import ROWS_MAX, Found, NoneWithin, Search, start_of
+from pipeline.explain.counterfactual.search import ROWS_MAX, Found, NoneWithin, Search
 from tests.explain.counterfactual.rows import rows, value, whole
 from tests.records import policy
 
@@ -34,7 +34,7 @@ def term(draw, names):
 
 
 EDGES = {
-    **dict.fromkeys(ALONE, [0, 1, 2, 3]),
+    **{name: [0, 1, 2, 3] for name in ALONE},
     "beneficiary_frauds_7d": [1, 2, 3],
     "beneficiary_labelled_7d": [1, 4, 9],
     "beneficiary_risk_ppm_7d": [333_333, 500_000, 999_999],
@@ -53,7 +53,7 @@ def search_of(row, model, chosen=None):
     in_force = regime(policy(), model)
     answers = Answers(in_force, use_model=True)
     level = Level(int(answers.levels(row[np.newaxis])[0]))
-    edges = Edges(in_force.rules, answers.model, NEAR_LIMIT)
+    edges = Edges(answers.bounds(), answers.model, NEAR_LIMIT)
     facts = [fact for fact in facts_of(row.tolist(), edges.facts_read()) if chosen is None or fact.feature in chosen]
     return (
         Search(start_of(row, level, answers), facts, edges, Relations(row, NEAR_LIMIT), answers.model, None),
