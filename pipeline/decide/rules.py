@@ -78,7 +78,7 @@ class Rule:
         for family in self._families:
             self._mask |= family
         self._statements: dict[tuple[int, ...], Statement] = {}
-        self._clear: dict[tuple[int, int], Statement] = {}
+        self._clear: list[dict[int, Statement]] = [{} for _ in bounds]
 
     def tell(self, row: Matrix, own: Money | None, told: int, facts: list[str], reasons: list[Reason]) -> int:
         """Adds what the rule, which the row meets, says of it beside what is `told`; the families told by then.
@@ -102,16 +102,17 @@ class Rule:
 
     def clear(self, condition: int, observed: int, own: Money | None) -> Statement:
         """The statement about a row that does not meet the rule, because of this condition."""
-        bound = self.bounds[condition]
-        foreign = own if bound.feature == AMOUNT else None
-        statement = self._clear.get((condition, observed)) if foreign is None else None
+        known = self._clear[condition]
+        foreign = own if own is not None and self.bounds[condition].feature == AMOUNT else None
+        statement = known.get(observed) if foreign is None else None
         if statement is None:
+            bound = self.bounds[condition]
             text = self._book.clear(bound.feature, observed, bound.low, bound.high, foreign)
             said = self._book.nearest(text, is_fallback=self._is_fallback)
             reason = _compared(f"{NEAREST}{self.code}", said, observed, bound.limit)
             statement = Statement((said,), reason, FAMILY[bound.feature])
-            if foreign is None and len(self._clear) < WORDS_REMEMBERED:
-                self._clear[condition, observed] = statement
+            if foreign is None and len(known) < WORDS_REMEMBERED:
+                known[observed] = statement
         return statement
 
     def _stated(self, key: tuple[int, ...], own: Money | None) -> Statement:
@@ -220,10 +221,7 @@ def _is_static(rule: Rule) -> bool:
 
 def _table(rules: Sequence[PolicyRule], book: PhraseBook, *, is_fallback: bool = False) -> RuleTable:
     return RuleTable(
-        [
-            Rule(rule.code, rule.outcome, tuple(map(_bound, rule.when)), book, is_fallback=is_fallback)
-            for rule in rules
-        ]
+        [Rule(rule.code, rule.outcome, tuple(map(_bound, rule.when)), book, is_fallback=is_fallback) for rule in rules]
     )
 
 

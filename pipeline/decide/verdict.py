@@ -190,9 +190,7 @@ class _Teller:
     def own(self, row: int) -> Money | None:
         return self._own[row] if self._own else None
 
-    def rules_told(
-        self, row: int, asked_of: Matrix, rules: list[Rule], facts: list[str], reasons: list[Reason]
-    ) -> int:
+    def rules_told(self, row: int, asked_of: Matrix, rules: list[Rule], facts: list[str], reasons: list[Reason]) -> int:
         """Adds what the rules say of a row that meets them; the families of facts told."""
         told, own = 0, self.own(row)
         for rule in rules:

@@ -37,4 +37,3 @@ def _mendable(decision: Decision, in_force: Regime, book: PhraseBook) -> Iterato
     values = [(name, decision.snapshot.features[COLUMN[name]]) for name in features]
     if all([book.is_mendable(name, value) for name, value in values]):
         yield from features
-

@@ -31,7 +31,7 @@ class Sureness:
         demands = list(_demands(policy))
         self._always_bp = max([least_bp, *(each.required_bp for each in demands if not each.others)])
         self._sometimes = [each for each in demands if each.others and each.required_bp > self._always_bp]
-        self._honest: dict[tuple[int, int], Reason] = {}
+        self._honest: dict[int, Reason] = {}
         self._fraud: dict[int, Reason] = {}
 
     def honest(self, confidence_bp: int, features: Matrix, row: int) -> Reason:
@@ -40,11 +40,12 @@ class Sureness:
         for demand in self._sometimes:
             if all([_holds(condition, int(features[row, COLUMN[condition.feature]])) for condition in demand.others]):
                 required_bp = max(required_bp, demand.required_bp)
-        reason = self._honest.get((confidence_bp, required_bp))
+        key = required_bp << 16 | confidence_bp  # a tuple would cost as much again as the look-up
+        reason = self._honest.get(key)
         if reason is None:
             text = self._book.sure_honest(confidence_bp, required_bp)
             reason = Reason(SURE_HONEST, text, confidence_bp, required_bp, confidence_bp - required_bp, None)
-            self._honest[confidence_bp, required_bp] = reason
+            self._honest[key] = reason
         return reason
 
     def fraud(self, confidence_bp: int) -> Reason:

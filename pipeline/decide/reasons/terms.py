@@ -91,6 +91,7 @@ class TermView:
 
     def __init__(self, code: str, first: _Words, second: _Words | None) -> None:
         self._code, self._first, self._second = code, first, second
+        self._known: dict[int, Reason] = {}  # of a term of one feature, whose value decides what it contributes
 
     def tell(
         self, values: bytes, start: int, contribution_micro: int, told: int, facts: list[str], reasons: list[Reason]
@@ -104,27 +105,35 @@ class TermView:
         if self._second is None:
             if text is None:
                 return told
-        else:
-            other = self._second
-            second = read_i64_le(values, (start + other.column) * _BYTES)
-            second_text = other.of(second, values, start)
-            if second_text is None:
-                if text is None or not other.is_typical(second):
-                    return told
-            elif told & other.family:
+            reason = self._known.get(observed)
+            if reason is None:
+                reason = self._reason(words, text, observed, contribution_micro)
+                if len(self._known) < WORDS_REMEMBERED:
+                    self._known[observed] = reason
+            facts.append(reason.text)
+            reasons.append(reason)
+            return told | words.family
+        other = self._second
+        second = read_i64_le(values, (start + other.column) * _BYTES)
+        second_text = other.of(second, values, start)
+        if second_text is None:
+            if text is None or not other.is_typical(second):
                 return told
-            elif text is None:
-                if not words.is_typical(observed):
-                    return told
-                words, observed, text = other, second, second_text
-            elif other.family != words.family:
-                text = f"{text} and {second_text}"
-                told |= other.family
+        elif told & other.family:
+            return told
+        elif text is None:
+            if not words.is_typical(observed):
+                return told
+            words, observed, text = other, second, second_text
+        elif other.family != words.family:
+            text = f"{text} and {second_text}"
+            told |= other.family
         facts.append(text)
-        reasons.append(
-            Reason(self._code, text, observed, words.typical, words.excess(observed), contribution_micro)
-        )
+        reasons.append(self._reason(words, text, observed, contribution_micro))
         return told | words.family
+
+    def _reason(self, words: _Words, text: str, observed: int, contribution_micro: int) -> Reason:
+        return Reason(self._code, text, observed, words.typical, words.excess(observed), contribution_micro)
 
 
 def term_views(model: Model, book: PhraseBook) -> Iterator[TermView]:

@@ -52,9 +52,9 @@ def _of_feature(book: PhraseBook, feature: str, number: int) -> Iterator[str]:
     for own in (None, EURO, YEN) if feature == "amount_gbp_minor" else (None,):
         yield book.fact(feature, number, own)
         for low, high in BOUNDS:
-            yield from (
-                told(feature, number, low, high, own) for told in (book.over, book.met, book.clear, book.brief)
-            )
+            is_met = number < 0 or low <= number <= high
+            for told in (book.over, book.met, book.brief) if is_met else (book.clear,):
+                yield told(feature, number, low, high, own)
             yield book.beside(feature, number, max(low, 1), own)
             yield f"{book.number(feature, max(number, 0), low)} {book.distance(feature, max(number, 0), low)}"
     for typical in TYPICAL:
@@ -64,9 +64,10 @@ def _of_feature(book: PhraseBook, feature: str, number: int) -> Iterator[str]:
 
 
 def _of_model(book: PhraseBook, numbers: tuple[int, ...]) -> Iterator[str]:
-    for number, limit in product([number for number in numbers if 0 <= number <= 10_000], (0, 2_000, 8_000, 10_000)):
-        yield book.sure_honest(number, limit)
-        yield book.sure_fraud(number, limit)
+    for number, limit in product((*numbers, 8_000, 9_999, 10_000), (0, 2_000, 8_000, 10_000)):
+        if limit <= number <= 10_000:
+            yield book.sure_honest(number, limit)
+            yield book.sure_fraud(number, limit)
 
 
 def _sentences(book: PhraseBook) -> Iterator[str]:

@@ -16,7 +16,7 @@ from typing import Final
 from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text
 from pipeline.decide.phrase_books.v1.features import AMOUNT, CONFIDENCE, PHRASES, Phrase
-from pipeline.decide.phrase_books.v1.numbers import CLOCK, POINTS, SPAN, bp_percent, clock, money, pounds
+from pipeline.decide.phrase_books.v1.numbers import CLOCK, POINTS, SPAN, TIMES, bp_percent, clock, money, pounds
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE, UNKNOWN
 
@@ -105,8 +105,8 @@ class PhraseBook:
         if observed < 0 or unit is None or unit is CLOCK or low > high:
             return self.met(feature, observed, low, high, own)
         limit = low - 1 if low > 0 else high + 1
-        if observed == 0 and unit is SPAN:
-            return f"{self.fact(feature, observed)}, where {unit.exact(0, limit)(limit)} are required"
+        if observed == 0 and unit in TIMES:
+            return f"{self.fact(feature, observed)}, against the required {unit.exact(0, limit)(limit)}"
         exact, difference = unit.exact(observed, limit), unit.difference(observed, limit)
         fact = self._in_unit(phrase, feature, observed, exact(observed), own)
         if feature == CONFIDENCE and observed < limit:
@@ -132,6 +132,8 @@ class PhraseBook:
         limit = low - 1 if low > 0 else high + 1
         exact, difference = unit.exact(observed, limit), unit.difference(observed, limit)
         fact = self._in_unit(phrase, feature, observed, exact(observed), own)
+        if low > 0 and observed == 0 and unit in TIMES:
+            return f"{self.fact(feature, observed)}, against the limit of {exact(limit)}"
         if low > 0:
             gap = "exactly" if observed == limit else f"{difference(limit - observed)} below"
             return f"{fact}, {gap} the limit of {exact(limit)}"
@@ -208,8 +210,8 @@ class PhraseBook:
         return feature in MENDABLE and (observed == NONE if feature == AMOUNT else observed == 1)
 
     def _in_unit(self, phrase: Phrase, feature: str, observed: int, value: str, own: Money | None) -> str:
-        if observed == 0 and phrase.zero is not None:
-            return phrase.zero
+        if observed == 0 and (phrase.zero is not None or phrase.unit in TIMES):
+            return self.fact(feature, observed)
         return phrase.sentence.format(_amount(observed, own) if feature == AMOUNT else value)
 
 

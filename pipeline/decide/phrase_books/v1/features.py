@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from pipeline.decide.phrase_books.v1.numbers import (
     BASIS_POINTS,
     CLOCK,
+    DAYS,
     HOURS,
     PERCENT,
     POUNDS,
@@ -21,7 +22,6 @@ from pipeline.decide.phrase_books.v1.numbers import (
     SPAN,
     Unit,
     count_of,
-    measure_of,
 )
 
 AMOUNT: Final = "amount_gbp_minor"
@@ -38,9 +38,7 @@ class Phrase(NamedTuple):
     zero: str | None = None  # and of 0, where that is no number like others
 
 
-def _phrase(
-    sentence: str, unit: Unit | None, asked: str, none: str | None = None, zero: str | None = None
-) -> Phrase:
+def _phrase(sentence: str, unit: Unit | None, asked: str, none: str | None = None, zero: str | None = None) -> Phrase:
     """`asked` is what the feature answers; most features have NONE only where nobody asked."""
     return Phrase(sentence, unit, f"{asked} is not known", none or f"{asked} was not looked up", zero)
 
@@ -114,7 +112,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "is_beneficiary_name_missing": _flag(
         "the beneficiary's name is missing", "the beneficiary is named", "whether the beneficiary is named"
     ),
-    "account_age_days": _phrase("the account is {} old", measure_of("day"), "the account's age"),
+    "account_age_days": _phrase("the account is {} old", DAYS, "the account's age"),
     "beneficiary_age_hours": _phrase(
         "the beneficiary account was opened {} ago",
         HOURS,

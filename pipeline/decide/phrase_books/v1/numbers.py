@@ -96,6 +96,8 @@ _HOURS_A_DAY: Final = 24
 
 
 def _hours(hours: int) -> str:
+    if not hours:
+        return "less than 1 hour"
     return counted("hour")(hours) if hours < 2 * _HOURS_A_DAY else counted("day")(hours // _HOURS_A_DAY)
 
 
@@ -104,7 +106,7 @@ def _rounded_hours(hours: int) -> int:
 
 
 def _hours_exact(value: int, limit: int) -> Callable[[int], str]:
-    if value % _HOURS_A_DAY == 0 and limit % _HOURS_A_DAY == 0 and limit >= 2 * _HOURS_A_DAY:
+    if value % _HOURS_A_DAY == 0 and limit % _HOURS_A_DAY == 0 and min(value, limit) >= 2 * _HOURS_A_DAY:
         return lambda hours: counted("day")(hours // _HOURS_A_DAY)
     return counted("hour")
 
@@ -156,14 +158,19 @@ SPAN: Final = Unit(_span, _span_exact, _span_exact, _rounded_span)
 CLOCK: Final = Unit(clock, lambda _value, _limit: clock, lambda _value, _limit: _minutes)
 
 
+DAYS: Final = Unit(
+    lambda days: counted("day")(days) if days else "less than 1 day",
+    lambda _value, _limit: counted("day"),
+    lambda _value, _limit: counted("day"),
+)
+TIMES: Final = (SPAN, HOURS, DAYS)
+"""Of these 0 is no number: what is less than one of them has passed, or for SPAN a time that isn't known."""
+
+
 def count_of(noun: str) -> Unit:
     """A count; "no payments" and "999 payments" by themselves."""
     words = counted(noun)
     return Unit(lambda number: words(number) if number else f"no {noun}s", *_exactly(words))
-
-
-def measure_of(noun: str) -> Unit:
-    return _plain(counted(noun))
 
 
 def _exactly(
