@@ -62,6 +62,9 @@ BENCHES: Final = {
     "breaker": Bench(
         "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),
+    "reasons": Bench(
+        "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.decide.phrase_books.books import CURRENT, PhraseBook
 from pipeline.decide.phrase_books.money import Money
@@ -196,17 +197,22 @@ def hits_of(table: RuleTable, rows: Matrix) -> dict[int, list[Rule]]:
     hits: dict[int, list[Rule]] = {}
     if not table.rules:
         return hits
+    met = met_by(table, rows)
+    row_numbers, rule_numbers = np.nonzero(met)
+    for row, number in zip(row_numbers.tolist(), rule_numbers.tolist(), strict=True):
+        hits.setdefault(row, []).append(table.rules[number])
+    return hits
+
+
+def met_by(table: RuleTable, rows: Matrix) -> NDArray[np.bool_]:
+    """Whether each row meets each rule, (rows, rules); the table has rules. `rows` are as in `hits_of`."""
     observed = rows[:, table.columns]
     holds = (observed >= table.low) & (observed <= table.high)
     if table.met_when_none.size:
         holds[:, table.met_when_none] |= observed[:, table.met_when_none] == NONE
     if table.met_when_unknown.size and (observed == UNKNOWN).any():  # seldom, and nearly all conditions are among them
         holds[:, table.met_when_unknown] |= observed[:, table.met_when_unknown] == UNKNOWN
-    met = np.logical_and.reduceat(holds, table.starts, axis=1)
-    row_numbers, rule_numbers = np.nonzero(met)
-    for row, number in zip(row_numbers.tolist(), rule_numbers.tolist(), strict=True):
-        hits.setdefault(row, []).append(table.rules[number])
-    return hits
+    return np.logical_and.reduceat(holds, table.starts, axis=1)
 
 
 def _is_static(rule: Rule) -> bool:

@@ -7,6 +7,7 @@ from pipeline.domain.decision import Decision
 from pipeline.domain.money import money_text
 from pipeline.domain.plain import plain, plain_record
 from pipeline.domain.times import utc_text
+from pipeline.explain.counterfactual.words import otherwise_json
 from pipeline.explain.explanation import Explanation, ModelAccount
 from pipeline.explain.guardrails import Guardrail
 from pipeline.explain.life import Audited, Life, NotShown, OtherDecision
@@ -38,6 +39,7 @@ def explanation_json(explained: Explanation) -> dict[str, object]:
         "guardrails": (
             {"missing": guardrails.why} if isinstance(guardrails, Missing) else list(map(guardrail_json, guardrails))
         ),
+        "otherwise": otherwise_json(explained.decision, explained.otherwise),
         "model": {"missing": model.why} if isinstance(model, Missing) else _model_json(model),
         "verified": {"result": explained.check.result, "differing": list(explained.check.differing)},
     }

@@ -12,6 +12,7 @@ from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
+from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import Check, regime_key, verify
@@ -50,6 +51,7 @@ class Explanation(NamedTuple):
     why_route: str
     check: Check
     guardrails: tuple[Guardrail, ...] | Missing
+    otherwise: Otherwise | Missing
 
 
 _GROUPS = (
@@ -67,7 +69,8 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
     facts = tuple(_feature_fact(group, name, features, own) for group, names in _GROUPS for name in names)
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
-    return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails)
+    otherwise = otherwise_of(decision, regime_of)
+    return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)
 
 
 def _feature_fact(group: str, name: str, features: Sequence[int], own: Money | None) -> FeatureFact:

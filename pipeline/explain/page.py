@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.decide.phrases import percent_of_bp
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.money import amount_text, money_text
 from pipeline.domain.times import utc_text
+from pipeline.explain.counterfactual.words import TITLE, otherwise_lines
 from pipeline.explain.explanation import ModelAccount
 from pipeline.explain.guardrails import Guardrail, RuleStanding
 from pipeline.explain.life import Audited, NotShown
@@ -68,6 +70,7 @@ def _body(told: Whole, made_at_ms: int) -> Iterator[str]:
     yield "<h2>The payment</h2>" + _pairs(payment_rows(told.explained))
     yield "<h2>The decision</h2>" + _pairs(decision_rows(told.explained))
     yield from _reasons(told)
+    yield from _otherwise(told)
     yield from _guardrails(told)
     yield from _model(told)
     yield from _features(told)
@@ -158,6 +161,15 @@ def _reasons(told: Whole) -> Iterator[str]:
     head = ["Reason, as recorded", "Code", "Observed", "Limit, or typical", "Difference", "Log-odds"]
     yield f'<h2>Why</h2><div class="wide lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
     yield "<p class=soft>Numbers are in the unit of the reason: money in minor units (pence).</p>"
+
+
+def _otherwise(told: Whole) -> Iterator[str]:
+    decision = told.explained.decision
+    if decision.outcome is Outcome.ALLOW:
+        return
+    yield f"<h2>{TITLE}</h2>"
+    for line in otherwise_lines(decision, told.explained.otherwise):
+        yield f"<p>{escape(line)}</p>"
 
 
 _STANDINGS: Final = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.times import utc_text
 from pipeline.explain.as_json import whole_json
+from pipeline.explain.counterfactual.words import TITLE, otherwise_lines
 from pipeline.explain.explanation import Explanation
 from pipeline.explain.guardrails import RuleStanding
 from pipeline.explain.life import Audited, NotShown
@@ -60,6 +62,7 @@ def explanation_lines(explained: Explanation) -> Iterator[str]:
     yield from _section("Payment", payment_rows(explained))
     yield from _section("Decision", decision_rows(explained))
     yield from _section("Reasons", reason_rows(explained))
+    yield from _otherwise(explained)
     yield from _guardrails(explained)
     yield from _features(explained)
     yield from _model(explained)
@@ -71,6 +74,15 @@ def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
     yield coloured(title, None, is_bold=True)
     for label, text in rows:
         yield f"  {label:<{_LABEL_WIDTH}} {text}".rstrip()
+
+
+def _otherwise(explained: Explanation) -> Iterator[str]:
+    if explained.decision.outcome is Outcome.ALLOW:
+        return
+    yield ""
+    yield coloured(TITLE, None, is_bold=True)
+    for line in otherwise_lines(explained.decision, explained.otherwise):
+        yield f"  {line}"
 
 
 def _guardrails(explained: Explanation) -> Iterator[str]:
