@@ -26,6 +26,8 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.feeds.age_agent import AgeWatch
+from pipeline.decide.feeds.feed import feed_versions
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.outcomes.following_agent import Following
@@ -70,6 +72,7 @@ RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
 BACKUP_INTERVAL_S = 60.0
 CONTEXT_INTERVAL_S = 1.0
+FEED_AGE_INTERVAL_S = 30.0
 EVICTION_INTERVAL_S = 5.0
 """Longest time that payments are decided on a state that keys are evicted from; a look takes Redis some 50 µs."""
 START_LIMIT_S = 60.0
@@ -93,7 +96,7 @@ class Worker:
     """Everything one worker process is made of."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
+        """Raises PolicyRefused, ModelRefused, FeedRefused, KeyRefused or BrokerFailed when it can't start as configured."""
         self.settings, self.traces = settings, WorkerTraces.of(settings)
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = self._state_under(settings.state_prefix)
@@ -267,6 +270,7 @@ class Worker:
             "rebuild": self.rebuild.summary(),
             "outcomes": self.outcomes.summary,
             "policy": self.agent.judge.in_force.policy.version,
+            "feeds": feed_versions(self.agent.judge.in_force.feeds),
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
             "switches": self.switches.summary,
@@ -415,7 +419,15 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
             model = "none" if changed.model is None else changed.model.version
-            await worker.alerts.publish([regime_alert(changed.policy.version, model, now_ms())])
+            feeds = feed_versions(changed.feeds)
+            await worker.alerts.publish([regime_alert(changed.policy.version, model, feeds, now_ms())])
+
+    ages = AgeWatch()
+
+    @app.timer(FEED_AGE_INTERVAL_S)
+    async def watch_feeds() -> None:
+        if raised := ages.look(worker.agent.judge.in_force, now_ms()):
+            await worker.alerts.publish(raised)
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)

@@ -247,6 +247,24 @@ PHRASES: Final[dict[str, Phrase]] = {
         ),
         None,
     ),
+    "exchange_rate_age_hours": Phrase(
+        _told(
+            lambda hours: f"the exchange rate was {_hours(hours)} old",
+            "how old the exchange rate was",
+            "the payment needed no exchange rate",
+        ),
+        _hours,
+        _rounded_hours,
+    ),
+    "sanctions_list_age_hours": Phrase(
+        _told(
+            lambda hours: f"the list of sanctions was {_hours(hours)} old",
+            "how old the list of sanctions was",
+            "the list of sanctions had no date of its own",
+        ),
+        _hours,
+        _rounded_hours,
+    ),
     "account_count_1h": _attempted_count("hour"),
     "account_sum_minor_1h": _attempted_sum("hour"),
     "account_count_24h": _attempted_count("24 hours"),

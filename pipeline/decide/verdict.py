@@ -1,4 +1,4 @@
-"""The decision: a pure function of features, model, policy and breaker mode (I3).
+"""The decision: a pure function of features, model, policy and breaker mode (I3). Feeds speak through features alone.
 
 Invariants
 1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK; the model isn't asked.
@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from models.artefact.asking import ask
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model
+from pipeline.decide.feeds.feed import BASE, Feeds
 from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, with_typical
-from pipeline.decide.policy import Policy
+from pipeline.decide.policy import Policy, feeds_under
 from pipeline.decide.policy_rules import AMOUNT, NO_RULE
 from pipeline.decide.rules import Rule, RuleBook, Statement, hits_of, rule_book
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
@@ -101,16 +102,30 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """The policy and the model in force; `model` is None when none could be loaded, and the fallback decides."""
+    """The policy, the model and the feeds in force; `model` is None when none could be loaded, and the fallback decides.
+
+    feeds: None where the tables of a policy of before there were feeds stand for them.
+    """
 
     policy: Policy
     rules: RuleBook
     model: Model | None
     terms: tuple[_TermView, ...]
+    feeds: Feeds | None
+
+    @property
+    def currencies(self) -> frozenset[str]:
+        """The currencies that an amount can be converted from."""
+        if self.feeds is None:
+            return self.policy.own_currencies
+        rates = self.feeds.exchange_rates
+        return frozenset({BASE}) if rates is None else rates.currencies
 
 
-def regime(policy: Policy, model: Model | None) -> Regime:
-    return Regime(policy, rule_book(policy), model, () if model is None else tuple(_term_views(model)))
+def regime(policy: Policy, model: Model | None, feeds: Feeds | None = None) -> Regime:
+    """feeds: None for what a policy says itself; where it says nothing, there is no feed, and everything is strict."""
+    terms = () if model is None else tuple(_term_views(model))
+    return Regime(policy, rule_book(policy), model, terms, feeds_under(policy, feeds))
 
 
 class _Words:

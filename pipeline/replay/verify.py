@@ -1,8 +1,8 @@
 """Decide again, from what a stored decision holds, and compare the bytes (I3).
 
-The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict;
-the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the payment and
-the policy, and every feature that follows from other features, so that those can't be altered even together with their
+The snapshot, the archived policy, model and feeds, the recorded breaker mode and whether the model failed give the verdict;
+the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the payment,
+the policy and the feeds, and every feature that follows from other features, so that those can't be altered even together with their
 hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
 what the audit log's chain shows, not this.
 """
@@ -17,6 +17,7 @@ import numpy as np
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed import FeedName
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
@@ -74,7 +75,13 @@ def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Che
 
 
 def regime_key(decision: Decision) -> RegimeKey:
-    return RegimeKey(decision.policy_hash, decision.model_version, decision.model_hash)
+    return RegimeKey(
+        decision.policy_hash,
+        decision.model_version,
+        decision.model_hash,
+        FeedName(decision.exchange_rates_version, decision.exchange_rates_hash),
+        FeedName(decision.sanctions_version, decision.sanctions_hash),
+    )
 
 
 def mode_of(decision: Decision) -> Mode:
@@ -119,8 +126,8 @@ def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
 
 
 def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime) -> Matrix:
-    """The features again, from payment, policy and the recorded state."""
-    row_of = EventRows(in_force.policy).row
+    """The features again, from payment, policy, feeds and the recorded state."""
+    row_of = EventRows(in_force.policy, in_force.feeds).row
     event = np.array(
         [row_of(each.snapshot.transaction, each.source_timestamp_ms) for each in decisions], dtype=np.int64
     )

@@ -37,7 +37,7 @@ from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from pipeline.state.survey import Survey
 from pipeline.state.windows import Freshness, PartitionEvents
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, feeds, small_model
 from tests.redis_servers import emptied
 from tests.servers import unused_prefix
 
@@ -186,7 +186,7 @@ def events_of(judge: Judge, payments: Sequence[Transaction], start: int) -> list
 def judge_of(text: str) -> Judge:
     topics = TopicNames("decisions.v1", "alerts.v1")
     return Judge(
-        regime(parse_policy(text.encode()), small_model()),
+        regime(parse_policy(text.encode()), small_model(), feeds()),
         WIRE,
         topics,
         "decide/test",

@@ -288,7 +288,7 @@ def _of_other_rows(model, rows, pick):  # type: ignore[no-untyped-def]
 
 
 def _no_model(path: Path, pick: Random) -> None:
-    path.in_force = regime(path.in_force.policy, None)
+    path.in_force = regime(path.in_force.policy, None, path.in_force.feeds)
 
 
 def _no_policy(path: Path, pick: Random) -> None:

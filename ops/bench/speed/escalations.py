@@ -24,6 +24,7 @@ from models.simulator.records import LabelledTransaction
 from models.simulator.stream import traffic_events
 from models.train.history import DEFAULT_POLICY
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide, regime
@@ -103,7 +104,7 @@ class Stream:
         model = load_champion(Path("models/registry"))
         self._after: Regime = regime(policy, model)
         self._before: Regime = regime(rules_before(), model)
-        self._rows = EventRows(policy)
+        self._rows = EventRows(policy, shipped_feeds())
         self._windows, self._windows_before = Windows(), Windows()  # the latter without outcomes
         self._outcomes: list[tuple[int, int, PaymentOutcome]] = []
         self._waiting: list[tuple[LabelledTransaction, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = []

@@ -69,6 +69,10 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
     model_hash, at = read_fixed(body, at, _SHA256_BYTES)
     policy_version, at = read_text(body, at)
     policy_hash, at = read_fixed(body, at, _SHA256_BYTES)
+    exchange_rates_version, at = read_text(body, at)
+    exchange_rates_hash, at = read_fixed(body, at, _SHA256_BYTES)
+    sanctions_version, at = read_text(body, at)
+    sanctions_hash, at = read_fixed(body, at, _SHA256_BYTES)
     input_hash, at = read_fixed(body, at, _SHA256_BYTES)
     snapshot_begin = at
     transaction, at = decode_payment(body, at)
@@ -97,6 +101,10 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
         model_hash,
         policy_version,
         policy_hash,
+        exchange_rates_version,
+        exchange_rates_hash,
+        sanctions_version,
+        sanctions_hash,
         input_hash,
         InputSnapshot(transaction, observed, outcomes_position),
     )
