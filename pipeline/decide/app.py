@@ -96,7 +96,7 @@ class Worker:
     """Everything one worker process is made of."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises PolicyRefused, ModelRefused, FeedRefused, KeyRefused or BrokerFailed when it can't start as configured."""
+        """Raises PolicyRefused, ModelRefused, FeedRefused, KeyRefused or BrokerFailed where it can't start as set."""
         self.settings, self.traces = settings, WorkerTraces.of(settings)
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = self._state_under(settings.state_prefix)

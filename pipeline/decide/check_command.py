@@ -138,9 +138,9 @@ def _archive(settings: Settings) -> str:
 
 def _feeds(settings: Settings) -> str:
     try:
-        policy = parse_new_policy(_policy_bytes(settings))
-    except PolicyRefused as refusal:
-        raise Failure("Without a policy nobody can say how old a feed may be.", "Correct the policy.") from refusal
+        policy: Policy | None = parse_new_policy(_policy_bytes(settings))
+    except (PolicyRefused, Failure):  # a finding of its own; how old a feed may be is then nobody's word
+        policy = None
     try:
         provide_feeds(settings)
     except OSError as error:
@@ -148,8 +148,8 @@ def _feeds(settings: Settings) -> str:
     return "; ".join(_feed(settings, policy, kind) for kind in FeedKind)
 
 
-def _feed(settings: Settings, policy: Policy, kind: FeedKind) -> str:
-    at_ms, too_old_hours = now_ms(), policy.too_old_hours(kind)
+def _feed(settings: Settings, policy: Policy | None, kind: FeedKind) -> str:
+    at_ms, too_old_hours = now_ms(), None if policy is None else policy.too_old_hours(kind)
     try:
         content = feed_bytes(settings, kind)
         feed = parse_new_feed(content, kind)
@@ -163,7 +163,7 @@ def _feed(settings: Settings, policy: Policy, kind: FeedKind) -> str:
     hours = feed.age_hours(at_ms)
     if future is not None:
         fault = future.why
-    elif fault is None and (too_old_hours is None or hours >= too_old_hours):
+    elif fault is None and policy is not None and (too_old_hours is None or hours >= too_old_hours):
         fault = f"it is {hours} hours old, and by the policy too old from {too_old_hours} on"
     if fault is not None:
         what = f"The feed of {kind} in {settings.feeds_path} can't be relied upon: {fault}."

@@ -10,7 +10,7 @@ Invariants
    nobody knows, is blocked; and a late one, and one that a feed is too old for, is not allowed.
 
 Exchange rates and sanctions are feeds of their own (pipeline/decide/feeds). A policy of a release before them held
-both itself: `parse_policy` reads it, so that what was decided under it is verified, and no such policy comes into force.
+both itself: `parse_policy` reads it, so that what was decided under it is verified; no such policy comes into force.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """The policy, the model and the feeds in force; `model` is None when none could be loaded, and the fallback decides.
+    """The policy, the model and the feeds in force. Without a model that could be loaded the fallback decides.
 
     feeds: None where the tables of a policy of before there were feeds stand for them.
     """

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.decide.feeds.feed import NOT_THERE
 from pipeline.decide.phrases import PHRASES, fact_of
 from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import NUMBER_MAX
@@ -65,7 +66,10 @@ class Guardrail(NamedTuple):
 
 def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, ...] | Missing:
     """The guardrails in the policy's order; Missing where the policy is not in the archive."""
-    in_force = regime_of(regime_key(decision)._replace(model_version=NO_MODEL, model_hash=b""))
+    rules_alone = regime_key(decision)._replace(
+        model_version=NO_MODEL, model_hash=b"", exchange_rates=NOT_THERE, sanctions=NOT_THERE
+    )
+    in_force = regime_of(rules_alone)
     if isinstance(in_force, Missing):
         return in_force
     return tuple(_guardrails(decision, in_force))

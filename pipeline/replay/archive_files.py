@@ -64,6 +64,8 @@ class RegimeArchive:
         feeds = self._feeds(key)
         if isinstance(feeds, Missing):
             return feeds
+        if feeds is None and not policy.has_own_tables:
+            return Missing(f"the decision names no feeds, and the policy {policy.version} has no tables in their place")
         if key.model_version == NO_MODEL:
             return regime(policy, None, feeds)
         model = self._model(key.model_version, key.model_hash)

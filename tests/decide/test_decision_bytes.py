@@ -19,8 +19,8 @@ from models.artefact.files import load_version
 from ops.bench.rig.payments import payments
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
-from pipeline.decide.feeds.feed import Feeds
-from pipeline.decide.feeds.feed_files import shipped_feeds
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind, Feeds, parse_new_feed
+from pipeline.decide.feeds.feed_files import shipped_as_of
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import EVENT, NONE, STATE, STATE_SLICE, UNKNOWN, feature_matrix
@@ -106,14 +106,20 @@ def state_row(pick: random.Random) -> list[int]:
     return row
 
 
+def feeds_of(at_ms: int) -> Feeds:
+    """Of a day before the first payment: what is handed in a week later is too late for them."""
+    found = NO_FEEDS
+    for kind in FeedKind:
+        feed = parse_new_feed(shipped_as_of(kind, at_ms))
+        found = found.with_feed(feed.model_copy(update=UNNAMED))
+    return found
+
+
 def test_decisions_are_the_bytes_that_they_were():
     pick = random.Random(5)
     unnamed = policy().model_copy(update=UNNAMED)
     transactions = list(paid(pick))
-    rates, sanctions = shipped_feeds()
-    assert rates is not None
-    assert sanctions is not None
-    unnamed_feeds = Feeds(rates.model_copy(update=UNNAMED), sanctions.model_copy(update=UNNAMED))
+    unnamed_feeds = feeds_of(min(each.event_time_ms for each in transactions) - DAY_MS)
     rows = EventRows(unnamed, unnamed_feeds)
     event = np.array(
         [rows.row(each, each.event_time_ms + pick.choice(DELAYS_MS)) for each in transactions], dtype=np.int64

@@ -64,6 +64,8 @@ def test_default_policy_parses_and_carries_its_hash():
         "SOFT_UNUSUAL_HOURS",
         "SOFT_UNUSUAL_HOURS_LOGGED",
         "SOFT_LATE",
+        "SOFT_EXCHANGE_RATE_OLD",
+        "SOFT_SANCTIONS_LIST_OLD",
         "SOFT_CONFIDENCE_MINIMUM",
         "SOFT_DAILY_VOLUME",
     ]
@@ -114,9 +116,9 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
         (
             '"confidence_bp", at_most = 7_999',
             f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
-            "soft.rules.5.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+            "soft.rules.7.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
         ),
-        (", at_most = 7_999 }", " }", "soft.rules.5.when.0: the condition on 'confidence_bp' has neither"),
+        (", at_most = 7_999 }", " }", "soft.rules.7.when.0: the condition on 'confidence_bp' has neither"),
         (
             'at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
             'when_none = "does_not_hold", when_unknown = "does_not_hold"',

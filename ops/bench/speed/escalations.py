@@ -185,7 +185,7 @@ def rules_before() -> Policy:
     for now, was in _BEFORE.items():
         text = text.replace(f'"{now}"', f'"{was}"')
     before = parse_policy(text.encode())
-    added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED"}
+    added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED", "SOFT_EXCHANGE_RATE_OLD", "SOFT_SANCTIONS_LIST_OLD"}
     soft = tuple(rule for rule in before.soft.rules if rule.code not in added)
     return before.model_copy(update={"soft": before.soft.model_copy(update={"rules": soft})})
 

@@ -4,8 +4,8 @@
 holds its version and hash, because decisions name them. A feed comes into force by a rename, after its copy lies in the
 archive: no worker reads half of one, and none decides by one that nobody can verify with.
 
-Development puts the shipped, illustrative feeds into a folder that has none, as of today, so that nothing is too old for
-want of a publisher. Production never does.
+Development puts the shipped, illustrative feeds into a folder that has none, as of today, so that nothing is too old
+for want of a publisher. Production never does.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def check(settings: Settings, path: Path) -> Offered:
     policy, before, at_ms = _policy(settings), in_force(settings, feed.kind), now_ms()
     assert policy.feeds is not None, "parse_new_policy refuses a policy without"
     refused, signature = refusal_of(before, feed, policy.feeds, at_ms), _signature_beside(path)
-    fault = _signature_fault(settings, feed, content, signature)
+    fault = _signature_fault(settings, content, signature)
     if fault is not None:
         fix = "`fraud feeds sign` signs it, with a key of the use feeds."
         raise Failure(f"{path} is refused: {fault}.", fix, FAILED_CHECK)
@@ -103,7 +103,7 @@ def sign(path: Path, key_path: Path) -> Path:
         raise Failure(f"{path} is refused: {refusal}.", "Correct the file before it is signed.") from refusal
     except SigningKeyRefused as refusal:
         raise Failure(f"{refusal}.", "`fraud keys create feeds PATH` makes a key.") from refusal
-    replace(signature_beside(path), signature_text(key, content))
+    replace(signature_beside(path), signature_text(key, content, now_ms()))
     return signature_beside(path)
 
 
@@ -197,13 +197,13 @@ def _force(settings: Settings, before: Feed, feed: Feed, reason: str) -> None:
         raise Failure(f"The word would count for nothing: {fault}.", "`fraud people verify` says more.", FAILED_CHECK)
 
 
-def _signature_fault(settings: Settings, feed: Feed, content: bytes, signature: bytes | None) -> str | None:
+def _signature_fault(settings: Settings, content: bytes, signature: bytes | None) -> str | None:
     """A signature that is there must be good wherever a key set is named; production takes no feed without one."""
     is_production = settings.profile is Profile.PRODUCTION
     if signature is None:
         return "it is not signed" if is_production else None
     is_checked = is_production or settings.seal_keys is not None or settings.seal_keys_file is not None
-    return fault_of(settings, feed, content, signature) if is_checked else None
+    return fault_of(settings, content, signature) if is_checked else None
 
 
 def _signature_beside(path: Path) -> bytes | None:

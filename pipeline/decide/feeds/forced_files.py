@@ -83,4 +83,7 @@ def _path(feeds_path: Path, sha256: str) -> Path:
 
 def _read(path: Path) -> SignedAct:
     fields = json.loads(read_plain(path, WORD_BYTES_MAX))
-    return SignedAct(fields["act"], bytes.fromhex(fields["signature"]), evidence_of(fields["evidence"]))
+    act = fields["act"]
+    if not isinstance(act, str):
+        raise TypeError("an act is a text")
+    return SignedAct(act, bytes.fromhex(fields["signature"]), evidence_of(fields["evidence"]))

@@ -1,7 +1,7 @@
 """Who published a feed: an Ed25519 signature over its bytes, in the archive beside its copy.
 
-The key set that says which keys seal decisions holds the publishers' keys too, for the use `feeds`. In production a feed
-without a good signature is refused: whoever can write into the folder could otherwise lift every sanction.
+The key set that says which keys seal decisions holds the publishers' keys too, for the use `feeds`. In production a
+feed without a good signature is refused: whoever can write into the folder could otherwise lift every sanction.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ DOMAIN: Final = b"fraud-feed-v1\n"
 SIGNATURE_BYTES_MAX: Final = 4096
 
 
-def signature_text(key: SigningKey, content: bytes) -> bytes:
-    """The signature of a feed as its file holds it."""
-    fields = {"key_id": key.key_id, "signature": key.sign(DOMAIN + content).hex()}
+def signature_text(key: SigningKey, content: bytes, signed_at_ms: int) -> bytes:
+    """The signature of a feed as its file holds it; the time is signed with it."""
+    signature = key.sign(_signed(content, signed_at_ms)).hex()
+    fields = {"key_id": key.key_id, "signed_at_ms": signed_at_ms, "signature": signature}
     return json.dumps(fields, indent=2).encode() + b"\n"
 
 
@@ -50,26 +51,38 @@ def signature_fault(settings: Settings, feed: Feed, content: bytes) -> str | Non
         signature = read_plain(_kept(settings.feeds_path, feed), SIGNATURE_BYTES_MAX)
     except OSError:
         return "the feed is not signed (`fraud feeds sign`)"
-    return fault_of(settings, feed, content, signature)
+    return fault_of(settings, content, signature)
 
 
-def fault_of(settings: Settings, feed: Feed, content: bytes, signature: bytes) -> str | None:
+def fault_of(settings: Settings, content: bytes, signature: bytes) -> str | None:
     """Return what is wrong with a signature by the key set that the settings name."""
     try:
         fields = json.loads(signature)
-        key_id, signed = fields["key_id"], bytes.fromhex(fields["signature"])
+        key_id, signed_at_ms, signature_bytes = _fields(fields)
         keys = _keys(settings)
     except KeySetRefused as refusal:
         return str(refusal)
     except (ValueError, KeyError, TypeError):
         return "the feed's signature can't be read"
-    if not isinstance(key_id, str):
-        return "the feed's signature can't be read"
-    if (why := untrusted(keys, KeyUse.FEEDS, key_id, feed.as_of_ms, None)) is not None:
+    if (why := untrusted(keys, KeyUse.FEEDS, key_id, signed_at_ms, None)) is not None:
         return f"the feed's signature does not count: {why}"
-    if not is_signed(keys.keys[key_id].public, DOMAIN + content, signed):
+    if not is_signed(keys.keys[key_id].public, _signed(content, signed_at_ms), signature_bytes):
         return f"the feed's signature is not one of the key {key_id} over these bytes"
     return None
+
+
+def _signed(content: bytes, signed_at_ms: int) -> bytes:
+    return DOMAIN + f"{signed_at_ms}\n".encode() + content
+
+
+def _fields(read: object) -> tuple[str, int, bytes]:
+    """The key, the time and the signature. Raises ValueError, KeyError or TypeError."""
+    if not isinstance(read, dict):
+        raise TypeError("a signature is an object")
+    key_id, at_ms, signature = read["key_id"], read["signed_at_ms"], read["signature"]
+    if not isinstance(key_id, str) or type(at_ms) is not int or not isinstance(signature, str):
+        raise TypeError("a field of a signature has another type")
+    return key_id, at_ms, bytes.fromhex(signature)
 
 
 def _keys(settings: Settings) -> KeySet:

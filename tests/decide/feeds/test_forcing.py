@@ -182,7 +182,7 @@ def test_a_word_is_about_one_feed_in_one_place_and_by_one_who_may(owner: Connect
 
 def test_a_publisher_signs_and_production_takes_nothing_else(fraud: Fraud, folder: Path, tmp_path: Path) -> None:
     key = tmp_path / "publisher.key"
-    create_signing_key(key, KeyUse.FEEDS, valid_from_ms=0)
+    create_signing_key(key, KeyUse.FEEDS)
     path = written(folder, dated(RATES, now_ms() - HOUR_MS, "second"))
     asked = {**given(folder), "profile": "production", "seal_keys_file": f"{key}.keys"}
     unsigned = fraud("feeds", "install", path, **asked)

@@ -228,7 +228,7 @@ def test_nobodys_word_lets_an_older_feed_in(given: Settings, folder: Path, tmp_p
 
 def signed_by(tmp_path: Path, use: KeyUse, content: bytes) -> bytes:
     path = tmp_path / f"{use}.key"
-    return signature_text(create_signing_key(path, use, valid_from_ms=0), content)
+    return signature_text(create_signing_key(path, use), content, now_ms())
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from pipeline.replay.redecide import Basis, Good, Version, redecide
 from pipeline.replay.verify import Result, verify
 from pipeline.state.windows import MemoryState
 from tests.archive import CLOSED, WIRE, Archive, stored
+from tests.decisions import written
 from tests.records import NOON_MS, PAYMENT, decoded_of, feed_content, feeds
 
 HOUR_MS = 3_600_000
@@ -165,7 +166,7 @@ def test_a_decision_that_names_other_feeds_than_it_was_made_by_is_found(
     archive: Archive, change: dict[str, object]
 ) -> None:
     [found] = decided(archive.in_force, [EUROS], MemoryState())
-    forged = found._replace(decision=found.decision._replace(**change))
+    forged = stored(written(found.decision._replace(**change)))
     [check] = verify([forged], archive.regime_of)
     assert check.result is not Result.IDENTICAL
 
