@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from pipeline.decide.feeds.feed import BASE, BASE_WORTH, Feeds, Sanction
+from pipeline.decide.feeds.feed import HOME_CURRENCY, HOME_WORTH, Feeds, Sanction
 from pipeline.decide.policy import Policy, feeds_under
 from pipeline.domain.features import NONE, PROMPT_MS, UNKNOWN
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
@@ -58,7 +58,7 @@ class EventRows:
         self._age_without_feed = NONE  # nothing was said of it then
 
     def _take_feeds(self, feeds: Feeds) -> None:
-        self._rates[BASE] = _ratio(*BASE_WORTH)
+        self._rates[HOME_CURRENCY] = _ratio(*HOME_WORTH)
         rates, sanctions = feeds
         if rates is not None:
             self._rates |= {rate.code: _ratio(rate.worth, rate.minor_digits) for rate in rates.rates}
@@ -104,7 +104,7 @@ class EventRows:
         return min(-(-amount_minor * rate[0] // rate[1]), AMOUNT_MINOR_MAX)
 
     def _rate_age_hours(self, currency: str, log_time_ms: int) -> int:
-        if currency == BASE:
+        if currency == HOME_CURRENCY:
             return NONE  # it needs no rate
         return self._age_hours(self._rated_at_ms if currency in self._rates else None, log_time_ms)
 

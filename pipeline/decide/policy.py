@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
-from pipeline.decide.feeds.feed import BASE, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
+from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
 from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_of
 from pipeline.decide.policy_rules import (
     AMOUNT,
@@ -176,7 +176,7 @@ class Policy(PolicyTable):
     @cached_property
     def own_currencies(self) -> frozenset[str]:
         """The currencies that the file's own tables have a rate for."""
-        return frozenset({BASE} if self.exchange_rates is None else {r.code for r in self.exchange_rates.currencies})
+        return frozenset({HOME_CURRENCY} if self.exchange_rates is None else {r.code for r in self.exchange_rates.currencies})
 
     @property
     def has_own_tables(self) -> bool:

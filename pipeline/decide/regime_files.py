@@ -3,7 +3,8 @@
 Invariants
 1. What can't be used changes nothing, whatever stands in the files and whatever kind of file they are.
 2. A feed that is refused keeps no other file's change out, and no other file's refusal keeps a feed out.
-3. A feed that is older than the one in force, or changes too much, is taken up only with a person's proved word.
+3. A feed that is older than the one in force, or changes too much, is taken up only with a person's proved word; also
+   a worker that starts takes up none that is older than what the archive shows was in force.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from pipeline.decide.feeds.feed import (
     feed_versions,
     parse_new_feed,
 )
-from pipeline.decide.feeds.feed_files import in_force_path, keep, provide_feeds
-from pipeline.decide.feeds.forced_files import word_fault
+from pipeline.decide.feeds.feed_files import in_force_path, keep, latest_archived, provide_feeds
+from pipeline.decide.feeds.forced_files import withdrawn, word_fault
 from pipeline.decide.feeds.signature_files import signature_fault
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.decide.verdict import Regime, regime
@@ -118,6 +119,15 @@ class RegimeSource:
         feed = self._proved(kind, content)
         if refused := refusal_of_future(feed, now_ms()):
             raise FeedRefused(refused.why)
+        settings = self._settings
+        for kept, kept_content in latest_archived(
+            settings.feeds_path, kind, withdrawn(settings.feeds_path, settings.people_file)
+        ):
+            if kept.as_of_ms <= feed.as_of_ms:
+                break
+            if refusal_of_future(kept, now_ms()) is None and signature_fault(settings, kept, kept_content) is None:
+                why = f"as_of: the feed is older than {kept.version}, which was in force before"
+                raise FeedRefused(f"{why}; if that is meant, an OPERATOR forces it (`fraud feeds install --force`)")
         return self._kept(feed, content)
 
     def _next(self, kind: FeedKind, content: bytes, running: Feed, policy: Policy) -> Feed:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from models.artefact.asking import ask
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model
-from pipeline.decide.feeds.feed import BASE, Feeds
+from pipeline.decide.feeds.feed import HOME_CURRENCY, Feeds
 from pipeline.decide.phrases import PHRASES, WORDS_REMEMBERED, fact_of, join, with_typical
 from pipeline.decide.policy import Policy, feeds_under
 from pipeline.decide.policy_rules import AMOUNT, NO_RULE
@@ -119,7 +119,7 @@ class Regime:
         if self.feeds is None:
             return self.policy.own_currencies
         rates = self.feeds.exchange_rates
-        return frozenset({BASE}) if rates is None else rates.currencies
+        return frozenset({HOME_CURRENCY}) if rates is None else rates.currencies
 
 
 def regime(policy: Policy, model: Model | None, feeds: Feeds | None = None) -> Regime:

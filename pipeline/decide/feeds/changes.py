@@ -13,7 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.decide.feeds.feed import AHEAD_MS_MAX, BASE, ExchangeRates, Feed, Sanctions
+from pipeline.decide.feeds.feed import AHEAD_MS_MAX, HOME_CURRENCY, ExchangeRates, Feed, Sanctions
 from pipeline.decide.policy import FeedLimits
 from pipeline.domain.times import utc_text
 
@@ -75,7 +75,7 @@ def _of_rates(before: ExchangeRates, after: ExchangeRates, percent_max: int) -> 
     moved = [rate.code for rate in both if _moves(worth[rate.code].worth, rate.worth) > percent_max]
     if moved:
         first = next(rate for rate in after.rates if rate.code == moved[0])
-        told = f"{first.code} from {worth[first.code].worth} to {first.worth} {BASE}"
+        told = f"{first.code} from {worth[first.code].worth} to {first.worth} {HOME_CURRENCY}"
         why = f"rates: {_named(moved)} would move by more than {percent_max} % ({told})"
         return Refused(Objection.MOVED, why)
     if digits := sorted(rate.code for rate in both if worth[rate.code].minor_digits != rate.minor_digits):

@@ -27,9 +27,9 @@ from pipeline.domain.money import minor_digits
 FORMAT: Final = 1
 FEED_BYTES_MAX: Final = 256 * 1024
 """Ten times what 200 currencies, or 1,000 sanctions and every country, take."""
-BASE: Final = "GBP"
+HOME_CURRENCY: Final = "GBP"
 """The currency that the policy's limits are in, so rates are into it."""
-BASE_WORTH: Final = ("1", 2)
+HOME_WORTH: Final = ("1", 2)
 NO_FEED: Final = "none"
 """The version that a decision names where no such feed was in force."""
 WORTH_MIN: Final = Decimal("0.000001")
@@ -94,7 +94,7 @@ class FeedTable(PolicyTable):
 class ExchangeRate(PolicyTable):
     code: CurrencyCode
     worth: Annotated[str, Field(strict=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,10})?$")]
-    """One whole unit, in the base currency."""
+    """Of one whole unit, in the feed's `currency`."""
     minor_digits: Annotated[int, Field(strict=True, ge=0, le=4)]
 
     @field_validator("worth")
@@ -107,25 +107,25 @@ class ExchangeRate(PolicyTable):
 
 class ExchangeRates(FeedTable):
     kind: Literal[FeedKind.EXCHANGE_RATES]
-    base: CurrencyCode
+    currency: CurrencyCode
     rates: Annotated[tuple[ExchangeRate, ...], Field(min_length=1, max_length=200)]
 
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
-        if self.base != BASE:
-            raise ValueError(f"base: the rates are into {self.base}; the policy's limits are in {BASE}")
+        if self.currency != HOME_CURRENCY:
+            raise ValueError(f"currency: the rates are into {self.currency}; the policy's limits are in {HOME_CURRENCY}")
         codes = [rate.code for rate in self.rates]
         for code in codes:
             if codes.count(code) > 1:
                 raise ValueError(f"rates: {code} stands twice")
-        if BASE in codes:
-            raise ValueError(f"rates: {BASE} is the base, which has no rate")
+        if HOME_CURRENCY in codes:
+            raise ValueError(f"rates: {HOME_CURRENCY} is what rates are into, and has none")
         return self
 
     @cached_property
     def currencies(self) -> frozenset[str]:
-        """The currencies that an amount can be converted from, the base among them."""
-        return frozenset(rate.code for rate in self.rates) | {BASE}
+        """The currencies that an amount can be converted from, HOME_CURRENCY among them."""
+        return frozenset(rate.code for rate in self.rates) | {HOME_CURRENCY}
 
 
 class Sanction(PolicyTable):
@@ -232,7 +232,7 @@ def parse_new_feed(content: bytes, kind: FeedKind | None = None) -> Feed:
 
 def _require_likely(rate: ExchangeRate) -> None:
     if not WORTH_MIN <= Decimal(rate.worth) <= WORTH_MAX:
-        raise FeedRefused(f"rates: {rate.code} at {rate.worth} {BASE} is outside {WORTH_MIN:f} to {WORTH_MAX}")
+        raise FeedRefused(f"rates: {rate.code} at {rate.worth} {HOME_CURRENCY} is outside {WORTH_MIN:f} to {WORTH_MAX}")
     if rate.minor_digits != minor_digits(rate.code):
         told = f"{rate.minor_digits} minor digits, and by ISO 4217 it has {minor_digits(rate.code)}"
         raise FeedRefused(f"rates: {rate.code} is given {told}")

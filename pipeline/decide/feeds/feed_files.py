@@ -34,6 +34,8 @@ from pipeline.io.settings import Profile, Settings
 SHIPPED: Final = Path(__file__).parent / "shipped"
 SHIPPED_VERSION: Final = "shipped-"
 HASH_DIGITS: Final = 16
+LOOKED_AT_MAX: Final = 64
+"""Files of the archive that a start looks through: a month of two feeds a day, some 3 ms each."""
 _VERSION: Final = re.compile(r'^version = ".*"$', re.MULTILINE)
 _AS_OF: Final = re.compile(r"^as_of = .*$", re.MULTILINE)
 
@@ -76,7 +78,7 @@ def feed_bytes(settings: Settings, kind: FeedKind) -> bytes:
 
 
 def provide_feeds(settings: Settings) -> None:
-    """In development, put the shipped feeds into a folder without any, and a day's anew over those of another day.
+    """In development, put the shipped feeds into a folder that never had any, and a day's anew over another day's.
 
     A feed that a person installed is never touched. Raises OSError.
     """
@@ -84,8 +86,9 @@ def provide_feeds(settings: Settings) -> None:
         return
     for kind in FeedKind:
         path, content = in_force_path(settings.feeds_path, kind), shipped_as_of(kind, now_ms())
-        before = _held(path)
-        if before is None or (before != content and _is_shipped(before)):
+        before, archive = _held(path), archive_folder(settings.feeds_path)
+        is_first = before is None and not any(archive.glob(f"{kind}-*.toml"))
+        if is_first or (before is not None and before != content and _is_shipped(before)):
             put_in_force(settings.feeds_path, parse_new_feed(content, kind), content)
 
 
@@ -104,6 +107,24 @@ def keep(feeds_path: Path, feed: Feed, content: bytes) -> Path:
     if _held(kept) != content:
         replace(kept, content)
     return kept
+
+
+def latest_archived(feeds_path: Path, kind: FeedKind, withdrawn: frozenset[str]) -> list[tuple[Feed, bytes]]:
+    """Return the feeds of a kind among the files that came last into the archive, youngest first.
+
+    withdrawn: hashes of feeds that are left out.
+    """
+    files = sorted(archive_folder(feeds_path).glob(f"{kind}-*.toml"), key=lambda path: path.stat().st_mtime_ns)
+    found: list[tuple[Feed, bytes]] = []
+    for path in files[-LOOKED_AT_MAX:]:
+        content = read_plain(path, FEED_BYTES_MAX)
+        try:
+            feed = parse_feed(content)
+        except FeedRefused:
+            continue
+        if feed.kind is kind and feed.sha256.hex() not in withdrawn:
+            found.append((feed, content))
+    return sorted(found, key=lambda each: each[0].as_of_ms, reverse=True)
 
 
 def archived(feeds_path: Path) -> list[tuple[Path, Feed | FeedRefused]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.artefact.plain_files import read_plain
 from pipeline.breaker.settings import POLICY_BYTES_MAX
@@ -16,8 +16,15 @@ from pipeline.decide.feeds.feed import (
     FeedRefused,
     parse_new_feed,
 )
-from pipeline.decide.feeds.feed_files import archive_folder, archived, feed_bytes, put_in_force, replace
-from pipeline.decide.feeds.forced_files import NO_PEOPLE, word_fault, word_for, write_word
+from pipeline.decide.feeds.feed_files import (
+    archive_folder,
+    archived,
+    feed_bytes,
+    latest_archived,
+    put_in_force,
+    replace,
+)
+from pipeline.decide.feeds.forced_files import NO_PEOPLE, withdrawn, word_fault, word_for, write_word
 from pipeline.decide.feeds.signature_files import (
     SIGNATURE_BYTES_MAX,
     fault_of,
@@ -37,7 +44,7 @@ from pipeline.people.store import person_of
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
-REASON_MAX = 500
+REASON_CHARACTERS_MAX: Final = 500
 
 
 class Offered(NamedTuple):
@@ -61,7 +68,7 @@ def check(settings: Settings, path: Path) -> Offered:
         feed = parse_new_feed(content)
     except FeedRefused as refusal:
         raise Failure(f"{path} is refused: {refusal}.", "Ask whoever published it.", FAILED_CHECK) from refusal
-    policy, before, at_ms = _policy(settings), in_force(settings, feed.kind), now_ms()
+    policy, before, at_ms = _policy(settings), running(settings, feed.kind), now_ms()
     assert policy.feeds is not None, "parse_new_policy refuses a policy without"
     refused, signature = refusal_of(before, feed, policy.feeds, at_ms), _signature_beside(path)
     fault = _signature_fault(settings, content, signature)
@@ -108,14 +115,22 @@ def sign(path: Path, key_path: Path) -> Path:
 
 
 def in_force(settings: Settings, kind: FeedKind) -> Feed | None:
-    """The feed in force; None where there is none. Failure says that it can't be read: nothing can be compared then."""
+    """The feed in force; None where its file is gone or spoilt, so that no worker could start with it."""
     try:
         return parse_new_feed(feed_bytes(settings, kind), kind)
-    except FileNotFoundError:
+    except (OSError, FeedRefused):
         return None
-    except (OSError, FeedRefused) as error:
-        what = f"The feed of {kind} in force, in {settings.feeds_path}, can't be read: {error}."
-        raise Failure(what, "Workers go on with the one that they have; put it back from the archive.") from error
+
+
+def running(settings: Settings, kind: FeedKind) -> Feed | None:
+    """What a new feed is compared with: the one in force, or the youngest of the archive, which workers go on with.
+
+    None where there never was one.
+    """
+    if (feed := in_force(settings, kind)) is not None:
+        return feed
+    left_out = withdrawn(settings.feeds_path, settings.people_file)
+    return next((feed for feed, _ in latest_archived(settings.feeds_path, kind, left_out)), None)
 
 
 def show_offered(output: Output, offered: Offered, *, is_installed: bool) -> None:
@@ -135,16 +150,16 @@ def show_offered(output: Output, offered: Offered, *, is_installed: bool) -> Non
 
 def show_list(output: Output, settings: Settings) -> None:
     """The feeds of the archive, which decisions may name, and which of them are in force."""
-    running = {feed.sha256 for kind in FeedKind if (feed := in_force(settings, kind)) is not None}
+    those_in_force = {feed.sha256 for kind in FeedKind if (feed := in_force(settings, kind)) is not None}
     for path, feed in archived(settings.feeds_path):
         if isinstance(feed, FeedRefused):
             fields: dict[str, object] = {"file": path.name, "refused": str(feed)}
             output.record(fields, f"{coloured('REFUSED', 'red')} {path.name}  {feed}")
         else:
-            is_running = feed.sha256 in running
-            mark = coloured("in force", "green") if is_running else "        "
+            is_in_force = feed.sha256 in those_in_force
+            mark = coloured("in force", "green") if is_in_force else "        "
             line = f"{mark} {feed.kind:<14} {feed.version:<32} {utc_text(feed.as_of_ms)}  {feed.sha256.hex()[:16]}"
-            output.record({**_fields(feed), "in_force": is_running}, line)
+            output.record({**_fields(feed), "in_force": is_in_force}, line)
     output.end_list(f"feeds in {archive_folder(settings.feeds_path)}")
 
 
@@ -155,7 +170,7 @@ def show_in_force(output: Output, settings: Settings) -> bool:
         feed, too_old_hours = in_force(settings, kind), policy.too_old_hours(kind)
         assert too_old_hours is not None, "parse_new_policy refuses a policy without"
         if feed is None:
-            output.record({"kind": kind, "version": None}, f"{coloured('MISSING', 'red')} {kind}")
+            output.record({"kind": kind, "version": None}, f"{coloured('MISSING', 'red')} {kind}: its file is gone, or is no feed")
             is_sound = False
             continue
         age_hours = feed.age_hours(at_ms)
@@ -176,8 +191,8 @@ def _sanctions_in_words(feed: Feed) -> str:
 
 def _force(settings: Settings, before: Feed, feed: Feed, reason: str) -> None:
     """Keep an OPERATOR's signed word that the feed is meant. Failure says why it would count for nothing."""
-    if not (0 < len(reason.strip()) <= REASON_MAX and reason.isprintable()):
-        raise Failure("The reason is empty, too long or not printable.", f"Give one of 1 to {REASON_MAX} characters.")
+    if not (0 < len(reason.strip()) <= REASON_CHARACTERS_MAX and reason.isprintable()):
+        raise Failure("The reason is empty, too long or not printable.", f"Give one of 1 to {REASON_CHARACTERS_MAX} characters.")
     if settings.people_file is None:
         raise Failure(f"{NO_PEOPLE}.", "`fraud people export` writes it; every worker has the same.")
     by = identity_of(settings)

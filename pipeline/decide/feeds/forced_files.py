@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.artefact.plain_files import read_plain
 from pipeline.decide.feeds.feed import Feed
@@ -17,11 +17,11 @@ from pipeline.people.act_store import CHECKS, evidence_fields, evidence_of
 from pipeline.people.acts import CONTENT_BYTES_MAX, ActKind, ActMalformed, SignedAct, Subject, act_of
 from pipeline.people.key_files import Identity
 from pipeline.people.people_files import PeopleFileRefused, read_people
-from pipeline.people.registry import Expected, act_fault
+from pipeline.people.registry import Expected, Registry, act_fault
 from pipeline.people.roles import Role
 
-WORD_BYTES_MAX = 4 * CONTENT_BYTES_MAX
-NO_PEOPLE = "FRAUD_PEOPLE_FILE names no file that says who may force a feed"
+WORD_BYTES_MAX: Final = 4 * CONTENT_BYTES_MAX
+NO_PEOPLE: Final = "FRAUD_PEOPLE_FILE names no file that says who may force a feed"
 
 
 class Word(NamedTuple):
@@ -87,3 +87,36 @@ def _read(path: Path) -> SignedAct:
     if not isinstance(act, str):
         raise TypeError("an act is a text")
     return SignedAct(act, bytes.fromhex(fields["signature"]), evidence_of(fields["evidence"]))
+
+
+def withdrawn(feeds_path: Path, people_file: Path | None) -> frozenset[str]:
+    """Return the hashes of the feeds that an OPERATOR is proved to have put another in the place of, though older."""
+    if people_file is None:
+        return frozenset()
+    try:
+        registry = read_people(people_file)
+    except PeopleFileRefused:
+        return frozenset()
+    words = (_read_or_none(path) for path in archive_folder(feeds_path).glob("forced-*.json"))
+    return frozenset(hashed for word in words if (hashed := _replaced(registry, word)) is not None)
+
+
+def _replaced(registry: Registry, signed: SignedAct | None) -> str | None:
+    if signed is None:
+        return None
+    try:
+        act = act_of(signed.content)
+    except ActMalformed:
+        return None
+    expected = Expected(ActKind.FEED_FORCED, act.name, act.subject, (Role.OPERATOR,))
+    if act_fault(registry, signed, expected, CHECKS, is_pending=False) is not None:
+        return None
+    replaces = act.subject.get("replaces")
+    return replaces if isinstance(replaces, str) else None
+
+
+def _read_or_none(path: Path) -> SignedAct | None:
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from pipeline.decide.feeds.feed import FeedKind, parse_new_feed
+from pipeline.decide.feeds.feed import FeedKind, FeedRefused, parse_new_feed
 from pipeline.decide.feeds.feed_files import archive_folder, archived, in_force_path, put_in_force
 from pipeline.decide.feeds.forced_files import word_fault
 from pipeline.decide.regime_files import RegimeSource
@@ -142,6 +143,9 @@ def test_an_operator_forces_an_older_feed_and_workers_heed_their_word(
     assert changed.feeds.exchange_rates is not None
     assert changed.feeds.exchange_rates.version == "older"
     assert "feed_forced" in [each["event"] for each in logs]
+    assert RegimeSource(Settings(**given(folder), people_file=people)).current.feeds == changed.feeds, "a start, too"
+    with pytest.raises(FeedRefused, match="older than first, which was in force before"):
+        RegimeSource(Settings(**given(folder)))
     [word] = archive_folder(folder).glob("forced-*.json")
     act = json.loads(json.loads(word.read_text())["act"])
     assert (act["name"], act["subject"]["reason"]) == ("on-call", "the last rates were of the wrong day")
@@ -195,3 +199,15 @@ def test_a_publisher_signs_and_production_takes_nothing_else(fraud: Fraud, folde
     assert fraud("feeds", "sign", path, "--key", key).code == 0
     assert fraud("feeds", "install", path).code == 0
     assert in_force(folder) == "second"
+
+
+def test_a_feed_whose_file_is_gone_is_followed_all_the_same(fraud: Fraud, folder: Path) -> None:
+    """What it may be followed by is told by the archive, where the file in force is gone or spoilt."""
+    spoilings: list[Callable[[Path], object]] = [Path.unlink, lambda path: path.write_bytes(b"rubbish")]
+    for number, spoil in enumerate(spoilings):
+        spoil(in_force_path(folder, RATES))
+        older = fraud("feeds", "install", written(folder, dated(RATES, now_ms() - 3 * HOUR_MS, "older")), **given(folder))
+        assert (older.code, "a later one must be for a later time" in older.err) == (1, True)
+        younger = dated(RATES, now_ms() - HOUR_MS + number * 60_000, f"younger-{number}")
+        assert fraud("feeds", "install", written(folder, younger)).code == 0
+        assert in_force(folder) == f"younger-{number}"

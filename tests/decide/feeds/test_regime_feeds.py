@@ -153,7 +153,7 @@ BAD: dict[str, Callable[[Path], None]] = {
     "of the future": _holding(dated(RATES, now_ms() + HOUR_MS, "second")),
     "moved": _holding(dated(RATES, now_ms() - HOUR_MS, "second", ('"0.8720"', '"0.0872"'))),
     "shrunken": _holding(dated(RATES, now_ms() - HOUR_MS, "second", ('  { code = "EUR"', '  # { code = "EUR"'))),
-    "another base": _holding(dated(RATES, now_ms() - HOUR_MS, "second", ('base = "GBP"', 'base = "EUR"'))),
+    "another currency": _holding(dated(RATES, now_ms() - HOUR_MS, "second", ('currency = "GBP"', 'currency = "EUR"'))),
     "without a zone": _holding(feed_content(RATES).replace(b"T00:00:00Z", b"T00:00:00")),
 }
 
@@ -205,10 +205,8 @@ def test_a_worker_does_not_start_without_a_feed_that_can_be_used(
     path.unlink()
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else dated(kind, now_ms() + HOUR_MS, "second"))
-        with pytest.raises(FeedRefused):
-            RegimeSource(given)
-    else:
-        assert RegimeSource(given).current.feeds is not None, "in development the shipped one takes its place"
+    with pytest.raises(OSError if content is None else FeedRefused):
+        RegimeSource(given)
 
 
 def test_nobodys_word_lets_an_older_feed_in(given: Settings, folder: Path, tmp_path: Path) -> None:
@@ -298,3 +296,16 @@ def test_what_a_worker_keeps_is_nowhere_but_in_the_archive(given: Settings, fold
     source.changed()
     assert {path.name for path in folder.iterdir()} == {"exchange_rates.toml", "sanctions.toml", "archive"}
     assert all(path.suffix == ".toml" for path in archive_folder(folder).iterdir())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_worker_that_starts_takes_up_no_older_feed_than_was_in_force(given: Settings, kind: FeedKind) -> None:
+    """Else an end of the process, which anybody may bring about, would let an older list in."""
+    begun(given)
+    put(given, kind, dated(kind, now_ms() - HOUR_MS, "second"))
+    RegimeSource(given)
+    put(given, kind, dated(kind, now_ms() - 2 * HOUR_MS, "older"))
+    with pytest.raises(FeedRefused, match="the feed is older than second, which was in force before"):
+        RegimeSource(given)
+    put(given, kind, dated(kind, now_ms(), "third"))
+    assert "third" in versions(RegimeSource(given))
