@@ -21,7 +21,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.regimes import Missing, RegimeKey
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, feed_content, features, feeds, policy, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, features, feed_content, feeds, policy, small_model
 
 WIRE = WireFormat()
 CLOSED = Mode(BreakerState.CLOSED, "all", True)

@@ -110,7 +110,7 @@ def create_key(
     kind: Annotated[
         KeyKind,
         typer.Argument(
-            help="The one that seals dead letters, signs for the audit log, its witness, drills or feeds, or seals records."
+            help="Seals dead letters or records, or signs for the audit log, its witness, drills or feeds."
         ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],

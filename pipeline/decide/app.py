@@ -419,15 +419,14 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
             model = "none" if changed.model is None else changed.model.version
-            feeds = feed_versions(changed.feeds)
-            await worker.alerts.publish([regime_alert(changed.policy.version, model, feeds, now_ms())])
+            told = regime_alert(changed.policy.version, model, feed_versions(changed.feeds), now_ms())
+            await worker.alerts.publish([told])
 
     ages = AgeWatch()
 
     @app.timer(FEED_AGE_INTERVAL_S)
     async def watch_feeds() -> None:
-        if raised := ages.look(worker.agent.judge.in_force, now_ms()):
-            await worker.alerts.publish(raised)
+        await worker.alerts.publish(ages.look(worker.agent.judge.in_force, now_ms()))
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)

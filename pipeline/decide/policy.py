@@ -176,7 +176,9 @@ class Policy(PolicyTable):
     @cached_property
     def own_currencies(self) -> frozenset[str]:
         """The currencies that the file's own tables have a rate for."""
-        return frozenset({HOME_CURRENCY} if self.exchange_rates is None else {r.code for r in self.exchange_rates.currencies})
+        return frozenset(
+            {HOME_CURRENCY} if self.exchange_rates is None else {r.code for r in self.exchange_rates.currencies}
+        )
 
     @property
     def has_own_tables(self) -> bool:
@@ -360,4 +362,3 @@ def _parsed(content: bytes) -> Policy:
         return Policy.model_validate({**tables, "sha256": hashlib.sha256(content).digest()})
     except ValidationError as error:
         raise PolicyRefused(sentence_of(error)) from error
-

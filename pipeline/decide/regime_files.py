@@ -61,9 +61,7 @@ class RegimeSource:
         self._settings = settings
         provide_feeds(settings)
         policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
-        rates, sanctions = (
-            read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind
-        )
+        rates, sanctions = (read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
         self._seen = _Files(policy_bytes, self._read_champion(), rates, sanctions)
         policy, model, feeds = parse_new_policy(policy_bytes), self._load_model(), NO_FEEDS
         for kind in FeedKind:
@@ -167,9 +165,7 @@ class RegimeSource:
         return load_champion(registry) if version is None else load_version(registry, version)
 
     def _read(self) -> _Files:
-        rates, sanctions = (
-            _read(in_force_path(self._settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind
-        )
+        rates, sanctions = (_read(in_force_path(self._settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
         return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), self._read_champion(), rates, sanctions)
 
     def _read_champion(self) -> bytes:

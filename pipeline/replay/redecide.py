@@ -1,7 +1,8 @@
 """Decide stored decisions again under another regime: the version that should have answered.
 
 The snapshot is as it was; what follows from payment, policy and feeds alone is computed again under the good policy, so
-that its limits hold, and under the feeds that the decision was made under. What was counted (windows, payments near the limit) stays as counted.
+that its limits hold, and under the feeds that the decision was made under. What was counted (windows, payments near the
+limit) stays as counted.
 
 The breaker's word is the recorded one by default: what the fallback answered because the model was out of the loop, the
 fallback answers again, so the difference is the version's and nothing else's. Basis.CLOSED asks what would have been

@@ -3,8 +3,8 @@
 The snapshot, the archived policy, model and feeds, the recorded breaker mode and whether the model failed give the
 verdict; the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the
 payment, the policy and the feeds, and every feature that follows from other features, so that those can't be altered
-even together with their hash. Window counts came from state that is gone, and so did the model's failure: that these are as they were written is
-what the audit log's chain shows, not this.
+even together with their hash. Window counts came from state that is gone, and so did the model's failure: that these
+are as they were written is what the audit log's chain shows, not this.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ def test_a_policy_in_force_says_what_a_feed_that_is_too_old_means(kind, code):
         ('when_unknown = "holds"', 'when_unknown = "does_not_hold"'),
         ("at_least = 168", "at_least = 168, at_most = 500"),
         ("at_least = 168", "at_least = 8_785"),
-        ("holds\" },", f'holds" }}, {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }},'),
+        ('holds" },', f'holds" }}, {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }},'),
     ):
         assert old in rule_of_age
         mistaken = DEFAULT.replace(rule_of_age, rule_of_age.replace(old, new))
@@ -293,7 +293,9 @@ def test_a_policy_in_force_says_what_a_feed_that_is_too_old_means(kind, code):
 
 def test_a_hard_rule_may_block_what_a_feed_is_too_old_for():
     blocking = rule("hard", "HARD_OLD", "BLOCK", f'feature = "sanctions_list_age_hours", at_least = 48, {NOT_MISSING}')
-    text = DEFAULT.replace("[[hard.rules]]", blocking + "\n[[hard.rules]]", 1).replace("warn_hours = 96", "warn_hours = 24")
+    text = DEFAULT.replace("[[hard.rules]]", blocking + "\n[[hard.rules]]", 1).replace(
+        "warn_hours = 96", "warn_hours = 24"
+    )
     text = text.replace(rule_text("SOFT_SANCTIONS_LIST_OLD", text), "")
     assert parse_new_policy(text.encode()).too_old_hours(FeedKind.SANCTIONS) == 48
 

@@ -17,7 +17,17 @@ from pipeline.breaker.answer_counts import counts_of
 from pipeline.decide.policy import rules_of
 from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, NEVER_UNKNOWN, NONE, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
+from pipeline.domain.features import (
+    COLUMN,
+    EVENT,
+    FEATURES,
+    NEVER_UNKNOWN,
+    NONE,
+    STATE_SLICE,
+    UNKNOWN,
+    Matrix,
+    feature_matrix,
+)
 from pipeline.replay.redecide import Basis, Good, Version, redecide
 from pipeline.replay.verify import Result, verify
 from pipeline.state.windows import MemoryState

@@ -100,7 +100,7 @@ class Stage:
         self.expect(not [*wrongly_given(self.secrets)], "each secret file is its consumer's alone")
 
     def _publish_feeds(self, keys: Path) -> None:
-        """Sign today's exchange rates and sanctions as their publisher, and put them in force in the workers' volume."""
+        """Sign today's exchange rates and sanctions as their publisher, and put them in force in the volume."""
         publisher, feeds = self.folder / "publisher.key", self.folder / VOLUMES / "feeds-production"
         feeds.mkdir(parents=True)
         self.command("keys", "create", "feeds", str(publisher), "--set", str(keys))

@@ -99,7 +99,11 @@ def _judged(batches: Sequence[Batch]) -> list[tuple[Judged, list[Outgoing]]]:
     partitioning = Partitioning(Partitioner.CRC32, 1 + max(span.partition for batch in batches for span in batch.spans))
     topics = TopicNames("decisions.v1", "alerts.v1")
     judge = Judge(
-        regime(policy, load_champion(settings.model_registry), shipped_feeds()), WireFormat(), topics, "bench", partitioning.of
+        regime(policy, load_champion(settings.model_registry), shipped_feeds()),
+        WireFormat(),
+        topics,
+        "bench",
+        partitioning.of,
     )
     sealer, state = Sealer("decisions.v1", partitioning.of, "00" * 8, lambda _: bytes(64)), MemoryState()
     found = []

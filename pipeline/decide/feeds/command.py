@@ -35,7 +35,7 @@ def install_feed(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Keep a feed in the archive and put it in force; workers take it up within seconds."""
+    """Keep a feed and put it in force; workers take it up."""
     from pipeline.decide.feeds.feeds_command import install, show_offered
 
     offered = install(settings_from_environment(), file, is_forced=force, reason=reason)
@@ -48,7 +48,7 @@ def sign_feed(
     key: Annotated[Path, typer.Option("--key", metavar="KEYFILE", help="A key that `fraud keys create feeds` made.")],
     as_json: Json = False,
 ) -> None:
-    """Sign a feed, as its publisher; the signature goes beside the file."""
+    """Sign a feed, as its publisher, beside its file."""
     from pipeline.decide.feeds.feeds_command import sign
 
     written = sign(file, key)

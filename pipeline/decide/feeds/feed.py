@@ -85,7 +85,6 @@ class FeedTable(PolicyTable):
         since = self.as_of - datetime(1970, 1, 1, tzinfo=UTC)
         return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
-
     def age_hours(self, at_ms: int) -> int:
         """How old it is at a time, in whole hours, as the features have it."""
         return max((at_ms - self.as_of_ms) // HOUR_MS, 0)
@@ -113,7 +112,9 @@ class ExchangeRates(FeedTable):
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
         if self.currency != HOME_CURRENCY:
-            raise ValueError(f"currency: the rates are into {self.currency}; the policy's limits are in {HOME_CURRENCY}")
+            raise ValueError(
+                f"currency: the rates are into {self.currency}; the policy's limits are in {HOME_CURRENCY}"
+            )
         codes = [rate.code for rate in self.rates]
         for code in codes:
             if codes.count(code) > 1:

@@ -170,7 +170,9 @@ def show_in_force(output: Output, settings: Settings) -> bool:
         feed, too_old_hours = in_force(settings, kind), policy.too_old_hours(kind)
         assert too_old_hours is not None, "parse_new_policy refuses a policy without"
         if feed is None:
-            output.record({"kind": kind, "version": None}, f"{coloured('MISSING', 'red')} {kind}: its file is gone, or is no feed")
+            output.record(
+                {"kind": kind, "version": None}, f"{coloured('MISSING', 'red')} {kind}: its file is gone, or is no feed"
+            )
             is_sound = False
             continue
         age_hours = feed.age_hours(at_ms)
@@ -192,7 +194,9 @@ def _sanctions_in_words(feed: Feed) -> str:
 def _force(settings: Settings, before: Feed, feed: Feed, reason: str) -> None:
     """Keep an OPERATOR's signed word that the feed is meant. Failure says why it would count for nothing."""
     if not (0 < len(reason.strip()) <= REASON_CHARACTERS_MAX and reason.isprintable()):
-        raise Failure("The reason is empty, too long or not printable.", f"Give one of 1 to {REASON_CHARACTERS_MAX} characters.")
+        raise Failure(
+            "The reason is empty, too long or not printable.", f"Give one of 1 to {REASON_CHARACTERS_MAX} characters."
+        )
     if settings.people_file is None:
         raise Failure(f"{NO_PEOPLE}.", "`fraud people export` writes it; every worker has the same.")
     by = identity_of(settings)

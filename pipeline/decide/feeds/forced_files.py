@@ -82,11 +82,10 @@ def _path(feeds_path: Path, sha256: str) -> Path:
 
 
 def _read(path: Path) -> SignedAct:
-    fields = json.loads(read_plain(path, WORD_BYTES_MAX))
-    act = fields["act"]
-    if not isinstance(act, str):
-        raise TypeError("an act is a text")
-    return SignedAct(act, bytes.fromhex(fields["signature"]), evidence_of(fields["evidence"]))
+    read = json.loads(read_plain(path, WORD_BYTES_MAX))
+    if not isinstance(read, dict) or not isinstance(read["act"], str):
+        raise TypeError("a word is an object with an act")
+    return SignedAct(read["act"], bytes.fromhex(read["signature"]), evidence_of(read["evidence"]))
 
 
 def withdrawn(feeds_path: Path, people_file: Path | None) -> frozenset[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -23,7 +23,7 @@ class Unreadable(ValueError):
     """The bytes hold no tables; the message is one sentence, without a full stop."""
 
 
-def tables_of(content: bytes, what: str, bytes_max: int, format_read: int) -> dict[str, Any]:
+def tables_of(content: bytes, what: str, bytes_max: int, format_read: int) -> dict[str, object]:
     """Return the tables of a file whose `format` is the one that is read. Raises Unreadable.
 
     what: names the file in the sentence, such as "the policy".

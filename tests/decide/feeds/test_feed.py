@@ -85,7 +85,11 @@ def test_the_shipped_feeds_parse_and_carry_their_hashes() -> None:
         ('code = "EUR"', 'code = "USD"', "rates: USD stands twice"),
         ('code = "EUR"', 'code = "GBP"', "rates: GBP is what rates are into, and has none"),
         ('code = "EUR"', 'code = "eur"', "rates.0.code: "),
-        ('"JPY", worth = "0.00496", minor_digits = 0', '"JPY", worth = "0.00496", minor_digits = 2', "rates: JPY is given 2"),
+        (
+            '"JPY", worth = "0.00496", minor_digits = 0',
+            '"JPY", worth = "0.00496", minor_digits = 2',
+            "rates: JPY is given 2",
+        ),
         ("minor_digits = 2 },", "minor_digits = true },", "rates.0.minor_digits: "),
         ("rates = [", "rates = []\nothers = [", "rates: Tuple should have at least 1 item"),
         ("rates = [", "due = 1\nrates = [", "due: unknown key"),
@@ -99,15 +103,27 @@ def test_each_mistake_in_exchange_rates_is_refused_with_its_place(old: str, new:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("until = 2025-05-20", "until = 2001-05-20", "sanctioned_countries.2: the sanction on SY ends before it starts"),
+        (
+            "until = 2025-05-20",
+            "until = 2001-05-20",
+            "sanctioned_countries.2: the sanction on SY ends before it starts",
+        ),
         ("from = 2006-10-14", 'from = "2006-10-14"', "sanctioned_countries.0.from: "),
         ("from = 2006-10-14", "from = 2006-10-14T00:00:00Z", "sanctioned_countries.0.from: "),
         ('{ country = "KP", from = 2006-10-14 }', '{ country = "KP" }', "sanctioned_countries.0.from: is missing"),
-        ('country = "IR", from = 2012-03-23', 'country = "KP", from = 2006-10-14', "sanctioned_countries: the sanction on KP"),
+        (
+            'country = "IR", from = 2012-03-23',
+            'country = "KP", from = 2006-10-14',
+            "sanctioned_countries: the sanction on KP",
+        ),
         ('  "KP", ', "  ", "sanctioned_countries: KP is not among known_countries"),
         ('"GB", ', '"GB", "GB", ', "known_countries: GB stands twice"),
         ('"GB", ', '"gb", ', "known_countries."),
-        ("sanctioned_countries = [", "sanctioned_countries = []\nothers = [", "sanctioned_countries: Tuple should have"),
+        (
+            "sanctioned_countries = [",
+            "sanctioned_countries = []\nothers = [",
+            "sanctioned_countries: Tuple should have",
+        ),
     ],
 )
 def test_each_mistake_in_sanctions_is_refused_with_its_place(old: str, new: str, sentence: str) -> None:
@@ -174,7 +190,9 @@ def test_the_shipped_feeds_of_a_day_are_the_same_bytes_whenever_they_are_made() 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([RATES, SANCTIONS]), st.integers(0, 2_000), st.integers(0, 40), st.binary(max_size=40))
-def test_whatever_the_bytes_are_the_feed_is_read_or_refused(text: str, place: int, length: int, inserted: bytes) -> None:
+def test_whatever_the_bytes_are_the_feed_is_read_or_refused(
+    text: str, place: int, length: int, inserted: bytes
+) -> None:
     content = text.encode()
     with suppress(FeedRefused):
         assert parse_feed(content[:place] + inserted + content[place + length :]).format == 1

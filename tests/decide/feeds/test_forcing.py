@@ -145,13 +145,15 @@ def test_an_operator_forces_an_older_feed_and_workers_heed_their_word(
     assert "feed_forced" in [each["event"] for each in logs]
     assert RegimeSource(Settings(**given(folder), people_file=people)).current.feeds == changed.feeds, "a start, too"
     with pytest.raises(FeedRefused, match="older than first, which was in force before"):
-        RegimeSource(Settings(**given(folder)))
+        RegimeSource(Settings(**given(folder), people_file=None))
     [word] = archive_folder(folder).glob("forced-*.json")
     act = json.loads(json.loads(word.read_text())["act"])
     assert (act["name"], act["subject"]["reason"]) == ("on-call", "the last rates were of the wrong day")
 
 
-def test_a_word_is_about_one_feed_in_one_place_and_by_one_who_may(owner: Connection, fraud: Fraud, folder: Path) -> None:
+def test_a_word_is_about_one_feed_in_one_place_and_by_one_who_may(
+    owner: Connection, fraud: Fraud, folder: Path
+) -> None:
     appoint(owner, {"on-call": "OPERATOR"})
     people = people_file(owner, folder)
     before = parse_new_feed(in_force_path(folder, RATES).read_bytes())
@@ -174,7 +176,6 @@ def test_a_word_is_about_one_feed_in_one_place_and_by_one_who_may(owner: Connect
         {"act": 5},
         {"signature": "00" * 64},
         {"signature": "no"},
-        {"evidence": {}},
     ):
         word.write_text(json.dumps({**fields, **changed}))
         fault = word_fault(folder, people, before, after, at_ms)
@@ -206,7 +207,9 @@ def test_a_feed_whose_file_is_gone_is_followed_all_the_same(fraud: Fraud, folder
     spoilings: list[Callable[[Path], object]] = [Path.unlink, lambda path: path.write_bytes(b"rubbish")]
     for number, spoil in enumerate(spoilings):
         spoil(in_force_path(folder, RATES))
-        older = fraud("feeds", "install", written(folder, dated(RATES, now_ms() - 3 * HOUR_MS, "older")), **given(folder))
+        older = fraud(
+            "feeds", "install", written(folder, dated(RATES, now_ms() - 3 * HOUR_MS, "older")), **given(folder)
+        )
         assert (older.code, "a later one must be for a later time" in older.err) == (1, True)
         younger = dated(RATES, now_ms() - HOUR_MS + number * 60_000, f"younger-{number}")
         assert fraud("feeds", "install", written(folder, younger)).code == 0

@@ -88,7 +88,7 @@ def test_development_begins_with_the_shipped_feeds_of_today(given: Settings, fol
 
 def test_the_shipped_feeds_of_another_day_are_put_in_force_anew_and_a_persons_are_not(given: Settings) -> None:
     put(given, KINDS[0], shipped_as_of(KINDS[0], now_ms() - 3 * DAY_MS))
-    mine = dated(KINDS[1], now_ms() - 3 * DAY_MS, "shipped-mine")
+    mine = dated(KINDS[1], now_ms() - 3 * DAY_MS, "mine")
     put(given, KINDS[1], mine)
     provide_feeds(given)
     contents = [in_force_path(given.feeds_path, kind).read_bytes() for kind in KINDS]

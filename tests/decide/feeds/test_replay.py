@@ -40,7 +40,9 @@ def of(kind: FeedKind, at: str, *changes: tuple[str, str], version: str = "other
     """A feed of another moment."""
     lines = feed_content(kind).decode().splitlines(keepends=True)
     text = "".join(f'version = "{version}"\n' if line.startswith("version = ") else line for line in lines)
-    text = "".join(f"as_of = {at}\n" if line.startswith("as_of = ") else line for line in text.splitlines(keepends=True))
+    text = "".join(
+        f"as_of = {at}\n" if line.startswith("as_of = ") else line for line in text.splitlines(keepends=True)
+    )
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
@@ -78,7 +80,9 @@ def decided(
 
 def numbered(count: int, start: int = 0) -> list[Transaction]:
     return [
-        PAYMENT._replace(transaction_id=f"tx-{start + n}", currency=("GBP", "EUR", "USD")[n % 3], amount_minor=90_00 + n)
+        PAYMENT._replace(
+            transaction_id=f"tx-{start + n}", currency=("GBP", "EUR", "USD")[n % 3], amount_minor=90_00 + n
+        )
         for n in range(count)
     ]
 

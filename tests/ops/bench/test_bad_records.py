@@ -26,7 +26,9 @@ def codes_of(case: Case) -> set[str]:
     refusal = refusal_of(decoded.transaction, case.key, Source(0, 0, case.timestamp_ms))
     if refusal is not None:
         return {refusal.code}
-    row = np.array([EventRows(policy(), feeds()).row(decoded.transaction, decoded.transaction.event_time_ms)], dtype=np.int64)
+    row = np.array(
+        [EventRows(policy(), feeds()).row(decoded.transaction, decoded.transaction.event_time_ms)], dtype=np.int64
+    )
     return {rule.code for rule in hits_of(rule_book(policy()).static_hard, row).get(0, [])}
 
 
