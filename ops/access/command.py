@@ -109,9 +109,7 @@ def create_passwords(
 def create_key(
     kind: Annotated[
         KeyKind,
-        typer.Argument(
-            help="Seals dead letters or records, or signs for the audit log, its witness, drills or feeds."
-        ),
+        typer.Argument(help="Seals dead letters or records, or signs for the audit log, its witness, drills or feeds."),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: Annotated[

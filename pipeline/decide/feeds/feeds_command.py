@@ -151,15 +151,15 @@ def show_offered(output: Output, offered: Offered, *, is_installed: bool) -> Non
 def show_list(output: Output, settings: Settings) -> None:
     """The feeds of the archive, which decisions may name, and which of them are in force."""
     those_in_force = {feed.sha256 for kind in FeedKind if (feed := in_force(settings, kind)) is not None}
-    for path, feed in archived(settings.feeds_path):
-        if isinstance(feed, FeedRefused):
-            fields: dict[str, object] = {"file": path.name, "refused": str(feed)}
-            output.record(fields, f"{coloured('REFUSED', 'red')} {path.name}  {feed}")
+    for path, kept in archived(settings.feeds_path):
+        if isinstance(kept, FeedRefused):
+            fields: dict[str, object] = {"file": path.name, "refused": str(kept)}
+            output.record(fields, f"{coloured('REFUSED', 'red')} {path.name}  {kept}")
         else:
-            is_in_force = feed.sha256 in those_in_force
+            is_in_force = kept.sha256 in those_in_force
             mark = coloured("in force", "green") if is_in_force else "        "
-            line = f"{mark} {feed.kind:<14} {feed.version:<32} {utc_text(feed.as_of_ms)}  {feed.sha256.hex()[:16]}"
-            output.record({**_fields(feed), "in_force": is_in_force}, line)
+            line = f"{mark} {kept.kind:<14} {kept.version:<32} {utc_text(kept.as_of_ms)}  {kept.sha256.hex()[:16]}"
+            output.record({**_fields(kept), "in_force": is_in_force}, line)
     output.end_list(f"feeds in {archive_folder(settings.feeds_path)}")
 
 
