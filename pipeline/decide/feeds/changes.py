@@ -8,7 +8,8 @@ Invariants
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -91,7 +92,8 @@ def _moves(before: str, after: str) -> Decimal:
 
 def _of_sanctions(before: Sanctions, after: Sanctions, countries_max: int, now_ms: int) -> Refused | None:
     day = datetime.fromtimestamp(now_ms / 1000, UTC).date()
-    freed = sorted(before.in_force(day) - after.in_force(day))
+    days = {day, *(moment for moment in _boundaries(before, after) if moment > day)}
+    freed = sorted({country for each in days for country in before.in_force(each) - after.in_force(each)})
     known, now_known = set(before.known_countries), set(after.known_countries)
     changed = sorted({*freed, *(known ^ now_known)})
     if dropped := sorted(_listed(before) - _listed(after)):
@@ -100,6 +102,9 @@ def _of_sanctions(before: Sanctions, after: Sanctions, countries_max: int, now_m
             " its until"
         )
         return Refused(Objection.SHRUNKEN, why)
+    if 2 * len(freed) > len(before.in_force(day)):
+        why = f"sanctioned_countries: {_named(freed)} would come off the list, more than half of those under sanctions"
+        return Refused(Objection.SHRUNKEN, why)
     if len(changed) > countries_max:
         why = (
             f"sanctioned_countries, known_countries: {_named(changed)} would come off the list, or come to be known or"
@@ -107,6 +112,15 @@ def _of_sanctions(before: Sanctions, after: Sanctions, countries_max: int, now_m
         )
         return Refused(Objection.SHRUNKEN, why)
     return None
+
+
+def _boundaries(*feeds: Sanctions) -> Iterator[date]:
+    """The days on which something begins or ends: an end that is told for tomorrow frees a country as well."""
+    for feed in feeds:
+        for each in feed.sanctioned_countries:
+            yield each.effective_from
+            if each.effective_until is not None:
+                yield each.effective_until
 
 
 def _listed(feed: Sanctions) -> frozenset[str]:
