@@ -118,7 +118,9 @@ def test_sanctions_that_all_end_at_once_are_a_shrunken_list() -> None:
         (f'{{ country = "{code}", from = {day} }}', f'{{ country = "{code}", from = {day}, until = 2025-11-01 }}')
         for code, day in (("KP", "2006-10-14"), ("IR", "2012-03-23"), ("BY", "2020-08-09"), ("RU", "2022-02-24"))
     )
-    assert objection(feed(SANCTIONS), feed(SANCTIONS, *many[:2], days=1)) is None, "two are within what the policy allows"
+    assert objection(feed(SANCTIONS), feed(SANCTIONS, *many[:2], days=1)) is None, (
+        "two are within what the policy allows"
+    )
     all_of_four = objection(feed(SANCTIONS), feed(SANCTIONS, *many, days=1))
     assert all_of_four is not None
     assert "BY, IR, KP, RU would come off the list, more than half" in all_of_four[1]
