@@ -26,7 +26,7 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
-from pipeline.decide.feeds.age_agent import AgeWatch
+from pipeline.decide.feeds.age_agent import AGE_INTERVAL_S, AgeWatch
 from pipeline.decide.feeds.feed import feed_versions
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
@@ -72,7 +72,6 @@ RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
 BACKUP_INTERVAL_S = 60.0
 CONTEXT_INTERVAL_S = 1.0
-FEED_AGE_INTERVAL_S = 30.0
 EVICTION_INTERVAL_S = 5.0
 """Longest time that payments are decided on a state that keys are evicted from; a look takes Redis some 50 µs."""
 START_LIMIT_S = 60.0
@@ -424,7 +423,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
     ages = AgeWatch()
 
-    @app.timer(FEED_AGE_INTERVAL_S)
+    @app.timer(AGE_INTERVAL_S)
     async def watch_feeds() -> None:
         await worker.alerts.publish(ages.look(worker.agent.judge.in_force, now_ms()))
 

@@ -6,12 +6,17 @@ time. Every worker raises the same alerts, of which one counts.
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 
 from pipeline.alerts.catalogue import feed_ageing_alert, feed_too_old_alert, over
 from pipeline.decide.feeds.feed import Feed, FeedKind
 from pipeline.decide.verdict import Regime
 from pipeline.domain.alert import Alert
+
+AGE_INTERVAL_S: Final = 30.0
+"""Between looks: ages are told in hours."""
 
 log = structlog.get_logger("feeds")
 
