@@ -93,6 +93,12 @@ TABLE: Final = (
         (
             Verb("explain", "Tell the whole life of a payment.", "pipeline.explain.command"),
             Verb("verify", "Decide again and compare the bytes.", "pipeline.replay.command"),
+            Group(
+                "feeds",
+                "check install sign list show",
+                "Put exchange rates and sanctions in force.",
+                "pipeline.decide.feeds.command",
+            ),
             Group("decisions", "tail", "Show the latest decisions.", "pipeline.decide.command"),
             Group(
                 "dead-letters",

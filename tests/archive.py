@@ -12,6 +12,7 @@ from models.artefact.files import golden_json, load, tables_json, write
 from models.artefact.vectors import golden_vectors
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed import FeedKind
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, StoredDecision
@@ -21,7 +22,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.regimes import Missing, RegimeKey
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, features, policy, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, decoded_of, features, feed_content, feeds, policy, small_model
 
 WIRE = WireFormat()
 CLOSED = Mode(BreakerState.CLOSED, "all", True)
@@ -36,6 +37,8 @@ class Archive:
         self.policies, self.registry = folder / "policies", folder / "registry"
         self.policies.mkdir()
         shutil.copy(POLICY_PATH, self.policies)
+        for kind in FeedKind:
+            (self.policies / f"{kind}.toml").write_bytes(feed_content(kind))
         small = small_model("small-1")
         rows = np.zeros((64, len(FEATURES)), dtype=np.int64)
         rows[:, COLUMN["amount_gbp_minor"]] = np.arange(64) * 5_000
@@ -54,7 +57,7 @@ class Archive:
             },
         )
         (self.registry / "champion").write_text("small-1\n")
-        self.in_force: Regime = regime(policy(), load(self.registry / "small-1"))
+        self.in_force: Regime = regime(policy(), load(self.registry / "small-1"), feeds())
 
     def regime_of(self, key: RegimeKey) -> Regime | Missing:
         """From the folders as they are now."""
@@ -68,7 +71,7 @@ class Archive:
         **state: int,
     ) -> list[bytes]:
         """The payments' decisions, as the worker encodes them, with a quiet account's state but for `state`."""
-        event = np.array([EventRows(policy()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
+        event = np.array([EventRows(policy(), feeds()).row(payment, NOON_MS) for payment in payments], dtype=np.int64)
         quiet = features(**state)[:, STATE_SLICE]
         matrix = feature_matrix(event, np.repeat(quiet, len(payments), axis=0))
         assert matrix.shape[1] == len(FEATURES) > len(EVENT)

@@ -49,6 +49,10 @@ DECISION = Decision(
     policy_version="2026-11-01",
     policy_hash=bytes(range(32, 64)),
     phrase_book_version="1",
+    exchange_rates_version="rates-7",
+    exchange_rates_hash=bytes(range(96, 128)),
+    sanctions_version="sanctions-3",
+    sanctions_hash=bytes(range(128, 160)),
     input_hash=bytes(range(64, 96)),
     snapshot=InputSnapshot(PAYMENT, tuple(range(-1, len(FEATURES) - 1))),
 )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from models.artefact.scoring import Calibration, Model, Term
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind, Feeds, parse_new_feed
+from pipeline.decide.feeds.feed_files import shipped_as_of
 from pipeline.decide.policy import Policy, parse_policy
-from pipeline.domain.features import COLUMN, FEATURES, Matrix
+from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.io.avro.wire import WireFormat
 
@@ -49,6 +52,20 @@ def policy() -> Policy:
     return parse_policy(POLICY_PATH.read_bytes())
 
 
+@lru_cache
+def feed_content(kind: FeedKind) -> bytes:
+    """The shipped feed as of today: after NOON_MS, and young by the clock."""
+    return shipped_as_of(kind, time.time_ns() // 1_000_000)
+
+
+@lru_cache
+def feeds() -> Feeds:
+    found = NO_FEEDS
+    for kind in FeedKind:
+        found = found.with_feed(parse_new_feed(feed_content(kind), kind))
+    return found
+
+
 def features(**values: int) -> Matrix:
     """One row of a quiet payment, but for `values`."""
     quiet = {
@@ -56,6 +73,7 @@ def features(**values: int) -> Matrix:
         "account_age_days": 3_000,
         "beneficiary_age_hours": 9_600,
         "local_minute_of_day": 720,
+        "exchange_rate_age_hours": NONE,
         "account_count_1h": 1,
         "account_count_24h": 1,
         "account_count_7d": 4,

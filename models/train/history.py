@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of, rule_book
 from pipeline.domain.context import Account, Label, RiskSignal
@@ -116,7 +117,7 @@ class _Observer:
     """Feeds the windows and gathers the features of the payments that they saw."""
 
     def __init__(self, policy: Policy) -> None:
-        self._event_rows = EventRows(policy)
+        self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
         self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
 

@@ -38,6 +38,8 @@ class KeyKind(StrEnum):
     """Seals the reversals of rollbacks."""
     DRILLS = "drills"
     """Signs the reports of drills."""
+    FEEDS = "feeds"
+    """Signs exchange rates and sanctions, as their publisher."""
 
 
 class SigningKind(StrEnum):
@@ -47,6 +49,7 @@ class SigningKind(StrEnum):
     REVIEWS = "reviews"
     REVERSALS = "reversals"
     DRILLS = "drills"
+    FEEDS = "feeds"
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -106,9 +109,7 @@ def create_passwords(
 def create_key(
     kind: Annotated[
         KeyKind,
-        typer.Argument(
-            help="The one that seals dead letters, signs for the audit log, its witness or drills, or seals records."
-        ),
+        typer.Argument(help="Seals dead letters or records, or signs for the audit log, its witness, drills or feeds."),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: Annotated[

@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from models.simulator import LabelledTransaction, TrafficSettings
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import Policy
 from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import EVENT
@@ -31,7 +32,7 @@ class PastOutcomes:
     """What became of the past's payments, as an executor would have told it: without it no payee would be known."""
 
     def __init__(self, policy: Policy) -> None:
-        self._rows = EventRows(policy)
+        self._rows = EventRows(policy, shipped_feeds())
 
     def of(self, event: LabelledTransaction, transaction_id: str) -> Execution | None:
         """Return the payment as settled; None for fraud, which may have been stopped, and for what never counted."""

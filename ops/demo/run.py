@@ -54,7 +54,7 @@ def run_demo(directory: Path, *, seconds: int, seed: int, rate: int, as_json: bo
             play = _set_up(stack, directory.resolve(), view, started_s, Asked(seconds, seed, rate, as_json))
             summary = play.perform(seconds)
             view.close()
-            archive = RegimeArchive(play.scene.settings.policy_archive, play.scene.registry)
+            archive = RegimeArchive.of(play.scene.settings)
             show_summary(summary, play.examples, archive, as_json=as_json)
             return summary.is_good
     except (StackFailure, ServerFailed) as failure:

@@ -33,6 +33,7 @@ KEYS_A_LOOK: Final = 1_000
 _PATHS: Final = (
     "policy_path",
     "policy_archive",
+    "feeds_path",
     "model_registry",
     "dead_letter_key_file",
     "audit_directory",
@@ -88,6 +89,7 @@ def lane_settings(names: LaneNames, folder: Path, places: Places) -> Settings:
         begin_at=Beginning.COMMITTED,  # behind the past that the lane's traffic begins with
         policy_path=folder / "policies" / "drill.toml",
         policy_archive=folder / "policies",
+        feeds_path=folder / "feeds",
         model_registry=folder / "registry",
         dead_letter_key_file=folder / "dead-letters.key",
         audit_directory=folder / "audit",

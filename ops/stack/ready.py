@@ -131,6 +131,7 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
         "FRAUD_WITNESS_DIRECTORY": str(directory / "witness"),
         "FRAUD_DEAD_LETTER_KEY_FILE": str(sealing_key_path),
         "FRAUD_SEAL_DIRECTORY": str(directory / "seals"),
+        "FRAUD_FEEDS_PATH": str(directory / "feeds"),
     }
 
 

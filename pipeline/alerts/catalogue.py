@@ -75,6 +75,8 @@ class AlertCode(StrEnum):
     TABLES_UNCHAINED = "TABLES_UNCHAINED"
     ACT_UNPROVED = "ACT_UNPROVED"
     ROLLBACK_APPLIED = "ROLLBACK_APPLIED"
+    FEED_AGEING = "FEED_AGEING"
+    FEED_TOO_OLD = "FEED_TOO_OLD"
     REGIME_CHANGED = "REGIME_CHANGED"
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
@@ -232,7 +234,14 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _CRITICAL, "What stands as a person's act was not proved to be theirs, so it counts as nothing."
     ),
     AlertCode.ROLLBACK_APPLIED: Entry(_INFO, "A rollback was carried out."),
-    AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy or model than before."),
+    AlertCode.FEED_AGEING: Entry(
+        (Severity.WARNING,), "Exchange rates or the list of sanctions grow old, and will soon be too old to decide by."
+    ),
+    AlertCode.FEED_TOO_OLD: Entry(
+        _CRITICAL,
+        "Exchange rates or the list of sanctions are too old by the policy, or missing; payments are decided strictly.",
+    ),
+    AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy, model or feed than before."),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
         _PASSING_OR_NOT,
         "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
@@ -267,6 +276,8 @@ OVER_BY_ITSELF: Final = frozenset(
         AlertCode.ALERT_NOT_DELIVERED,
         AlertCode.ALERTS_TEST,
         AlertCode.DRILL_OVERDUE,
+        AlertCode.FEED_AGEING,
+        AlertCode.FEED_TOO_OLD,
     }
 )
 """The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
@@ -422,8 +433,25 @@ def rollback_alert(plan_id: str, reversals: int, applied_by: str, raised_at_ms: 
     return alert(AlertCode.ROLLBACK_APPLIED, summary, "all", {"plan": plan_id}, raised_at_ms)
 
 
-def regime_alert(policy: str, model: str, raised_at_ms: int) -> Alert:
-    """Make the alert about a regime that has come into force. Several workers raise the same."""
+def feed_ageing_alert(kind: str, version: str, held: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a feed that will soon be too old. held: what is in force, and how old it is."""
+    summary = f"The feed of {kind} grows old: {held}."
+    return alert(AlertCode.FEED_AGEING, summary, kind, {"kind": kind, "version": version}, raised_at_ms)
+
+
+def feed_too_old_alert(kind: str, version: str, held: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a feed that is too old, or missing. held: as above."""
+    summary = f"The feed of {kind} can't be relied upon: {held}. Payments that need it are decided strictly."
+    return alert(AlertCode.FEED_TOO_OLD, summary, kind, {"kind": kind, "version": version}, raised_at_ms)
+
+
+def regime_alert(policy: str, model: str, feeds: Mapping[str, str], raised_at_ms: int) -> Alert:
+    """Make the alert about a regime that has come into force. Several workers raise the same.
+
+    feeds: versions by kind.
+    """
     scope = f"policy {policy}, model {model}"
-    summary = f"Workers decide by the policy {policy} and the model {model} from now on."
-    return alert(AlertCode.REGIME_CHANGED, summary, scope, {"policy": policy, "model": model}, raised_at_ms)
+    named = "".join(f", {kind} {version}" for kind, version in feeds.items())
+    summary = f"Workers decide by the policy {policy} and the model {model}{named} from now on."
+    evidence = {"policy": policy, "model": model, **feeds}
+    return alert(AlertCode.REGIME_CHANGED, summary, scope, evidence, raised_at_ms)

@@ -70,6 +70,8 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.TABLES_UNCHAINED: None,
         _A.ACT_UNPROVED: _K.FORGERY,
         _A.ROLLBACK_APPLIED: None,
+        _A.FEED_AGEING: None,
+        _A.FEED_TOO_OLD: _K.AVAILABILITY,
         _A.REGIME_CHANGED: None,
         _A.ALERT_NOT_DELIVERED: None,
         _A.ALERTS_HEARTBEAT: None,

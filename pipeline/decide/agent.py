@@ -222,7 +222,7 @@ class DecisionAgent:
         self._traces.committed(marked, times)
         with within(marked.scope if marked is not None else None):
             metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
-            metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.policy.currencies)
+            metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.currencies)
             _log_committed(batch, judged)
         await self._breaker.record(batch, judged.answers, work.judge.in_force, judged.seconds)
         await self._release(work.judge, judged)

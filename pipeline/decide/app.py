@@ -26,6 +26,8 @@ from pipeline.decide import metrics
 from pipeline.decide.agent import DecisionAgent
 from pipeline.decide.batch import Judge, SetAside, TopicNames
 from pipeline.decide.breaker_agent import BreakerWatch
+from pipeline.decide.feeds.age_agent import AGE_INTERVAL_S, AgeWatch
+from pipeline.decide.feeds.feed import feed_versions
 from pipeline.decide.isolating import probe_agent
 from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.outcomes.following_agent import Following
@@ -93,7 +95,7 @@ class Worker:
     """Everything one worker process is made of."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises PolicyRefused, ModelRefused, KeyRefused or BrokerFailed when it can't start as configured."""
+        """Raises PolicyRefused, ModelRefused, FeedRefused, KeyRefused or BrokerFailed where it can't start as set."""
         self.settings, self.traces = settings, WorkerTraces.of(settings)
         self.wire = WireFormat(settings.framing, settings.confluent_ids)
         self.state = self._state_under(settings.state_prefix)
@@ -267,6 +269,7 @@ class Worker:
             "rebuild": self.rebuild.summary(),
             "outcomes": self.outcomes.summary,
             "policy": self.agent.judge.in_force.policy.version,
+            "feeds": feed_versions(self.agent.judge.in_force.feeds),
             "model": None if model is None else model.version,
             "breaker": self.breaker.summary(),
             "switches": self.switches.summary,
@@ -415,7 +418,14 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
             model = "none" if changed.model is None else changed.model.version
-            await worker.alerts.publish([regime_alert(changed.policy.version, model, now_ms())])
+            told = regime_alert(changed.policy.version, model, feed_versions(changed.feeds), now_ms())
+            await worker.alerts.publish([told])
+
+    ages = AgeWatch()
+
+    @app.timer(AGE_INTERVAL_S)
+    async def watch_feeds() -> None:
+        await worker.alerts.publish(ages.look(worker.agent.judge.in_force, now_ms()))
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)

@@ -206,7 +206,7 @@ class TopicNames(NamedTuple):
 
 
 class Judge:
-    """Decides under one regime; made anew when policy or model change."""
+    """Decides under one regime; made anew when policy, model or a feed changes."""
 
     def __init__(
         self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
@@ -214,7 +214,7 @@ class Judge:
         """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
         self.in_force = in_force
         self._wire, self._topics, self._partition_of = wire, topics, partition_of
-        self._event_rows = EventRows(in_force.policy)
+        self._event_rows = EventRows(in_force.policy, in_force.feeds)
         self._misplaced_told = Misplaced()
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 

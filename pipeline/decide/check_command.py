@@ -15,10 +15,15 @@ from models.artefact.plain_files import read_plain
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
-from pipeline.decide.policy import PolicyRefused, parse_new_policy
+from pipeline.decide.feeds.changes import refusal_of_future
+from pipeline.decide.feeds.feed import FeedKind, FeedRefused, parse_new_feed
+from pipeline.decide.feeds.feed_files import feed_bytes, provide_feeds
+from pipeline.decide.feeds.signature_files import signature_fault
+from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed, TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import (
@@ -67,6 +72,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("profile", _profile),
         ("policy", _policy),
         ("policy archive", _archive),
+        ("feeds", _feeds),
         ("model", _model),
         ("schemas", _schemas),
         ("dead-letter key", _key),
@@ -128,6 +134,41 @@ def _archive(settings: Settings) -> str:
         f"{settings.policy_archive} doesn't hold the running policy, so its decisions could not be verified.",
         "Copy the policy file there, or set FRAUD_POLICY_ARCHIVE.",
     )
+
+
+def _feeds(settings: Settings) -> str:
+    try:
+        policy: Policy | None = parse_new_policy(_policy_bytes(settings))
+    except (PolicyRefused, Failure):  # a finding of its own; how old a feed may be is then nobody's word
+        policy = None
+    try:
+        provide_feeds(settings)
+    except OSError as error:
+        raise Failure(f"{settings.feeds_path} can't be made ({error.strerror}).", "Set FRAUD_FEEDS_PATH.") from error
+    return "; ".join(_feed(settings, policy, kind) for kind in FeedKind)
+
+
+def _feed(settings: Settings, policy: Policy | None, kind: FeedKind) -> str:
+    at_ms, too_old_hours = now_ms(), None if policy is None else policy.too_old_hours(kind)
+    try:
+        content = feed_bytes(settings, kind)
+        feed = parse_new_feed(content, kind)
+    except OSError as error:
+        what = f"There is no feed of {kind} in {settings.feeds_path}."
+        raise Failure(what, "Set FRAUD_FEEDS_PATH, and install one with `fraud feeds install`.") from error
+    except FeedRefused as refusal:
+        what = f"The feed of {kind} in {settings.feeds_path} is refused: {refusal}."
+        raise Failure(what, "Install a good one with `fraud feeds install`.") from refusal
+    future, fault = refusal_of_future(feed, at_ms), signature_fault(settings, feed, content)
+    hours = feed.age_hours(at_ms)
+    if future is not None:
+        fault = future.why
+    elif fault is None and policy is not None and (too_old_hours is None or hours >= too_old_hours):
+        fault = f"it is {hours} hours old, and by the policy too old from {too_old_hours} on"
+    if fault is not None:
+        what = f"The feed of {kind} in {settings.feeds_path} can't be relied upon: {fault}."
+        raise Failure(what, "Install a good one with `fraud feeds install`.")
+    return f"{kind} {feed.version}, {hours} hours old"
 
 
 def _policy_bytes(settings: Settings) -> bytes:

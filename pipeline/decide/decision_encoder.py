@@ -15,6 +15,7 @@ import numpy as np
 from librt.strings import BytesWriter, read_i64_le
 from mypy_extensions import i64
 
+from pipeline.decide.feeds.feed import OF_THE_POLICY, FeedName, Feeds, name_of
 from pipeline.decide.verdict import Regime, Verdict
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route
 from pipeline.domain.features import Matrix
@@ -48,6 +49,7 @@ class DecisionEncoder:
                 encode_text(policy.version),
                 policy.sha256,
                 encode_text(in_force.book.version),
+                *(part for name in feed_names(in_force.feeds) for part in (encode_text(name.version), name.sha256)),
             )
         )
 
@@ -91,6 +93,13 @@ class DecisionEncoder:
         out.write(hashlib.sha256(snapshot).digest())
         out.write(snapshot)
         return out.getvalue()
+
+
+def feed_names(feeds: Feeds | None) -> tuple[FeedName, FeedName]:
+    """What decisions name the feeds by: exchange rates, then sanctions."""
+    if feeds is None:
+        return OF_THE_POLICY, OF_THE_POLICY
+    return name_of(feeds.exchange_rates), name_of(feeds.sanctions)
 
 
 def with_position(features: Matrix, outcomes_position: int | Matrix) -> Matrix:

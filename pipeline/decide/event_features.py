@@ -1,10 +1,11 @@
-"""The EVENT columns of the features: all that follows from a payment and the policy alone.
+"""The EVENT columns of the features: all that follows from a payment, the policy and the feeds alone.
 
 Invariants
-1. A row is a function of (transaction, log time, policy, time zone rules); the row itself is in the snapshot, so a
-   later change of the zone rules changes no replay.
+1. A row is a function of (transaction, log time, policy, feeds, time zone rules); the row itself is in the snapshot, so
+   a later change of the zone rules changes no replay.
 2. A converted amount is rounded up: never below what the payment is worth.
-3. What the policy's lists don't name (a currency, a country) is NONE, and never "not sanctioned".
+3. What the feeds don't name (a currency, a country) is NONE, and never "not sanctioned"; without a list it is UNKNOWN.
+4. A feed's age is by the log's time, and UNKNOWN where there is no feed: never 0 for want of one.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from pipeline.decide.policy import Policy, Sanction
-from pipeline.domain.features import NONE, PROMPT_MS
+from pipeline.decide.feeds.feed import HOME_CURRENCY, HOME_WORTH, Feeds, Sanction
+from pipeline.decide.policy import Policy, feeds_under
+from pipeline.domain.features import NONE, PROMPT_MS, UNKNOWN
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
 from pipeline.domain.refusals import zone_of
 
@@ -29,15 +31,43 @@ _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
 
 class EventRows:
-    """Makes the EVENT columns of payments under one policy."""
+    """Makes the EVENT columns of payments under one policy and its feeds."""
 
-    def __init__(self, policy: Policy) -> None:
-        self._rates = {rate.code: _ratio(rate.gbp, rate.minor_digits) for rate in policy.exchange_rates.currencies}
-        self._sanctions = _days_in_force(policy.sanctioned_countries)
-        known = policy.known_countries
-        self._countries = None if known is None else frozenset(known.codes)
+    def __init__(self, policy: Policy, feeds: Feeds | None) -> None:
+        """feeds: None stands for the tables of a policy of before there were any."""
+        self._rates: dict[str, tuple[int, int]] = {}
+        self._sanctions: dict[str, list[tuple[int, int | None]]] = {}
+        self._countries: frozenset[str] | None = None
+        self._has_list = True
+        self._rated_at_ms: int | None = None
+        self._listed_at_ms: int | None = None
+        self._age_without_feed = UNKNOWN
+        in_force = feeds_under(policy, feeds)
+        if in_force is None:
+            self._take_own_tables(policy)
+        else:
+            self._take_feeds(in_force)
         near_limit = policy.near_limit_gbp_minor()
         self._near_limit_minor, self._limit_minor = (1, 0) if near_limit is None else near_limit
+
+    def _take_own_tables(self, policy: Policy) -> None:
+        own, known = policy.exchange_rates, policy.known_countries
+        self._rates = {} if own is None else {rate.code: _ratio(rate.gbp, rate.minor_digits) for rate in own.currencies}
+        self._sanctions = _days_in_force(policy.sanctioned_countries)
+        self._countries = None if known is None else frozenset(known.codes)
+        self._age_without_feed = NONE  # nothing was said of it then
+
+    def _take_feeds(self, feeds: Feeds) -> None:
+        self._rates[HOME_CURRENCY] = _ratio(*HOME_WORTH)
+        rates, sanctions = feeds
+        if rates is not None:
+            self._rates |= {rate.code: _ratio(rate.worth, rate.minor_digits) for rate in rates.rates}
+            self._rated_at_ms = rates.as_of_ms
+        self._has_list = sanctions is not None
+        if sanctions is not None:
+            self._sanctions = _days_in_force(sanctions.sanctioned_countries)
+            self._countries = frozenset(sanctions.known_countries)
+            self._listed_at_ms = sanctions.as_of_ms
 
     def row(self, transaction: Transaction, log_time_ms: int) -> tuple[int, ...]:
         """One value per name in features.EVENT. `log_time_ms` is the record's timestamp. About 2.5 µs."""
@@ -59,6 +89,8 @@ class EventRows:
             NONE
             if log_time_ms - when_ms <= PROMPT_MS
             else _local_ms(log_time_ms, t.account_time_zone) // MINUTE_MS % 1440,
+            self._rate_age_hours(t.currency, log_time_ms),
+            self._age_hours(self._listed_at_ms, log_time_ms),
         )
 
     def is_near_limit(self, amount_gbp_minor: int) -> bool:
@@ -71,12 +103,23 @@ class EventRows:
             return NONE
         return min(-(-amount_minor * rate[0] // rate[1]), AMOUNT_MINOR_MAX)
 
+    def _rate_age_hours(self, currency: str, log_time_ms: int) -> int:
+        if currency == HOME_CURRENCY:
+            return NONE  # it needs no rate
+        return self._age_hours(self._rated_at_ms if currency in self._rates else None, log_time_ms)
+
+    def _age_hours(self, as_of_ms: int | None, log_time_ms: int) -> int:
+        """A feed that is of after the payment is young: no worker takes one up that is of the future."""
+        return self._age_without_feed if as_of_ms is None else max((log_time_ms - as_of_ms) // HOUR_MS, 0)
+
     def _is_sanctioned(self, country: str, event_time_ms: int, log_time_ms: int) -> int:
         """1 where the country is under sanctions on the day of the event, on that of the log, or on one in between.
 
         The event time is the payer's word. A payment dated before a sanction begins, and handed in after, would pass
         it. A policy of a release that judged by event time alone has no list of countries; it is replayed as it was.
         """
+        if not self._has_list:
+            return UNKNOWN
         if self._countries is None:
             log_time_ms = event_time_ms
         elif country not in self._countries:

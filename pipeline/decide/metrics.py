@@ -10,7 +10,9 @@ import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from pipeline.decide.batch import Judged
+from pipeline.decide.feeds.feed import FeedKind
 from pipeline.decide.policy import Policy
+from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Record
 from pipeline.domain.refusals import RefusalCode
@@ -19,17 +21,17 @@ from pipeline.io.metrics.batch_histogram import BatchHistogram
 from pipeline.io.metrics.exposition import tell_readiness
 
 OTHER_CURRENCY: Final = "other"
-"""Stands for every currency without a rate in the policy: publishers name currencies, and each label is a series."""
+"""Stands for every currency without a rate: publishers name currencies, and each label is a series."""
 
 DECISIONS = Counter("fraud_decisions_total", "Decisions committed", ["outcome", "route"])
 DECIDED_CURRENCY = Counter(
     "fraud_decided_payments_total",
-    "Decisions committed by the payment's currency; 'other' is every currency without a rate in the policy",
+    "Decisions committed by the payment's currency; 'other' is every currency without a rate",
     ["outcome", "currency"],
 )
 DECIDED_AMOUNT = Counter(
     "fraud_decided_amount_minor_total",
-    "Amounts of decided payments, in the minor unit of a currency that the policy has a rate for",
+    "Amounts of decided payments, in the minor unit of a currency that there is a rate for",
     ["outcome", "currency"],
 )
 DEAD_LETTERS = Counter("fraud_dead_letters_total", "Records committed as dead letters", ["code"])
@@ -66,6 +68,11 @@ STATE_FAULTS = Counter("fraud_state_faults_total", "Times that a script of the s
 REBUILT_RECORDS = Counter("fraud_rebuilt_records_total", "Records observed again to rebuild state")
 OUTCOMES = Counter("fraud_outcomes_total", "Outcomes of payments that the state has taken in, or refused", ["kind"])
 OUTCOMES_LAG = Gauge("fraud_outcomes_lag_records", "Records of outcomes not taken in, where followed", ["partition"])
+FEED_REFUSED = Counter("fraud_feed_refused_total", "Times a changed feed was refused", ["kind"])
+FEED_AS_OF = Gauge("fraud_feed_as_of_timestamp_seconds", "The moment that the feed in force holds for", ["kind"])
+FEED_TOO_OLD = Gauge(
+    "fraud_feed_too_old_seconds", "The age from which a feed is too old, by the policy in force", ["kind"]
+)
 POLICY_REFUSED = Counter("fraud_policy_refused_total", "Times a changed policy file was refused")
 IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["policy", "model"])
 SHADOW_DISAGREEMENTS = Counter(
@@ -76,7 +83,7 @@ MODEL_UNASKED = Counter("fraud_model_unasked_total", "Decisions whose model was 
 
 
 def count_batch(judged: Judged, records: Sequence[Record], now_ms: int, currencies: AbstractSet[str]) -> None:
-    """Count a committed batch. currencies: those that the policy has a rate for."""
+    """Count a committed batch. currencies: those that there is a rate for."""
     BATCHES.labels("committed").inc()
     BATCH_RECORDS.observe(len(records))
     RECORDS.inc(len(records))
@@ -102,11 +109,19 @@ def tell_review_capacity(policy: Policy) -> None:
     REVIEW_CAPACITY.set(an_hour / 3600)
 
 
-def begin_currencies(policy: Policy) -> None:
+def tell_feeds(in_force: Regime) -> None:
+    """A feed that there isn't holds for 1970, so that it is too old whatever the policy says."""
+    for kind in FeedKind:
+        feed = None if in_force.feeds is None else in_force.feeds.of(kind)
+        FEED_AS_OF.labels(kind).set(0 if feed is None else feed.as_of_ms / 1000)
+        FEED_TOO_OLD.labels(kind).set((in_force.policy.too_old_hours(kind) or 0) * 3600)
+
+
+def begin_currencies(in_force: Regime) -> None:
     """Have each currency's series begin at 0: Prometheus sees no rise in one that is first seen above it."""
     for outcome in Outcome:
         DECIDED_CURRENCY.labels(outcome, OTHER_CURRENCY)
-        for currency in policy.currencies:
+        for currency in in_force.currencies:
             DECIDED_CURRENCY.labels(outcome, currency)
             DECIDED_AMOUNT.labels(outcome, currency)
 
@@ -132,5 +147,7 @@ for _outcome in Outcome:
         DECISIONS.labels(_outcome, _route)
 for _code in RefusalCode:
     DEAD_LETTERS.labels(_code)
+for _kind in FeedKind:
+    FEED_REFUSED.labels(_kind)
 for _why in ("unavailable", "lost", "refused", "failing", "context"):
     STATE_HOLDS.labels(_why)

@@ -6,15 +6,16 @@ Invariants
 2. The hash is the SHA-256 of the file's bytes: a decision names exactly the file that it was made under.
 3. Money and rates are integers or decimal strings, never floats.
 4. A file says in which format it is written; one that this release does not read is refused before anything else.
-5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country or to one that the
-   policy doesn't know, is blocked; and a late one is not allowed.
+5. Whatever the rules are, a payment in a currency without a rate, and one to a sanctioned country or to one that
+   nobody knows, is blocked; and a late one, and one that a feed is too old for, is not allowed.
+
+Exchange rates and sanctions are feeds of their own (pipeline/decide/feeds). A policy of a release before them held
+both itself: `parse_policy` reads it, so that what was decided under it is verified; no such policy comes into force.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
-import tomllib
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -26,6 +27,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
+from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
+from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_of
 from pipeline.decide.policy_rules import (
     AMOUNT,
     CONFIDENCE,
@@ -39,16 +42,18 @@ from pipeline.decide.policy_rules import (
 from pipeline.domain.features import LATE_HOURS
 from pipeline.drills.objectives import Drills
 
-LINE_CHARACTERS_MAX: Final = 1_000
-"""The parser's time grows with the square of a key's dots: 9 s for a line of 40,000 characters, 1 s for a whole file of
-lines as long as this."""
 FORMAT: Final = 1
 PPM_A_BP: Final = 100
 SANCTIONED: Final = "is_beneficiary_country_sanctioned"
 NEAR_LIMIT_COUNT: Final = "account_near_limit_count_24h"
 EVENT_AGE: Final = "event_age_hours"
-
-CountryCode = Annotated[str, Field(strict=True, pattern=r"^[A-Z]{2}$")]
+AGE_OF: Final = {
+    FeedKind.EXCHANGE_RATES: "exchange_rate_age_hours",
+    FeedKind.SANCTIONS: "sanctions_list_age_hours",
+}
+"""The feature that a feed's age is, by which rules say what too old means."""
+TOO_OLD_HOURS_MAX: Final = 366 * 24
+"""An age that no policy may call young."""
 
 
 class PolicyRefused(ValueError):
@@ -68,6 +73,8 @@ class NearLimit(PolicyTable):
 
 
 class ExchangeRate(PolicyTable):
+    """As a policy of before has it."""
+
     code: Annotated[str, Field(strict=True, pattern=r"^[A-Z]{3}$")]
     gbp: Annotated[str, Field(strict=True, pattern=r"^[0-9]{1,6}(\.[0-9]{1,8})?$")]
     minor_digits: Annotated[int, Field(strict=True, ge=0, le=4)]
@@ -95,20 +102,8 @@ class ExchangeRates(PolicyTable):
         return currencies
 
 
-class Sanction(PolicyTable):
-    country: CountryCode
-    effective_from: Annotated[date, Field(alias="from")]
-    effective_until: Annotated[date | None, Field(alias="until")] = None
-
-    @model_validator(mode="after")
-    def _is_a_span(self) -> Self:
-        if self.effective_until is not None and self.effective_until <= self.effective_from:
-            raise ValueError(f"the sanction on {self.country} ends before it starts")
-        return self
-
-
 class KnownCountries(PolicyTable):
-    """The countries that there are. A payment to any other is not one to a country without sanctions."""
+    """The countries that there are, as a policy of before has them."""
 
     as_of: date
     codes: Annotated[tuple[CountryCode, ...], Field(min_length=1, max_length=26 * 26)]
@@ -133,6 +128,29 @@ class Customers(PolicyTable):
     contact: Annotated[str, Field(strict=True, min_length=10, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\.$")]
 
 
+class RateLimits(PolicyTable):
+    """What a new feed of exchange rates is held to. Beyond it, a person says that it is meant."""
+
+    warn_hours: Annotated[int, Field(strict=True, ge=1, le=TOO_OLD_HOURS_MAX)]
+    moves_percent_max: Annotated[int, Field(strict=True, ge=1, le=1000)]
+
+
+class SanctionLimits(PolicyTable):
+    """What a new list of sanctions is held to, likewise."""
+
+    warn_hours: Annotated[int, Field(strict=True, ge=1, le=TOO_OLD_HOURS_MAX)]
+    countries_changed_max: Annotated[int, Field(strict=True, ge=0, le=26 * 26)]
+
+
+class FeedLimits(PolicyTable):
+    exchange_rates: RateLimits
+    sanctions: SanctionLimits
+
+    def warn_hours(self, kind: FeedKind) -> int:
+        """The age from which people are told that a feed of this kind grows old."""
+        return (self.exchange_rates if kind is FeedKind.EXCHANGE_RATES else self.sanctions).warn_hours
+
+
 class Policy(PolicyTable):
     format: Literal[1]
     version: Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,31}$")]
@@ -141,10 +159,12 @@ class Policy(PolicyTable):
     hard: HardRules
     soft: SoftRules
     fallback: FallbackRules
-    exchange_rates: ExchangeRates
+    exchange_rates: ExchangeRates | None = None
+    """The file's own, before there were feeds; so are the next two. parse_new_policy refuses them."""
     known_countries: KnownCountries | None = None
-    """None in a file of a release that knew no such list; parse_new_policy refuses it where there are sanctions."""
-    sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)]
+    sanctioned_countries: Annotated[tuple[Sanction, ...], Field(max_length=1000)] = ()
+    feeds: FeedLimits | None = None
+    """None in a file of before there were feeds; parse_new_policy refuses it."""
     breaker: BreakerSettings
     reviewing: Reviewing | None = None
     """None in a file of a release that had no such figure; parse_new_policy refuses it."""
@@ -162,9 +182,21 @@ class Policy(PolicyTable):
         return self
 
     @cached_property
-    def currencies(self) -> frozenset[str]:
-        """The currencies that there is a rate for."""
-        return frozenset(rate.code for rate in self.exchange_rates.currencies)
+    def own_currencies(self) -> frozenset[str]:
+        """The currencies that the file's own tables have a rate for."""
+        return frozenset(
+            {HOME_CURRENCY} if self.exchange_rates is None else {r.code for r in self.exchange_rates.currencies}
+        )
+
+    @property
+    def has_own_tables(self) -> bool:
+        """Whether exchange rates or sanctions stand in the file itself, as they did before there were feeds."""
+        return self.exchange_rates is not None or self.known_countries is not None or bool(self.sanctioned_countries)
+
+    def too_old_hours(self, kind: FeedKind) -> int | None:
+        """The age from which a feed is too old: the least that a rule on it alone names. None where no rule does."""
+        rules = (*self.hard.rules, *self.soft.rules)
+        return min((rule.when[0].low for rule in rules if _heeds_age(rule, kind)), default=None)
 
     def near_limit_gbp_minor(self) -> tuple[int, int] | None:
         """The least and the greatest amount that count as just under the limit, or None where none does."""
@@ -239,10 +271,6 @@ def parse_new_policy(content: bytes) -> Policy:
     It must have what older files lack, which `parse_policy` reads because decisions were made under them.
     """
     policy = parse_policy(content)
-    if policy.sanctioned_countries and policy.known_countries is None:
-        raise PolicyRefused(
-            "known_countries: is missing; without it a country code that nobody uses passes as not sanctioned"
-        )
     shortfall = next(_shortfalls(policy), None)
     if shortfall is not None:
         raise PolicyRefused(shortfall)
@@ -251,6 +279,7 @@ def parse_new_policy(content: bytes) -> Policy:
 
 def _shortfalls(policy: Policy) -> Iterator[str]:
     """A sentence for each thing that a policy in force must have, and that a policy of before may lack."""
+    yield from _feed_shortfalls(policy)
     if not any(_escalates_late(rule) for rule in policy.soft.rules):
         yield (
             f"soft.rules: none escalates what is late; one on '{EVENT_AGE}' alone, with at_least = {LATE_HOURS} or"
@@ -268,9 +297,51 @@ def _shortfalls(policy: Policy) -> Iterator[str]:
             )
 
 
+def _feed_shortfalls(policy: Policy) -> Iterator[str]:
+    for name in ("exchange_rates", "known_countries", "sanctioned_countries"):
+        if name in policy.model_fields_set:
+            yield f"{name}: stands in a feed of its own now (`fraud feeds install`); take the table out"
+    if not any(
+        rule.speaks_only_of(SANCTIONED) and rule.when[0].has_bounds and rule.when[0].low == 1
+        for rule in policy.hard.rules
+    ):
+        yield f"hard.rules: none blocks payments to countries under sanctions; one on '{SANCTIONED}' alone must"
+    if not any(rule.speaks_only_of(SANCTIONED) and rule.when[0].holds_when_missing for rule in policy.hard.rules):
+        yield (
+            f"hard.rules: none blocks payments to a country that nobody knows; one on '{SANCTIONED}' alone, with"
+            " when_none and when_unknown = 'holds', must"
+        )
+    if policy.feeds is None:
+        yield "feeds: is missing; it says from when on people are told that a feed grows old, and how far one may move"
+        return
+    for kind, feature in AGE_OF.items():
+        hours = policy.too_old_hours(kind)
+        if hours is None or hours > TOO_OLD_HOURS_MAX:
+            yield (
+                f"soft.rules: none says what a feed of {kind} that is too old means; one on '{feature}' alone, with"
+                f" at_least = {TOO_OLD_HOURS_MAX} or less and when_unknown = 'holds', must"
+            )
+        elif policy.feeds.warn_hours(kind) >= hours:
+            yield f"feeds.{kind}.warn_hours: warns only when the feed is too old already, which it is from {hours} on"
+
+
+def _heeds_age(rule: PolicyRule, kind: FeedKind) -> bool:
+    [first, *others] = rule.when
+    is_alone = not others and first.feature == AGE_OF[kind]
+    return is_alone and first.has_bounds and first.at_most is None and first.holds_when_unknown
+
+
 def _escalates_late(rule: SoftRule) -> bool:
     [first, *others] = rule.when
     return not others and first.feature == EVENT_AGE and first.low <= LATE_HOURS and first.at_most is None
+
+
+def feeds_under(policy: Policy, feeds: Feeds | None) -> Feeds | None:
+    """The feeds that a policy decides by. None: its own tables stand for them, because it is of before there were any.
+
+    feeds: None where a decision names none, or nobody has any. A policy without tables then has no feed at all.
+    """
+    return NO_FEEDS if feeds is None and not policy.has_own_tables else feeds
 
 
 def rules_of(policy: Policy) -> tuple[PolicyRule, ...]:
@@ -287,47 +358,15 @@ def parse_policy(content: bytes) -> Policy:
         return _parsed(content)
     except PolicyRefused:
         raise
+    except Unreadable as refusal:
+        raise PolicyRefused(str(refusal)) from refusal
     except Exception as error:  # nesting, numbers and texts that no policy has, and that the parser can't take
         raise PolicyRefused(f"the policy can't be read: {type(error).__name__}") from error
 
 
 def _parsed(content: bytes) -> Policy:
-    if len(content) > POLICY_BYTES_MAX:
-        raise PolicyRefused(f"the policy is larger than {POLICY_BYTES_MAX} bytes")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise PolicyRefused(f"the policy is not UTF-8 at byte {error.start}") from error
-    if any(len(line) > LINE_CHARACTERS_MAX for line in text.split("\n")):
-        raise PolicyRefused(f"the policy has a line of more than {LINE_CHARACTERS_MAX} characters")
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyRefused(f"the policy is not valid TOML: {error}") from error
-    if "sha256" in tables:
-        raise PolicyRefused("sha256: unknown key; the hash is computed from the file")
-    _refuse_unknown_format(tables.get("format"))
+    tables = tables_of(content, "the policy", POLICY_BYTES_MAX, FORMAT)
     try:
         return Policy.model_validate({**tables, "sha256": hashlib.sha256(content).digest()})
     except ValidationError as error:
-        raise PolicyRefused(_sentence(error)) from error
-
-
-def _refuse_unknown_format(named: object) -> None:
-    """Before anything else: of a file in another format every other complaint would mislead."""
-    if named is None:
-        raise PolicyRefused(f"format: is missing; this release reads format {FORMAT}")
-    if named != FORMAT or isinstance(named, bool):
-        raise PolicyRefused(f"format: this release reads format {FORMAT}, not {named!r:.40}")
-
-
-_ENUM_MEMBER: Final = re.compile(r"<\w+\.\w+: ('[^']*')>")
-
-
-def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    message = _ENUM_MEMBER.sub(r"\1", first["msg"].removeprefix("Value error, "))
-    reason = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(first["type"], message)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    # A contradiction between tables has no place; it names its keys itself.
-    return ": ".join([*filter(None, [".".join(str(part) for part in first["loc"])]), f"{reason}{more}"])
+        raise PolicyRefused(sentence_of(error)) from error

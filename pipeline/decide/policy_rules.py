@@ -19,7 +19,7 @@ from typing import Annotated, Final, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import ALWAYS_KNOWN, COLUMN, EVENT, GREATEST
+from pipeline.domain.features import ALWAYS_KNOWN, COLUMN, GREATEST, NEVER_UNKNOWN
 
 NUMBER_MAX: Final = 2**62
 """Bounds, and the limits that are one beside them, stay within the 64 bits of a feature; no feature is above it."""
@@ -122,18 +122,18 @@ class Condition(PolicyTable):
 
     @property
     def _may_hold_for_missing(self) -> bool:
-        """Whether there is a missing value that it holds for; what an event says is never UNKNOWN."""
-        return self.holds_when_none or (self.holds_when_unknown and self.feature not in EVENT)
+        """Whether there is a missing value that it holds for; what a payment says is never UNKNOWN."""
+        return self.holds_when_none or (self.holds_when_unknown and self.feature not in NEVER_UNKNOWN)
 
     @property
     def may_be_silent_on_unknown(self) -> bool:
         """Whether its value may be UNKNOWN, and it would then not hold."""
-        return self.feature not in EVENT and self.feature != CONFIDENCE and not self.holds_when_unknown
+        return self.feature not in NEVER_UNKNOWN and self.feature != CONFIDENCE and not self.holds_when_unknown
 
     def covers(self, other: Condition) -> bool:
         """Whether this one holds wherever `other` does, but for an amount that is missing beside known ones: a policy
         always has a hard rule that blocks those."""
-        is_unknown_covered = self.holds_when_unknown or not other.holds_when_unknown or self.feature in EVENT
+        is_unknown_covered = self.holds_when_unknown or not other.holds_when_unknown or self.feature in NEVER_UNKNOWN
         return is_unknown_covered and self.covers_known(other)
 
     def covers_known(self, other: Condition) -> bool:

@@ -1,12 +1,16 @@
-"""The policy and the model in force, from the files that people change while workers run.
+"""The policy, the model and the feeds in force, from the files that people and publishers change while workers run.
 
-Invariant
+Invariants
 1. What can't be used changes nothing, whatever stands in the files and whatever kind of file they are.
+2. A feed that is refused keeps no other file's change out, and no other file's refusal keeps a feed out.
+3. A feed that is older than the one in force, or changes too much, is taken up only with a person's proved word; also
+   a worker that starts takes up none that is older than what the archive shows was in force.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -15,45 +19,154 @@ from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide import metrics
-from pipeline.decide.policy import PolicyRefused, parse_new_policy
+from pipeline.decide.feeds.changes import refusal_of, refusal_of_future
+from pipeline.decide.feeds.feed import (
+    FEED_BYTES_MAX,
+    NO_FEEDS,
+    Feed,
+    FeedKind,
+    FeedRefused,
+    Feeds,
+    feed_versions,
+    parse_new_feed,
+)
+from pipeline.decide.feeds.feed_files import in_force_path, keep, latest_archived, provide_feeds
+from pipeline.decide.feeds.forced_files import withdrawn, word_fault
+from pipeline.decide.feeds.signature_files import signature_fault
+from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.decide.verdict import Regime, regime
+from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 
 log = structlog.get_logger("worker")
 
 
+class _Files(NamedTuple):
+    """The bytes as they were last read; empty where no such file can be."""
+
+    policy: bytes
+    champion: bytes
+    exchange_rates: bytes
+    sanctions: bytes
+
+    def of(self, kind: FeedKind) -> bytes:
+        return self.exchange_rates if kind is FeedKind.EXCHANGE_RATES else self.sanctions
+
+
 class RegimeSource:
-    """The policy file and the model registry, looked at again every few seconds."""
+    """The policy file, the model registry and the folder of feeds, looked at again every few seconds."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises OSError, PolicyRefused or ModelRefused."""
+        """Raises OSError, PolicyRefused, ModelRefused or FeedRefused."""
         self._settings = settings
-        self._policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
-        self._champion_bytes = self._read_champion()
-        self.current = regime(parse_new_policy(self._policy_bytes), self._load_model())
+        provide_feeds(settings)
+        policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
+        rates, sanctions = (read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
+        self._seen = _Files(policy_bytes, self._read_champion(), rates, sanctions)
+        policy, model, feeds = parse_new_policy(policy_bytes), self._load_model(), NO_FEEDS
+        for kind in FeedKind:
+            feeds = feeds.with_feed(self._first(kind, self._seen.of(kind)))
+        self.current = regime(policy, model, feeds)
         self._report()
 
     def changed(self) -> Regime | None:
-        """A new regime when the policy or the champion changed and can be used; what can't be used changes nothing."""
-        policy_bytes, champion_bytes = _read(self._settings.policy_path, POLICY_BYTES_MAX), self._read_champion()
-        if policy_bytes == self._policy_bytes and champion_bytes == self._champion_bytes:
+        """A new regime when policy, champion or a feed changed and can be used; what can't be used changes nothing."""
+        before, self._seen = self._seen, self._read()
+        if self._seen == before:
             return None
-        self._policy_bytes, self._champion_bytes = policy_bytes, champion_bytes
+        policy, model = self._policy_and_model(before)
+        feeds = self._feeds(before, policy)
+        if policy is self.current.policy and model is self.current.model and feeds == self.current.feeds:
+            return None
+        self.current = regime(policy, model, feeds)
+        self._report()
+        return self.current
+
+    def _policy_and_model(self, before: _Files) -> tuple[Policy, Model | None]:
+        current = self.current
+        if (self._seen.policy, self._seen.champion) == (before.policy, before.champion):
+            return current.policy, current.model
         try:
-            self.current = regime(parse_new_policy(policy_bytes), self._load_model())
+            return parse_new_policy(self._seen.policy), self._load_model()
         except Exception as error:  # a refusal, or whatever else a person's file makes our code raise
             metrics.POLICY_REFUSED.inc()
             is_refusal = isinstance(error, (PolicyRefused, ModelRefused))
             why = str(error) if is_refusal else type(error).__name__
-            log.error("change_refused", why=why, kept=self.current.policy.version, exc_info=not is_refusal)
-            return None
-        self._report()
-        return self.current
+            log.error("change_refused", why=why, kept=current.policy.version, exc_info=not is_refusal)
+            return current.policy, current.model
+
+    def _feeds(self, before: _Files, policy: Policy) -> Feeds:
+        feeds = self.current.feeds
+        assert feeds is not None, "no policy in force has tables of its own"
+        for kind in FeedKind:
+            content, running = self._seen.of(kind), feeds.of(kind)
+            assert running is not None, "no worker starts without a feed"
+            if content == before.of(kind):
+                continue
+            try:
+                feeds = feeds.with_feed(self._next(kind, content, running, policy))
+            except Exception as error:  # a refusal, or whatever else a publisher's file makes our code raise
+                metrics.FEED_REFUSED.labels(kind).inc()
+                is_refusal = isinstance(error, FeedRefused)
+                why = str(error) if is_refusal else type(error).__name__
+                log.error("feed_refused", kind=kind, why=why, kept=running.version, exc_info=not is_refusal)
+        return feeds
+
+    def _first(self, kind: FeedKind, content: bytes) -> Feed:
+        """Raises FeedRefused."""
+        feed = self._proved(kind, content)
+        if refused := refusal_of_future(feed, now_ms()):
+            raise FeedRefused(refused.why)
+        settings = self._settings
+        for kept, kept_content in latest_archived(
+            settings.feeds_path, kind, withdrawn(settings.feeds_path, settings.people_file)
+        ):
+            if kept.as_of_ms <= feed.as_of_ms:
+                break
+            if refusal_of_future(kept, now_ms()) is None and signature_fault(settings, kept, kept_content) is None:
+                why = f"as_of: the feed is older than {kept.version}, which was in force before"
+                raise FeedRefused(f"{why}; if that is meant, an OPERATOR forces it (`fraud feeds install --force`)")
+        return self._kept(feed, content)
+
+    def _next(self, kind: FeedKind, content: bytes, running: Feed, policy: Policy) -> Feed:
+        """Return the feed that takes the running one's place. Raises FeedRefused, or OSError from the archive."""
+        if not content:
+            raise FeedRefused("the file is gone, empty or can't be read")
+        feed, at_ms = self._proved(kind, content), now_ms()
+        assert policy.feeds is not None, "parse_new_policy refuses a policy without"
+        if refused := refusal_of(running, feed, policy.feeds, at_ms):
+            settings = self._settings
+            unsaid = word_fault(settings.feeds_path, settings.people_file, running, feed, at_ms)
+            if unsaid is not None or not refused.may_be_forced:
+                raise FeedRefused(f"{refused.why}; {unsaid}" if refused.may_be_forced else refused.why)
+            log.warning("feed_forced", kind=kind, version=feed.version, why=refused.why)
+        return self._kept(feed, content)
+
+    def _proved(self, kind: FeedKind, content: bytes) -> Feed:
+        feed = parse_new_feed(content, kind)
+        if fault := signature_fault(self._settings, feed, content):
+            raise FeedRefused(fault)
+        return feed
+
+    def _kept(self, feed: Feed, content: bytes) -> Feed:
+        """Keep what decisions will name, also where somebody put the file there by hand and the archive can be written.
+
+        Where it can't, `fraud feeds install` has kept it: a worker needs no right to write there.
+        """
+        try:
+            keep(self._settings.feeds_path, feed, content)
+        except OSError as error:
+            log.warning("feed_not_kept", kind=feed.kind, version=feed.version, error=error.strerror)
+        return feed
 
     def _load_model(self) -> Model:
         version = self._settings.model_version
         registry = self._settings.model_registry
         return load_champion(registry) if version is None else load_version(registry, version)
+
+    def _read(self) -> _Files:
+        rates, sanctions = (_read(in_force_path(self._settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
+        return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), self._read_champion(), rates, sanctions)
 
     def _read_champion(self) -> bytes:
         return _read(self._settings.model_registry / CHAMPION, POINTER_BYTES_MAX)
@@ -63,8 +176,9 @@ class RegimeSource:
         metrics.IN_FORCE.clear()
         metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
         metrics.tell_review_capacity(self.current.policy)
-        metrics.begin_currencies(self.current.policy)
-        log.info("regime", policy=self.current.policy.version, model=model)
+        metrics.tell_feeds(self.current)
+        metrics.begin_currencies(self.current)
+        log.info("regime", policy=self.current.policy.version, model=model, **feed_versions(self.current.feeds))
 
 
 def _read(path: Path, bytes_max: int) -> bytes:

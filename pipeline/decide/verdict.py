@@ -1,4 +1,4 @@
-"""The decision: a pure function of features, model, policy and breaker mode (I3).
+"""The decision: a pure function of features, model, policy and breaker mode (I3). Feeds speak through features alone.
 
 Invariants
 1. Order: hard guardrails, then the route's answer, then soft guardrails. A hard hit is BLOCK; the model isn't asked.
@@ -32,9 +32,10 @@ from numpy.typing import NDArray
 
 from models.artefact.asking import ask
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model
+from pipeline.decide.feeds.feed import HOME_CURRENCY, Feeds
 from pipeline.decide.phrase_books.books import CURRENT, PhraseBook
 from pipeline.decide.phrase_books.money import Money
-from pipeline.decide.policy import Policy
+from pipeline.decide.policy import Policy, feeds_under
 from pipeline.decide.policy_rules import NO_RULE
 from pipeline.decide.reasons.families import FAMILY
 from pipeline.decide.reasons.nearest import CONDITIONS_MAX, NOTHING_NEAR
@@ -111,9 +112,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """The policy and the model in force; `model` is None when none could be loaded, and the fallback decides.
+    """The policy, the model and the feeds in force. Without a model that could be loaded the fallback decides.
 
     The model is `rebased`: what its terms contribute is counted from the typical payment.
+    feeds: None where the tables of a policy of before there were feeds stand for them.
     """
 
     policy: Policy
@@ -122,13 +124,26 @@ class Regime:
     terms: tuple[TermView, ...]
     sureness: Sureness
     book: PhraseBook
+    feeds: Feeds | None
+
+    @property
+    def currencies(self) -> frozenset[str]:
+        """The currencies that an amount can be converted from."""
+        if self.feeds is None:
+            return self.policy.own_currencies
+        rates = self.feeds.exchange_rates
+        return frozenset({HOME_CURRENCY}) if rates is None else rates.currencies
 
 
-def regime(policy: Policy, model: Model | None, book: PhraseBook = CURRENT) -> Regime:
-    """`book` words what is decided under it."""
+def regime(policy: Policy, model: Model | None, feeds: Feeds | None = None, *, book: PhraseBook = CURRENT) -> Regime:
+    """`book` words what is decided under it.
+
+    feeds: None for what a policy says itself; where it says nothing, there is no feed, and everything is strict.
+    """
     terms = () if model is None else tuple(term_views(model, book))
     told = None if model is None else rebased(model)
-    return Regime(policy, rule_book(policy, book), told, terms, Sureness(policy, book), book)
+    in_force = feeds_under(policy, feeds)
+    return Regime(policy, rule_book(policy, book), told, terms, Sureness(policy, book), book, in_force)
 
 
 def decide(

@@ -10,6 +10,7 @@ import faust
 
 from models.artefact.files import ModelRefused
 from pipeline.decide.app import build
+from pipeline.decide.feeds.feed import FeedRefused
 from pipeline.decide.policy import PolicyRefused
 from pipeline.io import logs
 from pipeline.io.garbage import calm_garbage_collector
@@ -33,7 +34,7 @@ def run_worker(settings: Settings) -> NoReturn:
         app = build(settings)
     except OSError as error:
         raise Failure(f"{error.filename} can't be read.", "`fraud config check` looks at every file.") from error
-    except (PolicyRefused, ModelRefused, KeyRefused, CredentialsRefused) as refusal:
+    except (PolicyRefused, ModelRefused, FeedRefused, KeyRefused, CredentialsRefused) as refusal:
         raise Failure(f"{refusal}.", "`fraud config check` says more.") from refusal
     # Our own JSON logs stand already; Faust's set-up would replace them and capture stdout.
     worker = _Worker(app, override_logging=False, redirect_stdouts=False, quiet=True)

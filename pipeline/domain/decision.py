@@ -72,7 +72,7 @@ class InputSnapshot(NamedTuple):
 class Decision(NamedTuple):
     """One immutable decision.
 
-    All but `decided_at_ms` follows from snapshot, model, policy, breaker mode and whether the model failed (I3).
+    All but `decided_at_ms` follows from snapshot, model, policy, feeds, breaker mode and whether the model failed (I3).
     """
 
     decision_id: DecisionId
@@ -98,6 +98,10 @@ class Decision(NamedTuple):
     policy_version: str
     policy_hash: bytes
     phrase_book_version: str  # empty in decisions of before there were versions
+    exchange_rates_version: str  # empty where the policy's own tables stood for the feed, "none" where there was none
+    exchange_rates_hash: bytes
+    sanctions_version: str  # likewise
+    sanctions_hash: bytes
     input_hash: bytes  # the SHA-256 of the snapshot's encoding
     snapshot: InputSnapshot
 

@@ -5,7 +5,7 @@ Invariants
 2. Order is the order of FEATURES; a snapshot, the decision schema and a model artefact all use it.
 3. Windows are (t - w, t] on effective event time and hold the current payment.
 
-A batch is an int64 matrix of shape (records, len(FEATURES)): EVENT columns come from the payment and the policy,
+A batch is an int64 matrix of shape (records, len(FEATURES)): EVENT columns come from payment, policy and feeds,
 STATE columns from the state store, DERIVED columns from those.
 """
 
@@ -27,8 +27,9 @@ model is asked about it (I4). Decisions made before there were two values have N
 the same of both (ADR 0010)."""
 
 EVENT: Final = (
-    "amount_gbp_minor",  # NONE where the policy has no rate for the currency
-    "is_beneficiary_country_sanctioned",  # 0 or 1, from event to log time; NONE where the policy knows no such country
+    "amount_gbp_minor",  # NONE where there is no rate for the currency
+    # 0 or 1, from event to log time; NONE where the list knows no such country, UNKNOWN where there is no list
+    "is_beneficiary_country_sanctioned",
     "is_reference_missing",  # 0 or 1; made of invisible characters is missing
     "is_beneficiary_name_missing",  # 0 or 1
     "account_age_days",
@@ -37,6 +38,9 @@ EVENT: Final = (
     "is_weekend",  # 0 or 1 in the account's time zone
     "event_age_hours",  # by which the event time lies before the log's; a week and more is late
     "logged_minute_of_day",  # local_minute_of_day of the log's time; NONE within PROMPT_MS of the event's
+    # By which the moment that a feed holds for lies before the log's time; UNKNOWN where there is no feed, or no rate.
+    "exchange_rate_age_hours",  # NONE where the payment needs no rate
+    "sanctions_list_age_hours",
 )
 ACCOUNT_STATE: Final = (
     "account_count_1h",
@@ -91,8 +95,16 @@ ALWAYS_KNOWN: Final = frozenset(EVENT) - {
     "beneficiary_age_hours",
     "is_beneficiary_country_sanctioned",
     "logged_minute_of_day",
+    "exchange_rate_age_hours",
+    "sanctions_list_age_hours",
 }
 """They follow from the payment and its place in the log, and always have a value."""
+NEVER_UNKNOWN: Final = frozenset(EVENT) - {
+    "is_beneficiary_country_sanctioned",
+    "exchange_rate_age_hours",
+    "sanctions_list_age_hours",
+}
+"""What a payment says may be missing, but is never lost. A feed may."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.decide.feeds.feed import NOT_THERE
 from pipeline.decide.phrase_books.books import CURRENT
 from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.phrases import fact_of
@@ -18,8 +19,9 @@ from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Route, Silence
-from pipeline.domain.features import COLUMN, EVENT, GREATEST, NONE, UNKNOWN
-from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
+from pipeline.domain.features import COLUMN, GREATEST, NEVER_UNKNOWN, NONE, UNKNOWN
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeOf
+from pipeline.replay.verify import regime_key
 
 NOT_ASKED: Final = "the model was not asked"
 
@@ -66,7 +68,10 @@ class Guardrail(NamedTuple):
 
 def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, ...] | Missing:
     """The guardrails in the policy's order; Missing where the policy is not in the archive."""
-    in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
+    rules_alone = regime_key(decision)._replace(
+        model_version=NO_MODEL, model_hash=b"", exchange_rates=NOT_THERE, sanctions=NOT_THERE
+    )
+    in_force = regime_of(rules_alone)
     if isinstance(in_force, Missing):
         return in_force
     return tuple(_guardrails(decision, in_force))
@@ -158,7 +163,7 @@ def _applies(bound: Bound, observed: int) -> tuple[str, tuple[int, ...]]:
     parts = [known] if has_known else []
     if bound.holds_when_none:
         parts.append(f"where {fact_of(bound.feature, NONE)}")
-    if bound.holds_when_unknown and bound.feature not in EVENT:  # what an event says is never unknown
+    if bound.holds_when_unknown and bound.feature not in NEVER_UNKNOWN:  # what a payment says never is
         parts.append("if unknown" if parts else f"where {fact_of(bound.feature, UNKNOWN)}")
     return ", or ".join(parts), edges if has_known else ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.decide.feeds.feed import OF_THE_POLICY
 from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.domain.money import amount_text
@@ -91,6 +92,8 @@ def provenance_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     yield "phrase book", decision.phrase_book_version or "(none named)"
     yield "policy", f"{decision.policy_version}  sha256 {decision.policy_hash.hex()}"
     yield "model", f"{decision.model_version}  sha256 {decision.model_hash.hex()}"
+    yield "exchange rates", _feed(decision.exchange_rates_version, decision.exchange_rates_hash)
+    yield "sanctions", _feed(decision.sanctions_version, decision.sanctions_hash)
     yield "input sha256", decision.input_hash.hex()
     yield "read from", f"transactions.v1 {decision.source_partition}:{decision.source_offset}"
     yield "written to", f"decisions.v1 {explained.partition}:{explained.offset}"
@@ -101,6 +104,12 @@ def provenance_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
             yield "decided again", f"DIFFERS in {', '.join(check.differing)}"
         case Result.UNVERIFIABLE:
             yield "decided again", f"not possible: {check.why}"
+
+
+def _feed(version: str, sha256: bytes) -> str:
+    if version == OF_THE_POLICY.version:
+        return "a table of the policy"
+    return f"{version}  sha256 {sha256.hex()}"
 
 
 def log_odds(micro: int) -> str:

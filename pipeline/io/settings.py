@@ -110,6 +110,9 @@ class Settings(BaseSettings):
 
     policy_path: Path = _ROOT / "pipeline" / "decide" / "policies" / "default.toml"
     policy_archive: Path = _ROOT / "pipeline" / "decide" / "policies"
+    feeds_path: Path = Path("var/feeds")
+    """Folder of the feeds in force, exchange_rates.toml and sanctions.toml, and of `archive`, where all that ever were
+    are kept. Development puts the shipped ones there where there are none; production never does."""
     model_registry: Path = _ROOT / "models" / "registry"
     model_version: str | None = None
     """Version of the model; None stands for the one that the registry names its champion."""

@@ -40,6 +40,8 @@ class KeyUse(StrEnum):
     """Seals the reversals of rollbacks."""
     DRILLS = "drills"
     """Signs the reports of drills."""
+    FEEDS = "feeds"
+    """Signs the exchange rates and sanctions that decisions are made by."""
 
 
 class TrustedKey(NamedTuple):

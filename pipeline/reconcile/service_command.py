@@ -180,10 +180,7 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
 
 def _versions(settings: Settings) -> RegimeOf:
     """The archive's versions, and the policy that is in force, which may not be archived yet."""
-    archives = [
-        RegimeArchive(folder, settings.model_registry)
-        for folder in (settings.policy_archive, settings.policy_path.parent)
-    ]
+    archives = [RegimeArchive.of(settings, folder) for folder in (settings.policy_archive, settings.policy_path.parent)]
 
     def regime_of(key: RegimeKey) -> Regime | Missing:
         found = archives[0].regime_of(key)

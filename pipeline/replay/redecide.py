@@ -1,7 +1,8 @@
 """Decide stored decisions again under another regime: the version that should have answered.
 
-The snapshot is as it was; what follows from payment and policy alone is computed again under the good policy, so that
-its exchange rates, sanctions and limits hold. What was counted (windows, payments near the limit) stays as counted.
+The snapshot is as it was; what follows from payment, policy and feeds alone is computed again under the good policy, so
+that its limits hold, and under the feeds that the decision was made under. What was counted (windows, payments near the
+limit) stays as counted.
 
 The breaker's word is the recorded one by default: what the fallback answered because the model was out of the loop, the
 fallback answers again, so the difference is the version's and nothing else's. Basis.CLOSED asks what would have been
@@ -25,7 +26,7 @@ from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
 from pipeline.domain.refusals import refusal_of
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
-from pipeline.replay.verify import recomputed
+from pipeline.replay.verify import recomputed, regime_key
 
 ROWS_MAX: Final = 2048
 AS_RECORDED: Final = "as recorded"
@@ -103,4 +104,5 @@ def _decided(decisions: Sequence[Decision], in_force: Regime, good: Good) -> Ite
 
 def _regime_key(decision: Decision, good: Good) -> RegimeKey:
     model = good.model or Version(decision.model_version, decision.model_hash)
-    return RegimeKey(decision.policy_hash if good.policy is None else good.policy.sha256, *model)
+    policy_hash = decision.policy_hash if good.policy is None else good.policy.sha256
+    return regime_key(decision)._replace(policy_hash=policy_hash, model_version=model.version, model_hash=model.sha256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from pipeline.decide.feeds.feed import OF_THE_POLICY, FeedName
 from pipeline.decide.verdict import Regime
 
 NO_MODEL: Final = "none"
@@ -23,6 +24,8 @@ class RegimeKey(NamedTuple):
     policy_hash: bytes
     model_version: str
     model_hash: bytes
+    exchange_rates: FeedName = OF_THE_POLICY
+    sanctions: FeedName = OF_THE_POLICY
 
 
 RegimeOf = Callable[[RegimeKey], Regime | Missing]

@@ -1,11 +1,11 @@
 """Decide again, from what a stored decision holds, and compare the bytes (I3).
 
-The snapshot, the archived policy and model, the recorded breaker mode and whether the model failed give the verdict,
-with codes, values and limits; the phrase book that the decision names gives the text, which a later one may word
-otherwise; the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from the
-payment and the policy, and every feature that follows from other features, so that those can't be altered even
-together with their hash. Window counts came from state that is gone, and so did the model's failure: that these are as
-they were written is what the audit log's chain shows, not this.
+The snapshot, the archived policy, model and feeds, the recorded breaker mode and whether the model failed give the
+verdict, with codes, values and limits; the phrase book that the decision names gives the text, which a later one may
+word otherwise; the recorded wall clock and agent complete the record. Also recomputed: every feature that follows from
+the payment, the policy and the feeds, and every feature that follows from other features, so that those can't be
+altered even together with their hash. Window counts came from state that is gone, and so did the model's failure: that
+these are as they were written is what the audit log's chain shows, not this.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed import FeedName
 from pipeline.decide.phrase_books.books import BOOKS, book_of
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide, regime
@@ -85,7 +86,7 @@ def worded(in_force: Regime | Missing, phrase_book_version: str) -> Regime | Mis
     book = book_of(phrase_book_version)
     if book is None:
         return Missing(_unknown_book(phrase_book_version))
-    return regime(in_force.policy, in_force.model, book)
+    return regime(in_force.policy, in_force.model, in_force.feeds, book=book)
 
 
 def _unknown_book(version: str) -> str:
@@ -95,7 +96,13 @@ def _unknown_book(version: str) -> str:
 
 
 def regime_key(decision: Decision) -> RegimeKey:
-    return RegimeKey(decision.policy_hash, decision.model_version, decision.model_hash)
+    return RegimeKey(
+        decision.policy_hash,
+        decision.model_version,
+        decision.model_hash,
+        FeedName(decision.exchange_rates_version, decision.exchange_rates_hash),
+        FeedName(decision.sanctions_version, decision.sanctions_hash),
+    )
 
 
 def mode_of(decision: Decision) -> Mode:
@@ -140,8 +147,8 @@ def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
 
 
 def recomputed(decisions: Sequence[Decision], features: Matrix, in_force: Regime) -> Matrix:
-    """The features again, from payment, policy and the recorded state."""
-    row_of = EventRows(in_force.policy).row
+    """The features again, from payment, policy, feeds and the recorded state."""
+    row_of = EventRows(in_force.policy, in_force.feeds).row
     event = np.array(
         [row_of(each.snapshot.transaction, each.source_timestamp_ms) for each in decisions], dtype=np.int64
     )

@@ -32,7 +32,7 @@ class OffsetRange(NamedTuple):
 
 
 def archive_of(settings: Settings) -> RegimeArchive:
-    return RegimeArchive(settings.policy_archive, settings.model_registry)
+    return RegimeArchive.of(settings)
 
 
 def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> list[Check]:

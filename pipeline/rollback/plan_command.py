@@ -84,7 +84,7 @@ class Asked(NamedTuple):
 def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
     """The new plan. Failure says what is missing."""
     good, folder = _good(settings, asked)
-    archive = RegimeArchive(folder, settings.model_registry)
+    archive = RegimeArchive.of(settings, folder)
     lifetime_ms = settings.rollback_plan_hours * HOUR_MS
     with (
         connected(settings) as connection,
@@ -187,7 +187,7 @@ def _applier(
     topics = Topics(decisions, topic_ends(log, settings.topic("transactions.v1")))
 
     writing = Writing(partial(TransactionalAppender.of, settings), sealer_of(settings, KeyUse.REVERSALS).seal)
-    archive = RegimeArchive(settings.policy_archive, settings.model_registry)
+    archive = RegimeArchive.of(settings)
     derivation = Derivation(connection, wire, archive.regime_of)
     return Applier(connection, writing, derivation, topics, partial(server_now_ms, connection), patience_s)
 

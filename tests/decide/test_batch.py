@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from pipeline.decide.batch import DUPLICATE, Judge, Judged, ObservationWrong, TopicNames
-from pipeline.decide.policy import parse_new_policy
+from pipeline.decide.feeds.feed import FeedKind, parse_new_feed
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.features import COLUMN, NONE, STATE, UNKNOWN
@@ -17,7 +17,7 @@ from pipeline.io.avro.wire import WireFormat, _fingerprint
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
 from tests.decisions import decision_id_of, decision_of
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, policy, small_model
+from tests.records import NOON_MS, PAYMENT, feed_content, feeds, policy, small_model
 
 WIRE = WireFormat()
 TOPICS = TopicNames("decisions.v1", "alerts.v1")
@@ -26,8 +26,8 @@ PARTITIONING = Partitioning(Partitioner.CRC32, 13)
 ON_1 = "GB29-0038"  # an account whose payments belong on partition 1; PAYMENT belongs on 0
 
 
-def new_judge(in_force=None):
-    return Judge(regime(in_force or policy(), small_model()), WIRE, TOPICS, "decide/test", PARTITIONING.of)
+def new_judge(by=None):
+    return Judge(regime(policy(), small_model(), by or feeds()), WIRE, TOPICS, "decide/test", PARTITIONING.of)
 
 
 def record(offset, payment=PAYMENT, *, value=None, partition=0, log_time_ms=NOON_MS):
@@ -212,9 +212,10 @@ def test_a_payment_that_counts_is_not_judged_on_what_can_not_be_true_of_it(names
 
 
 def with_dollars_at(gbp):
-    content = POLICY_PATH.read_bytes()
-    assert content.count(b'code = "USD", gbp = "0.7610"') == 1
-    return parse_new_policy(content.replace(b'code = "USD", gbp = "0.7610"', b'code = "USD", gbp = "%s"' % gbp))
+    content = feed_content(FeedKind.EXCHANGE_RATES)
+    assert content.count(b'code = "USD", worth = "0.7610"') == 1
+    rates = content.replace(b'code = "USD", worth = "0.7610"', b'code = "USD", worth = "%s"' % gbp)
+    return feeds().with_feed(parse_new_feed(rates))
 
 
 @pytest.mark.parametrize("gbp", [b"0.7611", b"0.7609", b"7.6100", b"0.0761"])

@@ -1,7 +1,7 @@
 """Decisions' bytes do not change by accident: a hash of 4,000 of them, kept from one release to the next.
 
 A change that means to change decisions changes the hash, and the changelog says which decisions and why. What the
-hash leaves out is the policy's version and hash, so that a policy file may say the same in other words, and the
+hash leaves out is versions and hashes of policy and feeds, so that a file may say the same in other words, and the
 schema's fingerprint, so that the other records of decision.v1 may change.
 """
 
@@ -19,6 +19,8 @@ from models.artefact.files import load_version
 from ops.bench.rig.payments import payments
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind, Feeds, parse_new_feed
+from pipeline.decide.feeds.feed_files import shipped_as_of
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, decide, regime
 from pipeline.domain.decision import BreakerState
@@ -39,6 +41,7 @@ MODES = [
     Mode(BreakerState.UNKNOWN, "all", False),
 ]
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+UNNAMED = {"version": "any", "sha256": bytes(32)}
 DELAYS_MS = (*[200] * 40, 30 * HOUR_MS, 7 * DAY_MS - 1, 7 * DAY_MS)
 """By which payments reach the log: most at once, some when they are all but late, some late."""
 AMOUNTS = (4_000, 30_000, 90_000, 160_000)
@@ -104,11 +107,21 @@ def state_row(pick: random.Random) -> list[int]:
     return row
 
 
+def feeds_of(at_ms: int) -> Feeds:
+    """Of a day before the first payment: what is handed in a week later is too late for them."""
+    found = NO_FEEDS
+    for kind in FeedKind:
+        feed = parse_new_feed(shipped_as_of(kind, at_ms))
+        found = found.with_feed(feed.model_copy(update=UNNAMED))
+    return found
+
+
 def test_decisions_are_the_bytes_that_they_were():
     pick = random.Random(5)
-    unnamed = policy().model_copy(update={"version": "any", "sha256": bytes(32)})
+    unnamed = policy().model_copy(update=UNNAMED)
     transactions = list(paid(pick))
-    rows = EventRows(unnamed)
+    unnamed_feeds = feeds_of(min(each.event_time_ms for each in transactions) - DAY_MS)
+    rows = EventRows(unnamed, unnamed_feeds)
     event = np.array(
         [rows.row(each, each.event_time_ms + pick.choice(DELAYS_MS)) for each in transactions], dtype=np.int64
     ).reshape(-1, len(EVENT))
@@ -118,7 +131,7 @@ def test_decisions_are_the_bytes_that_they_were():
     sources = [Source(number % 4, number, NOW_MS) for number in range(len(transactions))]
     sha256, codes, header = hashlib.sha256(), Counter[str](), WIRE.header("decision.v1")
     for model in (MODEL, None):
-        in_force = regime(unnamed, model)
+        in_force = regime(unnamed, model, unnamed_feeds)
         verdicts = decide(matrix, modes, in_force, own=[foreign_money(each) for each in transactions])
         encoder = DecisionEncoder(header, in_force, "decide/test")
         for value in encoder.encode(payload, sources, with_position(matrix, -1), verdicts, [NOW_MS] * len(verdicts)):

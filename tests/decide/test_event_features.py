@@ -1,18 +1,23 @@
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pytest
 
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed import NO_FEEDS, Sanction
+from pipeline.decide.feeds.feed_files import shipped_feeds
+from pipeline.decide.policy import ExchangeRate, ExchangeRates
 from pipeline.decide.rules import hits_of, rule_book
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import EVENT, NONE
+from pipeline.domain.features import EVENT, NONE, UNKNOWN
 from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
-from tests.records import NOON_MS, PAYMENT, policy
+from tests.records import NOON_MS, PAYMENT, feeds, policy
 
-ROWS = EventRows(policy())
+ROWS = EventRows(policy(), feeds())
+GBP = ExchangeRate(code="GBP", gbp="1", minor_digits=2)
+EUR = ExchangeRate(code="EUR", gbp="0.8720", minor_digits=2)
 
 
 def value(name, *, log_time_ms=None, rows=ROWS, **changes):
@@ -84,11 +89,59 @@ def test_a_country_that_there_is_passes(country):
     assert value("is_beneficiary_country_sanctioned", beneficiary_country=country) == 0
 
 
-def test_a_policy_of_a_release_without_the_list_is_replayed_as_it_was():
-    older = EventRows(policy().model_copy(update={"known_countries": None}))
+OLDER = policy().model_copy(
+    update={
+        "exchange_rates": ExchangeRates(as_of=date(2026, 11, 1), currencies=(GBP, EUR)),
+        "sanctioned_countries": (Sanction.model_validate({"country": "RU", "from": date(2022, 2, 24)}),),
+    }
+)
+"""A policy of a release before there were feeds, and one that knew no list of countries either."""
+
+
+def test_a_policy_of_a_release_without_feeds_is_replayed_as_it_was():
+    older = EventRows(OLDER, None)
     assert value("is_beneficiary_country_sanctioned", rows=older, beneficiary_country="ZZ") == 0
     late = {"beneficiary_country": "RU", "event_time_ms": ms("2022-02-23T23:59"), "log_time_ms": ms("2022-03-01T00:00")}
     assert value("is_beneficiary_country_sanctioned", rows=older, **late) == 0
+    assert value("amount_gbp_minor", rows=older, currency="EUR", amount_minor=100) == 88
+    for name in ("exchange_rate_age_hours", "sanctions_list_age_hours"):
+        assert value(name, rows=older, currency="EUR") == NONE, "nothing was said of it then"
+
+
+def test_without_feeds_every_payment_is_decided_strictly():
+    """Pounds are worth what they are; nobody knows what else is, or who is under sanctions."""
+    rows = EventRows(policy(), NO_FEEDS)
+    assert value("amount_gbp_minor", rows=rows, amount_minor=100) == 100
+    assert value("amount_gbp_minor", rows=rows, currency="EUR") == NONE
+    assert value("is_beneficiary_country_sanctioned", rows=rows) == UNKNOWN
+    assert value("sanctions_list_age_hours", rows=rows) == UNKNOWN
+    assert value("exchange_rate_age_hours", rows=rows, currency="EUR") == UNKNOWN
+    for paid in (PAYMENT, PAYMENT._replace(currency="EUR"), PAYMENT._replace(beneficiary_country="KP")):
+        row = np.array([rows.row(paid, NOON_MS)], dtype=np.int64)
+        [rules] = hits_of(rule_book(policy()).static_hard, row).values()
+        assert {rule.outcome for rule in rules} == {Outcome.BLOCK}
+        assert {"HARD_SANCTIONED_COUNTRY", "HARD_UNKNOWN_COUNTRY"} <= {rule.code for rule in rules}
+    assert EventRows(policy(), None).row(PAYMENT, NOON_MS) == rows.row(PAYMENT, NOON_MS), "None is no leave either"
+
+
+@pytest.mark.parametrize(
+    ("log", "hours"),
+    [
+        ("2026-11-29T00:00", 0),
+        ("2026-11-29T00:59", 0),
+        ("2026-11-29T01:00", 1),
+        ("2026-12-05T23:59", 167),
+        ("2026-12-06T00:00", 168),
+        ("2026-11-28T23:00", 0),  # the feed came after the payment
+    ],
+)
+def test_a_feed_is_as_old_as_the_log_says(log, hours):
+    rows = EventRows(policy(), shipped_feeds())
+    asked = {"rows": rows, "log_time_ms": ms(log), "event_time_ms": ms("2020-01-01T00:00")}
+    assert value("sanctions_list_age_hours", **asked) == hours
+    assert value("exchange_rate_age_hours", currency="EUR", **asked) == hours
+    assert value("exchange_rate_age_hours", currency="GBP", **asked) == NONE, "pounds need no rate"
+    assert value("exchange_rate_age_hours", currency="XAU", **asked) == UNKNOWN, "there is no rate to be old"
 
 
 def test_what_no_reader_shows_is_missing():

@@ -8,12 +8,14 @@ from prometheus_client import REGISTRY
 
 from pipeline.decide import metrics
 from pipeline.decide.batch import Judged
-from pipeline.decide.policy import parse_policy
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind
+from pipeline.decide.verdict import regime
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Record, Source
-from tests.records import NOON_MS, POLICY_PATH
+from tests.records import NOON_MS, feeds, policy
 
-POLICY = parse_policy(POLICY_PATH.read_bytes())
+POLICY = policy()
+IN_FORCE = regime(POLICY, None, feeds())
 
 
 def value(name: str, **labels: str) -> float | None:
@@ -25,7 +27,7 @@ def records(*ages_ms: int) -> list[Record]:
 
 
 def counted(judged: Judged, *ages_ms: int) -> None:
-    metrics.count_batch(judged, records(*ages_ms), NOON_MS, POLICY.currencies)
+    metrics.count_batch(judged, records(*ages_ms), NOON_MS, IN_FORCE.currencies)
 
 
 def test_every_record_s_age_counts_and_not_a_sample_a_batch() -> None:
@@ -36,7 +38,7 @@ def test_every_record_s_age_counts_and_not_a_sample_a_batch() -> None:
 
 
 def test_amounts_are_summed_by_outcome_and_currency() -> None:
-    metrics.begin_currencies(POLICY)
+    metrics.begin_currencies(IN_FORCE)
     names = {"outcome": "BLOCK", "currency": "EUR"}
     before = value("fraud_decided_payments_total", **names), value("fraud_decided_amount_minor_total", **names)
     worth = (Outcome.BLOCK, "EUR")
@@ -64,3 +66,14 @@ def test_without_a_figure_reviewers_are_taken_to_handle_nothing() -> None:
     assert value("fraud_review_capacity_cases_per_second") == 240 / 3600
     metrics.tell_review_capacity(POLICY.model_copy(update={"reviewing": None}))
     assert value("fraud_review_capacity_cases_per_second") == 0
+
+
+def test_the_moment_and_the_limit_of_each_feed_are_told() -> None:
+    metrics.tell_feeds(IN_FORCE)
+    for kind in FeedKind:
+        feed = feeds().of(kind)
+        assert feed is not None
+        assert value("fraud_feed_as_of_timestamp_seconds", kind=kind) == feed.as_of_ms / 1000
+        assert value("fraud_feed_too_old_seconds", kind=kind) == 168 * 3600
+    metrics.tell_feeds(regime(POLICY, None, NO_FEEDS))
+    assert {value("fraud_feed_as_of_timestamp_seconds", kind=kind) for kind in FeedKind} == {0}, "of 1970: too old"

@@ -1,11 +1,11 @@
 import hashlib
 from contextlib import suppress
-from importlib.resources import files
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.decide.feeds.feed import FeedKind
 from pipeline.decide.policy import PolicyRefused, parse_new_policy, parse_policy
 from pipeline.decide.policy_rules import WhenMissing
 from tests.records import POLICY_PATH
@@ -64,6 +64,8 @@ def test_default_policy_parses_and_carries_its_hash():
         "SOFT_UNUSUAL_HOURS",
         "SOFT_UNUSUAL_HOURS_LOGGED",
         "SOFT_LATE",
+        "SOFT_EXCHANGE_RATE_OLD",
+        "SOFT_SANCTIONS_LIST_OLD",
         "SOFT_CONFIDENCE_MINIMUM",
         "SOFT_DAILY_VOLUME",
     ]
@@ -114,9 +116,9 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
         (
             '"confidence_bp", at_most = 7_999',
             f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
-            "soft.rules.5.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+            "soft.rules.7.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
         ),
-        (", at_most = 7_999 }", " }", "soft.rules.5.when.0: the condition on 'confidence_bp' has neither"),
+        (", at_most = 7_999 }", " }", "soft.rules.7.when.0: the condition on 'confidence_bp' has neither"),
         (
             'at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
             'when_none = "does_not_hold", when_unknown = "does_not_hold"',
@@ -172,10 +174,9 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
             "",
             "near_limit: is missing; FALLBACK_NEAR_LIMIT reads account_near_limit_count_24h",
         ),
-        ('gbp = "0.8720"', "gbp = 0.8720", "exchange_rates.currencies.1.gbp: "),
-        ('gbp = "0.8720"', 'gbp = "0"', "exchange_rates.currencies.1.gbp: a rate must be above 0"),
-        ('code = "EUR"', 'code = "USD"', "exchange_rates.currencies: a currency stands twice"),
-        ("until = 2025-05-20", "until = 2001-05-20", "sanctioned_countries.2: the sanction on SY ends before"),
+        ("warn_hours = 126", "warn_hours = 0", "feeds.exchange_rates.warn_hours: "),
+        ("moves_percent_max = 20", "moves_percent_max = 0", "feeds.exchange_rates.moves_percent_max: "),
+        ("countries_changed_max = 5", "countries_changed_max = 5.5", "feeds.sanctions.countries_changed_max: "),
         ("block_probability_ppm = 800_000", "block_probability_ppm = 5", "model.block_probability_ppm: "),
     ],
 )
@@ -219,7 +220,6 @@ def test_a_guardrail_is_retired_by_the_file_alone(code):
     ("code", "sentence"),
     [
         ("HARD_UNSUPPORTED_CURRENCY", "hard.rules: none blocks a payment whose amount is unknown because its currency"),
-        ("HARD_SANCTIONED_COUNTRY", "sanctioned_countries: no hard rule blocks payments to them"),
         ("HARD_MAX_SINGLE_TRANSACTION", "near_limit.rule: there is no hard rule HARD_MAX_SINGLE_TRANSACTION"),
     ],
 )
@@ -227,29 +227,98 @@ def test_a_guardrail_that_the_file_still_needs_is_not_retired(code, sentence):
     assert refused(without_rule(code)).startswith(sentence)
 
 
+OWN_TABLES = """
+sanctioned_countries = [{ country = "KP", from = 2006-10-14 }]
+
+[known_countries]
+as_of = 2026-11-29
+codes = ["GB", "KP"]
+
+[exchange_rates]
+as_of = 2026-11-01
+currencies = [{ code = "GBP", gbp = "1", minor_digits = 2 }, { code = "EUR", gbp = "0.8720", minor_digits = 2 }]
+"""
+
+
+def with_own_tables(text=DEFAULT):
+    """A policy of before there were feeds."""
+    sanctioned, known = OWN_TABLES.split("\n\n", 1)
+    return text.replace('version = "', sanctioned.strip() + '\nversion = "', 1) + known
+
+
+def refused_as_new(text):
+    with pytest.raises(PolicyRefused) as caught:
+        parse_new_policy(text.encode())
+    return str(caught.value)
+
+
+def test_a_policy_of_before_there_were_feeds_is_read_and_comes_into_force_no_more():
+    older = with_own_tables(without_feeds())
+    policy = parse_policy(older.encode())
+    assert (policy.has_own_tables, policy.own_currencies, policy.feeds) == (True, {"GBP", "EUR"}, None)
+    assert refused_as_new(older).startswith("exchange_rates: stands in a feed of its own now")
+    assert refused_as_new(with_own_tables()).startswith("exchange_rates: stands in a feed of its own now")
+
+
+def without_feeds(text=DEFAULT):
+    return text[: text.index("[feeds]")]
+
+
+def test_a_policy_in_force_says_what_it_expects_of_feeds():
+    assert refused_as_new(without_feeds()).startswith("feeds: is missing")
+    assert parse_new_policy(DEFAULT.encode()) == parse_policy(DEFAULT.encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [("exchange_rates", "SOFT_EXCHANGE_RATE_OLD"), ("sanctions", "SOFT_SANCTIONS_LIST_OLD")]
+)
+def test_a_policy_in_force_says_what_a_feed_that_is_too_old_means(kind, code):
+    assert parse_new_policy(DEFAULT.encode()).too_old_hours(FeedKind(kind)) == 168
+    assert refused_as_new(without_rule(code)).startswith(f"soft.rules: none says what a feed of {kind}")
+    rule_of_age = rule_text(code, DEFAULT)
+    for old, new in (
+        ('when_unknown = "holds"', 'when_unknown = "does_not_hold"'),
+        ("at_least = 168", "at_least = 168, at_most = 500"),
+        ("at_least = 168", "at_least = 8_785"),
+        ('holds" },', f'holds" }}, {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }},'),
+    ):
+        assert old in rule_of_age
+        mistaken = DEFAULT.replace(rule_of_age, rule_of_age.replace(old, new))
+        assert "feed of" in refused_as_new(mistaken) or "would not apply where" in refused_as_new(mistaken)
+    for at_least in ("126", "96"):
+        early = DEFAULT.replace(rule_of_age, rule_of_age.replace("168", at_least))
+        if int(at_least) <= {"exchange_rates": 126, "sanctions": 96}[kind]:
+            assert refused_as_new(early).startswith(f"feeds.{kind}.warn_hours: warns only when")
+
+
+def test_a_hard_rule_may_block_what_a_feed_is_too_old_for():
+    blocking = rule("hard", "HARD_OLD", "BLOCK", f'feature = "sanctions_list_age_hours", at_least = 48, {NOT_MISSING}')
+    text = DEFAULT.replace("[[hard.rules]]", blocking + "\n[[hard.rules]]", 1).replace(
+        "warn_hours = 96", "warn_hours = 24"
+    )
+    text = text.replace(rule_text("SOFT_SANCTIONS_LIST_OLD", text), "")
+    assert parse_new_policy(text.encode()).too_old_hours(FeedKind.SANCTIONS) == 48
+
+
 def test_a_sanction_that_blocks_the_unsanctioned_instead_is_no_guardrail():
     old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
     text = changed(old, old.replace("at_least = 1", "at_most = 0"))
-    assert "no hard rule blocks payments to them" in refused(text)
+    assert refused_as_new(text).startswith("hard.rules: none blocks payments to countries under sanctions")
+    assert refused_as_new(without_rule("HARD_SANCTIONED_COUNTRY")).startswith("hard.rules: none blocks payments to")
 
 
 def test_a_sanction_that_only_a_missing_value_would_meet_is_no_guardrail():
     old = f'"is_beneficiary_country_sanctioned", at_least = 1, {NOT_MISSING}'
-    text = without_countries(changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}'))
+    text = changed(old, f'"is_beneficiary_country_sanctioned", {MISSING}')
     text = text.replace(rule_text("HARD_UNKNOWN_COUNTRY", text), "")
-    assert "no hard rule blocks payments to them" in refused(text)
+    assert refused_as_new(text).startswith("hard.rules: none blocks payments to countries under sanctions")
 
 
-def without_countries(text=DEFAULT):
-    return text[: text.index("[known_countries]")]
-
-
-def test_a_policy_in_force_with_sanctions_names_the_countries_that_there_are():
-    older = without_countries().encode()
-    assert parse_policy(older).known_countries is None, "decisions were made under it, and are still verified"
-    with pytest.raises(PolicyRefused, match="known_countries: is missing"):
-        parse_new_policy(older)
-    assert parse_new_policy(DEFAULT.encode()) == parse_policy(DEFAULT.encode())
+def test_a_list_of_sanctions_that_is_not_there_is_no_leave():
+    """HARD_UNKNOWN_COUNTRY stands in for a rule that is silent where there is no list; nothing stands in for it."""
+    old = f'"is_beneficiary_country_sanctioned", {MISSING}'
+    silent = changed(old, old.replace('when_unknown = "holds"', 'when_unknown = "does_not_hold"'))
+    assert refused_as_new(silent).startswith("hard.rules: none blocks payments to a country that nobody knows")
 
 
 def test_a_policy_of_before_is_read_and_none_in_force_lets_late_payments_pass():
@@ -318,31 +387,12 @@ def test_what_the_payment_says_is_never_unknown():
     parse_new_policy(text.encode())
 
 
-def test_a_policy_without_sanctions_needs_no_countries():
-    text = without_countries()
-    text = "sanctioned_countries = []\n" + text[: text.index("[[sanctioned_countries]]")]
-    assert parse_new_policy(text.encode()).known_countries is None
-
-
 def test_an_unknown_country_must_be_blocked_by_a_rule_of_its_own():
-    assert "no hard rule blocks payments to a country" in refused(without_rule("HARD_UNKNOWN_COUNTRY"))
+    sentence = "none blocks payments to a country that nobody knows"
+    assert sentence in refused_as_new(without_rule("HARD_UNKNOWN_COUNTRY"))
     old = f'{{ feature = "is_beneficiary_country_sanctioned", {MISSING} }}'
     text = changed(old, old + f', {{ feature = "is_weekend", at_least = 1, {NOT_MISSING} }}')
-    assert "no hard rule blocks payments to a country" in refused(text)
-
-
-def test_a_sanction_on_a_country_that_the_list_lacks_is_refused():
-    assert refused(changed('"KP", ', "")).startswith("sanctioned_countries: KP is not among")
-
-
-def test_the_shipped_countries_are_those_of_iso_3166_and_kosovo():
-    """The list is data of the policy file, so that a decision names it; only this test asks a library."""
-    table = files("tzdata").joinpath("zoneinfo/iso3166.tab").read_text(encoding="utf-8")
-    listed = {line.split("\t")[0] for line in table.splitlines() if not line.startswith("#")}
-    assert len(listed) == 249
-    known = parse_policy(DEFAULT.encode()).known_countries
-    assert known is not None
-    assert list(known.codes) == sorted(listed | {"XK"})
+    assert sentence in refused_as_new(text)
 
 
 def test_the_rule_of_a_missing_amount_must_stand_alone():

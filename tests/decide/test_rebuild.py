@@ -16,6 +16,7 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.redis_cluster import RedisCluster
 from ops.stack.topics import create_topics
 from pipeline.decide.batch import DUPLICATE, Judge, Reading, TopicNames
+from pipeline.decide.feeds.feed import FeedKind, parse_new_feed
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.rebuild_agent import Rebuild
 from pipeline.decide.rebuilding import past_topics
@@ -37,7 +38,7 @@ from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
 from pipeline.state.survey import Survey
 from pipeline.state.windows import Freshness, PartitionEvents
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, feed_content, feeds, small_model
 from tests.redis_servers import emptied
 from tests.servers import unused_prefix
 
@@ -183,10 +184,13 @@ def events_of(judge: Judge, payments: Sequence[Transaction], start: int) -> list
     return judge.state_events(judge.read(records), [Span(0, start, start + len(records), start)])
 
 
-def judge_of(text: str) -> Judge:
+RATES = feed_content(FeedKind.EXCHANGE_RATES).decode()
+
+
+def judge_of(text: str, rates: str = RATES) -> Judge:
     topics = TopicNames("decisions.v1", "alerts.v1")
     return Judge(
-        regime(parse_policy(text.encode()), small_model()),
+        regime(parse_policy(text.encode()), small_model(), feeds().with_feed(parse_new_feed(rates.encode()))),
         WIRE,
         topics,
         "decide/test",
@@ -219,7 +223,7 @@ def test_a_rebuilt_state_gives_what_one_that_was_never_lost_gives(stack: Embedde
     [
         ("at_least = 5_000_001", "at_least = 9_000_001"),
         ("at_least = 5_000_001", "at_least = 600_001"),
-        ('gbp = "0.8720"', 'gbp = "0.5000"'),
+        ('worth = "0.8720"', 'worth = "0.5000"'),
     ],
     ids=["limit raised", "limit lowered", "rate changed"],
 )
@@ -227,11 +231,11 @@ def test_it_counts_what_was_counted_then_whatever_the_policy_says_now(
     stack: EmbeddedStack, redis_at: str, changed: tuple[str, str]
 ):
     """Finding 11: what was blocked then stays uncounted, what passed stays counted, at the rates of that time."""
-    assert changed[0] in TEXT
+    assert changed[0] in TEXT + RATES
 
     async def run() -> None:
         scene, then = Scene(stack), judge_of(TEXT)
-        now = judge_of(TEXT.replace(*changed))
+        now = judge_of(TEXT.replace(*changed), RATES.replace(*changed))
         scene.publish([paid(number) for number in range(PAYMENTS)])
         kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
         await scene.decide(kept, then)

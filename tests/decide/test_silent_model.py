@@ -17,7 +17,17 @@ from pipeline.breaker.answer_counts import counts_of
 from pipeline.decide.policy import rules_of
 from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
+from pipeline.domain.features import (
+    COLUMN,
+    EVENT,
+    FEATURES,
+    NEVER_UNKNOWN,
+    NONE,
+    STATE_SLICE,
+    UNKNOWN,
+    Matrix,
+    feature_matrix,
+)
 from pipeline.replay.redecide import Basis, Good, Version, redecide
 from pipeline.replay.verify import Result, verify
 from pipeline.state.windows import MemoryState
@@ -100,7 +110,7 @@ def test_i4_whatever_is_unknown_nothing_is_more_permissive_than_the_fallback_tha
     whole = np.array(rows, dtype=np.int64)
     flags = [COLUMN[name] for name in FEATURES if name.startswith("is_")]
     whole[:, flags] = np.minimum(whole[:, flags], 1)
-    lost = np.array([mask >> place & 1 == 1 and name not in EVENT for place, name in enumerate(FEATURES)])
+    lost = np.array([mask >> place & 1 == 1 and name not in NEVER_UNKNOWN for place, name in enumerate(FEATURES)])
     masked = np.where(lost, UNKNOWN, whole)
     by_fallback = decide(whole, [OPEN] * len(rows), in_force)
     for known, unknown in zip(by_fallback, decide(masked, [mode] * len(rows), in_force), strict=True):

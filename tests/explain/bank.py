@@ -41,7 +41,7 @@ from tests.archive import CLOSED, payment
 from tests.decisions import record_of
 from tests.execute.given import Desk
 from tests.known import appoint, identity
-from tests.records import decoded_of, features, policy
+from tests.records import decoded_of, features, feeds, policy
 from tests.review.given import RULES
 from tests.rollback.stand import WIRE, WrongArchive
 from tests.sealing import review_seals
@@ -121,11 +121,11 @@ class Bank:
         paid = payment(1, amount_minor=amount_minor, event_time_ms=made_at_ms)._replace(
             transaction_id=transaction_id, account_id=ACCOUNT, account_time_zone=midday_zone(at_ms)
         )
-        event = np.array([EventRows(policy()).row(paid, paid.event_time_ms)], dtype=np.int64)
+        sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
+        event = np.array([EventRows(policy(), feeds()).row(paid, sources[0].timestamp_ms)], dtype=np.int64)
         matrix = feature_matrix(event, features(**state)[:, STATE_SLICE])
         encoder = DecisionEncoder(WIRE.header("decision.v1"), self.archive.in_force, "decide/test")
         verdicts = decide(matrix, [mode], self.archive.in_force)
-        sources = [Source(0, self._next_offset, max(at_ms - 200, made_at_ms))]
         decoded = [decoded_of(paid)]
         self.append(*encoder.encode(decoded, sources, with_position(matrix, -1), verdicts, [at_ms]), headers=headers)
         return transaction_id

@@ -15,6 +15,7 @@ from ops.bench.rig.payments import payments
 from pipeline.audit.chain import Entry, Times, Tree, chained, leaf_hash
 from pipeline.audit.rows import Proof, row_of
 from pipeline.decide import batch as judging
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.decision import BreakerState, Decision
@@ -30,7 +31,8 @@ MODES = [Mode(BreakerState.CLOSED, "all", True), Mode(BreakerState.OPEN, "segmen
 
 def main() -> None:
     settings, wire = Settings(), WireFormat()
-    in_force = regime(parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry))
+    policy, model = parse_policy(settings.policy_path.read_bytes()), load_champion(settings.model_registry)
+    in_force = regime(policy, model, shipped_feeds())
     topics = judging.TopicNames("decisions.v1", "alerts.v1")
     judge = judging.Judge(in_force, wire, topics, "decide/test", lambda _key: 0)
     published = [(payment.key, payment.value, payment.timestamp_ms) for payment in payments(wire, PAYMENTS)]

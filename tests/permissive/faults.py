@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import copy
+from dataclasses import replace
 from random import Random
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from models.artefact import asking
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind, Feeds, parse_feed
+from pipeline.decide.feeds.feed_files import shipped_as_of
 from pipeline.decide.verdict import Mode, regime
 from pipeline.domain.context import Label
 from pipeline.domain.decision import BreakerState
@@ -21,7 +24,7 @@ from pipeline.domain.log import Record
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.state.windows import MemoryState
 from tests.permissive.path import TRIES, Path, StateAway
-from tests.permissive.world import DAY_MS, Item, Paid, Stated, Told
+from tests.permissive.world import DAY_MS, START_MS, Item, Paid, Stated, Told
 from tests.records import POLICY_PATH
 
 POLICY: Final = POLICY_PATH.read_bytes()
@@ -288,7 +291,24 @@ def _of_other_rows(model, rows, pick):  # type: ignore[no-untyped-def]
 
 
 def _no_model(path: Path, pick: Random) -> None:
-    path.in_force = regime(path.in_force.policy, None)
+    path.in_force = regime(path.in_force.policy, None, path.in_force.feeds)
+
+
+def _feeds(change: Callable[[Feeds, Random], Feeds]) -> Callable[[Path, Random], None]:
+    def strike(path: Path, pick: Random) -> None:
+        held = path.in_force.feeds
+        assert held is not None
+        path.in_force = replace(path.in_force, feeds=change(held, pick))
+
+    return strike
+
+
+def _grown_old(held: Feeds, pick: Random) -> Feeds:
+    """Of a week to a year before the first payment of any world."""
+    at_ms = START_MS - pick.randint(7, 365) * DAY_MS
+    return NO_FEEDS.with_feed(parse_feed(shipped_as_of(FeedKind.EXCHANGE_RATES, at_ms))).with_feed(
+        parse_feed(shipped_as_of(FeedKind.SANCTIONS, at_ms))
+    )
 
 
 def _no_policy(path: Path, pick: Random) -> None:
@@ -374,6 +394,9 @@ FAULTS: Final = (
     Fault("model", "missing", _no_model),
     Fault("policy", "missing", _no_policy),
     Fault("policy", "truncated", _cut_policy),
+    Fault("feeds", "missing", _feeds(lambda _held, _pick: NO_FEEDS)),
+    Fault("feeds", "truncated", _feeds(lambda held, _pick: held._replace(sanctions=None))),
+    Fault("feeds", "stale", _feeds(_grown_old)),
     Fault("breaker", "UNKNOWN", _mode(Mode(BreakerState.UNKNOWN, "all", False))),
     Fault("breaker", "open", _mode(Mode(BreakerState.OPEN, "all", False))),
 )

@@ -237,7 +237,7 @@ class Path:
     def change_policy(self, content: bytes) -> None:
         """As a worker looks at its file: what can't be used changes nothing."""
         try:
-            self.in_force = regime(parse_new_policy(content), self.in_force.model)
+            self.in_force = regime(parse_new_policy(content), self.in_force.model, self.in_force.feeds)
         except PolicyRefused:
             return
 

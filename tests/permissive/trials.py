@@ -16,7 +16,7 @@ from pipeline.domain.decision import Outcome, Route
 from tests.permissive.faults import FAULTS, Fault
 from tests.permissive.path import Decided, Path
 from tests.permissive.world import Item, Paid, world_of
-from tests.records import policy, small_model
+from tests.records import feeds, policy, small_model
 
 FAULTS_A_WORLD: Final = 12
 
@@ -45,7 +45,7 @@ class Trials:
 
 @lru_cache
 def regimes() -> tuple[Regime, Regime]:
-    return regime(policy(), small_model()), regime(policy(), load_champion(File("models/registry")))
+    return regime(policy(), small_model(), feeds()), regime(policy(), load_champion(File("models/registry")), feeds())
 
 
 class Known(NamedTuple):

@@ -25,7 +25,7 @@ from pipeline.rollback.ends_service import TopicEnds
 from tests.archive import MODEL_FEATURES, Archive
 from tests.decisions import record_of
 from tests.execute.given import Desk
-from tests.records import NOON_MS, policy, small_model
+from tests.records import NOON_MS, feeds, policy, small_model
 
 WIRE = WireFormat()
 TOPIC = "decisions.v1"
@@ -44,7 +44,7 @@ class WrongArchive(Archive):
         self._add("allows-all", -12_000_000)
 
     def decide_by(self, version: str) -> None:
-        self.in_force = regime(policy(), load(self.registry / version))
+        self.in_force = regime(policy(), load(self.registry / version), feeds())
 
     def _add(self, version: str, shift_micro: int) -> None:
         small = small_model(version)

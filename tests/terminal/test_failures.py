@@ -317,6 +317,7 @@ def test_config_check_in_production_finds_every_fault_in_one_run(fraud, monkeypa
             "profile",
             "policy",
             "policy archive",
+            "feeds",
             "model",
             "dead-letter key",
             "seals",

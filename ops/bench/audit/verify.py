@@ -60,7 +60,7 @@ def _audit(stack: RealStack, directory: Path, connection: psycopg.Connection, co
 
 
 def _verify_all(say: Callable[[str], None], connection: psycopg.Connection) -> Counter[str]:
-    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
+    archive = RegimeArchive.of(Settings())
     results: Counter[str] = Counter()
     for decisions in _stored(connection):
         checks = verify(decisions, archive.regime_of)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from ops.access.secret_owners import wrongly_given
@@ -24,6 +26,9 @@ from ops.bench.production.images import PROJECT
 from ops.bench.production.machine import LAYERS, Container, Networks
 from ops.bench.production.play import Play
 from ops.stack.certificates import issue
+from pipeline.decide.feeds.feed import FeedKind
+from pipeline.decide.feeds.feed_files import shipped_as_of
+from pipeline.io.clock import now_ms
 
 HOSTS: Final = ("kafka", "redis", "postgres")
 RAIL_HOST: Final = "rail.bank.example"
@@ -39,6 +44,7 @@ routes = [{ severities = ["INFO", "WARNING", "CRITICAL"], sinks = ["pager", "hoo
 heartbeat = { sinks = ["hook"] }
 """
 """Sinks that can't be reached from there: the service must run and wait all the same."""
+VOLUMES: Final = "volumes"
 UP_S_MAX: Final = 300.0
 POLL_S: Final = 0.3
 STARTS_MAX: Final = 4
@@ -87,15 +93,29 @@ class Stage:
         keys = (self.secrets / "worker_seal_key.keys").rename(self.secrets / "seal_keys")
         for use, name in (("reviews", "review_seal_key"), ("reversals", "rollback_seal_key")):
             self.command("keys", "create", use, str(self.secrets / name), "--set", str(keys))
+        self._publish_feeds(keys)
         (self.secrets / "alert_routes.toml").write_text(ALERT_ROUTES)
         (self.secrets / "alert_secrets").write_text(json.dumps({"pager": "0" * 32, "hook": "whsec_" + "A" * 32}))
         self.command("passwords", "create", str(self.secrets))
         self.expect(not [*wrongly_given(self.secrets)], "each secret file is its consumer's alone")
 
-    def command(self, *words: str) -> None:
+    def _publish_feeds(self, keys: Path) -> None:
+        """Sign today's exchange rates and sanctions as their publisher, and put them in force in the volume."""
+        publisher, feeds = self.folder / "publisher.key", self.folder / VOLUMES / "feeds-production"
+        feeds.mkdir(parents=True)
+        self.command("keys", "create", "feeds", str(publisher), "--set", str(keys))
+        for kind in FeedKind:
+            path = self.folder / f"{kind}.toml"
+            path.write_bytes(shipped_as_of(kind, now_ms()))
+            self.command("feeds", "sign", str(path), "--key", str(publisher))
+            settings = {"FRAUD_FEEDS_PATH": str(feeds), "FRAUD_SEAL_KEYS_FILE": str(keys)}
+            self.command("feeds", "install", str(path), settings=settings)
+
+    def command(self, *words: str, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         """Run a `fraud` command of the operator's, as root on the machine."""
         done = subprocess.run(  # noqa: S603 - the command is ours
             [sys.executable, "-m", "ops.cli", *words], capture_output=True, text=True, check=False, cwd=self.folder,
+            env={**os.environ, **settings},
         )  # fmt: skip
         if done.returncode != 0:
             raise Broken(f"fraud {' '.join(words)}: {done.stderr}")
@@ -111,7 +131,7 @@ class Stage:
         every = {**found, **{service.name: service for service in strangers}}
         self.networks = Networks(networks, every, {RAIL_HOST: "rail"})
         made = {
-            name: Container(service, self.networks, self.folder, self.folder / "volumes")
+            name: Container(service, self.networks, self.folder, self.folder / VOLUMES)
             for name, service in every.items()
         }
         self.containers = {name: made[name] for name in found}

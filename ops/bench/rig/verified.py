@@ -24,5 +24,5 @@ def stored_decisions(bootstrap_servers: str, prefix: str) -> Iterator[StoredDeci
 
 def verified(decisions: Sequence[StoredDecision]) -> Counter[Result]:
     """Decide each again, under the policy and the model that it names; count the results."""
-    archive = RegimeArchive(Settings().policy_archive, Settings().model_registry)
+    archive = RegimeArchive.of(Settings())
     return Counter(check.result for check in verify(decisions, archive.regime_of))

@@ -24,6 +24,7 @@ from models.simulator.records import LabelledTransaction
 from models.simulator.stream import traffic_events
 from models.train.history import DEFAULT_POLICY
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide, regime
@@ -103,7 +104,7 @@ class Stream:
         model = load_champion(Path("models/registry"))
         self._after: Regime = regime(policy, model)
         self._before: Regime = regime(rules_before(), model)
-        self._rows = EventRows(policy)
+        self._rows = EventRows(policy, shipped_feeds())
         self._windows, self._windows_before = Windows(), Windows()  # the latter without outcomes
         self._outcomes: list[tuple[int, int, PaymentOutcome]] = []
         self._waiting: list[tuple[LabelledTransaction, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = []
@@ -184,7 +185,7 @@ def rules_before() -> Policy:
     for now, was in _BEFORE.items():
         text = text.replace(f'"{now}"', f'"{was}"')
     before = parse_policy(text.encode())
-    added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED"}
+    added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED", "SOFT_EXCHANGE_RATE_OLD", "SOFT_SANCTIONS_LIST_OLD"}
     soft = tuple(rule for rule in before.soft.rules if rule.code not in added)
     return before.model_copy(update={"soft": before.soft.model_copy(update={"rules": soft})})
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from models.train.history import DEFAULT_POLICY
 from pipeline.decide.event_features import EventRows
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.context import Label
 from pipeline.domain.features import EVENT, STATE
@@ -192,7 +193,7 @@ def event_differences(expected: Any) -> NDArray[np.bool_]:
     columns = ("TRANSACTION_ID", "TX_TIME_SECONDS", "CUSTOMER_ID", "TERMINAL_ID")
     amounts = (expected.TX_AMOUNT * 100).round().astype(int)
     fields = zip(*(expected[name].tolist() for name in columns), amounts.tolist(), strict=True)
-    rows_of = EventRows(parse_policy(DEFAULT_POLICY.read_bytes()))
+    rows_of = EventRows(parse_policy(DEFAULT_POLICY.read_bytes()), shipped_feeds())
     event = np.array(
         [rows_of.row(each, each.event_time_ms) for each in (short_payment(*one) for one in fields)], dtype=np.int64
     )

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from models.artefact.files import load_champion
 from pipeline.decide.batch import Judge, Judged, TopicNames
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.tracing.worker_agent import Times, WorkerTraces
 from pipeline.decide.verdict import Mode, regime
@@ -98,7 +99,11 @@ def _judged(batches: Sequence[Batch]) -> list[tuple[Judged, list[Outgoing]]]:
     partitioning = Partitioning(Partitioner.CRC32, 1 + max(span.partition for batch in batches for span in batch.spans))
     topics = TopicNames("decisions.v1", "alerts.v1")
     judge = Judge(
-        regime(policy, load_champion(settings.model_registry)), WireFormat(), topics, "bench", partitioning.of
+        regime(policy, load_champion(settings.model_registry), shipped_feeds()),
+        WireFormat(),
+        topics,
+        "bench",
+        partitioning.of,
     )
     sealer, state = Sealer("decisions.v1", partitioning.of, "00" * 8, lambda _: bytes(64)), MemoryState()
     found = []

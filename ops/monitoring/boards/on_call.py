@@ -85,6 +85,17 @@ ON_CALL: Final = Board(
             (Line("fraud:fallback:ratio_rate15m", "fallback"),),
         ),
         Panel(
+            "Age of feeds",
+            "Exchange rates and sanctions, the oldest on any worker, and from when on the policy calls them too old.",
+            _T,
+            Unit.SECONDS,
+            (
+                Line("time() - min by (kind) (fraud_feed_as_of_timestamp_seconds)", "{{kind}}"),
+                Line("min by (kind) (fraud_feed_too_old_seconds)", "{{kind}} too old"),
+                Line("sum by (kind) (increase(fraud_feed_refused_total[1h]))", "{{kind}} refused in an hour"),
+            ),
+        ),
+        Panel(
             "Waits for the state",
             "Times that a batch waited for Redis, by why; 'context' is a comparison after each new connection.",
             _T,

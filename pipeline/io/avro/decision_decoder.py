@@ -70,6 +70,10 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
     policy_version, at = read_text(body, at)
     policy_hash, at = read_fixed(body, at, _SHA256_BYTES)
     phrase_book_version, at = read_text(body, at)
+    exchange_rates_version, at = read_text(body, at)
+    exchange_rates_hash, at = read_fixed(body, at, _SHA256_BYTES)
+    sanctions_version, at = read_text(body, at)
+    sanctions_hash, at = read_fixed(body, at, _SHA256_BYTES)
     input_hash, at = read_fixed(body, at, _SHA256_BYTES)
     snapshot_begin = at
     transaction, at = decode_payment(body, at)
@@ -99,6 +103,10 @@ def _decision(body: bytes, at: int) -> tuple[Decision, int, int]:
         policy_version,
         policy_hash,
         phrase_book_version,
+        exchange_rates_version,
+        exchange_rates_hash,
+        sanctions_version,
+        sanctions_hash,
         input_hash,
         InputSnapshot(transaction, observed, outcomes_position),
     )

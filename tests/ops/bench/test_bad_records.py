@@ -12,7 +12,7 @@ from pipeline.domain.log import Source
 from pipeline.domain.payment import Decoded
 from pipeline.domain.refusals import Refusal, refusal_of
 from pipeline.io.avro.wire import WireFormat
-from tests.records import policy
+from tests.records import feeds, policy
 
 WIRE = WireFormat()
 CASES = cases()
@@ -26,7 +26,9 @@ def codes_of(case: Case) -> set[str]:
     refusal = refusal_of(decoded.transaction, case.key, Source(0, 0, case.timestamp_ms))
     if refusal is not None:
         return {refusal.code}
-    row = np.array([EventRows(policy()).row(decoded.transaction, decoded.transaction.event_time_ms)], dtype=np.int64)
+    row = np.array(
+        [EventRows(policy(), feeds()).row(decoded.transaction, decoded.transaction.event_time_ms)], dtype=np.int64
+    )
     return {rule.code for rule in hits_of(rule_book(policy()).static_hard, row).get(0, [])}
 
 

@@ -65,6 +65,7 @@ def test_each_thing_that_is_shared_is_refused(lane, tmp_path, changed):
     [
         "policy_path",
         "policy_archive",
+        "feeds_path",
         "model_registry",
         "dead_letter_key_file",
         "audit_directory",

@@ -132,6 +132,15 @@ PHRASES: Final[dict[str, Phrase]] = {
         "the local time at which the payment reached us",
         "the payment reached us when it was made",
     ),
+    "exchange_rate_age_hours": _phrase(
+        "the exchange rate was {} old", HOURS, "how old the exchange rate was", "the payment needed no exchange rate"
+    ),
+    "sanctions_list_age_hours": _phrase(
+        "the list of sanctions was {} old",
+        HOURS,
+        "how old the list of sanctions was",
+        "the list of sanctions had no date of its own",
+    ),
     "account_count_1h": _attempted_count("hour"),
     "account_sum_minor_1h": _attempted_sum("hour"),
     "account_count_24h": _attempted_count("24 hours"),
