@@ -10,7 +10,6 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
-from pipeline.decide.feeds.feed import NOT_THERE
 from pipeline.decide.phrase_books.books import CURRENT
 from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.phrases import fact_of
@@ -20,8 +19,8 @@ from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Route, Silence
 from pipeline.domain.features import COLUMN, GREATEST, NEVER_UNKNOWN, NONE, UNKNOWN
-from pipeline.replay.regimes import NO_MODEL, Missing, RegimeOf
-from pipeline.replay.verify import regime_key
+from pipeline.replay.regimes import Missing, RegimeOf
+from pipeline.replay.verify import policy_key
 
 NOT_ASKED: Final = "the model was not asked"
 
@@ -68,10 +67,7 @@ class Guardrail(NamedTuple):
 
 def guardrails_of(decision: Decision, regime_of: RegimeOf) -> tuple[Guardrail, ...] | Missing:
     """The guardrails in the policy's order; Missing where the policy is not in the archive."""
-    rules_alone = regime_key(decision)._replace(
-        model_version=NO_MODEL, model_hash=b"", exchange_rates=NOT_THERE, sanctions=NOT_THERE
-    )
-    in_force = regime_of(rules_alone)
+    in_force = regime_of(policy_key(decision))
     if isinstance(in_force, Missing):
         return in_force
     return tuple(_guardrails(decision, in_force))

@@ -9,7 +9,8 @@ from pipeline.decide.phrase_books.v1.book import PhraseBook
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Outcome, Route
 from pipeline.domain.features import COLUMN
-from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
+from pipeline.replay.regimes import Missing, RegimeOf
+from pipeline.replay.verify import policy_key
 
 
 def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None) -> str | Missing:
@@ -18,7 +19,7 @@ def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | Non
     book = book_of(decision.phrase_book_version)
     if book is None:
         return Missing(f"this release has no phrase book {decision.phrase_book_version!r:.40}, which it is worded in")
-    in_force = regime_of(RegimeKey(decision.policy_hash, NO_MODEL, b""))
+    in_force = regime_of(policy_key(decision))
     if isinstance(in_force, Missing):
         return book.customer(stands or decision.outcome, (), None)
     customers = in_force.policy.customers

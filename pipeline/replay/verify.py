@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
-from pipeline.decide.feeds.feed import FeedName
+from pipeline.decide.feeds.feed import NOT_THERE, FeedName
 from pipeline.decide.phrase_books.books import BOOKS, book_of
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide, regime
@@ -27,7 +27,7 @@ from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matr
 from pipeline.domain.payment import Decoded, payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
-from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 ROWS_MAX: Final = 2048
 """Decided at once: beyond some hundreds a batch is no cheaper, and memory stays small."""
@@ -103,6 +103,11 @@ def regime_key(decision: Decision) -> RegimeKey:
         FeedName(decision.exchange_rates_version, decision.exchange_rates_hash),
         FeedName(decision.sanctions_version, decision.sanctions_hash),
     )
+
+
+def policy_key(decision: Decision) -> RegimeKey:
+    """The decision's policy without a model or feeds: enough to say what its rules are."""
+    return RegimeKey(decision.policy_hash, NO_MODEL, b"", NOT_THERE, NOT_THERE)
 
 
 def mode_of(decision: Decision) -> Mode:

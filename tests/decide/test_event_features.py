@@ -9,7 +9,7 @@ from pipeline.decide.feeds.feed import NO_FEEDS, Sanction
 from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import ExchangeRate, ExchangeRates
 from pipeline.decide.rules import hits_of, rule_book
-from pipeline.domain.decision import Outcome
+from pipeline.domain.decision import Outcome, Reason
 from pipeline.domain.features import EVENT, NONE, UNKNOWN
 from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
@@ -81,7 +81,9 @@ def test_a_country_that_the_policy_does_not_know_is_blocked(country):
     assert row[0, EVENT.index("is_beneficiary_country_sanctioned")] == NONE
     [[rule]] = hits_of(rule_book(policy()).static_hard, row).values()
     assert (rule.code, rule.outcome) == ("HARD_UNKNOWN_COUNTRY", Outcome.BLOCK)
-    assert rule.statement(row[0]).reason.text == "the beneficiary's country is not one that the policy knows"
+    reasons: list[Reason] = []
+    rule.tell(row[0], None, 0, [], reasons)
+    assert [each.text for each in reasons] == ["the beneficiary's country is not one that is known"]
 
 
 @pytest.mark.parametrize("country", ["GB", "XK", "SS", "CW"])

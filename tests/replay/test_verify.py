@@ -160,7 +160,7 @@ def test_a_decision_is_verified_in_the_words_of_its_own_phrase_book(archive, mon
     old = archive.values([payment(1)], [CLOSED])
     later = Reworded()
     monkeypatch.setitem(books.BOOKS, "next", later)
-    archive.in_force = regime(archive.in_force.policy, archive.in_force.model, later)
+    archive.in_force = regime(archive.in_force.policy, archive.in_force.model, archive.in_force.feeds, book=later)
     new = archive.values([payment(1)], [CLOSED])
     assert decision_of(new[0]).phrase_book_version == "next"
     assert "nothing came nearer" in decision_of(new[0]).summary

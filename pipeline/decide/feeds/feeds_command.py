@@ -201,7 +201,7 @@ def _force(settings: Settings, before: Feed, feed: Feed, reason: str) -> None:
         raise Failure(f"{NO_PEOPLE}.", "`fraud people export` writes it; every worker has the same.")
     by = identity_of(settings)
     try:
-        registry = read_people(settings.people_file)
+        registry = read_people(settings.people_file).registry
     except PeopleFileRefused as refusal:
         what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
         raise Failure(what, "`fraud people export` writes it anew.") from refusal

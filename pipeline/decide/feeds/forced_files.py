@@ -61,7 +61,7 @@ def word_fault(feeds_path: Path, people_file: Path | None, before: Feed, after: 
     if people_file is None:
         return NO_PEOPLE
     try:
-        registry, act = read_people(people_file), act_of(signed.content)
+        registry, act = read_people(people_file).registry, act_of(signed.content)
     except PeopleFileRefused as refusal:
         return str(refusal)
     except ActMalformed as error:
@@ -93,7 +93,7 @@ def withdrawn(feeds_path: Path, people_file: Path | None) -> frozenset[str]:
     if people_file is None:
         return frozenset()
     try:
-        registry = read_people(people_file)
+        registry = read_people(people_file).registry
     except PeopleFileRefused:
         return frozenset()
     words = (_read_or_none(path) for path in archive_folder(feeds_path).glob("forced-*.json"))

@@ -161,7 +161,7 @@ def _worth_of(decision: Decision, case: _Case) -> Callable[[int], int] | None:
     """What an amount of the payment's own currency is worth to the policy; None where it is the policy's own, or where
     the recorded amount isn't what the policy makes of it."""
     payment, time_ms = decision.snapshot.transaction, decision.source_timestamp_ms
-    event_rows = EventRows(case.in_force.policy)
+    event_rows = EventRows(case.in_force.policy, case.in_force.feeds)
 
     def worth(amount_minor: int) -> int:
         return event_rows.row(payment._replace(amount_minor=amount_minor), time_ms)[AMOUNT_COLUMN]

@@ -47,6 +47,8 @@ _GREATEST: Final = {
     "account_age_days": 40_000,
     "beneficiary_age_hours": 1_000_000,
     "event_age_hours": 1_000_000,
+    "exchange_rate_age_hours": 1_000_000,
+    "sanctions_list_age_hours": 1_000_000,
     "account_ms_since_last": 10**12,
     "account_normal_month_minor": 2**51,
     "ip_fraud_reports": 10**6,

@@ -17,7 +17,8 @@ from pipeline.domain.features import FEATURES, NONE, UNKNOWN
 from tests.decide.phrase_books.wording import NO_BOUND, customer_lines
 
 ALL: Final = list(BOOKS.values())
-TIMES: Final = ("account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "account_age_days")
+FEED_AGES: Final = ("exchange_rate_age_hours", "sanctions_list_age_hours")
+TIMES: Final = ("account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "account_age_days", *FEED_AGES)
 MEASURED: Final = [name for name in (*FEATURES, "confidence_bp") if is_measured(name)]
 ROUNDED: Final = ["account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "beneficiary_risk_ppm_7d"]
 VALUES = st.one_of(st.integers(0, 200), st.integers(0, 200_000), st.integers(0, 10**9))

@@ -104,7 +104,7 @@ PHRASES: Final[dict[str, Phrase]] = {
         "the beneficiary's country is under sanctions",
         "the beneficiary's country is not under sanctions",
         "whether the beneficiary's country is under sanctions",
-        "the beneficiary's country is not one that the policy knows",
+        "the beneficiary's country is not one that is known",
     ),
     "is_reference_missing": _flag(
         "the payment reference is missing", "the payment has a reference", "whether the payment has a reference"
