@@ -54,7 +54,7 @@ ACCOUNT_STATE: Final = (
     "account_ms_since_last",  # NONE for the first payment
     "account_distinct_beneficiaries_24h",
     "account_near_limit_count_24h",
-    "account_normal_month_minor",  # declared by accounts.v1, else the mean of up to 3 whole blocks of 30 days
+    "account_normal_month_minor",  # declared by accounts.v1, else the mean of up to 3 past blocks of 30 days
     "is_new_beneficiary",  # 1 for the account's first attempt to pay this beneficiary
     "account_volume_minor_24h",  # volume: attempted, and not blocked, refused or rejected as far as is known
     "account_volume_count_30d",

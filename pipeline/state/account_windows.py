@@ -41,11 +41,8 @@ class AccountWindows:
 
     @property
     def month_blocks(self) -> int:
-        """Blocks that the normal month is the mean of.
-
-        The one in which the account first paid is none of them: it may have been its last hour.
-        """
-        return min(NORMAL_MONTH_BLOCKS, max(self.block - self.first_block - 1, 0))
+        """Blocks that the normal month is the mean of."""
+        return min(NORMAL_MONTH_BLOCKS, self.block - self.first_block)
 
     def observe(self, event: StateEvent, declared_month_minor: int, outcomes: AccountOutcomes | None) -> list[int]:
         """Count `event`; return its ACCOUNT_STATE features."""
@@ -121,7 +118,7 @@ class AccountWindows:
         count_down(self.recent, beneficiary)
 
     def _normal_month(self, block: int, amount: int, outcomes: AccountOutcomes | None) -> int:
-        """Add `amount` to its block; return the mean of the whole blocks before it, rounded half up.
+        """Add `amount` to its block; return the mean of the complete blocks before it, rounded half up.
 
         They are without what was withdrawn or set aside; where that isn't known, neither is the mean.
         """

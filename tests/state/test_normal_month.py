@@ -18,26 +18,13 @@ from pipeline.state.outcomes import DOUBTFUL, TO_ANYONE, Effect
 from pipeline.state.periods import BLOCK_MS, NORMAL_MONTH_BLOCKS
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import MemoryState
-from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store
-from tests.state.stores import payment as payment_at
+from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, payment
 from tests.state.streams import outcome_of
 from tests.state.test_outcomes import apply, observe
 
 MADE, WITHDRAWN, UNMADE = OutcomeKind
 BEGIN_MS: Final = (START_MS // BLOCK_MS + 1) * BLOCK_MS
 HELD, REVERSED = UNMADE, UNMADE
-
-
-def first_seen(store: Store, block: int) -> None:
-    """The account's first payment, of nothing: its block is no part of a normal month, and those after it are."""
-    observe(store, payment_at(0, BEGIN_MS + block * BLOCK_MS, amount_gbp_minor=0))
-
-
-def payment(place: int, *times: int, **fields: object) -> StateEvent:
-    """One of those behind the first."""
-    return payment_at(place + 1, *times, **fields)
-
-
 TRANSITIONS: Final = {  # what is told of a payment → whether it is of the normal month, and of the volume
     (): (True, True),
     (MADE,): (True, True),
@@ -61,7 +48,6 @@ def test_i4_a_payment_is_of_the_month_where_it_was_made_and_of_the_volume_where_
     store: Store, kinds: tuple[OutcomeKind, ...], counts: tuple[bool, bool], times: int
 ) -> None:
     """Each is told once, or twice in a row."""
-    first_seen(store, -2)
     standing = payment(0, BEGIN_MS - DAY_MS, amount_gbp_minor=100)
     doubted = payment(1, BEGIN_MS - DAY_MS + 1, amount_gbp_minor=5_000)
     observe(store, standing)
@@ -76,11 +62,10 @@ def test_i4_a_payment_is_of_the_month_where_it_was_made_and_of_the_volume_where_
 
 def test_i4_payments_that_were_held_or_taken_back_make_no_normal_month(store: Store) -> None:
     """Otherwise whoever has ten large payments held or reversed may make them all a month later."""
-    first_seen(store, -1)
     events = [payment(place, BEGIN_MS + place * DAY_MS + 1, amount_gbp_minor=1_000_000) for place in range(10)]
-    for place, event in enumerate(events):
+    for event in events:
         observe(store, event)
-        apply(store, outcome_of(event, HELD if place % 2 else MADE))
+        apply(store, outcome_of(event, HELD if event.offset % 2 else MADE))
     apply(store, *[outcome_of(event, REVERSED) for event in events[::2]])
     row = observe(store, payment(10, BEGIN_MS + BLOCK_MS, amount_gbp_minor=1_000_000))
     assert (row["account_normal_month_minor"], row["account_volume_minor_30d"]) == (0, 11_000_000)
@@ -90,7 +75,6 @@ def test_a_payment_that_is_set_aside_without_its_amount_leaves_the_month_unknown
     store: Store,
 ) -> None:
     """A reversal by decisions doesn't say when and for how much the payment counted."""
-    first_seen(store, -1)
     for block in range(2):
         observe(store, payment(block, BEGIN_MS + block * BLOCK_MS))
     taken_back_ms = BEGIN_MS + BLOCK_MS + DAY_MS
@@ -103,7 +87,6 @@ def test_a_payment_that_is_set_aside_without_its_amount_leaves_the_month_unknown
 
 
 def test_a_withdrawn_payment_that_is_set_aside_without_its_amount_is_volume_again(store: Store) -> None:
-    first_seen(store, -2)
     blocked = payment(0, amount_gbp_minor=5_000)
     observe(store, blocked)
     told = [
@@ -121,7 +104,6 @@ def test_a_withdrawn_payment_that_is_set_aside_without_its_amount_is_volume_agai
 def test_what_was_set_aside_and_is_not_remembered_any_more_stays_out_of_the_month(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first_seen(store, -1)
     bound = 4
     for module in ("outcomes", "outcome_store"):
         monkeypatch.setattr(f"pipeline.state.{module}.WITHDRAWN_MAX", bound)
@@ -143,7 +125,6 @@ def test_i4_a_log_that_is_a_block_ahead_of_the_account_forgets_no_block_that_its
     store: Store, blocks_before: int, kind: OutcomeKind, lag_ms: int
 ) -> None:
     """At a block's end the outcome is of the next block already, by the log's time."""
-    first_seen(store, -1)
     now_ms = BEGIN_MS + 4 * BLOCK_MS - 1
     events = [payment(block, BEGIN_MS + block * BLOCK_MS) for block in range(3)]
     not_made = payment(3, BEGIN_MS + (3 - blocks_before) * BLOCK_MS + 1, amount_gbp_minor=3_000_000)
@@ -158,7 +139,6 @@ def test_i4_a_log_that_is_a_block_ahead_of_the_account_forgets_no_block_that_its
 
 def test_a_month_of_blocks_that_are_forgotten_is_unknown(store: Store) -> None:
     """A payment that lies a whole block behind the log: what was taken out of the oldest block isn't kept any more."""
-    first_seen(store, -1)
     for block in range(4):
         observe(store, payment(block, BEGIN_MS + block * BLOCK_MS))
     ahead_ms = BEGIN_MS + 5 * BLOCK_MS
@@ -192,7 +172,7 @@ class Truth:
         now_ms = max(event.event_time_ms, self.counted[-1][0] if self.counted else 0)
         self.counted.append((now_ms, event))
         block, first = now_ms // BLOCK_MS, self.counted[0][0] // BLOCK_MS
-        complete = min(NORMAL_MONTH_BLOCKS, max(block - first - 1, 0))
+        complete = min(NORMAL_MONTH_BLOCKS, block - first)
         kinds = [(at_ms, each, self.told.get(each.transaction_id, MADE)) for at_ms, each in self.counted]
         month = sum(
             each.amount_gbp_minor

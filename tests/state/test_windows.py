@@ -94,7 +94,7 @@ def blocks_of(event: StateEvent) -> range:
 def normal_month(payments: Timed, now_ms: int, outcomes: Outcomes, blocks: Callable[[StateEvent], range]) -> int:
     """blocks: those that a withdrawn payment leaves."""
     block, first = now_ms // BLOCK_MS, payments[0][0] // BLOCK_MS
-    complete = range(max(first + 1, block - 3), block)  # a first block is no whole one
+    complete = range(max(first, block - 3), block)
     total = 0
     for each in complete:
         attempted = sum(event.amount_gbp_minor for time_ms, event in payments if time_ms // BLOCK_MS == each)

@@ -249,7 +249,7 @@ local function observe(number, offset, time, amount, beneficiary)
       volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, time, minor)
     end
   end
-  local month, complete = NONE, min(max(now - first_block - 1, 0), 3)  -- the first may be an hour
+  local month, complete = NONE, min(now - first_block, 3)
   if complete == 1 then month = v2 end
   if complete == 2 then month = mean_of(v2 + v3, 2) end
   if complete == 3 then month = mean_of(v2 + v3 + v4, 3) end
