@@ -125,7 +125,7 @@ class Start(NamedTuple):
     level: Level
     is_turned: Callable[[Matrix], NDArray[np.bool_]]
     obstacles: tuple[Rule, ...]  # each must cease to apply, unless the model comes to answer instead of the rules
-    score_max: int  # a score above leaves the outcome as it is; _SCORE_MAX where the model isn't asked
+    score_max: int  # a score above leaves the outcome as it is; SCORE_MAX where the model isn't asked
 
 
 def start_of(row: Matrix, level: Level, answers: Answers) -> Start:
