@@ -31,7 +31,7 @@ def publish(
     now: ClockStamps = False,
     as_json: Json = False,
 ) -> None:
-    """Look at a file of payments whole, and publish it to transactions.v1 if nothing is wrong with it."""
+    """Check a file of payments whole, then publish it."""
     from pipeline.publish.file_command import check_file, failures_named, require_sound, require_topics, show_checked
     from pipeline.publish.payment_files import open_payments, read_map
 

@@ -164,8 +164,8 @@ def _json_lines() -> None:
         ("broken", '"12.50"', "", None, "is no JSON"),
     ):
         faulty(f"json-{name}.jsonl", f"{lines[0]}\n{lines[1].replace(old, new)}\n", 2, column, phrase)
-    faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + lines[1].replace("Mira", "J\xf6rg").encode("latin-1"), 2, None,
-           "not UTF-8")  # fmt: skip
+    latin = lines[1].replace("Mira", "J\xf6rg").encode("latin-1")
+    faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + latin, 2, None, "not UTF-8")
     unreadable("json-array.json", f"[{','.join(lines)}]", "JSON array")
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
 
