@@ -40,7 +40,7 @@ def publish(
     now: ClockStamps = False,
     as_json: Json = False,
 ) -> None:
-    """Look at a file of payments whole, and publish it to transactions.v1 if nothing is wrong with it."""
+    """Check a file of payments whole, then publish it."""
     from pipeline.publish.file_command import (
         check_file,
         failures_named,

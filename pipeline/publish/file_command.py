@@ -18,7 +18,14 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
-from pipeline.publish.payment_source import LABELLED_AFTER_MS, Fault, FilePayment, PaymentSource, Unreadable, sentence_of
+from pipeline.publish.payment_source import (
+    LABELLED_AFTER_MS,
+    Fault,
+    FilePayment,
+    PaymentSource,
+    Unreadable,
+    sentence_of,
+)
 from pipeline.publish.whole_check import Checked, check
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance, Output, unseen

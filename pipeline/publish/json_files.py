@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 from pipeline.publish.columns import Batch, Column, ColumnKind
 from pipeline.publish.payment_source import Fault, Unreadable
@@ -37,7 +37,7 @@ class JsonTable:
 
     def batches(self) -> Iterator[Batch | Fault]:
         names = [column.name for column in self.columns]
-        lines, rows = list[int](), list[list[Any]]()
+        lines, rows = list[int](), list[list[object]]()
         for found in self._objects():
             if isinstance(found, Fault):
                 yield found
@@ -51,7 +51,7 @@ class JsonTable:
         if lines:
             yield Batch(lines, list(zip(*rows, strict=True)))
 
-    def _objects(self) -> Iterator[tuple[int, dict[str, Any]] | Fault]:
+    def _objects(self) -> Iterator[tuple[int, dict[str, object]] | Fault]:
         with self._file.unpacked() as file:
             number = 0
             while line := file.readline(LINE_BYTES_MAX):
@@ -66,7 +66,7 @@ class JsonTable:
                     yield Fault(number, None, found) if isinstance(found, str) else (number, found)
 
 
-def _object(line: bytes) -> dict[str, Any] | str:
+def _object(line: bytes) -> dict[str, object] | str:
     """Return the object, or why there is none."""
     try:
         found = json.loads(
@@ -108,7 +108,7 @@ def _refuse_constant(_text: str) -> None:
     raise _Unread("has NaN or infinity, which JSON doesn't have")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise _Unread("has one name twice")

@@ -108,7 +108,9 @@ def _arrow_texts() -> None:
     twice = pa.array([[("a", "1"), ("a", "2")], []], pa.map_(pa.string(), pa.string()))
     faulty("segments-map-twice.parquet", parquet_of(typed_whole({"segments": twice})), 1, "segments", "twice")
     numbers = pa.array([{"age_band": 30}, {"age_band": 40}])
-    unreadable("segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), "which is not read")
+    unreadable(
+        "segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), "which is not read"
+    )
 
 
 def _arrow_times() -> None:
@@ -189,7 +191,9 @@ def _arrow_broken() -> None:
 def _flipped() -> bytes:
     """Return a file whose page of amounts has another amount than its checksum was made for."""
     table = typed({"amount_minor": pa.array([0x1122334455, 0x1122334455], pa.int64())})
-    content = parquet_of(table, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False)
+    content = parquet_of(
+        table, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False
+    )
     written = (0x1122334455).to_bytes(8, "little")
     assert written in content
     return content.replace(written, (0x1122334456).to_bytes(8, "little"), 1)

@@ -80,7 +80,7 @@ def _broken_text() -> None:
     text = csv_text(whole())
     unreadable("empty.csv", "", "is empty")
     unreadable("blanks.csv", "  \n\n", "is empty")
-    unreadable("bom-alone.csv", b"\xef\xbb\xbf", "")
+    unreadable("bom-alone.csv", b"\xef\xbb\xbf", "no column of a payment")
     unreadable("no-header.csv", text.partition("\n")[2], "no column of a payment")
     unreadable("prose.csv", "These are the payments of July.\n", "no column of a payment")
     unreadable("two-equal-headers.csv", text.replace("device_id", "reference", 1), "two columns 'reference'")
@@ -124,7 +124,7 @@ def _broken_text() -> None:
     unreadable("payments.orc", b"ORC" + b"\0" * 20, "ORC")
     unreadable("payments.avro", b"Obj\x01" + b"\0" * 20, "Avro")
     unreadable("payments.pdf", b"%PDF-1.7\n", "PDF")
-    unreadable("noise.csv", bytes(range(128, 256)) * 40, "")
+    unreadable("noise.csv", bytes(range(128, 256)) * 40, "not in utf-8")
 
 
 def _cp1252_row() -> bytes:
@@ -164,8 +164,8 @@ def _json_lines() -> None:
         ("broken", '"12.50"', "", None, "is no JSON"),
     ):
         faulty(f"json-{name}.jsonl", f"{lines[0]}\n{lines[1].replace(old, new)}\n", 2, column, phrase)
-    faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + lines[1].replace("Mira", "J\xf6rg").encode("latin-1"), 2, None,
-           "not UTF-8")  # fmt: skip
+    latin = lines[1].replace("Mira", "J\xf6rg").encode("latin-1")
+    faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + latin, 2, None, "not UTF-8")
     unreadable("json-array.json", f"[{','.join(lines)}]", "JSON array")
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
 

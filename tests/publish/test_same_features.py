@@ -101,7 +101,10 @@ def test_serving_and_training_see_the_same(fraud, stack, tmp_path: Path, name: s
     assert len(served.fraud) > 400
     assert served.fraud.sum() > 20
     differing = np.argwhere(served.features != trained.features)
-    assert [] == [(int(row), FEATURES[column], int(served.features[row, column]), int(trained.features[row, column])) for row, column in differing]
+    assert [] == [
+        (int(row), FEATURES[column], int(served.features[row, column]), int(trained.features[row, column]))
+        for row, column in differing
+    ]
     assert served.fraud.tolist() == trained.fraud.tolist()
 
 

@@ -171,7 +171,7 @@ def _instructed(said: Said) -> Amount | None:
 
 
 def _settled(said: Said) -> Amount | None:
-    """The amount that passes between the banks by a pacs.008. The amount that was ordered agrees with it, by charges or rate."""
+    """The amount that passes between the banks by a pacs.008. What was ordered agrees with it, by charges or rate."""
     text = said.needed("IntrBkSttlmAmt")
     settled = None if text is None else _amount(said, "IntrBkSttlmAmt", text)
     ordered_text, rate = said.one("InstdAmt"), said.one("XchgRate")

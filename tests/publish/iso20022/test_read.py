@@ -83,7 +83,8 @@ SOUND = {
         pain,
         (
             "<BICFI>COBADEFFXXX</BICFI></FinInstnId></CdtrAgt>",
-            "<ClrSysMmbId><ClrSysId><Cd>USABA</Cd></ClrSysId><MmbId>021000021</MmbId></ClrSysMmbId></FinInstnId></CdtrAgt>",
+            "<ClrSysMmbId><ClrSysId><Cd>USABA</Cd></ClrSysId><MmbId>021000021</MmbId></ClrSysMmbId>"
+            "</FinInstnId></CdtrAgt>",
             "<IBAN>DE89370400440532013000</IBAN>",
             "<Othr><Id>12 34/5</Id></Othr>",
         ),
