@@ -202,7 +202,8 @@ def operator(monkeypatch, owner, tmp_path):
     for name, value in environment_of(tmp_path / "people", "on-call").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("FRAUD_PEOPLE_FILE", str(tmp_path / "people.jsonl"))
-    write = partial(write_for_workers, owner, tmp_path / "people.jsonl", Settings())
+    keys = Settings(seal_directory=tmp_path / Settings().seal_directory)  # where commands run
+    write = partial(write_for_workers, owner, tmp_path / "people.jsonl", keys)
     write()
     return write
 
