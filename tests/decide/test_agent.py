@@ -106,7 +106,7 @@ class Breaker:
 class JudgeInPlace:
     """Allows each payment; fails at its first attempt at `fails_at`, and at each of `poisoned`."""
 
-    in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
+    in_force = SimpleNamespace(model=None, currencies=frozenset())
 
     def __init__(self) -> None:
         self.fails_at: int | None = None
