@@ -32,6 +32,7 @@ class AlertCode(StrEnum):
     BREAKER_STILL_BAD = "BREAKER_STILL_BAD"
     BREAKER_PROBE_BAD = "BREAKER_PROBE_BAD"
     BREAKER_FORCE_OPEN = "BREAKER_FORCE_OPEN"
+    BREAKER_DRILL = "BREAKER_DRILL"
     BREAKER_OPEN_PERIOD_OVER = "BREAKER_OPEN_PERIOD_OVER"
     BREAKER_SHARE_RAISED = "BREAKER_SHARE_RAISED"
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
@@ -117,6 +118,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation."),
     AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop."),
+    AlertCode.BREAKER_DRILL: Entry(
+        _CRITICAL, "A DRILL, by consent of two people, took the model out of the loop; it ends by itself."
+    ),
     AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation."),
     AlertCode.BREAKER_SHARE_RAISED: Entry(_INFO, "The model passed at its share, and answers a larger one."),
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
@@ -252,6 +256,7 @@ ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
             AlertCode.BREAKER_STATE_LOST,
             AlertCode.BREAKER_STILL_BAD,
             AlertCode.BREAKER_PROBE_BAD,
+            AlertCode.BREAKER_DRILL,
         ),
         frozenset({AlertCode.BREAKER_PROBE_GOOD}),
     ),

@@ -3,6 +3,7 @@
 Invariants
 1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
    holds no hour of an incident, against what others answered, or against what was usual before the trip.
+   A drill is no incident: the model that it takes out of the loop is judged as if it were in it.
 2. A new version is not its own yardstick while anything is known of what answered before it.
 """
 
@@ -53,6 +54,8 @@ class Affected(NamedTuple):
 
 
 NOTHING: Final = Affected()
+_OUT_OF_A_DRILL: Final = frozenset({Event.STILL_BAD, Event.PROBE_BAD})
+"""What turns a drill into an incident: it is a trip, which keeps what was usual before it as every trip does."""
 
 
 class Transition(NamedTuple):
@@ -95,7 +98,7 @@ def advance(
     if isinstance(outcome, Watch):
         return Advance(outcome, None, _warnings(record, judgement), blind)
     after = step(record, outcome.event, outcome.cause, now_ms, settings, revision)
-    if outcome.event is Event.TRIP:
+    if outcome.event is Event.TRIP or (record.is_drill and outcome.event in _OUT_OF_A_DRILL):
         after = after._replace(frozen=_frozen(reading.seasonal, seen.baseline))
     transition = Transition(record.state, outcome.event, after, now_ms, reading.window, outcome.trips, affected)
     return Advance(Watch(blind_since_ms=since_ms), transition, blind=blind)
@@ -116,7 +119,7 @@ def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
     known = reading.seasonal or reading.seasonal_everywhere or reading.inherited
     if known is not None:
         return known
-    if record.state is BreakerState.CLOSED and reading.trailing is not None:
+    if (record.state is BreakerState.CLOSED or record.is_drill) and reading.trailing is not None:
         return reading.trailing
     return record.frozen
 

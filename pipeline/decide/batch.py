@@ -24,6 +24,7 @@ from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_ale
 from pipeline.alerts.encoding import alert_record
 from pipeline.alerts.misplaced import Misplaced
 from pipeline.breaker.answer_counts import Answer, is_part
+from pipeline.breaker.routing import unmarked_scope
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
@@ -186,6 +187,8 @@ class Judged:
 
 def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
     transaction, (state, scope, use_model) = payment.decoded.transaction, verdict.mode
+    if state is not BreakerState.CLOSED:
+        scope = unmarked_scope(scope)
     return Answer(
         outcome,
         probability_ppm,

@@ -102,7 +102,9 @@ def _term_fact(names: tuple[str, ...], features: Sequence[int]) -> str:
 
 def _why_route(decision: Decision) -> str:
     state = decision.breaker_state
-    breaker = f"the circuit breaker for {decision.breaker_scope} was {state}"
+    breaker = f"the circuit breaker for {unmarked_scope(decision.breaker_scope)} was {state}"
+    if (drill := drill_in(decision.breaker_scope)) is not None:
+        breaker += f", by the drill {drill} that two people consented to"
     match decision.route:
         case Route.GUARDRAIL:
             return "A hard guardrail applied, so the payment was blocked and the model was not asked."
