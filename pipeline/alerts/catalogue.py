@@ -312,12 +312,15 @@ def over(raised: Alert, over_at_ms: int) -> Alert:
     return raised._replace(raised_at_ms=over_at_ms, is_over=True)
 
 
-def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
+def conflict_alert(partition: int, first_offset: int, payments: int, raised_at_ms: int) -> Alert:
+    """Make the alert about so many payments of a partition since its last such alert, from an offset on."""
+    what = "A payment bears" if payments == 1 else f"{payments:,} payments bear"
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        "A transaction id was published again for another payment; the second record was refused.",
+        f"{what} a transaction id that another payment had before; refused on partition {partition} of transactions.v1, "
+        f"from offset {first_offset} on.",
         "all",
-        {"partition": str(source.partition), "offset": str(source.offset)},
+        {"partition": str(partition), "offset": str(first_offset), "payments": str(payments)},
         raised_at_ms,
     )
 
@@ -344,12 +347,15 @@ def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
     )
 
 
-def mismatch_alert(partition: int, payments: int, raised_at_ms: int) -> Alert:
-    """payments: so many since the partition's last such alert, which is a minute ago at least."""
+def mismatch_alert(partition: int, first_offset: int, payments: int, raised_at_ms: int) -> Alert:
+    """Make the alert about so many payments of a partition since its last such alert, from an offset on.
+
+    That one was a minute ago at least. Its id is the partition's.
+    """
     return alert(
         AlertCode.PARTITION_MISMATCH,
         f"{payments:,} payments on partition {partition} of transactions.v1 belong on others, by their accounts; they "
-        "were refused.",
+        f"were refused, from offset {first_offset} on.",
         "all",
         {"partition": str(partition)},
         raised_at_ms,

@@ -18,6 +18,7 @@ from mode import Service
 
 from pipeline import __version__
 from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
+from pipeline.alerts.floods import Flood
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.hour_topics import HourTopic
 from pipeline.breaker.store import BreakerStore
@@ -39,7 +40,7 @@ from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
@@ -100,6 +101,7 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
+        self._floods: dict[RefusalCode, Flood] = {}
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
@@ -168,7 +170,7 @@ class Worker:
 
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
-        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of)
+        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of, self._floods)
 
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
