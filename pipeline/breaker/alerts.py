@@ -48,8 +48,11 @@ def breaker_alert(transition: Transition) -> Alert:
 def unwatched_alert(blind: Blindness) -> Alert:
     """Return the alert that a scope can't be judged; the same one, whichever worker finds it and however often."""
     hours = (blind.told_from_ms - blind.since_ms) // HOUR_MS
-    summary = f"The breaker can't judge {blind.scope}, and couldn't for {hours} hours: {blind.why}."
+    subject = f"the {blind.what} of {blind.scope}" if blind.what else blind.scope
+    summary = f"The breaker can't judge {subject}, and couldn't for {hours} hours: {blind.why}."
     evidence = {"since_ms": str(blind.since_ms), "why": blind.why}
+    if blind.what:
+        evidence["what"] = blind.what
     return alert(AlertCode.MODEL_UNWATCHED, summary, blind.scope, evidence, blind.told_from_ms)
 
 
