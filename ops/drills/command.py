@@ -33,7 +33,9 @@ def drill(
     ] = False,
     live: Annotated[
         str | None,
-        typer.Option("--live", metavar="ID", help="Open the live breaker for a while, as two people have consented to."),
+        typer.Option(
+            "--live", metavar="ID", help="Open the live breaker for a while, as two people have consented to."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

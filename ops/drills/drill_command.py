@@ -53,7 +53,9 @@ def live_and_show(name: str, drill_id: str, directory: Path, *, as_json: bool) -
     [drill] = drills_named(name) if name != EVERY else [None]
     if drill is None or drill in REFUSED_LIVE:
         why = "one is carried out at a time" if drill is None else REFUSED_LIVE[drill]
-        raise Failure(f"Refused: {name} is never carried out on the live breaker: {why}.", "docs/drills.md says which are.")
+        raise Failure(
+            f"Refused: {name} is never carried out on the live breaker: {why}.", "docs/drills.md says which are."
+        )
     deployment, output = settings_from_environment("drill"), Output(as_json=as_json)
     done = carry_out_live(LiveAsked(drill, drill_id, identity_of(deployment)), deployment, directory, _say(drill))
     head, *lines = told(done.report, done.written.path)

@@ -414,12 +414,14 @@ def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, rais
 
 
 def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
-    """Make the alert about a state whose latest copy is of that time; None where there is no copy."""
+    """Make the alert about a state whose latest copy is of that time; None where there is no copy.
+
+    Its id is the same each time, so that whichever process runs next can say that it is over.
+    """
     age = "There is no copy of the state."
     if copied_at_ms is not None:
         age = f"The latest copy of the state is {(raised_at_ms - copied_at_ms) // 60_000} minutes old."
-    evidence = {"copied_at_ms": "none" if copied_at_ms is None else str(copied_at_ms)}
-    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", evidence, raised_at_ms)
+    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", {"copy": "old"}, raised_at_ms)
 
 
 def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope: str, raised_at_ms: int) -> Alert:

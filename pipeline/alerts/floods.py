@@ -22,7 +22,7 @@ class Due(NamedTuple):
 
     partition: int
     first_offset: int
-    count: int
+    payments: int
 
 
 @dataclass(slots=True)

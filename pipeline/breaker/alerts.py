@@ -17,8 +17,8 @@ def breaker_alert(transition: Transition) -> Alert:
 
     A model that is taken out of the loop needs on-call at once; its way back is for information only. `conditions` is
     a JSON array of the conditions that held, each with its count, sample, limit and by how much; the positions are
-    PARTITION:OFFSET of transactions.v1, from the window's first payment on and before the end (`Affected`). `drill` names
-    the drill that a transition belongs to. The same transition always makes the same alert.
+    PARTITION:OFFSET of transactions.v1, from the window's first payment on and before the end (`Affected`). `drill`
+    names the drill that a transition belongs to. The same transition always makes the same alert.
     """
     after, window, affected = transition.after, transition.window, transition.affected
     evidence = {

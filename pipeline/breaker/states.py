@@ -6,7 +6,7 @@ Invariants
 3. OPEN changes to HALF_OPEN before `open_until_ms` only by a person's RELEASE.
 4. Versions only grow, even across a loss of the store, because they start from the clock.
 5. Probation begins with the least share, however it began; a share only grows by SHARE_RAISED.
-6. A drill begins in CLOSED only, and goes the way of a trip: what is wrong meanwhile ends it as a drill, and stays open.
+6. A drill begins in CLOSED only, and goes the way of a trip. What is wrong meanwhile is no drill any more.
 
 UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
 reachable but empty, or doesn't descend from what a worker has seen, has lost its state. Nobody then knows whether the

@@ -306,7 +306,7 @@ class Judge:
         return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
 
     def _alert_of_floods(self, judged: Judged, reading: Reading, now_ms: int) -> None:
-        """Raise one alert a minute for each partition that holds refused payments of a kind that a publisher chooses."""
+        """Raise one alert a minute for each partition with refused payments of a kind that a publisher chooses."""
         refused: dict[RefusalCode, defaultdict[int, list[int]]] = {}
         for each in judged.set_aside:
             if each.code in _FLOODING:

@@ -72,13 +72,13 @@ def proved_consent(connection: Connection, found: ProposedDrill) -> Consent:
     live = found.live
     if found.confirmed_by is None or found.confirmed_act is None:
         raise ConsentRefused("only one person has consented to it")
-    claims = {
+    claims: dict[str | None, Expected] = {
         found.proposed_act: proposal(live, found.proposed_by),
         found.confirmed_act: confirmation(live, found.confirmed_by),
     }
     with failures_named():
-        fault = unproved(connection, read_registry(connection), {**claims}, is_pending=True)
-        acts = read_acts(connection, claims)
+        fault = unproved(connection, read_registry(connection), claims, is_pending=True)
+        acts = read_acts(connection, (found.proposed_act, found.confirmed_act))
     if fault is not None:
         raise ConsentRefused(f"the consent is not proved: {fault}")
     proposed, confirmed = acts[found.proposed_act], acts[found.confirmed_act]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from models.artefact.scoring import Model, score
+from pipeline.breaker.routing import drill_in, unmarked_scope
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE

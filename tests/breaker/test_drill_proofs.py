@@ -129,11 +129,17 @@ def test_what_was_not_consented_to_is_not_proved(registry: Registry, changed: di
         {"scope": "model:m1"},
         {"reason": "quite another reason"},
         {"ends_at_ms": 2**62},
-        {"consent": ""},
     ],
 )
 def test_a_record_says_what_was_consented_to(registry: Registry, changed: dict[str, object]) -> None:
     assert fault(registry, begun(registry, consented(registry), **changed)) is not None
+
+
+def test_a_record_without_a_consent_is_not_proved(registry: Registry) -> None:
+    for text in ("", "{}", "null"):
+        assert (
+            fault(registry, begun(registry, consented(registry))._replace(consent=text)) == "its consent can't be read"
+        )
 
 
 def test_a_drill_under_another_sequence_is_not_proved(registry: Registry) -> None:

@@ -328,7 +328,7 @@ def test_what_is_not_told_yet_outlives_a_change_of_the_regime():
     judged([record(0), clashing(1)], state, first)
     assert [] == conflicts_told(judged([clashing(2)], state, first, now_ms=NOON_MS + 1_000))
     assert [] == conflicts_told(judged([clashing(3)], state, second, now_ms=NOON_MS + 2_000))
-    assert [(2, 3)] == conflicts_told(judged([clashing(4)], state, second, now_ms=NOON_MS + 60_000))
+    assert [(2, 3)] == conflicts_told(judged([clashing(4)], state, second, now_ms=NOON_MS + 60_005))
 
 
 def test_a_record_with_another_fault_says_that_one_and_not_its_partition():

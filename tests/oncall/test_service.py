@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from ops.bench.alerts.sinks import Manner
-from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, over, rollback_alert
+from pipeline.alerts.catalogue import AlertCode, alert, drill_alert, over, rollback_alert
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.acts import SilenceWish
@@ -114,7 +114,7 @@ def test_good_news_ends_the_trip_and_everybody_hears(stand: Stand, owner: Connec
 
 
 def test_group_is_over_when_each_alert_is(stand: Stand, owner: Connection) -> None:
-    first, second = backup_alert(NOON_MS, NOON_MS), backup_alert(NOON_MS + 1, NOON_MS)
+    first, second = drill_alert("drift", NOON_MS), drill_alert("redis-lost", NOON_MS)
     stand.publish(first, second)
     with stand.service() as service:
         stand.run(service, lambda: bool(groups(owner)) and groups(owner)[0].records == 2)

@@ -31,8 +31,16 @@ SEE: Final = "`fraud drills consents` shows them."
 
 
 def propose(
-    settings: Settings, by: Identity, drill: str, scope: str, *, open_s: int, from_ms: int, hours: int,
-    reason: str, pages: str | None,
+    settings: Settings,
+    by: Identity,
+    drill: str,
+    scope: str,
+    *,
+    open_s: int,
+    from_ms: int,
+    hours: int,
+    reason: str,
+    pages: str | None,
 ) -> ProposedDrill:
     """Propose a live drill that may begin within so many hours from then on. Raises Failure."""
     starts_ms = max(from_ms, now_ms())

@@ -95,7 +95,12 @@ def _is_begun(deployment: Settings, drill_id: str) -> bool:
 
 
 def live_report(
-    asked: LiveAsked, deployment: Settings, policy: Policy, performed: LivePerformed | None, why: str, started_at_ms: int
+    asked: LiveAsked,
+    deployment: Settings,
+    policy: Policy,
+    performed: LivePerformed | None,
+    why: str,
+    started_at_ms: int,
 ) -> Report:
     """Return the report, in the form of every drill's. performed: None where it could not be carried out, for `why`."""
     drill = DrillName(asked.drill)

@@ -397,4 +397,3 @@ def _probation_s(policy: Policy) -> int:
 
 def _why(record: BreakerRecord) -> str:
     return f": {record.cause.text}"[:500]
-

@@ -123,8 +123,18 @@ def samples_of(watched: Watched, thrown_s: float, states: Mapping[int, str]) -> 
     every = sorted({*watched.seconds, *states})
     for second in range(every[0], every[-1] + 1) if every else ():
         counts, last = watched.seconds.get(second, Counter()), states.get(second, last)
-        outcomes = (counts[name] for name in ("ALLOW", "BLOCK", "ESCALATE", "MODEL", "FALLBACK"))
-        found.append(Sample(second - int(thrown_s), *outcomes, last, True))
+        found.append(
+            Sample(
+                second - int(thrown_s),
+                counts["ALLOW"],
+                counts["BLOCK"],
+                counts["ESCALATE"],
+                counts["MODEL"],
+                counts["FALLBACK"],
+                last,
+                is_ready=True,
+            )
+        )
     return found[:SAMPLES_MAX]
 
 
