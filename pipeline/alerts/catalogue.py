@@ -317,8 +317,8 @@ def conflict_alert(partition: int, first_offset: int, payments: int, raised_at_m
     what = "A payment bears" if payments == 1 else f"{payments:,} payments bear"
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        f"{what} a transaction id that another payment had before; refused on partition {partition} of transactions.v1, "
-        f"from offset {first_offset} on.",
+        f"{what} a transaction id that another payment had before; refused on partition {partition} of "
+        f"transactions.v1, from offset {first_offset} on.",
         "all",
         {"partition": str(partition), "offset": str(first_offset), "payments": str(payments)},
         raised_at_ms,

@@ -17,7 +17,7 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
 
 from pipeline import __version__
-from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
 from pipeline.alerts.floods import Flood
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.hour_topics import HourTopic
@@ -36,6 +36,7 @@ from pipeline.decide.rebuild_agent import Rebuild, require_shape
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
+from pipeline.decide.rebuilding.regime_agent import RegimeWatch
 from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
@@ -411,13 +412,14 @@ class Transport(Service):
 
 
 def _add_timers(app: WorkerApp, worker: Worker) -> None:
+    regimes = RegimeWatch(worker.state)
+
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         # In a thread: a file may be slow to read, and a strange one slow to refuse.
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
-            model = "none" if changed.model is None else changed.model.version
-            await worker.alerts.publish([regime_alert(changed.policy.version, model, now_ms())])
+        await regimes.look(worker.agent.judge.in_force, now_ms(), worker.alerts.publish)
 
     if worker.settings.state_backup_alert_minutes:
         watch = BackupWatch(worker.state, worker.settings.state_backup_alert_minutes)

@@ -143,6 +143,10 @@ class Keys:
         """Return the key of the time, in ms, of the last backup that ended well."""
         return f"{self._prefix}:{{s0}}backup"
 
+    def regime(self) -> str:
+        """Return the key of the policy and the model that people were told of last."""
+        return f"{self._prefix}:{{s0}}regime"
+
     def is_mark(self, key: str) -> bool:
         """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
         name = key.rpartition("}")[2]

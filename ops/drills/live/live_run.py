@@ -34,7 +34,6 @@ from pipeline.domain.alert import IncidentKind
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.drills.consent_store import (
-    ConsentRefused,
     Paged,
     ProposedDrill,
     append_begin,

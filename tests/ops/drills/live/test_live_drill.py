@@ -113,9 +113,7 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(
-    stack: EmbeddedStack, database_url: str, owner: Connection, tmp_path: Path
-) -> Iterator[Deployment]:
+def deployment(stack: EmbeddedStack, database_url: str, owner: Connection, tmp_path: Path) -> Iterator[Deployment]:
     appoint(owner, {"ann": "OPERATOR", "bob": "OPERATOR"})
     write_people(tmp_path / "people.jsonl", registry_acts(owner))
     made = Deployment(stack, database_url, tmp_path)
