@@ -88,7 +88,7 @@ TABLE: Final = (
             Group(
                 "drills",
                 "list propose confirm consents verify",
-                "Say which drills are due, consent to live ones, and prove reports.",
+                "Say which drills are due, and consent to live ones.",
                 "ops.drills.command",
             ),
         ),

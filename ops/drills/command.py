@@ -99,7 +99,7 @@ def propose(
 def confirm(
     drill_id: Annotated[str, typer.Argument(metavar="ID", help="The live drill's id.")], as_json: Json = False
 ) -> None:
-    """Confirm a drill on the live breaker, as another OPERATOR than its proposer."""
+    """Confirm a live drill that another OPERATOR proposed."""
     from ops.drills.live.consent_command import confirm as confirm_drill
     from ops.drills.live.consent_command import show_live_drill
     from pipeline.people.identity_command import identity_of
@@ -112,7 +112,7 @@ def confirm(
 
 @drills_app.command("consents")
 def consents(limit: Limit = 100, as_json: Json = False) -> None:
-    """List the drills on the live breaker that were proposed, and what became of each."""
+    """List live drills that were proposed, and what became of each."""
     from ops.drills.live.consent_command import show_live_drills
     from pipeline.terminal.configuration import settings_from_environment
     from pipeline.terminal.output import Output

@@ -137,6 +137,7 @@ $claimed$;
 GRANT INSERT ON control.live_drill_proposal, control.live_drill_consent TO fraud_oncall;
 GRANT SELECT ON control.live_drill_proposal, control.live_drill_consent, control.live_drill_begin
     TO fraud_service, fraud_oncall;
+GRANT SELECT ON control.drill_record TO fraud_oncall;  -- what became of each
 SELECT control.follow(logged) FROM unnest(ARRAY['control.live_drill_proposal', 'control.live_drill_consent',
     'control.live_drill_begin']::regclass[]) AS logged;
 REVOKE EXECUTE ON FUNCTION control.live_drill_act(control.live_drill_proposal), control.check_live_drill_proposal(),

@@ -144,8 +144,7 @@ class Keys:
         return f"{self._prefix}:{{s0}}backup"
 
     def regime(self) -> str:
-        """Return the key of the policy and the model that people were told of last."""
-        return f"{self._prefix}:{{s0}}regime"
+        return f"{self._prefix}:{{s0}}regime"  # that people were told of last
 
     def is_mark(self, key: str) -> bool:
         """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""

@@ -37,7 +37,7 @@ class Seen:
     """What was decided in the scope, of the payments of one partition; times are those of time.monotonic().
 
     out_s, out_ms: when a decision by a breaker that isn't closed was first read after the drill was thrown, and when
-    the earliest of them was made. in_s, in_ms: the same of the latest by a closed one that was made before the drill's end.
+    the earliest of them was made. in_s, in_ms: the same of the latest by a closed one, made before the drill's end.
     """
 
     before: int = 0
