@@ -26,10 +26,7 @@ from pipeline.breaker.answer_counts import (
     segment_scope,
 )
 from pipeline.breaker.states import BreakerRecord, unwritten
-from pipeline.domain.decision import BreakerState
-
-DRILL_PREFIX: Final = "drill:"
-"""Begins how decisions name a scope that a drill opened, and the key of a drill on breaker_switches.v1."""
+from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 
 
 class Governing(NamedTuple):
@@ -98,16 +95,6 @@ def _governing(record: BreakerRecord, transaction_id: str) -> Governing:
 def marked_scope(record: BreakerRecord) -> str:
     """Return the scope as decisions name it: `drill:ID:SCOPE` where a drill took the model out of the loop."""
     return f"{DRILL_PREFIX}{record.drill}:{record.scope}" if record.is_drill else record.scope
-
-
-def unmarked_scope(marked: str) -> str:
-    """Return the scope of the breaker that a decision names."""
-    return marked.split(":", 2)[2] if marked.startswith(DRILL_PREFIX) else marked
-
-
-def drill_in(marked: str) -> str | None:
-    """Return the id of the drill that a decision names with its scope, or None where it names none."""
-    return marked.split(":", 2)[1] if marked.startswith(DRILL_PREFIX) else None
 
 
 def half_open_bucket(record: BreakerRecord, transaction_id: str) -> int:

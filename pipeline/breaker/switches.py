@@ -20,11 +20,10 @@ from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import ALL, CHANNEL_PREFIX, SCOPE_BYTES_MAX, Counts, channel_scope
 from pipeline.breaker.evaluating import Transition
-from pipeline.breaker.routing import DRILL_PREFIX
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.domain.log import Record
 from pipeline.domain.payment import Channel

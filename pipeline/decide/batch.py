@@ -24,13 +24,12 @@ from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_ale
 from pipeline.alerts.encoding import alert_record
 from pipeline.alerts.floods import Flood
 from pipeline.breaker.answer_counts import Answer, is_part
-from pipeline.breaker.routing import unmarked_scope
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
+from pipeline.domain.decision import BreakerState, Outcome, Route, Silence, unmarked_scope
 from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Decoded, Transaction

@@ -8,9 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from models.artefact.scoring import Model, score
-from pipeline.breaker.routing import drill_in, unmarked_scope
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
-from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
+from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision, drill_in, unmarked_scope
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
 from pipeline.replay.regimes import Missing, RegimeOf

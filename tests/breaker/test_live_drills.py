@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from pipeline.breaker import Event, Routing, Switches, governed, step, taken_over
 from pipeline.breaker.alerts import breaker_alert
 from pipeline.breaker.answer_counts import ALL
-from pipeline.breaker.routing import drill_in, unmarked_scope
 from pipeline.breaker.states import Cause
 from pipeline.breaker.switches import UNPROVED, key_of, switch_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import BreakerState, drill_in, unmarked_scope
 from pipeline.domain.log import Record, Source
 from pipeline.drills.consents import OPEN_S_MAX
 from tests.breaker.given import DEFAULTS, START_MS, record

@@ -19,9 +19,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from ops.bench.rig.threads import Thread
 from ops.drills.notes import SAMPLES_MAX, Sample
 from pipeline.breaker.answer_counts import ALL, CHANNEL_PREFIX, MODEL_PREFIX, channel_scope, model_scope, segment_scope
-from pipeline.breaker.routing import drill_in
 from pipeline.decide.decision_topics import Unreadable, located
-from pipeline.domain.decision import BreakerState, Decision, Route
+from pipeline.domain.decision import BreakerState, Decision, Route, drill_in
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
 from pipeline.io.settings import Settings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,6 +13,15 @@ from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.alert import Alert
 from pipeline.state.store import RedisState
 from tests.records import NOON_MS, policy, small_model
+
+@asynccontextmanager
+async def closing_state(url: str) -> AsyncIterator[RedisState]:
+    state = RedisState(url)
+    try:
+        yield state
+    finally:
+        await state.close()
+
 
 FIRST = regime(policy(), small_model())
 SECOND = regime(policy(), None)
@@ -24,8 +34,10 @@ def test_a_change_is_told_once_by_whichever_worker_and_also_at_a_start(redis_at:
         told.extend(alerts)
 
     async def run() -> None:
-        state = RedisState(redis_at)
+        async with closing_state(redis_at) as state:
+            await changes(state)
 
+    async def changes(state: RedisState) -> None:
         async def looks(watch: RegimeWatch, in_force: Regime) -> list[str]:
             del told[:]
             for _ in range(2):
@@ -36,9 +48,8 @@ def test_a_change_is_told_once_by_whichever_worker_and_also_at_a_start(redis_at:
         assert await looks(first, FIRST) == [], "a state that begins has none before"
         assert await looks(first, SECOND) == ["none"], "taken up at work"
         assert await looks(RegimeWatch(state), SECOND) == [], "a start that changes nothing"
-        assert await looks(RegimeWatch(state), FIRST) == ["small-1"], "taken up with a start"
+        assert await looks(RegimeWatch(state), FIRST) == ["test-1"], "taken up with a start"
         assert await looks(first, FIRST) == []
-        await state.close()
 
     asyncio.run(run())
 
@@ -53,14 +64,13 @@ def test_what_could_not_be_published_is_told_later(redis_at: str) -> None:
         told.extend(alerts)
 
     async def run() -> None:
-        state = RedisState(redis_at)
-        watch = RegimeWatch(state)
-        await watch.look(FIRST, NOON_MS, publish)
-        with pytest.raises(ConnectionError):
-            await watch.look(SECOND, NOON_MS, away)
-        await RegimeWatch(state).look(SECOND, NOON_MS, publish)
-        assert len(told) == 1
-        await state.close()
+        async with closing_state(redis_at) as state:
+            watch = RegimeWatch(state)
+            await watch.look(FIRST, NOON_MS, publish)
+            with pytest.raises(ConnectionError):
+                await watch.look(SECOND, NOON_MS, away)
+            await RegimeWatch(state).look(SECOND, NOON_MS, publish)
+            assert len(told) == 1
 
     asyncio.run(run())
 

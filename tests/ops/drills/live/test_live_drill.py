@@ -138,11 +138,12 @@ def test_the_live_breaker_opens_everywhere_and_closes_by_itself(
     consented(database_url, "0a1b2c3d")
     asked, said = LiveAsked("slow-model", "0a1b2c3d", identity("ann"), WARM_S), list[str]()
     done = carry_out_live(asked, deployment.settings, tmp_path / "reports", said.append)
-    report, log = done.report, (tmp_path / "worker.log").read_text()[-3000:]
+    report, log = done.report, (tmp_path / "worker.log").read_text()[-600:]
     figures = {each["measure"]: each["figure"] for each in report["findings"]}
-    assert figures["trip_s"] is not None, (report, log)
-    assert figures["trip_s"] <= 5, (report["moments"], log)
-    assert figures["recover_s"] is not None, (report["moments"], log)
+    course = "\n".join([*(each["what"] for each in report["moments"]), *report["faults"], log])
+    assert figures["trip_s"] is not None, course
+    assert figures["trip_s"] <= 5, course
+    assert figures["recover_s"] is not None, course
     assert figures["page_s"] is None, "there is no service that delivers alerts here, and unknown is not met"
     assert (report["verdict"], report["faults"]) == ("FAILED", ["no incident was opened"])
     assert report["live"]["decided_by_it"] > RATE
