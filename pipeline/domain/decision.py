@@ -99,7 +99,7 @@ class Decision(NamedTuple):
     outcome: Outcome
     route: Route
     breaker_state: BreakerState
-    breaker_scope: str  # all, model:VERSION, segment:NAME=VALUE or channel:NAME; after drill:ID: where a drill opened it
+    breaker_scope: str  # all, model:VERSION, segment:NAME=VALUE or channel:NAME; after drill:ID: of a drill
     confidence_bp: int
     fraud_probability_ppm: int  # NONE (-1) where the model was not asked
     score_micro: int  # 0 where the model was not asked

@@ -5,30 +5,29 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import psycopg
 import redis
 from confluent_kafka import KafkaException
 
-from ops.access.roles import POSTGRES_OWNER
 from ops.drills.live.live_run import LiveAsked, LiveDrillRefused, LivePerformed, perform_live
 from ops.drills.live.watching import samples_of
 from ops.drills.report import KIND, Report, write_report
 from ops.drills.run import Done, embedded, model_in_force, policy_in_force, record_drill, signing_key
 from pipeline.decide.policy import Policy
 from pipeline.domain.times import utc_text
-from pipeline.drills.consent_store import ConsentRefused, read_live_drills
+from pipeline.drills.consent_store import ConsentRefused
 from pipeline.drills.drills import ABOUT, DrillName, Verdict
 from pipeline.drills.judging import LIVE_MEASURES, judged, live_objective, verdict_of
 from pipeline.drills.objectives import EVERY_DAYS, Objective
 from pipeline.drills.store import DrillRecord
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed
-from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, connect
+from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 
@@ -54,13 +53,13 @@ def carry_out_live(asked: LiveAsked, deployment: Settings, folder: Path, say: Ca
     """Carry a live drill out, and write its signed report into `folder`. Raises Failure where none can be written."""
     folder = folder.resolve()
     key, policy = signing_key(deployment, folder), policy_in_force(deployment)
-    started_at_ms, performed, why = now_ms(), None, ""
+    started_at_ms, performed, why, begun = now_ms(), None, "", Event()
     try:
-        performed = perform_live(asked, deployment, policy, folder, say)
+        performed = perform_live(asked, deployment, policy, folder, say, begun.set)
     except NOT_POSSIBLE as error:
         is_ours = isinstance(error, LiveDrillRefused | ConsentRefused | Failure)
         why = str(error) if is_ours else f"{type(error).__name__}: {error}"
-        if not _is_begun(deployment, asked.drill_id):
+        if not begun.is_set():
             raise Failure(f"Refused: {why}.", "Nothing was begun, and no consent is used up.") from error
         say(f"it could not be carried out: {why}")
     report = live_report(asked, deployment, policy, performed, why, started_at_ms)
@@ -83,15 +82,6 @@ def carry_out_live(asked: LiveAsked, deployment: Settings, folder: Path, say: Ca
         written.signature,
     )
     return Done(report, written, record_drill(deployment, record))
-
-
-def _is_begun(deployment: Settings, drill_id: str) -> bool:
-    """Return whether its consent is used up, as far as that can be known; then there is a record of what came of it."""
-    try:
-        with closing(connect(deployment.as_role(POSTGRES_OWNER).database_url, "fraud-drill")) as connection:
-            return any(each.begun_by is not None for each in read_live_drills(connection, 1, drill_id))
-    except (DatabaseUnavailable, DatabaseRefused):
-        return False
 
 
 def live_report(

@@ -163,9 +163,17 @@ class _Told:
 
 
 def perform_live(
-    asked: LiveAsked, deployment: Settings, policy: Policy, folder: Path, say: Callable[[str], None]
+    asked: LiveAsked,
+    deployment: Settings,
+    policy: Policy,
+    folder: Path,
+    say: Callable[[str], None],
+    tell_begun: Callable[[], None],
 ) -> LivePerformed:
-    """Carry a live drill out. Raises LiveDrillRefused, and what the database, the broker and Redis raise."""
+    """Carry a live drill out. tell_begun: is called once its consent is used up.
+
+    Raises LiveDrillRefused, and what the database, the broker and Redis raise.
+    """
     signing_key(deployment, folder)  # before anything is touched: without it there is no report
     url = deployment.as_role(POSTGRES_OWNER).database_url
     with closing(connect(url, "fraud-drill")) as connection:
@@ -179,7 +187,9 @@ def perform_live(
         say(f"decisions in {live.scope} are watched for {asked.warm_s:.0f} s")
         _warm_up(watch, asked.warm_s)
         with closing(connect(url, "fraud-drill")) as connection:
-            _throw(connection, asked, found, deployment, breaker, watch, course)
+            consent = _begin(connection, asked, found, deployment, breaker)
+            tell_begun()
+            _throw(connection, asked, consent, deployment, breaker, watch, course)
         say(f"the drill {live.drill_id} is thrown; it ends in {live.open_s} s, whoever is still there")
         _follow(told, live, policy, breaker, watch, course, say)
         return _performed(told, live, watch, course)
@@ -229,21 +239,27 @@ def _warm_up(watch: LiveWatch, warm_s: float) -> None:
             raise LiveDrillRefused("nothing was decided in its scope, so nothing would be seen")
 
 
+def _begin(
+    connection: Connection, asked: LiveAsked, found: ProposedDrill, deployment: Settings, breaker: _Breaker
+) -> Consent:
+    """Use the consent up. What is proved to nobody here would be to no worker."""
+    consent = proved_consent(connection, found)
+    _root(deployment, consent, asked.by)
+    _require_well(breaker, deployment)
+    append_begin(connection, found.live, asked.by)
+    return consent
+
+
 def _throw(
     connection: Connection,
     asked: LiveAsked,
-    found: ProposedDrill,
+    consent: Consent,
     deployment: Settings,
     breaker: _Breaker,
     watch: LiveWatch,
     course: LiveCourse,
 ) -> None:
-    """Use the consent up, and throw the drill. What is proved to nobody here would be to no worker."""
-    live = found.live
-    consent = proved_consent(connection, found)
-    root = _root(deployment, consent, asked.by)
-    _require_well(breaker, deployment)
-    append_begin(connection, live, asked.by)
+    live, root = consent.live, _root(deployment, consent, asked.by)
     topic = SwitchTopic.of(deployment, wire_format(deployment), lambda: LogReader.of(deployment, GROUP))
     wanted = _switch(live, consent, asked.by, now_ms())
     append, sign = Appender.of(deployment, GROUP).append, partial(signed_switch, by=asked.by, root=root)

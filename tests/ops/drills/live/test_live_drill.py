@@ -103,8 +103,12 @@ class Deployment:
         while not self._stopping.wait(1 / RATE):
             number += 1
             at_ms = int(time.time() * 1000)
+            # Each by an account of its own: none of them is held back for what it did before.
             payment = PAYMENT._replace(
-                transaction_id=f"tx-{number}", account_id=f"GB29-{number % 97:04d}", event_time_ms=at_ms
+                transaction_id=f"tx-{number}",
+                account_id=f"GB29-{number:06d}",
+                beneficiary_account_id=f"FR76-{number:06d}",
+                event_time_ms=at_ms,
             )
             key, value = payment.account_id.encode(), WIRE.encode_transaction(payment)
             self._producer.produce(self.settings.topic("transactions.v1"), value, key)
