@@ -14,6 +14,7 @@ from pipeline.domain.alert import Alert
 from pipeline.state.store import RedisState
 from tests.records import NOON_MS, policy, small_model
 
+
 @asynccontextmanager
 async def closing_state(url: str) -> AsyncIterator[RedisState]:
     state = RedisState(url)
