@@ -85,7 +85,12 @@ TABLE: Final = (
         "Practise",
         (
             Verb("drill", "Let something go wrong in a lane of its own, and measure it.", "ops.drills.command"),
-            Group("drills", "list verify", "Say which drills are due, and prove their reports.", "ops.drills.command"),
+            Group(
+                "drills",
+                "list propose confirm consents verify",
+                "Say which drills are due, and consent to live ones.",
+                "ops.drills.command",
+            ),
         ),
     ),
     Section(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from ops.drills.baseline import lay_baseline
@@ -18,6 +19,8 @@ from pipeline.io.clock import now_ms
 TICK_S: Final = 0.1
 WARM_WINDOWS: Final = 3
 """Windows of the breaker that pass before the fault: one to fill, and two that are what is usual."""
+SHORT_WARM_WINDOWS: Final[Mapping[DrillName, int]] = MappingProxyType({DrillName.ONE_POSTCODE: 12})
+"""In short windows a postcode's yardstick of 80 payments would soon be made of the fault itself."""
 WITH_HISTORY: Final = frozenset({DrillName.DRIFT, DrillName.MODEL_ALLOWS})
 """The drills whose fault the breaker sees by what has been usual for days, as it is known to a deployment."""
 WELL_S: Final = 60.0
@@ -72,7 +75,8 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
 def _warm_up(stage: Stage, course: Course) -> None:
     """Let the breaker see enough, and see that all is well: a fault shows nothing in a lane that isn't."""
     window_s = stage.policy.breaker.window_s
-    until_s = time.monotonic() + WARM_WINDOWS * window_s
+    windows = WARM_WINDOWS if stage.asked.is_full else SHORT_WARM_WINDOWS.get(stage.asked.drill, WARM_WINDOWS)
+    until_s = time.monotonic() + windows * window_s
     while time.monotonic() < until_s:
         _tick(stage, course)
     if stage.asked.drill in WITH_HISTORY:

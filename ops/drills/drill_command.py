@@ -11,7 +11,9 @@ from ops.drills.command import EVERY, EXIT_CODES
 from ops.drills.report import Report
 from ops.drills.run import carry_out
 from ops.drills.stage import EXECUTING, Asked
+from pipeline.drills.consents import REFUSED_LIVE
 from pipeline.drills.drills import DrillName, Verdict
+from pipeline.people.identity_command import identity_of
 from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
@@ -41,6 +43,28 @@ def drill_and_show(name: str, directory: Path, *, rate: int, seed: int, is_full:
     if unrecorded:
         output.note(f"Not every drill is recorded, so the schedule does not know of it: {unrecorded}.")
     return exit_code_of(verdicts, is_recorded=not unrecorded)
+
+
+def live_and_show(name: str, drill_id: str, directory: Path, *, as_json: bool) -> int:
+    """Carry out a drill on the live breaker, show what it came to, and return the exit code. Raises Failure."""
+    from ops.drills.live.live_report import carry_out_live
+    from ops.drills.live.live_run import LiveAsked
+
+    [drill] = drills_named(name) if name != EVERY else [None]
+    if drill is None or drill in REFUSED_LIVE:
+        why = "one is carried out at a time" if drill is None else REFUSED_LIVE[drill]
+        raise Failure(
+            f"Refused: {name} is never carried out on the live breaker: {why}.", "docs/drills.md says which are."
+        )
+    deployment, output = settings_from_environment("drill"), Output(as_json=as_json)
+    done = carry_out_live(LiveAsked(drill, drill_id, identity_of(deployment)), deployment, directory, _say(drill))
+    head, *lines = told(done.report, done.written.path)
+    output.record({**_shown(done.report), "report": str(done.written.path)}, head)
+    for line in lines if not as_json else ():
+        output.line(line)
+    if done.not_recorded:
+        output.note(f"The drill is not recorded: {done.not_recorded}.")
+    return exit_code_of([Verdict(done.report["verdict"])], is_recorded=not done.not_recorded)
 
 
 def exit_code_of(verdicts: Iterable[Verdict], *, is_recorded: bool) -> int:

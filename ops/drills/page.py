@@ -46,7 +46,8 @@ def page(report: Mapping[str, Any], signed: Mapping[str, Any]) -> str:
 def _body(report: Mapping[str, Any], signed: Mapping[str, Any]) -> Iterator[str]:
     yield _STYLE
     yield f"<h1>Drill <code>{escape(report['drill'])}</code> {badge(report['verdict'])}</h1>"
-    yield f"<p>In a lane of its own, {escape(report['about'])}.</p>"
+    where = "On the live breaker" if report["is_live"] else "In a lane of its own"
+    yield f"<p>{where}, {escape(report['about'])}.</p>"
     yield f"<p class=soft>{escape(report['started_at'])} to {escape(report['ended_at'])}</p>"
     if report["why"]:
         said = f"It could not be carried out, so it has neither passed nor failed: {report['why']}."
@@ -66,7 +67,12 @@ def _body(report: Mapping[str, Any], signed: Mapping[str, Any]) -> Iterator[str]
 
 
 def _caveats(report: Mapping[str, Any]) -> Iterator[str]:
-    if not report["is_full"]:
+    if report["is_live"]:
+        yield (
+            "<div class=short><p>By consent of two people. It shows how the deployment answers a trip; nothing was "
+            "wrong, so it can't show that a fault is noticed, and doesn't count towards the schedule.</p></div>"
+        )
+    elif not report["is_full"]:
         yield (
             "<div class=short><p>A rehearsal: the breaker's windows were shortened. It shows that the parts work "
             "together, not how long they take, and doesn't count towards the schedule.</p></div>"
@@ -85,7 +91,9 @@ def _cards(report: Mapping[str, Any]) -> str:
         for name, figure in figures.items()
         if name.endswith("_s")
     ]
-    leaked = figures.get("leaked")
+    if "leaked" not in figures:
+        return cards(shown)
+    leaked = figures["leaked"]
     return cards([*shown, ("decisions leaked", "not known" if leaked is None else f"{leaked:,}")])
 
 
@@ -133,13 +141,30 @@ def _facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
     yield ["Policy", f"{escape(report['policy']['version'])} <code>{escape(report['policy']['sha256'])}</code>"]
     yield ["Model", escape(report["model"])]
     yield ["Release", escape(report["release"])]
-    yield ["Traffic", f"{report['payments_per_second']:,} payments a second, seed {report['seed']}"]
+    if report["is_live"]:
+        yield from _live_facts(report)
+    else:
+        yield ["Traffic", f"{report['payments_per_second']:,} payments a second, seed {report['seed']}"]
     if report["records"] is not None:
         aside = report["records"]["set_aside"]
         said = ", ".join(f"{code} {count:,}" for code, count in sorted(aside.items())) or "none"
         yield ["Records", f"{report['records']['published']:,} published, {report['records']['decisions']:,} decided"]
         yield ["Set aside", escape(said)]
     yield ["Due", f"every {report['due_every_days']} days"]
+
+
+def _live_facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Say what was consented to, and what the fallback's rules decided because of it."""
+    yield ["Traffic", "the deployment's own"]
+    if (live := report["live"]) is None:
+        return
+    consent = live["consent"]
+    yield ["Scope", escape(consent["scope"])]
+    yield ["Out of the loop", f"{consent['open_s']:,} seconds"]
+    yield ["Reason", escape(consent["reason"])]
+    yield ["Pages", escape(consent["pages"])]
+    yield ["Decisions that name it", f"{live['decided_by_it']:,}"]
+    yield ["By fallback rules", _figure("leaked_minor", live["decided_by_fallback_minor"], "nothing")]
 
 
 def _dora(report: Mapping[str, Any]) -> str:

@@ -63,6 +63,7 @@ def report_of(setting: Setting, drills: Drills | None, performed: Performed | No
         "ended_at": utc_text(setting.ended_at_ms),
         "carried_out_by": setting.carried_out_by,
         "is_full": setting.asked.is_full,
+        "is_live": False,
         "is_embedded": setting.is_embedded,
         "counts_towards_schedule": setting.counts and verdict is not Verdict.NOT_CARRIED_OUT,
         "where": "a lane of its own, behind fault proxies",

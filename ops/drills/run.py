@@ -68,7 +68,7 @@ class Done(NamedTuple):
 def carry_out(asked: Asked, deployment: Settings, folder: Path, say: Callable[[str], None]) -> Done:
     """Carry one drill out, and write its signed report into `folder`. Raises Failure where none can be written."""
     folder = folder.resolve()
-    key, policy = signing_key(deployment, folder), _policy(deployment)
+    key, policy = signing_key(deployment, folder), policy_in_force(deployment)
     names = LaneNames(uuid4().hex[:8])
     forget_deployment()
     started_at_ms, performed, why = now_ms(), None, ""
@@ -85,7 +85,7 @@ def carry_out(asked: Asked, deployment: Settings, folder: Path, say: Callable[[s
 
 
 def _recorded(deployment: Settings, setting: Setting, report: Report, written: Written) -> str:
-    """Record the drill in the deployment's own database, as its owner; return why that failed, or nothing."""
+    """Return why the drill is not recorded, or nothing."""
     record = DrillRecord(
         setting.drill_id,
         report["drill"],
@@ -103,6 +103,11 @@ def _recorded(deployment: Settings, setting: Setting, report: Report, written: W
         written.key_id,
         written.signature,
     )
+    return record_drill(deployment, record)
+
+
+def record_drill(deployment: Settings, record: DrillRecord) -> str:
+    """Record a drill in the deployment's own database, as its owner; return why that failed, or nothing."""
     try:
         with connect(deployment.as_role(POSTGRES_OWNER).database_url, "fraud-drill") as connection, failures_named():
             append_drill(connection, record)
@@ -130,7 +135,7 @@ def signing_key(deployment: Settings, folder: Path) -> SigningKey:
         raise Failure(f"{str(refusal)[:1].upper()}{str(refusal)[1:]}.", "Correct FRAUD_DRILL_KEY_FILE.") from refusal
 
 
-def _policy(deployment: Settings) -> Policy:
+def policy_in_force(deployment: Settings) -> Policy:
     """Return the policy in force, whose objectives count. Raises Failure."""
     try:
         return parse_policy(deployment.policy_path.read_bytes())
@@ -146,21 +151,22 @@ def _setting(asked: Asked, names: LaneNames, started_at_ms: int, deployment: Set
         now_ms(),
         policy.version,
         policy.sha256.hex(),
-        _model(deployment),
+        model_in_force(deployment),
         version("fraud-decision-pipeline"),
         f"{getpass.getuser()} on {socket.gethostname()}",
-        _is_embedded(deployment),
+        embedded(deployment),
     )
 
 
-def _model(deployment: Settings) -> str:
+def model_in_force(deployment: Settings) -> str:
+    """Return the champion's version, or `unknown`."""
     try:
         return champion_version(deployment.model_registry)
     except (ModelRefused, OSError):
         return "unknown"
 
 
-def _is_embedded(deployment: Settings) -> bool:
+def embedded(deployment: Settings) -> bool:
     """Whether the broker is the embedded one; one that does not say counts as such, as it proves no more."""
     try:
         return is_embedded(admin_client(deployment.bootstrap_servers, deployment.kafka_options))

@@ -62,6 +62,10 @@ TARGET_EVERY: Final = 50
 """One account in so many is of the postcode that a drill picks on: 2 % of the traffic."""
 PICKED_PERCENT: Final = 40
 """Share of that postcode's payments that the wrong model turns on: too few to be seen in all of the traffic."""
+USUAL_PER_MILLE: Final = 25
+"""Share of all payments that the lane of that drill blocks as usual."""
+LONG_AGO_MS: Final = -1_893_456_000_000
+"""1910: when the payees' accounts of those were opened."""
 EXECUTING: Final = frozenset({DrillName.RAIL_LOST, DrillName.POSTGRES_LOST})
 """The drills in which the lane's own executor pays, by a stand-in of the rail."""
 AMPLE_MINOR: Final = 10**13
@@ -156,6 +160,8 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
     with ExitStack() as ending:
         policy, target = _write_policy(asked, folder, deployment)
         models = ModelFolder(folder / "registry", deployment.model_registry)
+        if asked.drill is DrillName.ONE_POSTCODE:
+            models.block_as_usual()
         postgres = _postgres(ending, folder)
         rail_port = free_port()
         proxies = ending.enter_context(
@@ -315,7 +321,10 @@ def _traffic(asked: Asked, direct: Settings, wire: WireFormat, policy: Policy, t
 
 
 def with_postcode(event: TrafficEvent, target: str) -> TrafficEvent:
-    """Return a payment of the drill on one postcode: some accounts are of it, and their payees' banks say little."""
+    """Return a payment of the drill on one postcode: some accounts are of it, and their payees' banks say little.
+
+    Everywhere some payees have very old accounts, which the lane's models block: so many are blocked as usual.
+    """
     if not isinstance(event, LabelledTransaction):
         return event
     payment = event.transaction
@@ -325,6 +334,8 @@ def with_postcode(event: TrafficEvent, target: str) -> TrafficEvent:
     segments = {**payment.segments, TARGET_SEGMENT: place} if place else _without(payment.segments)
     is_picked = is_target and crc32(payment.transaction_id.encode()) % 100 < PICKED_PERCENT
     opened_at_ms = None if is_picked else payment.beneficiary_opened_at_ms
+    if not is_picked and crc32(f"usual {payment.transaction_id}".encode()) % 1000 < USUAL_PER_MILLE:
+        opened_at_ms = LONG_AGO_MS
     changed = payment._replace(segments=segments, beneficiary_opened_at_ms=opened_at_ms)
     return event._replace(transaction=changed)
 

@@ -32,6 +32,7 @@ class AlertCode(StrEnum):
     BREAKER_STILL_BAD = "BREAKER_STILL_BAD"
     BREAKER_PROBE_BAD = "BREAKER_PROBE_BAD"
     BREAKER_FORCE_OPEN = "BREAKER_FORCE_OPEN"
+    BREAKER_DRILL = "BREAKER_DRILL"
     BREAKER_OPEN_PERIOD_OVER = "BREAKER_OPEN_PERIOD_OVER"
     BREAKER_SHARE_RAISED = "BREAKER_SHARE_RAISED"
     BREAKER_PROBE_GOOD = "BREAKER_PROBE_GOOD"
@@ -119,6 +120,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.BREAKER_PROBE_BAD: Entry(_CRITICAL, "The model failed its probation."),
     AlertCode.BREAKER_FORCE_OPEN: Entry(_CRITICAL, "A person took the model out of the loop."),
+    AlertCode.BREAKER_DRILL: Entry(
+        _CRITICAL, "A DRILL, by consent of two people, took the model out of the loop; it ends by itself."
+    ),
     AlertCode.BREAKER_OPEN_PERIOD_OVER: Entry(_INFO, "The model is on probation."),
     AlertCode.BREAKER_SHARE_RAISED: Entry(_INFO, "The model passed at its share, and answers a larger one."),
     AlertCode.BREAKER_PROBE_GOOD: Entry(_INFO, "The model is back in the loop."),
@@ -261,6 +265,7 @@ ENDED_BY: Final[dict[AlertCode, frozenset[AlertCode]]] = {
             AlertCode.BREAKER_STATE_LOST,
             AlertCode.BREAKER_STILL_BAD,
             AlertCode.BREAKER_PROBE_BAD,
+            AlertCode.BREAKER_DRILL,
         ),
         frozenset({AlertCode.BREAKER_PROBE_GOOD}),
     ),
@@ -318,12 +323,15 @@ def over(raised: Alert, over_at_ms: int) -> Alert:
     return raised._replace(raised_at_ms=over_at_ms, is_over=True)
 
 
-def conflict_alert(source: Source, raised_at_ms: int) -> Alert:
+def conflict_alert(partition: int, first_offset: int, payments: int, raised_at_ms: int) -> Alert:
+    """Make the alert about so many payments of a partition since its last such alert, from an offset on."""
+    what = "A payment bears" if payments == 1 else f"{payments:,} payments bear"
     return alert(
         AlertCode.TRANSACTION_ID_CONFLICT,
-        "A transaction id was published again for another payment; the second record was refused.",
+        f"{what} a transaction id that another payment had before; refused on partition {partition} of "
+        f"transactions.v1, from offset {first_offset} on.",
         "all",
-        {"partition": str(source.partition), "offset": str(source.offset)},
+        {"partition": str(partition), "offset": str(first_offset), "payments": str(payments)},
         raised_at_ms,
     )
 
@@ -350,12 +358,15 @@ def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
     )
 
 
-def mismatch_alert(partition: int, payments: int, raised_at_ms: int) -> Alert:
-    """payments: so many since the partition's last such alert, which is a minute ago at least."""
+def mismatch_alert(partition: int, first_offset: int, payments: int, raised_at_ms: int) -> Alert:
+    """Make the alert about so many payments of a partition since its last such alert, from an offset on.
+
+    That one was a minute ago at least. Its id is the partition's.
+    """
     return alert(
         AlertCode.PARTITION_MISMATCH,
         f"{payments:,} payments on partition {partition} of transactions.v1 belong on others, by their accounts; they "
-        "were refused.",
+        f"were refused, from offset {first_offset} on.",
         "all",
         {"partition": str(partition)},
         raised_at_ms,
@@ -414,12 +425,14 @@ def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, rais
 
 
 def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
-    """Make the alert about a state whose latest copy is of that time; None where there is no copy."""
+    """Make the alert about a state whose latest copy is of that time; None where there is no copy.
+
+    Its id is the same each time, so that whichever process runs next can say that it is over.
+    """
     age = "There is no copy of the state."
     if copied_at_ms is not None:
         age = f"The latest copy of the state is {(raised_at_ms - copied_at_ms) // 60_000} minutes old."
-    evidence = {"copied_at_ms": "none" if copied_at_ms is None else str(copied_at_ms)}
-    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", evidence, raised_at_ms)
+    return alert(AlertCode.STATE_BACKUP_OLD, age, "all", {"copy": "old"}, raised_at_ms)
 
 
 def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope: str, raised_at_ms: int) -> Alert:

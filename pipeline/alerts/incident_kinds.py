@@ -27,6 +27,7 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.BREAKER_STILL_BAD: _K.MODEL,
         _A.BREAKER_PROBE_BAD: _K.MODEL,
         _A.BREAKER_FORCE_OPEN: _K.MODEL,
+        _A.BREAKER_DRILL: _K.DRILL,
         _A.BREAKER_OPEN_PERIOD_OVER: None,
         _A.BREAKER_SHARE_RAISED: None,
         _A.BREAKER_PROBE_GOOD: None,

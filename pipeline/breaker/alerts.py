@@ -17,8 +17,8 @@ def breaker_alert(transition: Transition) -> Alert:
 
     A model that is taken out of the loop needs on-call at once; its way back is for information only. `conditions` is
     a JSON array of the conditions that held, each with its count, sample, limit and by how much; the positions are
-    PARTITION:OFFSET of transactions.v1, from the window's first payment on and before the end (`Affected`). The same
-    transition always makes the same alert.
+    PARTITION:OFFSET of transactions.v1, from the window's first payment on and before the end (`Affected`). `drill`
+    names the drill that a transition belongs to. The same transition always makes the same alert.
     """
     after, window, affected = transition.after, transition.window, transition.affected
     evidence = {
@@ -39,6 +39,8 @@ def breaker_alert(transition: Transition) -> Alert:
         "first_positions": _positions(affected.first),
         "end_positions": _positions(affected.end),
     }
+    if after.drill:
+        evidence["drill"] = after.drill
     code = AlertCode(f"BREAKER_{transition.event}")
     return alert(code, after.cause.text, after.scope, evidence, transition.at_ms)
 
@@ -46,8 +48,11 @@ def breaker_alert(transition: Transition) -> Alert:
 def unwatched_alert(blind: Blindness) -> Alert:
     """Return the alert that a scope can't be judged; the same one, whichever worker finds it and however often."""
     hours = (blind.told_from_ms - blind.since_ms) // HOUR_MS
-    summary = f"The breaker can't judge {blind.scope}, and couldn't for {hours} hours: {blind.why}."
+    subject = f"the {blind.what} of {blind.scope}" if blind.what else blind.scope
+    summary = f"The breaker can't judge {subject}, and couldn't for {hours} hours: {blind.why}."
     evidence = {"since_ms": str(blind.since_ms), "why": blind.why}
+    if blind.what:
+        evidence["what"] = blind.what
     return alert(AlertCode.MODEL_UNWATCHED, summary, blind.scope, evidence, blind.told_from_ms)
 
 

@@ -212,6 +212,7 @@ def _record(scope: str, text: str) -> BreakerRecord:
         frozen=None if stored["frozen"] is None else _baseline(stored.member("frozen")),
         share_percent=stored.number("share_percent"),
         salt=stored.text("salt"),
+        drill=stored.text("drill"),
     )
 
 

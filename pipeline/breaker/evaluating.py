@@ -3,6 +3,7 @@
 Invariants
 1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
    holds no hour of an incident, against what others answered, or against what was usual before the trip.
+   A drill is no incident: the model that it takes out of the loop is judged as if it were in it.
 2. A new version is not its own yardstick while anything is known of what answered before it.
 """
 
@@ -13,7 +14,13 @@ from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts, is_part
 from pipeline.breaker.detecting.baselines import Baseline
-from pipeline.breaker.detecting.blindness import Blindness, blind_since_ms, blindness
+from pipeline.breaker.detecting.blindness import (
+    Blindness,
+    blind_since_ms,
+    blindness,
+    drift_blind_since_ms,
+    drift_blindness,
+)
 from pipeline.breaker.detecting.conditions import Limits, Observation, Trip, Watch
 from pipeline.breaker.detecting.judging import Judgement, judge, next_event
 from pipeline.breaker.settings import BreakerSettings
@@ -53,6 +60,8 @@ class Affected(NamedTuple):
 
 
 NOTHING: Final = Affected()
+_OUT_OF_A_DRILL: Final = frozenset({Event.STILL_BAD, Event.PROBE_BAD})
+"""What turns a drill into an incident: it is a trip, which keeps what was usual before it as every trip does."""
 
 
 class Transition(NamedTuple):
@@ -88,17 +97,22 @@ def advance(
     seen = observed(record, reading)
     judgement = judge(record.scope, seen, watch, settings, peers)
     limits = Limits(settings, peers, is_part(record.scope))
-    since_ms = blind_since_ms(record.scope, seen, judgement.judged, watch.blind_since_ms, now_ms, limits)
-    judgement = judgement._replace(watch=judgement.watch._replace(blind_since_ms=since_ms))
-    blind = blindness(record.scope, since_ms, seen, now_ms, limits)
+    scope, judged = record.scope, judgement.judged
+    since_ms = blind_since_ms(scope, seen, judged, watch.blind_since_ms, now_ms, limits)
+    drift_ms = drift_blind_since_ms(scope, seen, judged, watch.drift_blind_since_ms, now_ms, limits)
+    blinded = Watch(blind_since_ms=since_ms, drift_blind_since_ms=drift_ms)
+    judgement = judgement._replace(
+        watch=judgement.watch._replace(blind_since_ms=since_ms, drift_blind_since_ms=drift_ms)
+    )
+    blind = blindness(scope, since_ms, seen, now_ms, limits) or drift_blindness(scope, drift_ms, seen, now_ms, limits)
     outcome = next_event(record, judgement, seen, now_ms, settings)
     if isinstance(outcome, Watch):
         return Advance(outcome, None, _warnings(record, judgement), blind)
     after = step(record, outcome.event, outcome.cause, now_ms, settings, revision)
-    if outcome.event is Event.TRIP:
+    if outcome.event is Event.TRIP or (record.is_drill and outcome.event in _OUT_OF_A_DRILL):
         after = after._replace(frozen=_frozen(reading.seasonal, seen.baseline))
     transition = Transition(record.state, outcome.event, after, now_ms, reading.window, outcome.trips, affected)
-    return Advance(Watch(blind_since_ms=since_ms), transition, blind=blind)
+    return Advance(blinded, transition, blind=blind)
 
 
 def observed(record: BreakerRecord, reading: ScopeReading) -> Observation:
@@ -116,7 +130,7 @@ def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
     known = reading.seasonal or reading.seasonal_everywhere or reading.inherited
     if known is not None:
         return known
-    if record.state is BreakerState.CLOSED and reading.trailing is not None:
+    if (record.state is BreakerState.CLOSED or record.is_drill) and reading.trailing is not None:
         return reading.trailing
     return record.frozen
 

@@ -92,7 +92,8 @@ def newly_excluded(
 ) -> set[tuple[str, int]]:
     """Return the hours that incidents newly touch.
 
-    They are this hour for every scope that isn't closed, and the hours in which a trip began. A version that isn't in
+    They are this hour for every scope that isn't closed, and the hours in which a trip began. A drill touches none,
+    unless the model went wrong meanwhile; then all of its hours are. A version that isn't in
     force governs nothing, so its record excludes nothing: it stays open for as long as nobody goes back to it. judged:
     the scopes of this evaluation, with all versions that are in force.
     """
@@ -101,7 +102,9 @@ def newly_excluded(
     found = [
         hour
         for record in claimed.states.records.values()
-        if record.state is not BreakerState.CLOSED and (is_part(record.scope) or record.scope in judged)
+        if record.state is not BreakerState.CLOSED
+        and not record.is_drill
+        and (is_part(record.scope) or record.scope in judged)
         for hour in hours_touched(record.scope, now_ms, now_ms)
     ]
     found += [
@@ -109,5 +112,13 @@ def newly_excluded(
         for transition in made
         if transition.event is Event.TRIP
         for hour in hours_touched(transition.after.scope, began_ms, now_ms)
+    ]
+    drilling = [record for record in claimed.states.records.values() if record.is_drill]
+    ended = {transition.after.scope for transition in made if not transition.after.drill}
+    found += [
+        hour
+        for record in drilling
+        if record.scope in ended
+        for hour in hours_touched(record.scope, min(began_ms, record.since_ms), now_ms)
     ]
     return set(found) - claimed.excluded

@@ -7,6 +7,7 @@ Invariants
 2. The model answers everything in CLOSED. In HALF_OPEN it answers a share that the transaction id and the record of
    the governing scope choose, so every worker chooses the same, and whoever names payments can't choose.
 3. A scope that isn't recorded is CLOSED only where `all` is recorded; otherwise everything is UNKNOWN (I4).
+4. A drill never changes which state governs, nor whom it answers by: only how decisions name the scope.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pipeline.breaker.answer_counts import (
     segment_scope,
 )
 from pipeline.breaker.states import BreakerRecord, unwritten
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 
 
 class Governing(NamedTuple):
@@ -88,7 +89,12 @@ def _governing(record: BreakerRecord, transaction_id: str) -> Governing:
     use_model = record.state is BreakerState.CLOSED
     if record.state is BreakerState.HALF_OPEN:
         use_model = half_open_bucket(record, transaction_id) < record.share_percent * 100
-    return Governing(record.state, record.scope, use_model)
+    return Governing(record.state, marked_scope(record), use_model)
+
+
+def marked_scope(record: BreakerRecord) -> str:
+    """Return the scope as decisions name it: `drill:ID:SCOPE` where a drill took the model out of the loop."""
+    return f"{DRILL_PREFIX}{record.drill}:{record.scope}" if record.is_drill else record.scope
 
 
 def half_open_bucket(record: BreakerRecord, transaction_id: str) -> int:
@@ -111,9 +117,9 @@ _RANK: Final = {
 }
 
 
-def _severity(record: BreakerRecord) -> tuple[int, int]:
-    """Order records from the strictest on."""
-    return _RANK[record.state], record.share_percent
+def _severity(record: BreakerRecord) -> tuple[int, int, bool]:
+    """Order records from the strictest on; what really tripped goes before a drill that is as strict."""
+    return _RANK[record.state], record.share_percent, record.is_drill
 
 
 def _worst(records: Mapping[str, BreakerRecord], scopes: list[str]) -> BreakerRecord:

@@ -6,6 +6,7 @@ Invariants
 3. OPEN changes to HALF_OPEN before `open_until_ms` only by a person's RELEASE.
 4. Versions only grow, even across a loss of the store, because they start from the clock.
 5. Probation begins with the least share, however it began; a share only grows by SHARE_RAISED.
+6. A drill begins in CLOSED only, and goes the way of a trip. What is wrong meanwhile is no drill any more.
 
 UNKNOWN is what a reader sees when the store can't be read or holds nothing; it is never written. A store that is
 reachable but empty, or doesn't descend from what a worker has seen, has lost its state. Nobody then knows whether the
@@ -29,6 +30,7 @@ class Event(StrEnum):
     INITIALISE = "INITIALISE"
     STATE_LOST = "STATE_LOST"
     TRIP = "TRIP"
+    DRILL = "DRILL"  # two people had it opened for a while, to see what becomes of it
     OPEN_PERIOD_OVER = "OPEN_PERIOD_OVER"  # the model's answers in shadow are good again, too
     STILL_BAD = "STILL_BAD"  # the period is over, but the answers in shadow are still bad
     SHARE_RAISED = "SHARE_RAISED"  # the model passed at this share, and answers a larger one
@@ -45,6 +47,7 @@ TRANSITIONS: Final[dict[tuple[BreakerState, Event], BreakerState]] = {
     (_S.UNKNOWN, _E.FORCE_OPEN): _S.FORCED_OPEN,
     (_S.CLOSED, _E.STATE_LOST): _S.OPEN,
     (_S.CLOSED, _E.TRIP): _S.OPEN,
+    (_S.CLOSED, _E.DRILL): _S.OPEN,
     (_S.CLOSED, _E.FORCE_OPEN): _S.FORCED_OPEN,
     (_S.OPEN, _E.STATE_LOST): _S.OPEN,
     (_S.OPEN, _E.STILL_BAD): _S.OPEN,
@@ -73,6 +76,7 @@ class BreakerRecord(NamedTuple):
     """The state of one scope: `all`, `model:<version>`, `segment:<name>=<value>` or `channel:<name>`.
 
     salt: keys the sample of a probation. It is random and known to workers alone.
+    drill: the id of the drill that opened it, until it is closed and opened again; empty where no drill did.
     """
 
     scope: str
@@ -85,6 +89,12 @@ class BreakerRecord(NamedTuple):
     frozen: Baseline | None = None  # the baseline of before the trip; it judges where no seasonal one is known
     share_percent: int = 0  # of the payments that the model answers; 0 unless HALF_OPEN
     salt: str = ""
+    drill: str = ""
+
+    @property
+    def is_drill(self) -> bool:
+        """Whether it is out of the loop because of a drill, and nothing else."""
+        return self.drill != "" and self.state is not BreakerState.CLOSED
 
 
 MONITOR: Final = "monitor"
@@ -123,6 +133,7 @@ def step(
         frozen=record.frozen,
         share_percent=_share(record, event, settings) if after is BreakerState.HALF_OPEN else 0,
         salt=record.salt,
+        drill=record.drill if event in _OF_A_DRILL else "",
     )
 
 
@@ -132,6 +143,10 @@ def next_version(version: int, now_ms: int) -> int:
     The latter holds as long as clocks agree to within the milliseconds that the store lost.
     """
     return max(version + 1, now_ms)
+
+
+_OF_A_DRILL: Final = frozenset({Event.DRILL, Event.OPEN_PERIOD_OVER, Event.SHARE_RAISED, Event.PROBE_GOOD})
+"""The course of a drill. Whatever else happens is no drill any more."""
 
 
 def diagram() -> str:
@@ -154,7 +169,7 @@ def _reopenings(record: BreakerRecord, event: Event) -> int:
             return record.reopenings + 1
         case Event.OPEN_PERIOD_OVER | Event.SHARE_RAISED | Event.RELEASE | Event.FORCE_OPEN:
             return record.reopenings
-        case Event.INITIALISE | Event.STATE_LOST | Event.TRIP | Event.PROBE_GOOD:
+        case Event.INITIALISE | Event.STATE_LOST | Event.TRIP | Event.DRILL | Event.PROBE_GOOD:
             return 0
 
 

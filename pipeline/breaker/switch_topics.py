@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.states import next_version
-from pipeline.breaker.switches import Awaited, FaultOf, Switches, require_sound, switch_of
+from pipeline.breaker.switches import Awaited, FaultOf, Refused, Switches, key_of, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch
 from pipeline.domain.log import Outgoing, Record
 from pipeline.io.avro.wire import WireFormat
@@ -80,15 +80,19 @@ class SwitchTopic:
         """Append a switch, and return it once it is acknowledged and nothing unseen precedes it.
 
         reached: the sequence up to which the store says that it has taken switches over; a topic that was made anew
-        starts above it. sign: adds its person's act. Raises Refused for a switch that can't be.
+        starts above it. sign: adds its person's act. A drill is thrown once, or its consent would be used twice. Raises
+        Refused for a switch that can't be.
         """
         require_sound(wanted)
-        for _ in range(THROWS_MAX):
+        for _ in range(1 if wanted.drill else THROWS_MAX):
             sequence = next_version(max(self.look().reached, reached), now_ms)
             switch = sign(wanted._replace(sequence=sequence))
-            append([Outgoing(self._topic, switch.scope.encode(), self._wire.encode(switch))])
-            if next((each for each in self._read_on() if each.scope == switch.scope), None) == switch:
+            append([Outgoing(self._topic, key_of(switch), self._wire.encode(switch))])
+            key = key_of(switch)
+            if next((each for each in self._read_on() if key_of(each) == key), None) == switch:
                 return switch
+        if wanted.drill:
+            raise Refused("the drill stands on the topic, but is not proved there, so its scope trips by it")
         raise BrokerAway(f"others kept throwing the switch of {wanted.scope} {THROWS_MAX} times in a row")
 
     def close(self) -> None:
@@ -169,7 +173,8 @@ class SwitchFollower:
             return
         if switches != self._switches:
             positions = {scope: str(each.position) for scope, each in switches.latest.items()}
-            log.info("switches_read", positions=positions, awaited=sorted(switches.awaited))
+            drills = {scope: each.drill for scope, each in switches.drills.items()}
+            log.info("switches_read", positions=positions, drills=drills, awaited=sorted(switches.awaited))
         self._switches, self._looked_s, self._why_not = switches, began_s, ""
 
     def start(self) -> None:

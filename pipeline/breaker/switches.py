@@ -5,8 +5,11 @@ Invariants
 2. A release takes a scope to probation and never further. Where the store says CLOSED of a scope whose release it has
    not taken over, it has lost that the scope was open, and the scope is OPEN.
 3. A store that says which switches it has taken over (`reached`) takes none of them over again.
-4. A record that can't be read forces its scope open. So does a release that nobody is proved to have thrown, and one
-   that can't be proved or refuted yet, for as long as that is so.
+4. A record that can't be read forces its scope open until a switch is thrown. So does a release that nobody is proved
+   to have thrown, and one that can't be proved or refuted yet, for as long as that is so.
+5. A drill opens what is CLOSED, has an end that nobody needs to be there for, and goes the way of a trip from there. It
+   stands under a key of its own, so it takes no kill switch away. One that nobody is proved to have consented to trips
+   its scope.
 """
 
 from __future__ import annotations
@@ -20,16 +23,20 @@ from pipeline.breaker.evaluating import Transition
 from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event, next_version, step, unwritten
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
-from pipeline.domain.decision import BreakerState
+from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 from pipeline.domain.free_text import is_name, reason_fault
 from pipeline.domain.log import Record
 from pipeline.domain.payment import Channel
 from pipeline.domain.refusals import Refusal
+from pipeline.domain.times import utc_text
+from pipeline.drills.consents import OPEN_S_MAX, consent_of
 
 REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other|channel:[A-Z_]+")
 _CHANNELS: Final = [channel_scope(channel) for channel in Channel]
 _NOBODY: Final = MONITOR
+UNPROVED: Final = "unproved"
+"""The id of a drill that nobody is proved to have consented to. A genuine one is hexadecimal."""
 
 
 class Fault(NamedTuple):
@@ -50,10 +57,12 @@ class Awaited(NamedTuple):
 
 
 class Switches(NamedTuple):
-    """The latest switch of each scope; awaited: what stands for releases that can't be proved yet."""
+    """The latest switch of each scope. awaited: what stands for releases that can't be proved yet. drills: the latest
+    of each scope, which is no switch, because it has an end."""
 
     latest: Mapping[str, BreakerSwitch] = {}
     awaited: Mapping[str, BreakerSwitch] = {}
+    drills: Mapping[str, BreakerSwitch] = {}
 
     @property
     def reached(self) -> int:
@@ -76,10 +85,19 @@ class Switches(NamedTuple):
         return self.forcing(scope) is not None
 
     def after(self, switch: BreakerSwitch) -> Switches:
+        if switch.drill:
+            return self._after_drill(switch)
         known = self.latest.get(switch.scope)
         if known is not None and known.sequence > switch.sequence:
             return self
         return self._replace(latest={**self.latest, switch.scope: switch})
+
+    def _after_drill(self, drill: BreakerSwitch) -> Switches:
+        """A drill is begun once: what begins it again, under whichever sequence, changes nothing."""
+        known = self.drills.get(drill.scope)
+        if known is not None and (known.sequence > drill.sequence or known.drill == drill.drill != UNPROVED):
+            return self
+        return self._replace(drills={**self.drills, drill.scope: drill})
 
 
 class Refused(ValueError):
@@ -99,6 +117,11 @@ def require_sound(switch: BreakerSwitch) -> None:
         raise Refused("say who asks for this")
 
 
+def key_of(switch: BreakerSwitch) -> bytes:
+    """Return the key under which a switch stands on its topic; a drill's is its own, so it replaces no switch."""
+    return (f"{DRILL_PREFIX}{switch.scope}" if switch.drill else switch.scope).encode()
+
+
 def is_scope(scope: str) -> bool:
     return len(scope.encode()) <= SCOPE_BYTES_MAX and _SCOPE.fullmatch(scope) is not None
 
@@ -111,9 +134,14 @@ def switch_of(
     fault_of: says why nobody is proved to have thrown a switch, whose record came at a time; None where somebody is.
     """
     key = (record.key or b"").decode(errors="replace")
+    if key.startswith(DRILL_PREFIX):
+        return _drill_of(record, key.removeprefix(DRILL_PREFIX), decoded, reached, fault_of)
     why = "can't be read"
     if isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
+        # Under a scope's own key nothing has an end: what says so is a kill switch, or a release, all the same.
         is_forced = decoded.position is SwitchPosition.FORCED_OPEN
+        accepts_shift = decoded.accepts_shift and not is_forced  # what needs no proof forgets nothing
+        decoded = decoded._replace(accepts_shift=accepts_shift, drill="", ends_at_ms=0, consent="")
         fault = None if is_forced else fault_of(decoded, record.source.timestamp_ms)
         if fault is None:
             return decoded
@@ -122,6 +150,32 @@ def switch_of(
             reason = f"the switch at offset {record.source.offset} of its topic {why}"
             forced = decoded._replace(position=SwitchPosition.FORCED_OPEN, thrown_by=_NOBODY, accepts_shift=False)
             return Awaited(decoded, forced._replace(reason=reason))
+    return _unreadable(record, key, reached, why)
+
+
+def _drill_of(
+    record: Record, scope: str, decoded: BreakerSwitch | Refusal, reached: int, fault_of: FaultOf
+) -> BreakerSwitch:
+    """Return a record's drill. One that nobody is proved to have consented to is none: its scope trips by it.
+
+    It has an end all the same, because nobody but whoever may throw the kill switch writes the topic.
+    """
+    if (
+        not isinstance(decoded, BreakerSwitch)
+        or decoded.scope != scope
+        or not is_scope(scope)
+        or not decoded.drill
+        or decoded.position is not SwitchPosition.FORCED_OPEN
+        or decoded.accepts_shift
+    ):
+        return _unreadable(record, scope, reached, "can't be read")
+    if (fault := fault_of(decoded, record.source.timestamp_ms)) is None:
+        return decoded
+    reason = f"the drill at offset {record.source.offset} of its topic is not proved: {fault.why}"
+    return decoded._replace(drill=UNPROVED, thrown_by=_NOBODY, reason=reason, accepts_shift=False, consent="")
+
+
+def _unreadable(record: Record, key: str, reached: int, why: str) -> BreakerSwitch:
     scope, at_ms = key if is_scope(key) else ALL, max(record.source.timestamp_ms, 0)
     reason = f"the switch at offset {record.source.offset} of its topic {why}"
     return BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, next_version(reached, at_ms), at_ms, _NOBODY, reason, False)
@@ -137,6 +191,10 @@ def governed(records: Mapping[str, BreakerRecord], reached: int, switches: Switc
                 found[scope] = _forced(forcing, record.version)
         elif switch.sequence > reached and record.state is BreakerState.CLOSED:
             found[scope] = record._replace(state=BreakerState.OPEN, cause=_lost(switch))
+    for scope, drill in switches.drills.items():
+        record = found.get(scope, unwritten(scope, is_store_empty=ALL not in records))
+        if drill.sequence > reached and record.state is BreakerState.CLOSED:
+            found[scope] = record._replace(state=BreakerState.OPEN, cause=drill_cause(drill), drill=_mark(drill))
     return found
 
 
@@ -156,15 +214,20 @@ def taken_over(
     revision: int,
 ) -> list[TakenOver]:
     """Return the transitions of the switches that a store hasn't taken over yet."""
-    pending = [switch for switch in switches.latest.values() if reached < switch.sequence <= switches.settled]
-    made = []
+    thrown = (*switches.latest.values(), *switches.drills.values())
+    pending = [switch for switch in thrown if reached < switch.sequence <= switches.settled]
+    made, current = [], dict(records)
     for switch in sorted(pending, key=lambda switch: switch.sequence):
-        before = records.get(switch.scope, unwritten(switch.scope, is_store_empty=False))
-        if (asked := _event(before.state, switch)) is None:
+        before = current.get(switch.scope, unwritten(switch.scope, is_store_empty=False))
+        if (asked := _event(before.state, switch, now_ms)) is None:
             continue
         after = step(before, *asked, now_ms, settings, revision)
         if switch.accepts_shift:
             after = after._replace(frozen=None)
+        if asked[0] is Event.DRILL:
+            ends_at_ms = min(switch.ends_at_ms, now_ms + OPEN_S_MAX * 1000)
+            after = after._replace(open_until_ms=ends_at_ms, drill=switch.drill)
+        current[switch.scope] = after
         transition = Transition(before.state, asked[0], after, now_ms, Counts())
         made.append(TakenOver(transition, switch.accepts_shift))
     return made
@@ -172,6 +235,16 @@ def taken_over(
 
 def cause_of(switch: BreakerSwitch) -> Cause:
     return Cause(switch.reason, switch.thrown_by)
+
+
+def drill_cause(drill: BreakerSwitch) -> Cause:
+    """Return the cause of what a drill does, whose consent is proved."""
+    consent = consent_of(drill.consent)
+    if consent is None or drill.drill == UNPROVED:
+        return Cause(drill.reason, drill.thrown_by)
+    people = f"{consent.proposed_by} and {consent.confirmed_by}"
+    text = f"drill {drill.drill} ({consent.live.drill}) until {utc_text(drill.ends_at_ms)}, by consent of {people}"
+    return Cause(f"{text}: {drill.reason}", drill.thrown_by)
 
 
 def forced_scopes(switches: Switches) -> Iterable[str]:
@@ -184,13 +257,33 @@ def _forced(switch: BreakerSwitch, version: int) -> BreakerRecord:
     )
 
 
-def _event(state: BreakerState, switch: BreakerSwitch) -> tuple[Event, Cause] | None:
+def _event(state: BreakerState, switch: BreakerSwitch, now_ms: int) -> tuple[Event, Cause] | None:
     """Return the event that brings a scope to its switch, with its cause; None where it is there."""
+    if switch.drill:
+        return _drill_event(state, switch, now_ms)
     if switch.position is SwitchPosition.FORCED_OPEN:
         return None if state is BreakerState.FORCED_OPEN else (Event.FORCE_OPEN, cause_of(switch))
     if state is BreakerState.CLOSED:
         return Event.STATE_LOST, _lost(switch)
     return Event.RELEASE, cause_of(switch)
+
+
+def _drill_event(state: BreakerState, drill: BreakerSwitch, now_ms: int) -> tuple[Event, Cause] | None:
+    """A drill begins where all is well, and nowhere else: what is out of the loop already stays as it is.
+
+    One whose end has passed before a store took it over shows that the store has lost that the scope was open.
+    """
+    if state is not BreakerState.CLOSED:
+        return None
+    if drill.drill == UNPROVED:
+        return Event.TRIP, Cause(drill.reason, MONITOR)
+    if now_ms >= drill.ends_at_ms:
+        return Event.STATE_LOST, Cause(f"the drill {drill.drill} is over, but the store doesn't know of it", MONITOR)
+    return Event.DRILL, drill_cause(drill)
+
+
+def _mark(drill: BreakerSwitch) -> str:
+    return "" if drill.drill == UNPROVED else drill.drill
 
 
 def _lost(switch: BreakerSwitch) -> Cause:

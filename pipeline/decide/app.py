@@ -17,7 +17,8 @@ from faust.app.base import BootStrategy as FaustBootStrategy
 from mode import Service
 
 from pipeline import __version__
-from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert, regime_alert
+from pipeline.alerts.catalogue import AlertCode, held_alert, moved_alert
+from pipeline.alerts.floods import Flood
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.hour_topics import HourTopic
 from pipeline.breaker.store import BreakerStore
@@ -37,11 +38,12 @@ from pipeline.decide.rebuild_agent import Rebuild, require_shape
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
+from pipeline.decide.rebuilding.regime_agent import RegimeWatch
 from pipeline.decide.regime_files import RegimeSource
 from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
-from pipeline.domain.refusals import Refusal
+from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
@@ -102,6 +104,7 @@ class Worker:
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
         self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
+        self._floods: dict[RefusalCode, Flood] = {}
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
@@ -170,7 +173,7 @@ class Worker:
 
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
-        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of)
+        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of, self._floods)
 
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
@@ -412,14 +415,14 @@ class Transport(Service):
 
 
 def _add_timers(app: WorkerApp, worker: Worker) -> None:
+    regimes = RegimeWatch(worker.state)
+
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
         # In a thread: a file may be slow to read, and a strange one slow to refuse.
         if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
             worker.agent.judge = worker.judge_of(changed)
-            model = "none" if changed.model is None else changed.model.version
-            told = regime_alert(changed.policy.version, model, feed_versions(changed.feeds), now_ms())
-            await worker.alerts.publish([told])
+        await regimes.look(worker.agent.judge.in_force, now_ms(), worker.alerts.publish)
 
     ages = AgeWatch()
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerts.catalogue import conflict_alert, mismatch_alert, poison_alert
 from pipeline.alerts.encoding import alert_record
-from pipeline.alerts.misplaced import Misplaced
+from pipeline.alerts.floods import Flood
 from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
@@ -30,7 +30,7 @@ from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
-from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
+from pipeline.domain.decision import BreakerState, Outcome, Route, Silence, unmarked_scope
 from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Decoded, Transaction
@@ -187,6 +187,8 @@ class Judged:
 
 def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
     transaction, (state, scope, use_model) = payment.decoded.transaction, verdict.mode
+    if state is not BreakerState.CLOSED:
+        scope = unmarked_scope(scope)
     return Answer(
         outcome,
         probability_ppm,
@@ -209,13 +211,21 @@ class Judge:
     """Decides under one regime; made anew when policy, model or a feed changes."""
 
     def __init__(
-        self, in_force: Regime, wire: WireFormat, topics: TopicNames, agent_id: str, partition_of: PartitionOf
+        self,
+        in_force: Regime,
+        wire: WireFormat,
+        topics: TopicNames,
+        agent_id: str,
+        partition_of: PartitionOf,
+        floods: dict[RefusalCode, Flood] | None = None,
     ) -> None:
-        """partition_of: of transactions.v1; a payment on another partition than its account's is refused."""
+        """partition_of: of transactions.v1; a payment on another partition than its account's is refused. floods: what
+        is not told yet of refused payments, which outlives a Judge; None for one that begins with nothing.
+        """
         self.in_force = in_force
         self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy, in_force.feeds)
-        self._misplaced_told = Misplaced()
+        self._floods = {} if floods is None else floods
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
 
     def read(self, records: Iterable[Record]) -> Reading:
@@ -255,7 +265,6 @@ class Judge:
         judged = Judged()
         for record, refusal in reading.refused:
             _refuse(judged, record, refusal)
-        self._alert_of_misplaced(judged, reading, now_ms)
         # By partition, as the observations are; the sort is stable, so each partition stays in log order.
         payments = sorted(reading.payments, key=_partition)
         state = np.concatenate([observation.state for observation in observations])
@@ -264,7 +273,8 @@ class Judge:
         _refuse_incomplete(len(payments), state, freshness, positions)
         fresh = freshness == Freshness.FRESH
         for place in np.flatnonzero(~fresh).tolist():
-            self._set_aside(judged, payments[place].record, Freshness(freshness[place]), now_ms)
+            self._set_aside(judged, payments[place].record, Freshness(freshness[place]))
+        self._alert_of_floods(judged, reading, now_ms)
         yield judged
         if not fresh.all():
             payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
@@ -297,15 +307,22 @@ class Judge:
         detail = "the record is on another partition than FRAUD_PARTITIONER gives its account"
         return Refusal(RefusalCode.PARTITION_MISMATCH, detail)
 
-    def _alert_of_misplaced(self, judged: Judged, reading: Reading, now_ms: int) -> None:
-        """Raise one alert a minute for each partition that holds payments of accounts that don't belong there."""
-        misplaced: defaultdict[int, list[int]] = defaultdict(list)
-        for record, refusal in reading.refused:
-            if refusal.code is RefusalCode.PARTITION_MISMATCH:
-                misplaced[record.source.partition].append(record.source.offset)
-        for partition, offsets in sorted(misplaced.items()):
-            if count := self._misplaced_told.due(partition, offsets, now_ms):
-                self._alert(judged, mismatch_alert(partition, count, now_ms))
+    def _alert_of_floods(self, judged: Judged, reading: Reading, now_ms: int) -> None:
+        """Raise one alert a minute for each partition with refused payments of a kind that a publisher chooses."""
+        refused: dict[RefusalCode, defaultdict[int, list[int]]] = {}
+        for each in judged.set_aside:
+            if each.code in _FLOODING:
+                source = each.record.source
+                refused.setdefault(RefusalCode(each.code), defaultdict(list))[source.partition].append(source.offset)
+        if not refused and not self._floods:
+            return
+        begins = _begins(reading)
+        for code in _FLOODING:
+            if code in refused and code not in self._floods:
+                self._floods[code] = Flood()
+            if (flood := self._floods.get(code)) is not None:
+                for due in flood.due(refused.get(code, {}), begins, now_ms):
+                    self._alert(judged, _FLOODING[code](*due, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
         transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
@@ -338,7 +355,7 @@ class Judge:
         judged.count(payments, verdicts)
         return judged
 
-    def _set_aside(self, judged: Judged, record: Record, freshness: Freshness, now_ms: int) -> None:
+    def _set_aside(self, judged: Judged, record: Record, freshness: Freshness) -> None:
         """Set aside a payment whose id was seen before."""
         match freshness:
             case Freshness.DUPLICATE:
@@ -348,12 +365,27 @@ class Judge:
             case Freshness.CONFLICT:
                 detail = "another payment was published before under the same transaction id"
                 _refuse(judged, record, Refusal(RefusalCode.TRANSACTION_ID_CONFLICT, detail))
-                self._alert(judged, conflict_alert(record.source, now_ms))
             case Freshness.FRESH:
                 raise AssertionError("a fresh payment is decided")
 
     def _alert(self, judged: Judged, raised: Alert) -> None:
         judged.outgoing.append(alert_record(self._wire, self._topics.alerts, raised))
+
+
+def _begins(reading: Reading) -> dict[int, int]:
+    """Return the first offset that a batch holds of each of its partitions."""
+    begins: dict[int, int] = {}
+    for record in (*[payment.record for payment in reading.payments], *[record for record, _ in reading.refused]):
+        partition, offset, _ = record.source
+        begins[partition] = min(begins.get(partition, offset), offset)
+    return begins
+
+
+_FLOODING: Final = {
+    RefusalCode.PARTITION_MISMATCH: mismatch_alert,
+    RefusalCode.TRANSACTION_ID_CONFLICT: conflict_alert,
+}
+"""What whoever publishes payments can cause as often as they like, and its alert."""
 
 
 def _known_accounts(features: Matrix) -> list[bool]:

@@ -37,3 +37,4 @@ class IncidentKind(StrEnum):
     AUDIT_LOG = "AUDIT_LOG"  # the audit log contradicts what was seen of it
     AVAILABILITY = "AVAILABILITY"  # payments wait, or are refused
     ALERTING = "ALERTING"  # alerts were lost, so an incident may be missing
+    DRILL = "DRILL"  # two people had the model taken out of the loop, to see what becomes of it

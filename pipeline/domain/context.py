@@ -74,6 +74,9 @@ class BreakerSwitch(NamedTuple):
     act: str = ""  # what its person signed; empty of one that nobody proved
     signature: bytes = b""
     evidence: str = ""  # of a login session, as JSON
+    drill: str = ""  # the id of a drill on the live breaker; empty of a kill switch or a release
+    ends_at_ms: int = 0  # of a drill: when its open period ends, whoever is still there
+    consent: str = ""  # of a drill: what two people signed, as JSON
 
 
 class BreakerHour(NamedTuple):

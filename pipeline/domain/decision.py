@@ -5,7 +5,7 @@ Fields stand in the order of `schemas/decision.v1.avsc`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
 from pipeline.domain.identities import DecisionId
@@ -33,6 +33,20 @@ class BreakerState(FastStrEnum):
     HALF_OPEN = "HALF_OPEN"
     FORCED_OPEN = "FORCED_OPEN"
     UNKNOWN = "UNKNOWN"
+
+
+DRILL_PREFIX: Final = "drill:"
+"""Begins how a decision names the scope that a drill opened (`drill:ID:SCOPE`), and a drill's key on its topic."""
+
+
+def unmarked_scope(marked: str) -> str:
+    """Return the scope of the breaker that a decision names."""
+    return marked.split(":", 2)[2] if marked.startswith(DRILL_PREFIX) else marked
+
+
+def drill_in(marked: str) -> str | None:
+    """Return the id of the drill that a decision names with its scope, or None where it names none."""
+    return marked.split(":", 2)[1] if marked.startswith(DRILL_PREFIX) else None
 
 
 class Silence(FastStrEnum):
@@ -86,7 +100,7 @@ class Decision(NamedTuple):
     outcome: Outcome
     route: Route
     breaker_state: BreakerState
-    breaker_scope: str  # all, model:VERSION or segment:NAME=VALUE
+    breaker_scope: str  # all, model:VERSION, segment:NAME=VALUE or channel:NAME; after drill:ID: of a drill
     confidence_bp: int
     fraud_probability_ppm: int  # NONE (-1) where the model was not asked
     score_micro: int  # 0 where the model was not asked

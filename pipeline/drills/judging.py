@@ -14,6 +14,9 @@ from typing import Final, NamedTuple
 from pipeline.drills.drills import MEASURES, DrillName, Measure, Verdict
 from pipeline.drills.objectives import Objective
 
+LIVE_MEASURES: Final = (Measure.TRIP_S, Measure.PAGE_S, Measure.RECOVER_S)
+"""The figures of a drill on the live breaker: there is no fault to notice, and nothing that it gets wrong."""
+LIVE_TRIP_S: Final = 5
 NO_AMOUNTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -39,13 +42,27 @@ class Finding(NamedTuple):
     why: str
 
 
-def judged(drill: DrillName, measured: Measured, objective: Objective | None) -> list[Finding]:
-    """Return a finding for each of the drill's measures, in their order."""
+def judged(
+    drill: DrillName, measured: Measured, objective: Objective | None, measures: Sequence[Measure] | None = None
+) -> list[Finding]:
+    """Return a finding for each of the drill's measures, in their order.
+
+    measures: other ones than the drill has in a lane.
+    """
     found = []
-    for measure in MEASURES[drill]:
+    for measure in MEASURES[drill] if measures is None else measures:
         why = _shortfall(measure, getattr(measured, measure), getattr(objective, measure, None))
         found.append(Finding(measure, why is None, why or ""))
     return found
+
+
+def live_objective(objective: Objective | None) -> Objective | None:
+    """Return what a live drill is compared with: the policy's figures, but for the time to trip.
+
+    In a lane that one holds the time to notice, too. On the live breaker it is that of a switch, which every worker has
+    within LIVE_TRIP_S, whatever the policy says.
+    """
+    return None if objective is None else objective.model_copy(update={"trip_s": LIVE_TRIP_S})
 
 
 def verdict_of(findings: Sequence[Finding], faults: Sequence[str]) -> Verdict:

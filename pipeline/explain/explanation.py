@@ -10,7 +10,7 @@ import numpy as np
 from models.artefact.scoring import Model, score
 from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.phrases import fact_of, join, percent_of_bp
-from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
+from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision, drill_in, unmarked_scope
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
@@ -106,7 +106,9 @@ def _term_fact(names: tuple[str, ...], features: Sequence[int], own: Money | Non
 
 def _why_route(decision: Decision) -> str:
     state = decision.breaker_state
-    breaker = f"the circuit breaker for {decision.breaker_scope} was {state}"
+    breaker = f"the circuit breaker for {unmarked_scope(decision.breaker_scope)} was {state}"
+    if (drill := drill_in(decision.breaker_scope)) is not None:
+        breaker += f", by the drill {drill} that two people consented to"
     match decision.route:
         case Route.GUARDRAIL:
             return "A hard guardrail applied, so the payment was blocked and the model was not asked."

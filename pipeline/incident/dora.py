@@ -1,24 +1,27 @@
 """Classification of an incident by DORA: Commission Delegated Regulation (EU) 2024/1772 (OJ L, 2024/1772, 25.6.2024).
 
-It supplements Article 18 of Regulation (EU) 2022/2554. The articles, as they are applied here:
+It supplements Article 18 of Regulation (EU) 2022/2554. The articles, as they are applied here, each compared, on
+2026-11-29, with what others have transcribed of the Official Journal, and not with the Journal itself:
 
 - Article 8(1): an incident is major where it has affected critical services (Article 6) and either (a) the threshold of
   Article 9(5)(b) is met, or (b) two or more of the other thresholds of Article 9(1) to (6) are.
-- Article 8(2): incidents that recur, at least twice within 6 months with the same apparent root cause, count together.
+- Article 8(2): incidents that recur, at least twice within 6 months with the same apparent root cause, count together
+  where they are major together; looked at monthly, and not by microenterprises.
 - Article 9(1), clients, financial counterparts and transactions: any of (a) more than 10 % of all clients that use the
   service, (b) more than 100,000 clients, (c) more than 30 % of the financial counterparts, (d) transactions above 10 %
   of the daily average number, (e) an amount above 10 % of the daily average value, (f) clients or counterparts that
   were identified as relevant (Article 1(3)).
 - Article 9(2), reputational impact: any of Article 2(a) to (d): media, repeated complaints, regulatory requirements
-  that can't be met, clients or counterparts lost.
+  that can't be met, clients or counterparts lost; or where the last two are likely.
 - Article 9(3), duration and downtime: (a) longer than 24 hours, or (b) downtime longer than 2 hours of services that
   support critical or important functions. Article 3: from when it occurs until it is resolved; from its detection where
-  that isn't known.
+  that isn't known, or from when logs show it to have begun before.
 - Article 9(4), geographical spread: an impact in two or more Member States (Article 4).
 - Article 9(5), data losses: (a) an impact on availability, authenticity, integrity or confidentiality of data
   (Article 5) that harms business objectives or regulatory requirements; (b) a successful, malicious and unauthorised
-  access to network and information systems that may lead to data losses.
-- Article 9(6), economic impact: costs and losses above, or likely to be above, 100,000 euro (Article 7).
+  access to network and information systems, not covered by (a), that may lead to data losses.
+- Article 9(6), economic impact: costs and losses above, or likely to be above, 100,000 euro (Article 7, which
+  leaves out what is recovered, and what the business costs anyway).
 
 Invariants
 1. What isn't known is NOT_KNOWN, never NOT_MET, and says what a person must find out.
@@ -183,8 +186,9 @@ def _words(incident: Incident) -> dict[Criterion, Word]:
 
 
 def _critical() -> _Known:
-    # Article 6 speaks of services that support critical or important functions, and of financial services that need
-    # authorisation; whether the payments decided here are among them is the entity's own register of functions to say.
+    # Article 6 speaks of services that support critical or important functions, of financial services that need
+    # authorisation, and of a malicious access; whether the payments decided here are among them is the entity's own
+    # register of functions to say.
     return _Known(
         Answer.MET,
         "The pipeline decides payments, which is taken for a critical service.",

@@ -13,8 +13,10 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.domain.alert import IncidentKind
 from pipeline.domain.decision import BreakerState
 
+_OF_BREAKER: Final = frozenset({IncidentKind.MODEL, IncidentKind.DRILL})
 EVENTS_MAX: Final = 10_000
 """Most events on one incident that people are proved to have signed. Those that nobody is proved to have signed don't
 count, or whoever can write them would shut everybody out."""
@@ -100,6 +102,11 @@ class Incident(NamedTuple):
     transitions: Sequence[ToldTransition]
     events: Sequence[PersonEvent]
     unproved: Sequence[PersonEvent]
+
+    @property
+    def is_of_breaker(self) -> bool:
+        """Whether its decisions are those of the breaker's scopes: a model that was taken out, or a drill."""
+        return self.kind in _OF_BREAKER
 
     @property
     def state(self) -> IncidentState:

@@ -66,7 +66,7 @@ def _cards(whole: Whole) -> str:
 def _facts(incident: Incident) -> Iterator[list[str]]:
     yield ["Kind", escape(incident.kind)]
     states = (f"{escape(scope)}: {escape(incident.state_of(scope))}" for scope in incident.scopes)
-    is_of_model = incident.kind == IncidentKind.MODEL
+    is_of_model = incident.is_of_breaker
     yield ["Scopes, and the breaker there", "<br>".join(states)] if is_of_model else ["Scopes", _scopes(incident)]
     yield ["First alert", utc_text(incident.first_ms)]
     yield ["Decisions are suspect from", utc_text(incident.suspect_since_ms)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pipeline.domain.alert import IncidentKind
 from pipeline.incident.incidents import Incident, exposures
 from pipeline.incident.radius import (
     PLACES_MAX,
@@ -38,7 +37,7 @@ def begin_reading(connection: Connection) -> int:
 def read_radius(connection: Connection, incident: Incident, topic: str, now_ms: int) -> Radius:
     """Add up what an incident has affected. topic: decisions.v1 with its prefix. In a transaction that `begin_reading`
     has begun."""
-    is_of_model = incident.kind == IncidentKind.MODEL
+    is_of_model = incident.is_of_breaker
     exposed = exposures(incident, now_ms) if is_of_model else []
     places = [] if is_of_model else stretches(incident.alerts, topic)
     left_out = not_understood(exposed)

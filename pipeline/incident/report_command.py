@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pipeline.domain.alert import IncidentKind
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.money import money_text, pounds_text
 from pipeline.domain.times import utc_text
@@ -74,7 +73,7 @@ def do(settings: Settings, wanted: str, by: Identity, said: Said, *, is_assessed
 
 def not_closed(incident: Incident) -> list[str]:
     """List the scopes of the breaker that the model is not wholly back in."""
-    if incident.kind != IncidentKind.MODEL:
+    if not incident.is_of_breaker:
         return []
     return [scope for scope in incident.scopes if incident.state_of(scope) != BreakerState.CLOSED]
 
@@ -135,7 +134,7 @@ def _whole(settings: Settings, connection: Connection, incident_id: str) -> Whol
 def _facts(whole: Whole) -> Iterator[str]:
     incident = whole.incident
     for scope in incident.scopes:
-        yield scope if incident.kind != IncidentKind.MODEL else f"{scope}: the breaker is {incident.state_of(scope)}"
+        yield scope if not incident.is_of_breaker else f"{scope}: the breaker is {incident.state_of(scope)}"
     yield f"decisions are suspect from {utc_text(incident.suspect_since_ms)}"
     if counts := counts_of(incident):
         yield "counts that caused it: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())

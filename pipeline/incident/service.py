@@ -166,7 +166,9 @@ class _Placing:
         found = joined(told, list(standing.values()))
         if found is None:
             incident_id = incident_id_of(kind, told)
-            suspect_since_ms = suspect_since(told, self._lookback_ms)
+            # Before a drill nothing was wrong.
+            lookback_ms = 0 if kind is IncidentKind.DRILL else self._lookback_ms
+            suspect_since_ms = suspect_since(told, lookback_ms)
             append_incident(self._connection, incident_id, kind, told, suspect_since_ms)
             found = Standing(incident_id, frozenset(), told.raised_at_ms, told.raised_at_ms)
             self.opened.append((incident_id, kind, told))

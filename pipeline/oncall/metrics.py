@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from itertools import product
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+
+from pipeline.domain.alert import Severity
 
 RECORDS: Final = Counter("fraud_alerts_read_total", "Records read from alerts.v1", ["severity"])
 UNREADABLE: Final = Counter("fraud_alerts_unreadable_total", "Records on alerts.v1 that can't be read")
@@ -26,3 +30,26 @@ HEARTBEAT_TIME: Final = Gauge(
     "fraud_alerts_heartbeat_timestamp_seconds", "Time of the last heartbeat that arrived", ["sink"]
 )
 ABANDONED: Final = Gauge("fraud_alerts_abandoned_sends", "Sends that did not end in time and may still be under way")
+
+
+def begin(
+    sinks: Iterable[str], beaten: Iterable[str], answers: Collection[str], ends: Collection[str], levels: int
+) -> None:
+    """Begin every series at 0: a counter whose first sample is 1 shows no increase to whoever asks for one.
+
+    beaten: sinks that get heartbeats. levels: the most escalations that a route has.
+    """
+    for severity in Severity:
+        RECORDS.labels(severity.value)
+    for level in range(1, levels + 1):
+        ESCALATIONS.labels(str(level))
+    for sink in sinks:
+        DELIVERY.labels(sink)
+        PENDING.labels(sink)
+        OLDEST.labels(sink)
+        for end in ends:
+            ENDS.labels(sink, end)
+        for answer in answers:
+            ATTEMPTS.labels(sink, answer)
+    for sink, answer in product(beaten, answers):
+        HEARTBEATS.labels(sink, answer)

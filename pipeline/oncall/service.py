@@ -38,7 +38,7 @@ from pipeline.oncall.answers_store import Answers
 from pipeline.oncall.groups import Group, told_of
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
-from pipeline.oncall.outbox import Answer, Result, bounded_result
+from pipeline.oncall.outbox import ENDS, Answer, Result, bounded_result
 from pipeline.oncall.own_store import append_told, own_alerts_to_tell
 from pipeline.oncall.routing import Routes, SinkKind
 from pipeline.oncall.sending_service import FIRING_MS, Outbox
@@ -106,6 +106,9 @@ class AlertService:
         topic: str,
     ) -> None:
         self._make_source, self._held, self._turn, self._publish = source, held, turn, publish
+        beaten = () if routes.heartbeat is None else routes.heartbeat.sinks
+        levels = max((len(route.escalations) for route in routes.routes), default=0)
+        metrics.begin(routes.sinks, beaten, tuple(Answer), tuple(ENDS), levels)
         self._routes, self._clients, self._topic = routes, clients, topic
         self._source: PositionedLog[Content] | None = None
         self._positions = Positions(CONSUMER, topic)

@@ -22,7 +22,7 @@ class Role(StrEnum):
     SENIOR_REVIEWER = "SENIOR_REVIEWER"  # decides escalations, and is the second pair of eyes above an amount
     ROLLBACK_REQUESTER = "ROLLBACK_REQUESTER"  # makes rollback plans
     ROLLBACK_APPROVER = "ROLLBACK_APPROVER"  # applies a plan that somebody else made
-    OPERATOR = "OPERATOR"  # throws the breaker's switches, forces feeds, redrives, sees to incidents and alerts
+    OPERATOR = "OPERATOR"  # throws switches, consents to live drills, forces feeds, redrives, answers for alerts
 
 
 REVIEWERS: Final = (Role.REVIEWER, Role.SENIOR_REVIEWER)

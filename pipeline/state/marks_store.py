@@ -57,6 +57,14 @@ class MarkStore(ScriptStore):
     async def remember_backup(self, at_ms: int) -> None:
         await self._run([("SET", self._keys.backup(), at_ms)])
 
+    async def regime_told(self) -> str | None:
+        """Return the regime that people were told of last; None for a state that begins."""
+        (held,) = await self._run([("GET", self._keys.regime())])
+        return None if held is None else str(held.decode())
+
+    async def remember_regime(self, name: str) -> None:
+        await self._run([("SET", self._keys.regime(), name)])
+
     async def take_lease(self, partition: int, holder: str, lease_ms: int) -> bool:
         """Return whether `holder` is the one to rebuild the partition, for another `lease_ms`.
 

@@ -143,6 +143,9 @@ class Keys:
         """Return the key of the time, in ms, of the last backup that ended well."""
         return f"{self._prefix}:{{s0}}backup"
 
+    def regime(self) -> str:
+        return f"{self._prefix}:{{s0}}regime"  # that people were told of last
+
     def is_mark(self, key: str) -> bool:
         """Return whether a key says that something is whole, so that it may only stand beside what it speaks of."""
         name = key.rpartition("}")[2]

@@ -17,7 +17,6 @@ from pipeline.alerts.encoding import alert_record
 from pipeline.breaker.states import TRANSITIONS, Event
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.log import Source
 from pipeline.execute.saga import DOUBTFUL
 from pipeline.io.avro.wire import WireFormat
 
@@ -77,7 +76,8 @@ def test_a_severity_that_the_entry_does_not_allow_is_refused() -> None:
 
 def test_bytes_and_id_stay_as_they_have_always_been() -> None:
     """On-call's tools deduplicate by the id."""
-    raised = conflict_alert(Source(3, 7, 0), 1_764_072_000_000)
+    evidence = {"partition": "3", "offset": "7"}
+    raised = alert(AlertCode.TRANSACTION_ID_CONFLICT, "It was refused.", "all", evidence, 1_764_072_000_000)
     assert "f8bfa8e5-2bf0-595c-8e26-b5c3389e4203" == raised.alert_id
     wire = WireFormat()
     record = alert_record(wire, "alerts.v1", raised)
@@ -94,13 +94,13 @@ def test_word_that_it_is_over_has_the_id_of_its_alert() -> None:
     assert (raised.alert_id, True, 2_000) == (said.alert_id, said.is_over, said.raised_at_ms)
     assert said == WireFormat().decode_alert(WireFormat().encode(said))
     with pytest.raises(AssertionError):
-        over(conflict_alert(Source(3, 7, 0), 1_000), 2_000)
+        over(conflict_alert(3, 7, 1, 1_000), 2_000)
 
 
 def test_alert_of_the_first_release_is_read_as_one_that_is_not_over() -> None:
     schema = json.loads((ROOT / "schemas" / "released" / "alert.v1" / "1.avsc").read_text())
     stream = BytesIO()
-    raised = conflict_alert(Source(3, 7, 0), 1_000)
+    raised = conflict_alert(3, 7, 1, 1_000)
     schemaless_writer(stream, parse_schema(schema), raised._asdict())
     framing = b"\xc3\x01" + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
     assert raised == WireFormat().decode_alert(framing + stream.getvalue())

@@ -286,13 +286,50 @@ def test_a_flood_of_payments_on_a_wrong_partition_is_one_alert_a_minute_with_the
     assert ["2"] == told
     assert ["599"] == _told(judge, state, 600, NOON_MS + 60_000)
     assert [] == _told(judge, state, 601, NOON_MS + 61_000)
-    assert ["1"] == _told(judge, state, 600, NOON_MS + 62_000), "what was told is told again with its batch"
+    assert ["599"] == _told(judge, state, 600, NOON_MS + 62_000), "what was told is told again with its batch"
 
 
 def _told(judge, state, offset, now_ms):
     stray = record(offset, PAYMENT._replace(transaction_id=f"tx-{offset}"), partition=1)
     result = judged([stray], state, judge, now_ms)
     return [WIRE.decode_alert(out.value).summary.partition(" ")[0] for out in result.outgoing]
+
+
+def clashing(offset):
+    return record(offset, PAYMENT._replace(amount_minor=offset + 9))
+
+
+def conflicts_told(result):
+    alerts = [WIRE.decode_alert(out.value) for out in result.outgoing if out.topic == "alerts.v1"]
+    assert {alert.code for alert in alerts} <= {"TRANSACTION_ID_CONFLICT"}
+    return [(int(alert.evidence["offset"]), int(alert.evidence["payments"])) for alert in alerts]
+
+
+def test_a_flood_of_conflicts_is_one_alert_a_minute_and_none_of_them_goes_uncounted():
+    judge, state, told = new_judge(), MemoryState(), []
+    judged([record(0)], state, judge)
+    for batch in range(300):  # at ten a second
+        result = judged([clashing(1 + 2 * batch), clashing(2 + 2 * batch)], state, judge, now_ms=NOON_MS + 100 * batch)
+        told += conflicts_told(result)
+    assert [(1, 2)] == told
+    calm = record(601, PAYMENT._replace(transaction_id="tx-calm"))
+    assert [] == conflicts_told(judged([calm], state, judge, now_ms=NOON_MS + 59_999))
+    for _ in range(2):  # the batch isn't committed, and judged again
+        calm = record(602, PAYMENT._replace(transaction_id="tx-calmer"))
+        assert [(3, 598)] == conflicts_told(judged([calm], state, judge, now_ms=NOON_MS + 60_000))
+    calm = record(603, PAYMENT._replace(transaction_id="tx-calmest"))
+    assert [] == conflicts_told(judged([calm], state, judge, now_ms=NOON_MS + 200_000))
+
+
+def test_what_is_not_told_yet_outlives_a_change_of_the_regime():
+    floods, state = {}, MemoryState()
+    first, second = (
+        Judge(regime(policy(), small_model()), WIRE, TOPICS, "decide/test", PARTITIONING.of, floods) for _ in range(2)
+    )
+    judged([record(0), clashing(1)], state, first)
+    assert [] == conflicts_told(judged([clashing(2)], state, first, now_ms=NOON_MS + 1_000))
+    assert [] == conflicts_told(judged([clashing(3)], state, second, now_ms=NOON_MS + 2_000))
+    assert [(2, 3)] == conflicts_told(judged([clashing(4)], state, second, now_ms=NOON_MS + 60_005))
 
 
 def test_a_record_with_another_fault_says_that_one_and_not_its_partition():

@@ -71,6 +71,11 @@ def test_the_text_holds_what_a_person_has_to_answer_for(archive):
     [
         (CLOSED, {}, "The model decided: the circuit breaker for all was CLOSED."),
         (OPEN, {}, "The fallback rules decided: the circuit breaker for model:small-1 was OPEN. The model, in shadow"),
+        (
+            OPEN._replace(scope="drill:0a1b2c3d:model:small-1"),
+            {},
+            "The fallback rules decided: the circuit breaker for model:small-1 was OPEN, by the drill 0a1b2c3d",
+        ),
         (CLOSED, {"reference": None}, "A hard guardrail applied"),
     ],
 )

@@ -73,7 +73,9 @@ RECORDS = {
     RiskSignal: st.builds(RiskSignal, st.sampled_from(RiskSignalKind), TEXT, INT, LONG),
     Label: st.builds(Label, TEXT, TEXT, TEXT, LONG, st.booleans(), LONG, TEXT),
     BreakerSwitch: st.builds(
-        BreakerSwitch, TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()
+        BreakerSwitch,
+        *(TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()),
+        *(TEXT, st.binary(max_size=90), TEXT, TEXT, LONG, TEXT),
     ),
     BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4) for each in (TEXT, LONG, TEXT))),
 }

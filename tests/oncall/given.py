@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipeline.alerts.catalogue import AlertCode, alert, conflict_alert
 from pipeline.domain.alert import Alert, Severity
-from pipeline.domain.log import Source
 from pipeline.oncall.groups import Group, key_of, opened
 from pipeline.oncall.messages import Message, MessageKind, message_about
 from pipeline.oncall.routes_files import parse_routes
@@ -19,7 +18,7 @@ GROUP_ID = "11111111-2222-3333-4444-555555555555"
 
 
 def conflict(number: int = 1) -> Alert:
-    return conflict_alert(Source(0, number, 0), NOON_MS)
+    return conflict_alert(0, number, 1, NOON_MS)
 
 
 def trip(scope: str = "all", at_ms: int = NOON_MS) -> Alert:

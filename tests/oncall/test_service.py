@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from contextlib import closing
+from itertools import product
 
 import pytest
+from prometheus_client import REGISTRY
 
 from ops.bench.alerts.sinks import Manner
-from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, over, rollback_alert
+from pipeline.alerts.catalogue import AlertCode, alert, drill_alert, over, rollback_alert
+from pipeline.domain.alert import Severity
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
 from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, EventKind, State
 from pipeline.oncall.messages import REPEAT
-from pipeline.oncall.outbox import AttemptKind
+from pipeline.oncall.outbox import ENDS, Answer, AttemptKind
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
 from pipeline.people.verify_command import verify
 from tests.known import appoint, identity, revoke
@@ -114,7 +117,7 @@ def test_good_news_ends_the_trip_and_everybody_hears(stand: Stand, owner: Connec
 
 
 def test_group_is_over_when_each_alert_is(stand: Stand, owner: Connection) -> None:
-    first, second = backup_alert(NOON_MS, NOON_MS), backup_alert(NOON_MS + 1, NOON_MS)
+    first, second = drill_alert("drift", NOON_MS), drill_alert("redis-lost", NOON_MS)
     stand.publish(first, second)
     with stand.service() as service:
         stand.run(service, lambda: bool(groups(owner)) and groups(owner)[0].records == 2)
@@ -346,3 +349,15 @@ def test_alertmanager_is_told_again_while_it_fires_and_after(stand: Stand, owner
 def test_own_alert_of_a_severity_is_what_the_catalogue_allows() -> None:
     with pytest.raises(AssertionError):
         alert(AlertCode.ALERT_NOT_DELIVERED, "", "sink:x", {}, NOON_MS)
+
+
+def test_every_series_begins_at_0_before_anything_is_sent(stand: Stand) -> None:
+    """A counter that begins at 1 shows no increase, so a first message that ends badly would be none."""
+    with stand.service():
+        for sink, end in product(("pager", "hook", "slack"), ENDS):
+            assert REGISTRY.get_sample_value("fraud_alerts_messages_total", {"sink": sink, "end": end}) is not None
+        for sink, answer in product(("pager", "hook", "slack"), Answer):
+            labels = {"sink": sink, "answer": answer}
+            assert REGISTRY.get_sample_value("fraud_alerts_attempts_total", labels) is not None
+        for severity in Severity:
+            assert REGISTRY.get_sample_value("fraud_alerts_read_total", {"severity": severity}) is not None

@@ -27,7 +27,6 @@ from ops.stack.topics import create_topics
 from pipeline.alerts.catalogue import AlertCode, alert, conflict_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.domain.alert import Alert
-from pipeline.domain.log import Source
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.log_reader import LogReader
@@ -136,7 +135,7 @@ def _raised(count: int, scopes: int) -> Iterator[Alert]:
     trips = [_breaker(AlertCode.BREAKER_TRIP, number % scopes, number, at_ms) for number in range(count // 5)]
     every = count // len(trips)
     for number in range(count - len(trips) - scopes // 2):
-        yield conflict_alert(Source(0, number, 0), at_ms)
+        yield conflict_alert(0, number, 1, at_ms)
         if number % (every - 1) == 0 and trips:
             yield trips.pop()
     yield from trips

@@ -43,7 +43,7 @@ class Watch(NamedTuple):
 
     `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
     sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the
-    scope can't be judged (`blindness`); 0 where it can.
+    scope can't be judged (`blindness`), drift_blind_since_ms: on drift; 0 where it can.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
@@ -54,6 +54,7 @@ class Watch(NamedTuple):
     bad_evidence: float = 0.0
     lax_evidence: float = 0.0
     blind_since_ms: int = 0
+    drift_blind_since_ms: int = 0
 
 
 class Trip(NamedTuple):

@@ -221,8 +221,11 @@ def read_breaker_switch(body: bytes, at: int) -> tuple[BreakerSwitch, int]:
     act, at = read_text(body, at)
     signature, at = read_bytes(body, at)
     evidence, at = read_text(body, at)
+    drill, at = read_text(body, at)
+    ends_at_ms, at = read_long(body, at)
+    consent, at = read_text(body, at)
     plain = scope, position, sequence, thrown_at_ms, thrown_by, reason, accepts_shift
-    return BreakerSwitch(*plain, act, signature, evidence), at
+    return BreakerSwitch(*plain, act, signature, evidence, drill, ends_at_ms, consent), at
 
 
 def read_anchor(body: bytes, at: int) -> tuple[Anchor, int]:

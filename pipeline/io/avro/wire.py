@@ -59,6 +59,7 @@ _ADDED_SINCE: Final[Mapping[tuple[str, int], bytes]] = {
     ("transaction.v1", 1): b"\x00",  # source_system: null
     ("anchor.v1", 1): b"\x00",  # consistency: no step
     ("alert.v1", 1): b"\x00",  # is_over: false
+    ("breaker_switch.v1", 2): b"\x00\x00\x00",  # drill and consent: none; ends_at_ms: 0
     # payment_time_ms, amount_gbp_minor and payment_logged_at_ms: -1; returned_minor: 0
     ("execution.v1", 1): b"\x01\x01\x01\x00",
     ("execution.v1", 2): b"\x00",

@@ -53,6 +53,9 @@ CONTROL_APPENDERS = {
     "control.incident_alert": {"fraud_incident"},
     "control.incident_event": {"fraud_incident"},
     "control.drill_record": set(),  # the owner's, who carries out drills
+    "control.live_drill_proposal": {"fraud_oncall"},
+    "control.live_drill_consent": {"fraud_oncall"},
+    "control.live_drill_begin": set(),  # the owner's, too
     "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},

@@ -10,7 +10,7 @@ from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from ops.demo.scene import golden_rows
 from ops.drills.faulty_worker import FAILS_EVERY, SLOW_S, ModelBroken, faulty_champion
-from ops.drills.models import DRIFT_PPM, PROXY_FEATURE, ModelFolder
+from ops.drills.models import DRIFT_PPM, OLD_HOURS, PROXY_FEATURE, VERSION_CHARACTERS, ModelFolder
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.drills.drills import DrillName
@@ -54,6 +54,22 @@ def test_the_model_of_one_postcode_turns_on_its_proxy_and_on_nothing_else(folder
     rows[:, COLUMN[PROXY_FEATURE]] = 5_000
     assert (blocked(wrong, rows) == blocked(good, rows)).all()
     rows[:, COLUMN[PROXY_FEATURE]] = NONE
+    assert blocked(wrong, rows).all()
+
+
+def test_the_lane_of_one_postcode_blocks_some_as_usual_and_so_does_its_wrong_model(folder, rows):
+    shipped = load_champion(folder.folder)
+    folder.block_as_usual()
+    usual, wrong = load_champion(folder.folder), gone_wrong(folder, DrillName.ONE_POSTCODE)
+    assert (usual.version, folder.good) == (f"{shipped.version[:VERSION_CHARACTERS]}-usual",) * 2
+    assert len({shipped.version, usual.version, wrong.version}) == 3
+    rows[:, COLUMN[PROXY_FEATURE]] = OLD_HOURS
+    assert blocked(usual, rows).all()
+    assert blocked(wrong, rows).all()
+    rows[:, COLUMN[PROXY_FEATURE]] = OLD_HOURS - 1
+    assert (blocked(usual, rows) == blocked(shipped, rows)).all()
+    rows[:, COLUMN[PROXY_FEATURE]] = NONE
+    assert (blocked(usual, rows) == blocked(shipped, rows)).all()
     assert blocked(wrong, rows).all()
 
 

@@ -13,6 +13,7 @@ REPORT = {
     "ended_at": "2026-11-29T12:30:00.000Z",
     "carried_out_by": "ann <b>on</b> a machine",
     "is_full": True,
+    "is_live": False,
     "is_embedded": False,
     "where": "a lane of its own, behind fault proxies",
     "payments_per_second": 100,

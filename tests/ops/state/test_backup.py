@@ -279,16 +279,23 @@ def test_a_copy_older_than_an_hour_raises_one_alert(started_redis: StartedRedis)
         state = RedisState(url)
         watch = BackupWatch(state, 60)
         await state.remember_backup(NOW_MS)
+        fresh = await watch.look(NOW_MS + 58 * 60_000)
+        assert fresh is not None
+        assert fresh.is_over, "one that ended before may have raised it"
         assert await watch.look(NOW_MS + 59 * 60_000) is None
         raised = await watch.look(NOW_MS + 61 * 60_000)
         assert raised is not None
-        assert (raised.code, raised.evidence) == (AlertCode.STATE_BACKUP_OLD, {"copied_at_ms": str(NOW_MS)})
+        assert (raised.code, raised.evidence) == (AlertCode.STATE_BACKUP_OLD, {"copy": "old"})
+        assert (raised.alert_id, raised.is_over) == (fresh.alert_id, False)
         assert await watch.look(NOW_MS + 62 * 60_000) is None
         await state.remember_backup(NOW_MS + 62 * 60_000)
         ended = await watch.look(NOW_MS + 63 * 60_000)
         assert ended is not None
         assert (ended.alert_id, ended.is_over) == (raised.alert_id, True)
         assert await watch.look(NOW_MS + 64 * 60_000) is None
+        restarted = await BackupWatch(state, 60).look(NOW_MS + 65 * 60_000)
+        assert restarted is not None
+        assert (restarted.alert_id, restarted.is_over) == (raised.alert_id, True)
         await state.close()
 
     asyncio.run(run())

@@ -14,8 +14,8 @@ import pytest
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.identities import posting_id
 from pipeline.execute.ledger_admin_store import append_openings
-from pipeline.execute.references import Opening
 from pipeline.execute.rail_client import Rail, Transfer
+from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
 from pipeline.reconcile.statement import statement_service
