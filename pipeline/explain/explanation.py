@@ -12,6 +12,7 @@ from pipeline.decide.phrases import fact_of, join, percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
+from pipeline.replay.feature_lists import unheld_features
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import Check, regime_key, verify
 
@@ -62,8 +63,10 @@ _GROUPS = (
 def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: RegimeOf) -> Explanation:
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     decision = stored.decision
-    features = decision.snapshot.features
-    facts = tuple(_feature_fact(group, name, features) for group, names in _GROUPS for name in names)
+    features, unheld = decision.snapshot.features, unheld_features(stored.release)
+    facts = tuple(
+        _feature_fact(group, name, features) for group, names in _GROUPS for name in names if name not in unheld
+    )
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails)

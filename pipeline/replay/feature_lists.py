@@ -1,0 +1,66 @@
+"""Which features the writer of a decision knew, and what the others are worth where it is decided again.
+
+Invariants
+1. Under the regime that a decision was made in, a feature that its writer did not know takes no part: no rule and no
+   model of then reads it, and its absence keeps no model from being asked.
+2. Under another regime that reads it, it is UNKNOWN: rules hold on it, and the model is not asked (I4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.decide.policy import rules_of
+from pipeline.decide.verdict import Regime
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
+from pipeline.io.avro.writers import Release, schema_of
+
+_SNAPSHOT: Final = "snapshot"
+_FEATURES: Final = "features"
+
+
+def observed_by(decisions: Sequence[Decision], releases: Sequence[int], in_force: Regime) -> Matrix:
+    """The features of stored decisions as `in_force` may read them; `releases` are those that they were written in."""
+    features = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
+    for release in set(releases):
+        unheld = unheld_features(release)
+        if not unheld:
+            continue
+        rows = [place for place, theirs in enumerate(releases) if theirs == release]
+        read = _read_by(in_force)
+        for name in unheld:
+            features[rows, COLUMN[name]] = UNKNOWN if name in read else NONE
+    return features
+
+
+@lru_cache
+def held_columns(release: int) -> NDArray[np.intp]:
+    """The columns of the features that writers of a release knew."""
+    unheld = unheld_features(release)
+    return np.array([column for name, column in COLUMN.items() if name not in unheld], dtype=np.intp)
+
+
+@lru_cache
+def unheld_features(release: int) -> frozenset[str]:
+    """The features that writers of a release of decision.v1 did not know."""
+    decision = schema_of(Release("decision.v1", release))[0]
+    snapshot = _type_of(decision, _SNAPSHOT)
+    known = {field["name"] for field in _type_of(snapshot, _FEATURES)["fields"]}
+    return frozenset(FEATURES) - known
+
+
+def _type_of(record: dict[str, list[dict[str, dict[str, object]]]], name: str) -> dict[str, list[dict[str, object]]]:
+    return next(field["type"] for field in record["fields"] if field["name"] == name)  # type: ignore[return-value]
+
+
+def _read_by(in_force: Regime) -> frozenset[str]:
+    """The features that a regime's rules and model read."""
+    by_rules = {condition.feature for rule in rules_of(in_force.policy) for condition in rule.when}
+    model = in_force.model
+    return frozenset(by_rules) | (frozenset() if model is None else frozenset(model.typical))
