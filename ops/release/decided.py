@@ -12,7 +12,7 @@ from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState, Decision, Outcome
 from pipeline.domain.features import STATE, UNKNOWN
 from pipeline.domain.identities import ReviewId, reversal_id, review_id
-from pipeline.domain.log import Record, Source, Span
+from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.domain.payment import Transaction
 from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
@@ -55,13 +55,14 @@ _LOST: Final = ("device_fraud_reports", "beneficiary_count_7d")
 
 
 class Written(NamedTuple):
-    """A record of decisions.v1."""
+    """A record of decisions.v1. payment: for a decision the value on transactions.v1 that it is about, else empty."""
 
     partition: int
     offset: int
     timestamp_ms: int
     key: bytes
     value: bytes
+    payment: bytes
 
 
 def written(settings: Settings) -> list[Written]:
@@ -78,8 +79,9 @@ def written(settings: Settings) -> list[Written]:
     modes = _Modes()
     now_ms = max(record.source.timestamp_ms for record in records) + DECIDED_AFTER_MS
     judged = Judged.whole(judge.judge(reading, observed, modes.of, now_ms))
-    values = [(record.key or b"", record.value) for record in judged.outgoing if record.topic == "decisions.v1"]
-    return list(_on_topic(wire, place, values, now_ms))
+    decisions = [record for record in judged.outgoing if record.topic == "decisions.v1"]
+    about = [payment.record.value or b"" for payment in judged.decided]
+    return list(_on_topic(wire, place, list(zip(decisions, about, strict=True)), now_ms))
 
 
 class _Modes:
@@ -121,15 +123,17 @@ def _with_losses(observation: PartitionObservation) -> PartitionObservation:
 
 
 def _on_topic(
-    wire: WireFormat, place: Callable[[bytes], int], values: Sequence[tuple[bytes, bytes]], now_ms: int
+    wire: WireFormat, place: Callable[[bytes], int], decided: Sequence[tuple[Outgoing, bytes]], now_ms: int
 ) -> Iterator[Written]:
     offsets = dict.fromkeys(range(PARTITIONS), 0)
-    for number, (key, value) in enumerate(values):
+    for number, (record, payment) in enumerate(decided):
+        key, value = record.key or b"", record.value
         partition = place(key)
         decision = wire.decode_decision_record(value)
         assert isinstance(decision, Decision), "it was just made"
         for each in (value, *_after(wire, number, decision)):
-            yield Written(partition, offsets[partition], now_ms + number, key, each)
+            about = payment if each is value else b""
+            yield Written(partition, offsets[partition], now_ms + number, key, each, about)
             offsets[partition] += 1
 
 

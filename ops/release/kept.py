@@ -22,7 +22,8 @@ from ops.verifier.export import Outside, Trust, verify_export
 from ops.verifier.freshness import Freshness
 from ops.verifier.keys import read_keys
 from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.domain.decision import StoredDecision
+from pipeline.domain.decision import Decision, StoredDecision
+from pipeline.domain.identities import decision_id
 from pipeline.domain.plain import plain_record
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.as_json import explanation_json
@@ -98,12 +99,27 @@ def _records(folder: Path, lines: Sequence[Mapping[str, object]]) -> Iterator[st
             continue
         stored = wire.decode_stored_decision(value)
         assert isinstance(stored, StoredDecision), "it was decoded"
+        yield from _payment(wire, line, stored.decision, where)
         told = explanation(stored, int(str(line["partition"])), int(str(line["offset"])), archive.regime_of)
         if told.check.result is not Result.IDENTICAL:
             yield f"the decision at {where} is {told.check.result}: {told.check.why or ', '.join(told.check.differing)}"
         now = json.loads(json.dumps(explanation_json(told), ensure_ascii=False))
         for place, was, found in differences(promised, now):
             yield f"of the decision at {where}, {place} was {was!r:.80}, and is {found!r:.80}"
+
+
+def _payment(wire: WireFormat, line: Mapping[str, object], decision: Decision, where: str) -> Iterator[str]:
+    """The payment as its publisher wrote it is read as the one that was decided on, and still is the same payment."""
+    decoded = wire.decode_transaction(bytes.fromhex(str(line["payment"])))
+    if isinstance(decoded, Refusal):
+        yield f"the payment of the decision at {where} can't be read: {decoded.detail}"
+        return
+    if decoded.transaction != decision.snapshot.transaction:
+        yield f"the payment of the decision at {where} is another one than it holds"
+    if decoded.digest.hex() != line["digest"]:
+        yield f"the payment of the decision at {where} has another digest"
+    if decision_id(decoded.transaction, decoded.digest, decision.source) != decision.decision_id:
+        yield f"the payment of the decision at {where} would be decided under another id"
 
 
 _ABSENT: Final = "absent"

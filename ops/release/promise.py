@@ -29,6 +29,7 @@ from typing import Final
 from ops.release.audit_export import write_export
 from ops.release.decided import Written, written
 from pipeline.domain.decision import StoredDecision
+from pipeline.domain.payment import Decoded
 from pipeline.explain.as_json import explanation_json
 from pipeline.explain.explanation import explanation
 from pipeline.io.avro.wire import WireFormat
@@ -120,6 +121,9 @@ def _lines(records: Sequence[Written], archive: RegimeArchive) -> Iterator[dict[
             told = explanation(stored, record.partition, record.offset, archive.regime_of)
             if told.check.result is not Result.IDENTICAL:
                 raise PromiseRefused(f"{told.check.decision_id} can't be verified by the code that made it: {told.check}")
+            decoded = wire.decode_transaction(record.payment)
+            assert isinstance(decoded, Decoded), "it was decided"
+            line |= {"payment": record.payment.hex(), "digest": decoded.digest.hex()}
             line["explanation"] = explanation_json(told)
         yield line
 

@@ -7,6 +7,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from pipeline.io.avro.wire import Release, WireFormat
+from pipeline.io.avro.writers import fingerprinted, is_read_as_it_is
 from pipeline.io.settings import Settings
 
 EARLIER: Final = Counter(
@@ -23,3 +24,8 @@ def wire_of(settings: Settings) -> WireFormat:
 
 def count_earlier(release: Release) -> None:
     EARLIER.labels(release.schema, str(release.number)).inc()
+
+
+for _release in sorted(set(fingerprinted().values())):
+    if not is_read_as_it_is(_release):
+        EARLIER.labels(_release.schema, str(_release.number))

@@ -124,7 +124,7 @@ def test_ids_are_pinned_to_releases_and_several_may_name_one() -> None:
     ids = {"transaction.v1/2": [9, GUID, 12], "transaction.v1/1": 7}
     wire, current = WireFormat(confluent_ids=ids), WIRE.encode_transaction(PAYMENT)
     new = [b"\0\0\0\0\x09", b"\0\0\0\0\x0c", b"\x01" + UUID(GUID).bytes]
-    assert {PAYMENT} == {decoded(wire, header + current[10:]).transaction for header in new}
+    assert [PAYMENT] * 3 == [decoded(wire, header + current[10:]).transaction for header in new]
     old = old_value(OLD_PAYMENT, current, b"\0\0\0\0\x07")
     assert PAYMENT == decoded(wire, old).transaction
     for header in (b"\0\0\0\0\x08", b"\x01" + bytes(16)):
@@ -175,9 +175,9 @@ def test_a_header_names_the_schema_of_a_value() -> None:
     assert body == named(body, None)
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_no_body_begins_as_single_object_encoding_does(name: str) -> None:
-    """So a header needn't be looked for where a value does."""
+@pytest.mark.parametrize("name", ["transaction.v1", "account.v1", "risk_signal.v1", "label.v1"])
+def test_no_body_from_outside_begins_as_single_object_encoding_does(name: str) -> None:
+    """So a header needn't be looked for where a value does. What is of our own making has no such header."""
     refusal = DECODERS[name](header_of(CURRENT[name]) + b"\xc3\x01" + bytes(200))
     assert isinstance(refusal, Refusal)
     assert RefusalCode.DECODE_FAILED == refusal.code

@@ -84,6 +84,8 @@ def _depth(schema: Json) -> int:
             raise Unresolvable(f"{schema} contains itself, and recursive schemas are refused")
         return 0
     if isinstance(schema, list):
+        if not schema:
+            raise Unresolvable("a union of nothing has no values")
         return 1 + max(map(_depth, schema), default=0)
     if not isinstance(schema["type"], str):
         return _depth(schema["type"])

@@ -286,7 +286,7 @@ def record_of(message: Message) -> Record:
     """Return a message that is no error as a record. A tombstone has no value; a record may have no key.
 
     A value whose schema a header names gets that name in front (pipeline.io.avro.writers). Nobody looks for the header
-    where single-object encoding says it, as nearly everywhere: no body of a schema of ours can begin like that.
+    where single-object encoding says it, as nearly everywhere: no body that comes from outside can begin like that.
     """
     partition, offset, key, value = message.partition(), message.offset(), message.key(), message.value()
     assert partition is not None, "a record has a place"
