@@ -112,11 +112,21 @@ def new_feature(root: Path) -> None:
         lines = path.read_text(encoding="utf-8").split("\n")
         for number, line in enumerate(lines):
             if line.strip().startswith('"is_weekend": '):
-                lines.insert(number, line.replace("is_weekend", "is_round_amount"))
+                entry = _entry(lines[number:])
+                lines[number:number] = [each.replace("is_weekend", "is_round_amount") for each in entry]
                 path.write_text("\n".join(lines), encoding="utf-8")
                 worded += 1
                 break
     assert worded > 0, "a feature has words"
+
+
+def _entry(lines: list[str]) -> list[str]:
+    """The first entry of a mapping, whose brackets close where it ends."""
+    for count in range(1, len(lines)):
+        text = "".join(lines[:count])
+        if text.count("(") == text.count(")"):
+            return lines[:count]
+    raise AssertionError("an entry ends")
 
 
 def retired_guardrail(root: Path) -> None:

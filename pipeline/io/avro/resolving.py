@@ -279,7 +279,8 @@ class MovedRecordStep(RecordStep):
         return False
 
     def resolve(self, body: bytes, at: int, out: Rewritten) -> int:
-        begin, pieces = at, []
+        begin = at
+        pieces: list[bytes] = []
         for field in self._fields:
             piece = Rewritten(body, at)
             at = field.step.resolve(body, at, piece) if field.is_kept else field.step.passed(body, at)

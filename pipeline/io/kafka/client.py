@@ -37,6 +37,7 @@ Options = dict[str, Any]
 LEAVING_POLL_S: Final = 0.05
 LEAVING_POLLS: Final = 3
 LEAVING_POLLS_MAX: Final = 40
+_READ_HEADERS: Final = frozenset({SEAL_HEADER, TRACE_HEADER, SCHEMA_HEADER})
 ANSWER_S: Final = 10.0
 """Time limit of one question to a broker. An idle one takes milliseconds, one that has just started seconds."""
 COMPRESSION: Final = "lz4"
@@ -294,8 +295,25 @@ def record_of(message: Message) -> Record:
     assert not isinstance(key, str), "raw bytes were asked for"
     assert not isinstance(value, str), "raw bytes were asked for"
     if value and value[:2] != SINGLE_OBJECT:  # 50 ns; headers take 300
-        value = named(value, headers_of(message).get(SCHEMA_HEADER))
+        value = _with_schema(message, value)
     return Record(key, value, Source(partition, offset, timestamp_ms(message)))
+
+
+def _with_schema(message: Message, value: bytes) -> bytes:
+    """Return the value behind the name of its schema, and let go of the headers that nobody here reads.
+
+    Of a record of 1 MB they may take tens of MB once read, and a reader holds many messages.
+    """
+    try:
+        headers = message.headers()
+    except (SystemError, UnicodeDecodeError):  # as `headers_of` says
+        return value
+    if not headers:
+        return value
+    kept = [(header[0], header[1]) for header in headers if header[0] in _READ_HEADERS]
+    if len(kept) < len(headers):
+        message.set_headers(kept)
+    return named(value, dict(kept).get(SCHEMA_HEADER))
 
 
 def named(value: bytes, name: str | bytes | None) -> bytes:
