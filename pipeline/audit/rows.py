@@ -16,7 +16,7 @@ import orjson
 
 from pipeline.audit.chain import Entry, Times
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
+from pipeline.domain.decision import AsWritten, BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import execution_id
 from pipeline.domain.in_force import DecisionRecord
@@ -45,12 +45,12 @@ class Proof(NamedTuple):
 
 
 def row_of(
-    record: LogRecord[None], content: DecisionRecord, proof: Proof, written: Mapping[str, object] | None = None
+    record: LogRecord[None], content: DecisionRecord, proof: Proof, written: AsWritten | None = None
 ) -> bytes:
     """The row of a record of decisions.v1 whose value holds `content`.
 
-    `written`: of a record of an earlier release the fields that its writer had, which its JSON columns hold: a row
-    follows from the record alone, whichever release of the service stores it.
+    `written`: of a decision of an earlier release what its JSON columns hold, so that a row follows from the record
+    alone, whichever release of the service stores it.
     """
     if isinstance(content, Decision):
         return _decision_row(record, content, proof, written)
@@ -60,9 +60,9 @@ def row_of(
 
 
 def _decision_row(
-    record: LogRecord[None], decision: Decision, proof: Proof, written: Mapping[str, object] | None
+    record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None
 ) -> bytes:
-    snapshot, reasons = _told(decision) if written is None else (written["snapshot"], written["reasons"])
+    snapshot, reasons = _told(decision) if written is None else (written.snapshot, written.reasons)
     return b"".join(
         (
             b"\0\x1e",  # 30 fields

@@ -110,6 +110,13 @@ class Decision(NamedTuple):
         return Source(self.source_partition, self.source_offset, self.source_timestamp_ms)
 
 
+class AsWritten(NamedTuple):
+    """Parts of a decision of an earlier release as plain values for JSON, with the fields that its writer had."""
+
+    snapshot: object
+    reasons: object
+
+
 class StoredDecision(NamedTuple):
     """A decision as read back, and the exact bytes that it was read from."""
 

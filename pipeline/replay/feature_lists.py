@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +17,8 @@ from numpy.typing import NDArray
 from pipeline.decide.policy import rules_of
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision
-from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN, Matrix
-from pipeline.io.avro.writers import Release, schema_of
-
-_SNAPSHOT: Final = "snapshot"
-_FEATURES: Final = "features"
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, UNKNOWN, Matrix
+from pipeline.io.avro.writers import features_known
 
 
 def observed_by(decisions: Sequence[Decision], releases: Sequence[int], in_force: Regime) -> Matrix:
@@ -33,9 +29,9 @@ def observed_by(decisions: Sequence[Decision], releases: Sequence[int], in_force
         if not unheld:
             continue
         rows = [place for place, theirs in enumerate(releases) if theirs == release]
-        read = _read_by(in_force)
+        lacking = _lacking(unheld, in_force)
         for name in unheld:
-            features[rows, COLUMN[name]] = UNKNOWN if name in read else NONE
+            features[rows, COLUMN[name]] = UNKNOWN if name in lacking else NONE
     return features
 
 
@@ -49,14 +45,16 @@ def held_columns(release: int) -> NDArray[np.intp]:
 @lru_cache
 def unheld_features(release: int) -> frozenset[str]:
     """The features that writers of a release of decision.v1 did not know."""
-    decision = schema_of(Release("decision.v1", release))[0]
-    snapshot = _type_of(decision, _SNAPSHOT)
-    known = {field["name"] for field in _type_of(snapshot, _FEATURES)["fields"]}
-    return frozenset(FEATURES) - known
+    return frozenset(FEATURES).difference(features_known(release))
 
 
-def _type_of(record: dict[str, list[dict[str, dict[str, object]]]], name: str) -> dict[str, list[dict[str, object]]]:
-    return next(field["type"] for field in record["fields"] if field["name"] == name)  # type: ignore[return-value]
+def _lacking(unheld: frozenset[str], in_force: Regime) -> frozenset[str]:
+    """Those of the features that are UNKNOWN to a regime.
+
+    Where it reads one that doesn't follow from the payment, all of them are: what it reads may follow from others.
+    """
+    read = unheld & _read_by(in_force)
+    return read if read.issubset(EVENT) else unheld
 
 
 def _read_by(in_force: Regime) -> frozenset[str]:

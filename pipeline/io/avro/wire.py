@@ -19,7 +19,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Anchor, Witnessed
 from pipeline.domain.context import Account, BreakerHour, BreakerSwitch, Label, RiskSignal
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.decision import Decision, StoredDecision
+from pipeline.domain.decision import AsWritten, Decision, StoredDecision
 from pipeline.domain.execution import Execution
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.payment import Decoded, Transaction
@@ -248,16 +248,16 @@ class WireFormat:
         parts = split(value)
         return None if parts is None else self._earlier.get(parts[0])
 
-    def written_fields(self, value: bytes) -> dict[str, Any] | None:
-        """A record of an earlier release with the fields that its writer had, as JSON has them; else None.
-
-        Only for a value that could be decoded.
-        """
+    def as_written(self, value: bytes) -> AsWritten | None:
+        """Parts of a decision of an earlier release; None for any other record. Only for one that could be decoded."""
         release = self.earlier_release(value)
-        if release is None:
+        if release is None or release.schema != "decision.v1":
             return None
-        fields: dict[str, Any] = schemaless_reader(BytesIO(_unframed(value)), _parsed_release(release), None)
-        return fields
+        body = _unframed(value)
+        if body[:1] != DECISION:
+            return None
+        fields: Any = schemaless_reader(BytesIO(body), _parsed_release(release), None)
+        return AsWritten(fields["snapshot"], fields["reasons"])
 
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:

@@ -97,6 +97,18 @@ def schema_of(release: Release) -> Any:
 
 
 @lru_cache
+def features_known(number: int) -> tuple[str, ...]:
+    """The features that a release of decision.v1 lists, in its order."""
+    decision = schema_of(Release("decision.v1", number))[0]
+    features = _field_type(_field_type(decision, "snapshot"), "features")
+    return tuple(str(field["name"]) for field in features["fields"])
+
+
+def _field_type(record: Json, name: str) -> Json:
+    return next(field["type"] for field in record["fields"] if field["name"] == name)
+
+
+@lru_cache
 def is_read_as_it_is(release: Release) -> bool:
     """Whether its values have the bytes of the current release; it may differ in words and defaults."""
     return header_of(release) == header_of(CURRENT[release.schema])
