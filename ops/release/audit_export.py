@@ -11,9 +11,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ops.migrations.migrate import migrate
+from ops.processes.servers import free_port
 from ops.release.decided import PARTITIONS, Written
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
-from ops.processes.servers import free_port
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.export_files import Logs, Published, export
 from pipeline.audit.head import file_text

@@ -74,7 +74,7 @@ def write_promise(version: str, out: Path, *, is_again: bool = False) -> Path:
     folder = out / version
     if folder.exists() and not is_again:
         raise PromiseRefused(f"{folder} exists, and a promise is never changed; --again replaces an unreleased one")
-    settings = Settings(_env_file=None)
+    settings = Settings()
     with TemporaryDirectory() as temporary:
         work = Path(temporary)
         made = work / version
@@ -120,7 +120,9 @@ def _lines(records: Sequence[Written], archive: RegimeArchive) -> Iterator[dict[
         if isinstance(stored, StoredDecision):
             told = explanation(stored, record.partition, record.offset, archive.regime_of)
             if told.check.result is not Result.IDENTICAL:
-                raise PromiseRefused(f"{told.check.decision_id} can't be verified by the code that made it: {told.check}")
+                raise PromiseRefused(
+                    f"{told.check.decision_id} can't be verified by the code that made it: {told.check}"
+                )
             decoded = wire.decode_transaction(record.payment)
             assert isinstance(decoded, Decoded), "it was decided"
             line |= {"payment": record.payment.hex(), "digest": decoded.digest.hex()}

@@ -84,8 +84,12 @@ def register_schemas(
 
 @schemas_app.command("check")
 def check_schema_file(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="An Avro schema (.avsc) that values are to be written with.")],
-    topic: Annotated[str, typer.Option("--topic", metavar="TOPIC", help="Where they are to be written, without prefix.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An Avro schema (.avsc) that values are to be written with.")
+    ],
+    topic: Annotated[
+        str, typer.Option("--topic", metavar="TOPIC", help="Where they are to be written, without prefix.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Tell a publisher what becomes of values of a schema. Exit 1 where they are refused today."""

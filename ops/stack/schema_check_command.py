@@ -61,8 +61,8 @@ def _verdict(report: Report) -> str:
         now = "the current release" if report.release == CURRENT[report.schema] else "an earlier release"
         return f"{coloured('ACCEPTED', 'green')}: it is {report.release}, {now}; its values are read today."
     refused = (
-        f"{coloured('REFUSED', 'red')}: it is no release of {report.schema}, so each of its values becomes a dead letter"
-        " (SCHEMA_UNKNOWN)."
+        f"{coloured('REFUSED', 'red')}: it is no release of {report.schema}, so each of its values becomes a dead"
+        " letter (SCHEMA_UNKNOWN)."
     )
     if report.is_releasable:
         return f"{refused} It could be released: every release reads it, and it reads every release."

@@ -46,8 +46,8 @@ class Logs(NamedTuple):
 
 
 class Schemas(NamedTuple):
-    """The schemas of the records: the current one's text, those of all releases by their numbers, and the release of every
-    header that a record may begin with."""
+    """The schemas of the records: the current one's text, those of all releases by their numbers, and the release of
+    every header that a record may begin with."""
 
     current: str
     releases: Mapping[int, str]

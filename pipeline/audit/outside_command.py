@@ -42,9 +42,7 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
     try:
         return _with_database(
             settings,
-            lambda connection: export(
-                connection, settings.audit_directory, logs, schemas_of(wire), published, out
-            ),
+            lambda connection: export(connection, settings.audit_directory, logs, schemas_of(wire), published, out),
         )
     except FileExistsError as error:
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error

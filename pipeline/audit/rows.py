@@ -44,9 +44,7 @@ class Proof(NamedTuple):
     chain: bytes
 
 
-def row_of(
-    record: LogRecord[None], content: DecisionRecord, proof: Proof, written: AsWritten | None = None
-) -> bytes:
+def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof, written: AsWritten | None = None) -> bytes:
     """The row of a record of decisions.v1 whose value holds `content`.
 
     `written`: of a decision of an earlier release what its JSON columns hold, so that a row follows from the record
@@ -59,9 +57,7 @@ def row_of(
     return _review_row(record, content, proof)
 
 
-def _decision_row(
-    record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None
-) -> bytes:
+def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None) -> bytes:
     snapshot, reasons = _told(decision) if written is None else (written.snapshot, written.reasons)
     return b"".join(
         (

@@ -150,9 +150,7 @@ def show_dead_letter(output: Output, found: FoundLetter) -> None:
     output.record({**plain(letter._asdict()), "opened": opened}, line)
 
 
-def _opener(
-    key_file: Path | None, wire: WireFormat
-) -> Callable[[DeadLetter], Mapping[str, object] | str | None]:
+def _opener(key_file: Path | None, wire: WireFormat) -> Callable[[DeadLetter], Mapping[str, object] | str | None]:
     if key_file is None:
         return _unopened
     try:

@@ -44,7 +44,9 @@ def entries(kind: Json) -> Json:
 
 
 INNER = record(field("x", "long"), name="I")
-GROWN = record(field("w", "string", default="é"), field("x", "long"), field("y", ["null", "int"], default=None), name="I")
+GROWN = record(
+    field("w", "string", default="é"), field("x", "long"), field("y", ["null", "int"], default=None), name="I"
+)
 FIXED = {"type": "fixed", "name": "F", "size": 3}
 CHANGES: dict[str, tuple[Json, Json]] = {
     "nothing": (record(field("a", "long")), record(field("a", "long"))),
@@ -54,7 +56,12 @@ CHANGES: dict[str, tuple[Json, Json]] = {
     ),
     "a field in between, and one behind": (
         record(field("a", "long"), field("c", "string")),
-        record(field("a", "long"), field("b", "boolean", default=True), field("c", "string"), field("d", FIXED, default="abc")),
+        record(
+            field("a", "long"),
+            field("b", "boolean", default=True),
+            field("c", "string"),
+            field("d", FIXED, default="abc"),
+        ),
     ),
     "a field that only the writer has": (
         record(field("a", "long"), field("b", items("string")), field("c", "bytes")),

@@ -1,4 +1,4 @@
-"""Changes that later versions make, each made by code in a copy of the checkout: one of every kind that a release may be.
+"""Changes that later versions make, one of each kind, made by code in a copy of the checkout.
 
 They look for names and lines rather than for places, so that they outlive what is written around them.
 """
@@ -20,7 +20,7 @@ Json = Any
 def copy_of_checkout(root: Path, to: Path) -> Path:
     """What git knows of, and what it would know of: the files as they are now."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 - the developer's git
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=root,
         capture_output=True,
         check=True,
@@ -82,7 +82,9 @@ def new_fields(root: Path) -> None:
     domain, avro = root / "pipeline" / "domain", root / "pipeline" / "io" / "avro"
     inserted_after(domain / "payment.py", "source_system: str | None = None", "purpose_code: str | None = None")
     decoder = avro / "payment_decoder.py"
-    inserted_after(decoder, "source_system, end = read_optional_text", "purpose_code, end = read_optional_text(body, end)")
+    inserted_after(
+        decoder, "source_system, end = read_optional_text", "purpose_code, end = read_optional_text(body, end)"
+    )
     inserted_after(decoder, "source_system: str | None", "purpose_code: str | None")
     replaced(decoder, "_Tail(segments, source_system, ", "_Tail(segments, source_system, purpose_code, ")
     inserted_after(decoder, "tail.source_system,", "tail.purpose_code,")
@@ -104,9 +106,7 @@ def new_feature(root: Path) -> None:
     released_schema(root, "decision.v1", grown)
     inserted_after(root / "pipeline" / "domain" / "features.py", '"is_weekend",', '"is_round_amount",')
     weekend = "int((local_ms // DAY_MS + _EPOCH_WEEKDAY) % 7 >= 5),"
-    inserted_after(
-        root / "pipeline" / "decide" / "event_features.py", weekend, "int(t.amount_minor % 10_000 == 0),"
-    )
+    inserted_after(root / "pipeline" / "decide" / "event_features.py", weekend, "int(t.amount_minor % 10_000 == 0),")
     worded = 0
     for path in sorted((root / "pipeline" / "decide").rglob("*.py")):
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -174,7 +174,9 @@ BOOKS[CURRENT.version] = CURRENT
 def another_certainty(root: Path) -> None:
     """No change that a release may make: a guardrail is no longer certain, and old decisions say that it was."""
     replaced(
-        root / "pipeline" / "decide" / "verdict.py", "CONFIDENCE_CERTAIN_BP: Final = 10_000", "CONFIDENCE_CERTAIN_BP: Final = 9_999"
+        root / "pipeline" / "decide" / "verdict.py",
+        "CONFIDENCE_CERTAIN_BP: Final = 10_000",
+        "CONFIDENCE_CERTAIN_BP: Final = 9_999",
     )
 
 

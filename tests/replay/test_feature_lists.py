@@ -1,4 +1,4 @@
-"""What a feature that the writer of a decision did not know is worth: nothing then, UNKNOWN to whatever reads it now."""
+"""What a feature is worth that a decision's writer did not know: nothing then, and UNKNOWN to whatever reads it now."""
 
 from __future__ import annotations
 

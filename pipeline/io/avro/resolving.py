@@ -56,13 +56,13 @@ class Step:
         """Whether every value has the same bytes in both schemas."""
         return True
 
-    def resolve(self, body: bytes, at: int, out: Rewritten) -> int:
+    def resolve(self, body: bytes, at: int, out: Rewritten) -> int:  # noqa: ARG002 - as its overrides take it
         """Write the value that begins there as the reader's schema has it; return where it ends."""
         return self.passed(body, at)
 
 
 class NullStep(Step):
-    def passed(self, body: bytes, at: int) -> int:
+    def passed(self, body: bytes, at: int) -> int:  # noqa: ARG002 - it takes none
         return at
 
 
@@ -286,8 +286,7 @@ class MovedRecordStep(RecordStep):
             at = field.step.resolve(body, at, piece) if field.is_kept else field.step.passed(body, at)
             pieces.append(piece.whole(at))
         written = [
-            pieces[place] if place >= 0 else default
-            for place, default in zip(self._order, self._defaults, strict=True)
+            pieces[place] if place >= 0 else default for place, default in zip(self._order, self._defaults, strict=True)
         ]
         out.put(begin, b"".join(written), at)
         return at

@@ -1,4 +1,4 @@
-"""The header that names a value's schema, as Confluent's serializers write it and as anybody may: read by every reader."""
+"""The header that names a value's schema, as Confluent's serializers and anybody may write it, read by every reader."""
 
 from __future__ import annotations
 
