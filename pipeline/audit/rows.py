@@ -58,7 +58,7 @@ def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof, writt
 
 
 def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None) -> bytes:
-    snapshot, reasons = _told(decision) if written is None else (written.snapshot, written.reasons)
+    snapshot, reasons = _told(decision) if written is None else written
     return b"".join(
         (
             b"\0\x1e",  # 30 fields
@@ -78,7 +78,7 @@ def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof, wri
             _confidence(decision.confidence_bp),
             _text(decision.summary),
             _jsonb(reasons),
-            _jsonb(decision.rules_triggered),
+            _jsonb(orjson.dumps(decision.rules_triggered)),
             _ROUTES[decision.route],
             _STATES[decision.breaker_state],
             _word(decision.breaker_scope),
@@ -237,15 +237,14 @@ def _uuid(text: str) -> bytes:
     return b"\0\0\0\x10" + raw
 
 
-def _jsonb(value: object) -> bytes:
-    encoded = orjson.dumps(value)
+def _jsonb(encoded: bytes) -> bytes:
     return _length(len(encoded) + 1) + b"\1" + encoded  # the format's version, then the text
 
 
-def _told(decision: Decision) -> tuple[object, object]:
-    """A decision's snapshot and reasons as JSON has them."""
+def _told(decision: Decision) -> tuple[bytes, bytes]:
+    """A decision's snapshot and reasons as JSON."""
     reasons = [_named(_BLANK_REASON, _REASON_NAMES, reason) for reason in decision.reasons]
-    return _snapshot(decision.snapshot), reasons
+    return orjson.dumps(_snapshot(decision.snapshot)), orjson.dumps(reasons)
 
 
 def _snapshot(snapshot: InputSnapshot) -> dict[str, object]:

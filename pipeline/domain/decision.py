@@ -111,10 +111,10 @@ class Decision(NamedTuple):
 
 
 class AsWritten(NamedTuple):
-    """Parts of a decision of an earlier release as plain values for JSON, with the fields that its writer had."""
+    """Parts of a decision of an earlier release as JSON, with the fields that its writer had."""
 
-    snapshot: object
-    reasons: object
+    snapshot: bytes
+    reasons: bytes
 
 
 class StoredDecision(NamedTuple):

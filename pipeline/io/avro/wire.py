@@ -13,6 +13,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final, TypeVar
 
+import orjson
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 from pipeline.domain.alert import Alert
@@ -257,7 +258,7 @@ class WireFormat:
         if body[:1] != DECISION:
             return None
         fields: Any = schemaless_reader(BytesIO(body), _parsed_release(release), None)
-        return AsWritten(fields["snapshot"], fields["reasons"])
+        return AsWritten(orjson.dumps(fields["snapshot"]), orjson.dumps(fields["reasons"]))
 
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
         if not value:
