@@ -58,7 +58,7 @@ def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof, writt
 
 
 def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None) -> bytes:
-    snapshot, reasons = _told(decision) if written is None else written
+    snapshot, reasons = _told(decision) if written is None else (written.snapshot, written.reasons)
     return b"".join(
         (
             b"\0\x1e",  # 30 fields
