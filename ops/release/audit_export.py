@@ -16,10 +16,12 @@ from ops.release.decided import PARTITIONS, Written
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
 from pipeline.audit.anchor_topics import Anchors
 from pipeline.audit.export_files import Logs, Published, export
-from pipeline.audit.head import file_text
+from pipeline.audit.head import Head, file_text
 from pipeline.audit.leaf_files import head_paths, read_head
 from pipeline.audit.log_store import AuditLog
 from pipeline.audit.outside_command import schemas_of
+from pipeline.audit.witness import next_statement, seen_head, statement_line, statement_text
+from pipeline.domain.anchor import Witnessed
 from pipeline.domain.log import LogRecord
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
@@ -28,7 +30,7 @@ from pipeline.keys.key_sets import KeySet, KeyUse, key_set_text, with_key
 
 TOPIC: Final = "decisions.v1"
 KEYS: Final = "audit.keys"
-_SECRET: Final = hashlib.sha256(b"a key that signs promises, and that nobody trusts").digest()
+_SECRETS: Final = {use: hashlib.sha256(f"a key of nobody's, for {use}".encode()).digest() for use in KeyUse}
 _RECORDED_AFTER_US: Final = 500_000
 
 
@@ -37,25 +39,26 @@ def write_export(records: Sequence[Written], out: Path, work: Path) -> None:
 
     The key is no secret: a promise shows what is read, and proves nothing about who wrote it.
     """
-    key = SigningKey(Ed25519PrivateKey.from_private_bytes(_SECRET))
-    keys = with_key(KeySet({}), KeyUse.AUDIT, key.public, 0)
+    keys = KeySet({})
+    for use in (KeyUse.AUDIT, KeyUse.WITNESS):
+        keys = with_key(keys, use, _key(use).public, 0)
     port = free_port()
     server = postgres_server(bundled_folder(), work / "postgres", port, settings={"fsync": "off"})
     server.start()
     try:
         url = postgres_url(port)
         migrate(url)
-        _write(records, out, work / "outside", url, key, keys)
+        _write(records, out, work / "outside", url, keys)
     finally:
         server.stop()
     (out / KEYS).write_text(key_set_text(keys), encoding="utf-8")
 
 
-def _write(records: Sequence[Written], out: Path, outside: Path, url: str, key: SigningKey, keys: KeySet) -> None:
+def _write(records: Sequence[Written], out: Path, outside: Path, url: str, keys: KeySet) -> None:
     wire, last_ms = WireFormat(), max(record.timestamp_ms for record in records)
     clock_us = _clock(last_ms * 1000 + _RECORDED_AFTER_US)
     log = AuditLog(TOPIC, outside, wire, clock_us)
-    anchors = Anchors(TOPIC, outside, key, lambda: keys, wire, lambda _key, _value: None)
+    anchors = Anchors(TOPIC, outside, _key(KeyUse.AUDIT), lambda: keys, wire, lambda _key, _value: None)
     with connect(url, "promise") as connection:
         log.open(connection, range(PARTITIONS))
         anchors.begin(log.trees, {})
@@ -64,12 +67,24 @@ def _write(records: Sequence[Written], out: Path, outside: Path, url: str, key: 
             log.store(connection, [_log_record(each) for each in part])
             anchors.anchor(log.trees, clock_us() // 1000)
         log.close()
-        heads = [path for partition in range(PARTITIONS) for path in head_paths(outside, TOPIC, partition)]
-        published = Published([file_text(read_head(path)) for path in heads], None)
+        by_partition = [[read_head(p) for p in head_paths(outside, TOPIC, each)] for each in range(PARTITIONS)]
+        seen = _statement([signed[-1].head for signed in by_partition], clock_us() // 1000)
+        published = Published([file_text(each) for signed in by_partition for each in signed], [seen])
         export(connection, outside, Logs(TOPIC, None), schemas_of(wire), published, out)
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     manifest["exported_at_ms"] = clock_us() // 1000  # nobody signs it, and a promise is the same whenever it is made
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def _key(use: KeyUse) -> SigningKey:
+    return SigningKey(Ed25519PrivateKey.from_private_bytes(_SECRETS[use]))
+
+
+def _statement(heads: Sequence[Head], at_ms: int) -> str:
+    """A witness's word that it has seen these heads."""
+    text = statement_text(next_statement(None, map(seen_head, heads), at_ms))
+    key = _key(KeyUse.WITNESS)
+    return statement_line(Witnessed(text, key.key_id, key.sign(text.encode()), None))
 
 
 def _clock(start_us: int) -> Callable[[], int]:

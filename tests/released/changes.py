@@ -33,9 +33,10 @@ def copy_of_checkout(root: Path, to: Path) -> Path:
 
 
 def inserted_after(path: Path, line: str, *new: str) -> None:
-    """Insert lines after the one that begins, but for its indent, with `line`; they get its indent."""
+    """Insert lines after the one that is `line`, or begins with it, but for its indent; they get its indent."""
     lines = path.read_text(encoding="utf-8").split("\n")
-    places = [number for number, each in enumerate(lines) if each.strip().startswith(line)]
+    exact = [number for number, each in enumerate(lines) if each.strip() == line]
+    places = exact or [number for number, each in enumerate(lines) if each.strip().startswith(line)]
     assert len(places) == 1, f"{path.name} has {len(places)} lines that begin with {line!r}"
     indent = lines[places[0]][: len(lines[places[0]]) - len(lines[places[0]].lstrip())]
     lines[places[0] + 1 : places[0] + 1] = [indent + each for each in new]

@@ -6,8 +6,8 @@ Invariants
 2. What both schemas share is copied as it stands, so a payment's bytes, and the order of its segments, stay.
 3. Only what every Avro reader accepts is resolved (pipeline.io.avro.reading); anything else is Malformed.
 
-The steps are made once from two schemas by pipeline.io.avro.resolution. Compiled, an older decision takes 15 µs more
-than a current one, which none of this is run for.
+The steps are made once from two schemas by pipeline.io.avro.resolution. Compiled, a payment of release 1
+takes 4.1 µs instead of 2.5, and a decision 12 instead of 7.6; for current ones none of this is run.
 """
 
 from __future__ import annotations

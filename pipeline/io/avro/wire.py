@@ -55,6 +55,7 @@ from pipeline.io.avro.writers import (
     Framing,
     Release,
     Writers,
+    header_of,
     schema_of,
     split,
     up_from,
@@ -65,6 +66,9 @@ __all__ = ["ConfluentIds", "Encoded", "Framing", "Release", "WireFormat"]
 _REVERSAL: Final = b"\x02"
 _REVIEW_OUTCOME: Final = b"\x04"
 """Branches of decision.v1's union, beside DECISION."""
+
+_DECISION_RELEASE: Final = CURRENT["decision.v1"].number
+_CURRENT_DECISION: Final = header_of(CURRENT["decision.v1"])
 
 RecordT = TypeVar("RecordT")
 Encoded = (
@@ -170,10 +174,13 @@ class WireFormat:
             return found
         decision, snapshot_begin = found
         snapshot = body[snapshot_begin:]
-        release = self.earlier_release(value or b"")
+        assert value is not None, "it was decoded"
+        if value.startswith(_CURRENT_DECISION):  # as most do; 0.1 µs, where looking for the release takes 0.3
+            return StoredDecision(decision, body, snapshot, _DECISION_RELEASE, snapshot)
+        release = self.earlier_release(value)
         if release is None:
-            return StoredDecision(decision, body, snapshot, CURRENT["decision.v1"].number, snapshot)
-        written = _unframed(value or b"")
+            return StoredDecision(decision, body, snapshot, _DECISION_RELEASE, snapshot)
+        written = _unframed(value)
         begin, end = up_from(release).span(written, "snapshot")
         return StoredDecision(decision, written, written[begin:end], release.number, snapshot)
 
@@ -251,6 +258,8 @@ class WireFormat:
 
     def as_written(self, value: bytes) -> AsWritten | None:
         """Parts of a decision of an earlier release; None for any other record. Only for one that could be decoded."""
+        if value.startswith(_CURRENT_DECISION):
+            return None
         release = self.earlier_release(value)
         if release is None or release.schema != "decision.v1":
             return None
