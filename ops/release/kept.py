@@ -144,6 +144,7 @@ def _export(folder: Path) -> tuple[int, list[str]]:
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress((folder / EXPORT).read_bytes()))) as packed:
             packed.extractall(out, filter="data")
         at_ms = int(json.loads((out / "manifest.json").read_text(encoding="utf-8"))["exported_at_ms"])
-        trust = Trust(read_keys(out / KEYS), Freshness(at_ms, None))
+        is_witnessed = (out / "witness.jsonl").exists()
+        trust = Trust(read_keys(out / KEYS), Freshness(at_ms, None, is_witnessed))
         report = verify_export(out, Outside(out / "outside"), trust, is_all=True, with_tables=False)
     return report.rows, [f"the export: {finding}" for finding in report.findings]
