@@ -84,5 +84,9 @@ def test_another_numpy_keeps_every_promise(checkout: Path, tmp_path: Path) -> No
     installed = subprocess.run(command, capture_output=True, text=True, check=False)
     if installed.returncode:
         pytest.skip(f"no other numpy can be installed here: {installed.stderr[-200:]}")
+    asked = [sys.executable, "-c", "import numpy; print(numpy.__version__)"]
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
+    found = subprocess.run(asked, env=environment, capture_output=True, text=True, check=True)
+    assert numpy.__version__ != found.stdout.strip()
     code, said = promises_kept(checkout, packages)
     assert 0 == code, said[-4000:]
