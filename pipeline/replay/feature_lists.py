@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.decide.policy import rules_of
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision
-from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, UNKNOWN, Matrix
+from pipeline.domain.features import COLUMN, EVENT, FEATURES, NONE, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
 from pipeline.io.avro.writers import features_known
 
 
@@ -37,9 +37,13 @@ def observed_by(decisions: Sequence[Decision], releases: Sequence[int], in_force
 
 @lru_cache
 def held_columns(release: int) -> NDArray[np.intp]:
-    """The columns of the features that writers of a release knew."""
-    unheld = unheld_features(release)
-    return np.array([column for name, column in COLUMN.items() if name not in unheld], dtype=np.intp)
+    """The columns that can be computed again of what writers of a release knew: those whose inputs they knew, too."""
+    unheld = [COLUMN[name] for name in unheld_features(release)]
+    probe = np.ones((1, len(FEATURES)), dtype=np.int64)
+    probe[0, unheld] = UNKNOWN
+    again = feature_matrix(probe[:, : len(EVENT)], probe[:, STATE_SLICE])  # what follows from UNKNOWN is UNKNOWN
+    again[0, unheld] = UNKNOWN
+    return np.flatnonzero(again[0] != UNKNOWN)
 
 
 @lru_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import pytest
@@ -11,7 +12,7 @@ from pipeline.decide.verdict import regime
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.features import COLUMN, EVENT, NONE, UNKNOWN
 from pipeline.domain.refusals import Refusal
-from pipeline.io.avro.writers import Release, down_to, header_of
+from pipeline.io.avro.writers import Release, down_to, header_of, resolution_of_itself
 from pipeline.replay.feature_lists import held_columns, observed_by, unheld_features
 from pipeline.replay.redecide import Basis, Good, Version, redecide
 from pipeline.replay.verify import Result, verify
@@ -22,7 +23,11 @@ OLD = Release("decision.v1", 1)
 
 
 def old(value: bytes) -> bytes:
-    return header_of(OLD) + down_to(OLD).resolved(value[10:])
+    """The decision as a writer of the first release would have written it, hash and all."""
+    body, same = down_to(OLD).resolved(value[10:]), resolution_of_itself(OLD)
+    begin, end = same.span(body, "snapshot")
+    at, behind = same.span(body, "input_hash")
+    return header_of(OLD) + body[:at] + hashlib.sha256(body[begin:end]).digest() + body[behind:]
 
 
 def plain_policy() -> bytes:
@@ -44,6 +49,12 @@ def test_a_regime_that_reads_none_of_them_is_not_told_of_them(archive: Archive) 
     plain = regime(parse_policy(plain_policy()), small_model())
     [row] = observed_by([found.decision], [found.release], plain)
     assert {NONE} == {int(row[COLUMN[name]]) for name in unheld_features(1)}
+
+
+def test_what_follows_from_what_its_writer_did_not_know_is_not_computed_again() -> None:
+    held = set(held_columns(1).tolist())
+    assert COLUMN["account_average_minor_30d"] in held
+    assert COLUMN["account_volume_percent_of_normal_month"] not in held
 
 
 def test_to_a_regime_that_reads_one_of_them_all_are_unknown(archive: Archive) -> None:
