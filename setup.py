@@ -29,6 +29,7 @@ COMPILED = (
     "pipeline/domain/identities.py",
     "pipeline/audit/chain.py",
     "pipeline/io/avro/reading.py",
+    "pipeline/io/avro/resolving.py",
     "pipeline/io/avro/payment_decoder.py",
     "pipeline/decide/decision_encoder.py",
     "pipeline/io/avro/decision_decoder.py",

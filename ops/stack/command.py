@@ -82,6 +82,22 @@ def register_schemas(
     show_registered(Output(as_json=as_json), list(register(settings_from_environment(), registry)))
 
 
+@schemas_app.command("check")
+def check_schema_file(
+    path: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An Avro schema (.avsc) that values are to be written with.")
+    ],
+    topic: Annotated[
+        str, typer.Option("--topic", metavar="TOPIC", help="Where they are to be written, without prefix.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Tell a publisher what becomes of values of a schema. Exit 1 where they are refused today."""
+    from ops.stack.schema_check_command import check_schema, show_schema_check
+
+    raise typer.Exit(show_schema_check(Output(as_json=as_json), check_schema(path, topic)))
+
+
 def _hold(name: str, open_stack: OpenStack, directory: Path, *, is_kept: bool, as_exports: bool, as_json: bool) -> None:
     from ops.stack.foreground import Form, hold
     from ops.stack.stack import StackFailure

@@ -12,7 +12,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from pipeline.io.addresses import shown_address
-from pipeline.io.avro.schema_files import SCHEMAS, schema_text
+from pipeline.io.avro.schema_files import SCHEMAS, released_text, releases
+from pipeline.io.avro.writers import Release
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
@@ -36,36 +37,45 @@ TOPIC_OF: Final = {
 
 
 class Registered(NamedTuple):
-    schema: str
+    """guid: None where the registry gives none, as those before Confluent's 8.0."""
+
+    release: Release
     subject: str
     schema_id: int
+    guid: str | None
 
 
 def register(settings: Settings, registry_url: str) -> Iterator[Registered]:
-    """Each schema under its topic's subject; registering again gives the same id. Raises Failure."""
+    """Every release of each schema under its topic's subject, in order; registering again gives the same ids.
+
+    Raises Failure.
+    """
     parts = urlsplit(registry_url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise Failure(f"{shown_address(registry_url)} is no registry address.", "Give it as http://HOST:PORT.")
     for name in SCHEMAS:
         subject = f"{settings.topic(TOPIC_OF[name])}-value"
-        yield Registered(name, subject, _register(registry_url, subject, schema_text(name)))
+        for number in releases(name):
+            schema_id, guid = _register(registry_url, subject, released_text(name, number))
+            yield Registered(Release(name, number), subject, schema_id, guid)
 
 
-def _register(registry_url: str, subject: str, schema: str) -> int:
+def _register(registry_url: str, subject: str, schema: str) -> tuple[int, str | None]:
     body = json.dumps({"schemaType": "AVRO", "schema": schema}).encode()
     shown = shown_address(registry_url)
     try:
         with urlopen(_request(registry_url, subject, body), timeout=TIMEOUT_S) as answer:  # noqa: S310 - http(s) only
-            schema_id = json.loads(answer.read(ANSWER_BYTES_MAX))["id"]
+            said = json.loads(answer.read(ANSWER_BYTES_MAX))
+            schema_id, guid = int(said["id"]), said.get("guid")
     except HTTPError as error:
         with error:
             why = error.read(500).decode("utf-8", "replace")
         raise Failure(f"The registry at {shown} refused {subject} ({error.code}): {why}", "Resolve that.") from error
     except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise Failure(f"No schema registry answers at {shown}.", "Give its address with --registry.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failure(f"What answers at {shown} is no schema registry.", "Give its address with --registry.") from error
-    return int(schema_id)
+    return schema_id, guid if isinstance(guid, str) else None
 
 
 def _request(registry_url: str, subject: str, body: bytes) -> Request:
@@ -81,8 +91,12 @@ def _request(registry_url: str, subject: str, body: bytes) -> Request:
 
 
 def show_registered(output: Output, registered: list[Registered]) -> None:
-    """A line each, then the setting that pins them all."""
+    """A line each, then the setting that pins them all: the current release's id first, since that one is written."""
+    pinned: dict[str, list[int | str]] = {}
     for each in registered:
-        output.record(each._asdict(), f"{each.schema_id:>6}  {each.subject}")
-    pinned = json.dumps({each.schema: each.schema_id for each in registered}, separators=(",", ":"))
-    output.record({"FRAUD_CONFLUENT_IDS": pinned}, f"FRAUD_CONFLUENT_IDS='{pinned}'")
+        fields = {**each._asdict(), "release": str(each.release)}
+        output.record(fields, f"{each.schema_id:>6}  {each.release}  {each.subject}")
+        ids = pinned.setdefault(str(each.release), [])
+        ids += [known for known in (each.schema_id, each.guid) if known is not None and known not in ids]
+    setting = json.dumps(pinned, separators=(",", ":"))
+    output.record({"FRAUD_CONFLUENT_IDS": setting}, f"FRAUD_CONFLUENT_IDS='{setting}'")

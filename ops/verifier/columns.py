@@ -17,18 +17,26 @@ _SAME: Final = (
     "decision_id", "transaction_id", "account_id", "agent_id", "model_version", "policy_version", "reasons",
     "rules_triggered", "route", "breaker_state", "breaker_scope", "source_partition", "source_offset",
 )  # fmt: skip
-_SINGLE_OBJECT: Final = b"\xc3\x01"
+_HEADER_BYTES: Final = {b"\xc3": 10, b"\x00": 5, b"\x01": 17}
+"""By the first byte: single-object encoding, an id of a registry, and its GUID."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CLAIM_MS_MIN: Final = -62_104_060_800_000
 _CLAIM_MS_MAX: Final = 253_339_228_799_999
 
 
 class Records:
-    """A reader of decisions.v1's values: it gives the table and the columns that follow, or raises ValueError."""
+    """A reader of decisions.v1's values: it gives the table and the columns that follow, or raises ValueError.
 
-    def __init__(self, schema_text: str) -> None:
-        named: dict[str, Read] = {}
-        self._readers = [(branch["name"], avro_reader(branch, named)) for branch in json.loads(schema_text)]
+    `releases`: the schema of every header that a value may begin with; None: of an export that holds one schema only,
+    which every value is written in. Columns that a release had no field for hold the default of `schema_text`.
+    """
+
+    def __init__(self, schema_text: str, releases: Mapping[bytes, str] | None = None) -> None:
+        self._readers = _readers(schema_text)
+        texts = {} if releases is None else dict(releases)
+        by_text = {text: _readers(text) for text in set(texts.values())}
+        self._by_header = None if releases is None else {header: by_text[text] for header, text in texts.items()}
+        self._defaults = {branch["name"]: _defaults(branch) for branch in json.loads(schema_text)}
 
     def source(self, value: bytes) -> tuple[int | None, int | None]:
         """Return the partition and offset of the payment that a decision is about; Nones where it is no decision."""
@@ -39,16 +47,28 @@ class Records:
         return (columns["source_partition"], columns["source_offset"]) if table == TABLES[0] else (None, None)
 
     def columns(self, value: bytes) -> tuple[str, dict[str, Any]]:
-        at = 10 if value[:2] == b"\xc3\x01" else 5
+        at = _HEADER_BYTES.get(value[:1], 5)
+        readers = self._readers if self._by_header is None else self._by_header.get(value[:at])
+        if readers is None:
+            raise ValueError("the export holds no schema that they are written in")
         try:
             branch, at = read_long(value, at)
-            name, read = self._readers[branch]
+            name, read = readers[branch]
             fields, at = read(value, at)
         except (IndexError, KeyError, UnicodeDecodeError) as error:
             raise ValueError("the bytes are no record") from error
         if at != len(value):
             raise ValueError("bytes follow the record")
-        return _COLUMNS[name](fields)
+        return _COLUMNS[name]({**self._defaults[name], **fields})
+
+
+def _readers(schema_text: str) -> list[tuple[str, Read]]:
+    named: dict[str, Read] = {}
+    return [(branch["name"], avro_reader(branch, named)) for branch in json.loads(schema_text)]
+
+
+def _defaults(branch: Mapping[str, Any]) -> dict[str, Any]:
+    return {field["name"]: field["default"] for field in branch["fields"] if "default" in field}
 
 
 def _decision_columns(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

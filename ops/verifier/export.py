@@ -76,7 +76,7 @@ def verify_export(
     """
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     topic, exported_at_ms = manifest["topic"], int(manifest["exported_at_ms"])
-    records = Records((folder / "schema.avsc").read_text(encoding="utf-8"))
+    records = Records((folder / "schema.avsc").read_text(encoding="utf-8"), _releases(folder, manifest))
     rows, links = _rows(folder), _links(folder)
     quarantined = [
         str(placed.row.get("statement")) for theirs in rows.values() for placed in theirs if placed.table == QUARANTINED
@@ -116,6 +116,14 @@ def verify_export(
     times = newest_ms, seen.newest_ms, seen.timestamped_ms
     counts = total, len(leaf_paths), len(every), signed, younger, seen.statements
     return Report(*counts, *times, findings, quarantined, tables)
+
+
+def _releases(folder: Path, manifest: Mapping[str, Any]) -> dict[bytes, str] | None:
+    """Return the schema of each header that records may begin with; None: the export knows one schema only."""
+    if "schemas" not in manifest:
+        return None
+    texts = {str(n): (folder / "schemas" / f"{int(n)}.avsc").read_text("utf-8") for n in manifest["schemas"].values()}
+    return {bytes.fromhex(header): texts[str(number)] for header, number in manifest["schemas"].items()}
 
 
 def _tables(folder: Path, outside: Outside, manifest: Mapping[str, Any], trust: Trust, *, is_all: bool) -> TablesReport:

@@ -45,6 +45,15 @@ class Logs(NamedTuple):
     tables: str | None
 
 
+class Schemas(NamedTuple):
+    """The schemas of the records: the current one's text, those of all releases by their numbers, and the release of
+    every header that a record may begin with."""
+
+    current: str
+    releases: Mapping[int, str]
+    headers: Mapping[bytes, int]
+
+
 class Published(NamedTuple):
     """What stands on topics, as lines of JSON, read when they are asked for; None: it is not to be exported.
 
@@ -56,7 +65,7 @@ class Published(NamedTuple):
 
 
 def export(
-    connection: Connection, directory: Path, logs: Logs, schema_text: str, published: Published, out: Path
+    connection: Connection, directory: Path, logs: Logs, schemas: Schemas, published: Published, out: Path
 ) -> Exported:
     """Into the new folder `out`. The witness goes first, so that every head that it saw is among those that follow.
 
@@ -73,20 +82,28 @@ def export(
     if logs.tables is not None:
         copy_outside(directory, logs.tables, out / "outside")
     anchors = _copy_lines(published.anchors, out / "anchors.jsonl")
-    (out / "schema.avsc").write_text(schema_text, encoding="utf-8")
+    _write_schemas(schemas, out)
     exported_at_ms = time.time_ns() // 1_000_000
     manifest: dict[str, object] = {
-        "kind": "fraud-audit-export-v3",
+        "kind": "fraud-audit-export-v4",
         "topic": topic,
         "exported_at_ms": exported_at_ms,
         "leaves": leaves,
         "rows": rows,
+        "schemas": {header.hex(): number for header, number in sorted(schemas.headers.items())},
     }
     if tables is not None:
         manifest["tables"] = tables.manifest
         rows |= tables.rows
     (out / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return Exported(rows, leaves, anchors, statements_seen)
+
+
+def _write_schemas(schemas: Schemas, out: Path) -> None:
+    (out / "schema.avsc").write_text(schemas.current, encoding="utf-8")
+    (out / "schemas").mkdir()
+    for number, text in schemas.releases.items():
+        (out / "schemas" / f"{number}.avsc").write_text(text, encoding="utf-8")
 
 
 def _copy_lines(lines: Iterable[str] | None, path: Path) -> int:

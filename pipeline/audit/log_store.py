@@ -307,7 +307,7 @@ class AuditLog:
             copy.write(COPY_END)
 
     def _row(self, record: LogRecord[None], proof: Proof) -> bytes:
-        return row_of(record, self._decoded(record), proof)
+        return row_of(record, self._decoded(record), proof, self._wire.as_written(record.value))
 
     def _decoded(self, record: LogRecord[None]) -> DecisionRecord:
         content = self._wire.decode_decision_record(record.value)

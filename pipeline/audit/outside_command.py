@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.continuing.head_files import fault
-from pipeline.audit.export_files import Exported, Logs, Published, export
+from pipeline.audit.export_files import Exported, Logs, Published, Schemas, export
 from pipeline.audit.head import SignedHead, file_text, head_of_anchor, signed_text
 from pipeline.audit.leaf_files import HeadRefused, head_paths, partitions_of, read_head
 from pipeline.audit.lookup_store import candidates
@@ -20,7 +20,7 @@ from pipeline.audit.witness import statement_line
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
-from pipeline.io.avro.schema_files import schema_text
+from pipeline.io.avro.schema_files import released_text, releases, schema_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable, connect
@@ -42,12 +42,17 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
     try:
         return _with_database(
             settings,
-            lambda connection: export(
-                connection, settings.audit_directory, logs, schema_text("decision.v1"), published, out
-            ),
+            lambda connection: export(connection, settings.audit_directory, logs, schemas_of(wire), published, out),
         )
     except FileExistsError as error:
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
+
+
+def schemas_of(wire: WireFormat) -> Schemas:
+    """Every schema that a record of decisions.v1 may be written in."""
+    name = "decision.v1"
+    texts = {number: released_text(name, number) for number in releases(name)}
+    return Schemas(schema_text(name), texts, wire.headers_of(name))
 
 
 def proof_of(settings: Settings, wanted: str) -> dict[str, object]:

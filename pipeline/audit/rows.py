@@ -16,7 +16,7 @@ import orjson
 
 from pipeline.audit.chain import Entry, Times
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.decision import BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
+from pipeline.domain.decision import AsWritten, BreakerState, Decision, InputSnapshot, Outcome, Reason, Route
 from pipeline.domain.features import FEATURES
 from pipeline.domain.identities import execution_id
 from pipeline.domain.in_force import DecisionRecord
@@ -44,16 +44,21 @@ class Proof(NamedTuple):
     chain: bytes
 
 
-def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof) -> bytes:
-    """The row of a record of decisions.v1 whose value holds `content`."""
+def row_of(record: LogRecord[None], content: DecisionRecord, proof: Proof, written: AsWritten | None = None) -> bytes:
+    """The row of a record of decisions.v1 whose value holds `content`.
+
+    `written`: of a decision of an earlier release what its JSON columns hold, so that a row follows from the record
+    alone, whichever release of the service stores it.
+    """
     if isinstance(content, Decision):
-        return _decision_row(record, content, proof)
+        return _decision_row(record, content, proof, written)
     if isinstance(content, Reversal):
         return _reversal_row(record, content, proof)
     return _review_row(record, content, proof)
 
 
-def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> bytes:
+def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof, written: AsWritten | None) -> bytes:
+    snapshot, reasons = _told(decision) if written is None else (written.snapshot, written.reasons)
     return b"".join(
         (
             b"\0\x1e",  # 30 fields
@@ -68,12 +73,12 @@ def _decision_row(record: LogRecord[None], decision: Decision, proof: Proof) -> 
                 decision.policy_hash,
             ),
             _text(decision.input_hash.hex()),
-            _jsonb(_snapshot(decision.snapshot)),
+            _jsonb(snapshot),
             _OUTCOMES[decision.outcome],
             _confidence(decision.confidence_bp),
             _text(decision.summary),
-            _jsonb([_named(_BLANK_REASON, _REASON_NAMES, reason) for reason in decision.reasons]),
-            _jsonb(decision.rules_triggered),
+            _jsonb(reasons),
+            _jsonb(orjson.dumps(decision.rules_triggered)),
             _ROUTES[decision.route],
             _STATES[decision.breaker_state],
             _word(decision.breaker_scope),
@@ -164,13 +169,13 @@ _KINDS: Final[Mapping[int, Kind]] = {
     4: Kind("ReviewOutcome", "audit.review_log", "copy_reviews"),
 }
 TABLES: Final = tuple(kind.table for kind in _KINDS.values())
-_BRANCH_AT: Final = {True: 10, False: 5}  # after single-object encoding's header, or Confluent framing
+_BRANCH_AT: Final = {0xC3: 10, 0x00: 5, 0x01: 17}  # by the first byte: single-object encoding, Confluent id and GUID
 
 
 def kind_of(value: bytes) -> Kind:
     """Without decoding the rest. Raises ValueError where it is none."""
-    at = _BRANCH_AT[value[:2] == b"\xc3\x01"]
-    kind = _KINDS.get(value[at]) if len(value) > at else None
+    at = _BRANCH_AT.get(value[0], 0) if value else 0
+    kind = _KINDS.get(value[at]) if 0 < at < len(value) else None
     if kind is None:
         raise ValueError("the value is no record of decisions.v1")
     return kind
@@ -232,9 +237,14 @@ def _uuid(text: str) -> bytes:
     return b"\0\0\0\x10" + raw
 
 
-def _jsonb(value: object) -> bytes:
-    encoded = orjson.dumps(value)
+def _jsonb(encoded: bytes) -> bytes:
     return _length(len(encoded) + 1) + b"\1" + encoded  # the format's version, then the text
+
+
+def _told(decision: Decision) -> tuple[bytes, bytes]:
+    """A decision's snapshot and reasons as JSON."""
+    reasons = [_named(_BLANK_REASON, _REASON_NAMES, reason) for reason in decision.reasons]
+    return orjson.dumps(_snapshot(decision.snapshot)), orjson.dumps(reasons)
 
 
 def _snapshot(snapshot: InputSnapshot) -> dict[str, object]:

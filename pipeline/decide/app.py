@@ -44,9 +44,9 @@ from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal, RefusalCode
-from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.earlier_schemas import wire_of
 from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
@@ -99,7 +99,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         """Raises PolicyRefused, ModelRefused, FeedRefused, KeyRefused or BrokerFailed where it can't start as set."""
         self.settings, self.traces = settings, WorkerTraces.of(settings)
-        self.wire = WireFormat(settings.framing, settings.confluent_ids)
+        self.wire = wire_of(settings)
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))

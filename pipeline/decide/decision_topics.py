@@ -131,7 +131,7 @@ class FoundLetter(NamedTuple):
 
 def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
     """The records that became no decision, duplicates' receipts included, oldest first."""
-    open_payload = _opener(key_file)
+    open_payload = _opener(key_file, wire)
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("transactions.dead.v1")):
             letter = wire.decode_dead_letter(found.value)
@@ -150,7 +150,7 @@ def show_dead_letter(output: Output, found: FoundLetter) -> None:
     output.record({**plain(letter._asdict()), "opened": opened}, line)
 
 
-def _opener(key_file: Path | None) -> Callable[[DeadLetter], Mapping[str, object] | str | None]:
+def _opener(key_file: Path | None, wire: WireFormat) -> Callable[[DeadLetter], Mapping[str, object] | str | None]:
     if key_file is None:
         return _unopened
     try:
@@ -165,7 +165,7 @@ def _opener(key_file: Path | None) -> Callable[[DeadLetter], Mapping[str, object
             _, value = key.open(letter.payload, letter.source)
         except KeyRefused:
             return f"(sealed with key {letter.key_id}, not {key.key_id})"
-        payment = WireFormat().decode_transaction(value)
+        payment = wire.decode_transaction(value)
         if isinstance(payment, Refusal):
             return f"{len(value)} bytes {value.hex()}"
         return plain(payment.transaction._asdict())

@@ -130,9 +130,18 @@ class Decision(NamedTuple):
         return Source(self.source_partition, self.source_offset, self.source_timestamp_ms)
 
 
+class AsWritten(NamedTuple):
+    """Parts of a decision of an earlier release as JSON, with the fields that its writer had."""
+
+    snapshot: bytes
+    reasons: bytes
+
+
 class StoredDecision(NamedTuple):
     """A decision as read back, and the exact bytes that it was read from."""
 
     decision: Decision
-    body: bytes  # its encoding, without framing
-    snapshot: bytes  # the end of it, which `input_hash` is the hash of
+    body: bytes  # its encoding as it was written, without framing
+    snapshot: bytes  # the part of it that `input_hash` is the hash of
+    release: int  # of decision.v1, in which it was written
+    resolved_snapshot: bytes  # the snapshot in the current release's encoding

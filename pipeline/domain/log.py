@@ -48,6 +48,8 @@ SEAL_HEADER: Final = "seal"
 """Name of the header that proves who wrote a record (pipeline.seals)."""
 TRACE_HEADER: Final = "traceparent"
 """Name of the header that says which trace a record belongs to (pipeline.traces)."""
+SCHEMA_HEADER: Final = "__value_schema_id"
+"""Name of the header that says what schema a value is written in, as Confluent's serializers write it."""
 
 
 class Outgoing(NamedTuple):

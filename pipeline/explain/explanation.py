@@ -14,6 +14,7 @@ from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecisi
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
+from pipeline.replay.feature_lists import unheld_features
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import Check, regime_key, verify
 
@@ -66,7 +67,10 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     decision = stored.decision
     features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
-    facts = tuple(_feature_fact(group, name, features, own) for group, names in _GROUPS for name in names)
+    unheld = unheld_features(stored.release)
+    facts = tuple(
+        _feature_fact(group, name, features, own) for group, names in _GROUPS for name in names if name not in unheld
+    )
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
     otherwise = otherwise_of(decision, regime_of)

@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
     state_shards: Annotated[int, Field(ge=1, le=256)] = 1
     framing: Framing = Framing.SINGLE_OBJECT
-    confluent_ids: dict[str, int] = {}
+    confluent_ids: dict[str, int | str | list[int | str]] = {}
+    """By schema and release, such as transaction.v1/2, the ids and GUIDs that a registry gave it."""
     dead_letter_key: Annotated[str | None, Field(repr=False)] = None
     dead_letter_key_file: Path | None = None
     """File of a key of 32 bytes in base64; `fraud keys create dead-letter` makes one. Without it, a dead letter keeps

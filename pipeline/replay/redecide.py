@@ -10,6 +10,7 @@ had the model never been taken out. Either way hard guardrails come first and so
 
 A model that failed on a payment is recorded to have, and stays silent where the same model decides again as recorded;
 another one is asked. Where something was UNKNOWN it still is, and no model is asked.
+A feature that the writer of a decision did not know is UNKNOWN to a version that reads it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from pipeline.breaker.answer_counts import ALL
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide
-from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
+from pipeline.domain.decision import BreakerState, Decision, Outcome, Route, StoredDecision
 from pipeline.domain.refusals import refusal_of
+from pipeline.replay.feature_lists import observed_by
 from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
 from pipeline.replay.verify import recomputed, regime_key
 
@@ -63,11 +63,11 @@ class RegimeMissing(Exception):
     """The archive does not hold the version that a decision is to be decided under."""
 
 
-def redecide(decisions: Sequence[Decision], good: Good, regime_of: RegimeOf) -> list[Redecided]:
+def redecide(decisions: Sequence[StoredDecision], good: Good, regime_of: RegimeOf) -> list[Redecided]:
     """One for each, in order. Raises RegimeMissing: a plan that leaves decisions out would say too little."""
     answers: dict[int, Redecided] = {}
     groups: dict[RegimeKey, list[int]] = {}
-    for place, decision in enumerate(decisions):
+    for place, (decision, *_) in enumerate(decisions):
         payment = decision.snapshot.transaction
         refusal = refusal_of(payment, payment.account_id.encode(), decision.source)
         if refusal is not None:
@@ -92,8 +92,9 @@ def mode_of(decision: Decision, basis: Basis) -> Mode:
     return Mode(state, decision.breaker_scope, state is BreakerState.CLOSED or decision.route is Route.MODEL)
 
 
-def _decided(decisions: Sequence[Decision], in_force: Regime, good: Good) -> Iterator[Redecided]:
-    features = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
+def _decided(stored: Sequence[StoredDecision], in_force: Regime, good: Good) -> Iterator[Redecided]:
+    decisions = [each.decision for each in stored]
+    features = observed_by(decisions, [each.release for each in stored], in_force)
     modes = [mode_of(decision, good.basis) for decision in decisions]
     is_same_model = good.model is None and good.basis is Basis.RECORDED
     failed = [row for row, decision in enumerate(decisions) if is_same_model and decision.has_model_failed]

@@ -6,15 +6,20 @@ word otherwise; the recorded wall clock and agent complete the record. Also reco
 the payment, the policy and the feeds, and every feature that follows from other features, so that those can't be
 altered even together with their hash. Window counts came from state that is gone, and so did the model's failure: that
 these are as they were written is what the audit log's chain shows, not this.
+
+A decision of an earlier release of decision.v1 is encoded again in that release, so its bytes are compared as they were
+written. A feature that its writer did not know took no part in it (pipeline.replay.feature_lists).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.decide.decision_encoder import DecisionEncoder, encode_longs, with_position
 from pipeline.decide.event_features import EventRows
@@ -27,6 +32,8 @@ from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matr
 from pipeline.domain.payment import Decoded, payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.avro.writers import Release, down_to, header_of, is_read_as_it_is, resolution_of_itself
+from pipeline.replay.feature_lists import held_columns, observed_by
 from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 ROWS_MAX: Final = 2048
@@ -55,17 +62,19 @@ class _Group(NamedTuple):
     regime: RegimeKey
     agent_id: str
     phrase_book_version: str
+    release: int  # of decision.v1, in which they were written
 
 
 def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Check]:
     """One check a decision, in order."""
     places: dict[_Group, list[int]] = {}
     checks: dict[int, Check] = {}
-    for place, (decision, _, _) in enumerate(decisions):
+    for place, stored in enumerate(decisions):
+        decision = stored.decision
         payment = decision.snapshot.transaction
         refusal = refusal_of(payment, payment.account_id.encode(), decision.source)
         if refusal is None:
-            group = _Group(regime_key(decision), decision.agent_id, decision.phrase_book_version)
+            group = _Group(regime_key(decision), decision.agent_id, decision.phrase_book_version, stored.release)
             places.setdefault(group, []).append(place)
         else:
             why = f"its payment would be refused as {refusal.code}: {refusal.detail}"
@@ -74,8 +83,8 @@ def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Che
         in_force = worded(regime_of(group.regime), group.phrase_book_version)
         for begin in range(0, len(theirs), ROWS_MAX):
             part = theirs[begin : begin + ROWS_MAX]
-            stored = [decisions[place] for place in part]
-            checks.update(zip(part, _checks(stored, in_force, group.agent_id), strict=True))
+            stored_part = [decisions[place] for place in part]
+            checks.update(zip(part, _checks(stored_part, in_force, group), strict=True))
     return [checks[place] for place in range(len(decisions))]
 
 
@@ -115,36 +124,37 @@ def mode_of(decision: Decision) -> Mode:
     return Mode(decision.breaker_state, decision.breaker_scope, decision.route is Route.MODEL)
 
 
-def _checks(stored: Sequence[StoredDecision], in_force: Regime | Missing, agent_id: str) -> Iterator[Check]:
+def _checks(stored: Sequence[StoredDecision], in_force: Regime | Missing, group: _Group) -> Iterator[Check]:
     if isinstance(in_force, Missing):
         for each in stored:
             yield Check(each.decision.decision_id, Result.UNVERIFIABLE, why=in_force.why)
         return
     decisions = [each.decision for each in stored]
-    features = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
-    matrix = recomputed(decisions, features, in_force)
-    for each, row, again, value in zip(
-        stored, features, matrix, _decided_again(stored, features, in_force, agent_id), strict=True
-    ):
-        differing = () if value[_HEADER_BYTES:] == each.body else _differing(each.decision, value)
-        differing += tuple(f"snapshot.features.{name}" for name in _unequal(row, again))
-        if not _is_route_allowed(each.decision, in_force) and "route" not in differing:
+    features = observed_by(decisions, [group.release] * len(decisions), in_force)
+    held = held_columns(group.release)
+    matrix = recomputed(decisions, features, in_force)[:, held]
+    again = _decided_again(stored, features, in_force, group.agent_id)
+    for each, row, computed, value in zip(stored, features, matrix, again, strict=True):
+        body = _as_written(value[_HEADER_BYTES:], each)
+        differing = () if body == each.body else _differing(each, body)
+        differing += tuple(f"snapshot.features.{name}" for name in _unequal(row[held], computed, held))
+        if not _is_route_allowed(each.decision, row, in_force) and "route" not in differing:
             differing += ("route",)
         result = Result.DIFFERS if differing else Result.IDENTICAL
         yield Check(each.decision.decision_id, result, differing)
 
 
-def _unequal(row: Matrix, again: Matrix) -> list[str]:
-    return [] if np.array_equal(row, again) else [FEATURES[column] for column in np.flatnonzero(row != again)]
+def _unequal(row: Matrix, again: Matrix, held: NDArray[np.intp]) -> list[str]:
+    return [] if np.array_equal(row, again) else [FEATURES[held[place]] for place in np.flatnonzero(row != again)]
 
 
-def _is_route_allowed(decision: Decision, in_force: Regime) -> bool:
+def _is_route_allowed(decision: Decision, row: Matrix, in_force: Regime) -> bool:
     """The model answers while the breaker is CLOSED, never while it is OPEN or UNKNOWN, and some of HALF_OPEN (I4).
 
     It never answers where something is UNKNOWN, or where the decision says that it failed.
     """
     state, route = decision.breaker_state, decision.route
-    is_silent = UNKNOWN in decision.snapshot.features or decision.has_model_failed
+    is_silent = bool((row == UNKNOWN).any()) or decision.has_model_failed
     if route is Route.GUARDRAIL or (state is BreakerState.HALF_OPEN and not is_silent):
         return True
     is_model_due = state is BreakerState.CLOSED and in_force.model is not None and not is_silent
@@ -170,11 +180,12 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     own = [foreign_money(decision.snapshot.transaction) for decision in decisions]
     verdicts = decide(features, [mode_of(decision) for decision in decisions], in_force, failed=failed, own=own)
     positions = np.array([decision.snapshot.outcomes_position for decision in decisions], dtype=np.int64)
-    observed = with_position(features, positions)
+    recorded = np.array([decision.snapshot.features for decision in decisions], dtype=np.int64)
+    observed = with_position(recorded, positions)
     payments = [
         Decoded(
             each.decision.snapshot.transaction,
-            each.snapshot[: len(each.snapshot) - len(row)],
+            each.resolved_snapshot[: len(each.resolved_snapshot) - len(row)],
             payment_digest(each.decision.snapshot.transaction),
         )
         for each, row in zip(stored, encode_longs(observed), strict=True)
@@ -183,10 +194,26 @@ def _decided_again(stored: Sequence[StoredDecision], features: Matrix, in_force:
     return encoder.encode(payments, sources, observed, verdicts, [decision.decided_at_ms for decision in decisions])
 
 
-def _differing(decision: Decision, value: bytes) -> tuple[str, ...]:
+def _as_written(again: bytes, stored: StoredDecision) -> bytes:
+    """A decision that was encoded in the current release, in the one that the stored decision was written in.
+
+    `input_hash` is of the snapshot as it is written there.
+    """
+    release = Release("decision.v1", stored.release)
+    if is_read_as_it_is(release):
+        return again
+    down = down_to(release)
+    body = down.resolved(again)
+    same = resolution_of_itself(release)
+    begin, end = same.span(body, "snapshot")
+    at, behind = same.span(body, "input_hash")
+    return body[:at] + hashlib.sha256(body[begin:end]).digest() + body[behind:]
+
+
+def _differing(stored: StoredDecision, body: bytes) -> tuple[str, ...]:
     """Which fields are otherwise than they were; "encoding" where only the bytes are."""
-    again = WireFormat().decode_decision_record(value)
+    again = WireFormat().decode_decision_record(header_of(Release("decision.v1", stored.release)) + body)
     if not isinstance(again, Decision):
         return ("snapshot",)
-    fields = zip(Decision._fields, decision, again, strict=True)
+    fields = zip(Decision._fields, stored.decision, again, strict=True)
     return tuple(name for name, was, now in fields if was != now) or ("encoding",)

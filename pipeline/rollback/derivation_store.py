@@ -15,7 +15,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final, NamedTuple
 
-from pipeline.domain.decision import Decision
+from pipeline.domain.decision import Decision, StoredDecision
 from pipeline.domain.features import COLUMN
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
@@ -124,8 +124,8 @@ class Derivation:
             redecided = redecide(decisions, good, self._regime_of)
             stands = standings(self._connection, [each.decision_id for each in chunk])
             yield [
-                self._line(each, decision, again, stands[each.decision_id], kept.get(each.decision_id))
-                for each, decision, again in zip(chunk, decisions, redecided, strict=True)
+                self._line(each, stored.decision, again, stands[each.decision_id], kept.get(each.decision_id))
+                for each, stored, again in zip(chunk, decisions, redecided, strict=True)
             ]
 
     def _line(
@@ -160,11 +160,11 @@ class Derivation:
             payment_hex=self.wire.encode_transaction(payment).hex() if what is Disposition.RELEASE else "",
         )
 
-    def _decision(self, selected: Selected) -> Decision:
-        decision = self.wire.decode_decision_record(selected.record)
-        if not isinstance(decision, Decision):
+    def _decision(self, selected: Selected) -> StoredDecision:
+        stored = self.wire.decode_stored_decision(selected.record)
+        if not isinstance(stored, StoredDecision):
             raise PlanRefused(f"The audit log's record of decision {selected.decision_id} can't be read")
-        return decision
+        return stored
 
 
 def good_of(header: PlanHeader) -> Good:

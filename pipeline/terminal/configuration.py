@@ -62,10 +62,10 @@ def _read_settings(process: str) -> Settings:
 
 def wire_format(settings: Settings) -> WireFormat:
     """Failure where the schema ids of FRAUD_CONFLUENT_IDS don't fit."""
-    from pipeline.io.avro.wire import WireFormat
+    from pipeline.io.earlier_schemas import wire_of
 
     try:
-        return WireFormat(settings.framing, settings.confluent_ids)
+        return wire_of(settings)
     except ValueError as error:
         fix = "Set FRAUD_CONFLUENT_IDS to what `fraud schemas register` prints."
         raise Failure(f"FRAUD_CONFLUENT_IDS can't be used: {error}.", fix) from error

@@ -25,6 +25,7 @@ from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import Logs, Published, export
 from pipeline.audit.head import file_text
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_head
+from pipeline.audit.outside_command import schemas_of
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.audit.witness import Statement, next_statement, seen_head, statement_line, statement_text
 from pipeline.domain import identities
@@ -32,13 +33,12 @@ from pipeline.domain.anchor import Witnessed
 from pipeline.domain.decision import Decision
 from pipeline.domain.identities import NAMESPACE_EXECUTION
 from pipeline.domain.payment import Transaction
-from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.postgres import connect
 from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
 from pipeline.keys.key_sets import KeySet, KeyUse, TrustedKey, key_set_text, with_key, with_revocation
 from pipeline.terminal.output import Output
 from tests.audit.continuing.outside import forge_heads, forge_leaves
-from tests.audit.logs import TOPIC, Bench, records
+from tests.audit.logs import TOPIC, WIRE, Bench, records
 from tests.io.test_payment_decoder import PAYMENTS
 from tests.records import NOON_MS
 
@@ -78,7 +78,7 @@ def exported(bench: Bench, name: str = "export", statements: Sequence[str] | Non
             connection,
             bench.outside,
             Logs(TOPIC, None),
-            schema_text("decision.v1"),
+            schemas_of(WIRE),
             Published(anchors, statements),
             out,
         )

@@ -12,8 +12,8 @@ from pipeline.domain.identities import decision_id, execution_id
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.payment import payment_digest
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, RefusalCode
-from pipeline.io.avro.schema_files import released_text
-from pipeline.io.avro.wire import WireFormat, _fingerprint
+from pipeline.io.avro.wire import WireFormat
+from pipeline.io.avro.writers import Release, header_of
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
 from tests.decisions import decision_id_of, decision_of
@@ -82,7 +82,7 @@ def test_a_payment_whose_segments_stand_in_another_order_is_a_duplicate():
 
 def test_a_payment_in_an_earlier_release_of_the_schema_is_a_duplicate():
     value = WIRE.encode_transaction(PAYMENT)
-    earlier = _fingerprint(released_text("transaction.v1", 1)) + value[10:-1]
+    earlier = header_of(Release("transaction.v1", 1)) + value[10:-1]
     result = judged([record(0), record(1, value=earlier)])
     assert (len(decisions_of(result)), result.duplicates) == (1, 1)
     [decision] = decisions_of(judged([record(0, value=earlier)]))

@@ -240,5 +240,5 @@ def test_a_failure_stays_with_the_model_that_failed_when_it_is_decided_again(arc
         (Good(None, same_policy, Basis.CLOSED), "Allowed because"),
         (Good(same_model, None, Basis.RECORDED), "Allowed because"),
     ):
-        [again] = redecide([decision], good, archive.regime_of)
+        [again] = redecide([stored(value)], good, archive.regime_of)
         assert says in again.why

@@ -12,6 +12,7 @@ from pipeline.domain.payment import Channel, canonical_payment, payment_digest
 from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.schema_files import SCHEMAS
 from pipeline.io.avro.wire import Framing, WireFormat
+from pipeline.io.avro.writers import CURRENT
 from tests.io.test_payment_decoder import PAYMENTS
 from tests.records import PAYMENT
 
@@ -67,7 +68,7 @@ def test_invariant_1_the_order_of_segments_and_their_blocks_do_not_matter():
 
 
 def test_invariant_1_framing_does_not_matter():
-    ids = {name: number for number, name in enumerate(SCHEMAS, start=7)}
+    ids = {str(CURRENT[name]): number for number, name in enumerate(SCHEMAS, start=7)}
     confluent, single = WireFormat(Framing.CONFLUENT, ids), WireFormat()
     values = [confluent.encode_transaction(PAYMENT), single.encode_transaction(PAYMENT)]
     assert values[0] != values[1]

@@ -58,7 +58,6 @@ def _framings() -> Iterator[Case]:
         "Avro container file": b"Obj\x01" + sound,
         "body without framing": sound[10:],
         "single-object version 2": b"\xc3\x02" + sound[2:],
-        "marker reversed": b"\x01\xc3" + sound[2:],
         "marker's first byte alone": b"\xc3",
         "UTF-8 byte order mark first": b"\xef\xbb\xbf" + sound,
         "all ones": b"\xff" * 200,
@@ -69,6 +68,9 @@ def _framings() -> Iterator[Case]:
         "id 0": b"\0" + struct.pack(">I", 0) + sound[10:],
         "id 2^32-1": b"\0" + struct.pack(">I", 2**32 - 1) + sound[10:],
         "cut in its id": b"\0\0\0",
+        "GUID of nobody": b"\x01" + bytes(16) + sound[10:],
+        "cut in its GUID": b"\x01" + bytes(7),
+        "single-object marker reversed, which begins as a GUID does": b"\x01\xc3" + sound[2:],
         "nothing but its marker": b"\0",
         "zeros": bytes(200),
     }.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import resources
 from typing import Final
 
@@ -19,6 +20,13 @@ SCHEMAS: Final = (
     "breaker_hour.v1",
     "witness.v1",
 )
+
+
+@lru_cache
+def releases(name: str) -> tuple[int, ...]:
+    """The numbers of a schema's releases, in order; the last is the current one."""
+    folder = resources.files("schemas").joinpath("released", name)
+    return tuple(sorted(int(path.name.removesuffix(".avsc")) for path in folder.iterdir()))
 
 
 def released_text(name: str, version: int) -> str:

@@ -13,7 +13,8 @@ import aiokafka  # type: ignore[import-untyped]  # it ships without types
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import AppT, EventT
 
-from pipeline.domain.log import Record, Source
+from pipeline.domain.log import SCHEMA_HEADER, Record, Source
+from pipeline.io.kafka.client import named
 
 
 class _CommittedThread(AIOKafkaConsumerThread):
@@ -47,6 +48,7 @@ def record_of_event(event: EventT[Any]) -> Record:
     Faust keeps the timestamp in seconds; rounding gives back the milliseconds that they were made from.
     """
     message = event.message
-    return Record(
-        message.key, message.value, Source(message.partition, message.offset, round(message.timestamp * 1000))
-    )
+    value = message.value
+    if value:
+        value = named(value, dict(message.headers or ()).get(SCHEMA_HEADER))
+    return Record(message.key, value, Source(message.partition, message.offset, round(message.timestamp * 1000)))

@@ -19,6 +19,7 @@ from pipeline.audit.continuing.outside_topics import OutsideLog, Topics
 from pipeline.audit.export_files import Logs, Published, export
 from pipeline.audit.head import file_text
 from pipeline.audit.leaf_files import head_paths, latest_head, partitions_of, read_head
+from pipeline.audit.outside_command import schemas_of
 from pipeline.audit.tables.check_service import TableContinuation
 from pipeline.audit.tables.line_files import Lines
 from pipeline.audit.tables.lines import LineKind, RowLine, kind_of, row_line_of
@@ -26,7 +27,6 @@ from pipeline.audit.tables.log_store import Followed, TableLog
 from pipeline.audit.tables.streams import TABLES_LOG
 from pipeline.audit.witness import next_statement, seen_head, statement_line, statement_text
 from pipeline.domain.anchor import Witnessed
-from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set, replace_key_set
@@ -121,7 +121,7 @@ class Tables:
         with connect(self.owner_url, "export") as connection:
             published = Published(anchors, [self.witnessed()] if statements is None else statements)
             logs = Logs("decisions.v1", TABLES_LOG)
-            export(connection, self.outside, logs, schema_text("decision.v1"), published, out)
+            export(connection, self.outside, logs, schemas_of(WIRE), published, out)
         trust = Trust(read_keys(self.folder / "key.keys"), Freshness(NOON_MS + MINUTE_MS, None))
         return verify_export(out, Outside(out / "outside"), trust, is_all=is_all)
 

@@ -2,10 +2,11 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID
 
 import pytest
 
-from pipeline.io.avro.schema_files import SCHEMAS
+from pipeline.io.avro.schema_files import SCHEMAS, releases
 from pipeline.io.avro.wire import Framing, WireFormat
 from tests.records import PAYMENT
 
@@ -23,7 +24,8 @@ class Registry(BaseHTTPRequestHandler):
         if "refused" in self.path:
             self._answer(409, {"error_code": 409, "message": "incompatible"})
         else:
-            self._answer(200, {"id": self.ids.setdefault(self.path + body["schema"], 100 + len(self.ids))})
+            schema_id = self.ids.setdefault(self.path + body["schema"], 100 + len(self.ids))
+            self._answer(200, {"id": schema_id, "guid": str(UUID(int=schema_id))})
 
     def log_message(self, *_parts: object) -> None:
         pass
@@ -53,7 +55,8 @@ def test_ids_are_printed_as_the_setting_that_pins_them(fraud, registry):
     setting = answer.out.splitlines()[-1]
     assert setting.startswith("FRAUD_CONFLUENT_IDS='")
     ids = json.loads(setting.removeprefix("FRAUD_CONFLUENT_IDS='").removesuffix("'"))
-    assert set(ids) == set(SCHEMAS)
+    assert set(ids) == {f"{name}/{number}" for name in SCHEMAS for number in releases(name)}
+    assert all(isinstance(each, int) and UUID(guid) for each, guid in ids.values())
     wire = WireFormat(Framing.CONFLUENT, ids)
     assert wire.decode_transaction(wire.encode_transaction(PAYMENT)).transaction == PAYMENT
 

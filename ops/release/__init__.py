@@ -1,0 +1,1 @@
+"""Releases: what a version promises of everything that it wrote, and how later versions are held to it."""

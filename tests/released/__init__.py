@@ -1,0 +1,1 @@
+"""What each version promised, a folder a version, and that this one keeps it (ops/release)."""
