@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from ops.bench.rig.payments import paid
+from models.artefact.files import load_champion
+from models.artefact.plain_files import read_plain
+from ops.bench.rig.payments import START_MS, paid
+from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.batch import Judge, Judged, TopicNames
-from pipeline.decide.regime_files import RegimeSource
-from pipeline.decide.verdict import Mode
+from pipeline.decide.feeds.feed import NO_FEEDS, FeedKind, parse_new_feed
+from pipeline.decide.feeds.feed_files import shipped_as_of
+from pipeline.decide.policy import parse_new_policy
+from pipeline.decide.verdict import Mode, Regime, regime
 from pipeline.domain.decision import BreakerState, Decision, Outcome
 from pipeline.domain.features import STATE, UNKNOWN
 from pipeline.domain.identities import ReviewId, reversal_id, review_id
@@ -67,13 +72,18 @@ class Written(NamedTuple):
     payment: bytes
 
 
+def feed_files() -> dict[str, bytes]:
+    """The feeds that the records are decided by, by file name: as of the day of the first, whenever they are made."""
+    return {f"{kind}.toml": shipped_as_of(kind, START_MS) for kind in FeedKind}
+
+
 def written(settings: Settings) -> list[Written]:
     """Records as this code writes them under the settings' policy and model, in the topic's order.
 
     Every seventh payment was written in the first release of its schema. Now and then a review or a reversal follows.
     """
     wire, place = WireFormat(), Partitioning(Partitioner.CRC32, PARTITIONS).of
-    judge = Judge(RegimeSource(settings).current, wire, TopicNames("decisions.v1", "alerts.v1"), AGENT_ID, place)
+    judge = Judge(_in_force(settings), wire, TopicNames("decisions.v1", "alerts.v1"), AGENT_ID, place)
     records = sorted(_records(wire, place), key=lambda record: record.source)
     spans = [_span(records, partition) for partition in range(PARTITIONS)]
     reading = judge.read(records)
@@ -84,6 +94,14 @@ def written(settings: Settings) -> list[Written]:
     decisions = [record for record in judged.outgoing if record.topic == "decisions.v1"]
     about = [payment.record.value or b"" for payment in judged.decided]
     return list(_on_topic(wire, place, list(zip(decisions, about, strict=True)), now_ms))
+
+
+def _in_force(settings: Settings) -> Regime:
+    feeds = NO_FEEDS
+    for content in feed_files().values():
+        feeds = feeds.with_feed(parse_new_feed(content))
+    policy = parse_new_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX))
+    return regime(policy, load_champion(settings.model_registry), feeds)
 
 
 class _Modes:

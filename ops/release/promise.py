@@ -1,7 +1,7 @@
 """`python -m ops.release.promise VERSION`: write down what a version promises, into tests/released/VERSION.
 
     records.jsonl.gz   records of decisions.v1 as the version wrote them, decisions with what it said of them
-    policies/          every policy that a decision names, and what stands beside it
+    policies/          every policy and every feed that a decision names
     registry/          every model that a decision names
     export.tar.gz      an audit export of the same records
     promise.json       the SHA-256 of every file
@@ -27,7 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from ops.release.audit_export import write_export
-from ops.release.decided import Written, written
+from ops.release.decided import Written, feed_files, written
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.payment import Decoded
 from pipeline.explain.as_json import explanation_json
@@ -89,6 +89,8 @@ def _write(folder: Path, work: Path, settings: Settings) -> None:
     folder.mkdir()
     shutil.copytree(settings.policy_archive, folder / POLICIES)
     shutil.copytree(settings.model_registry, folder / REGISTRY)
+    for name, content in feed_files().items():
+        (folder / POLICIES / name).write_bytes(content)
     records = written(settings)
     archive = RegimeArchive(folder / POLICIES, folder / REGISTRY)
     lines = [json.dumps(line, ensure_ascii=False, sort_keys=True) for line in _lines(records, archive)]

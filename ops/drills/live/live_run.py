@@ -294,7 +294,7 @@ def _root(deployment: Settings, consent: Consent, by: Identity) -> str:
     if deployment.people_file is None:
         raise LiveDrillRefused("FRAUD_PEOPLE_FILE names no file by which workers prove the consent")
     try:
-        registry = read_people(deployment.people_file)
+        registry = read_people(deployment.people_file).registry
     except PeopleFileRefused as refusal:
         raise LiveDrillRefused(str(refusal)) from refusal
     at_ms = now_ms()
