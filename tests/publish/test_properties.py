@@ -71,13 +71,12 @@ def test_a_damaged_text_file_is_read_or_refused_and_nothing_else(
     tmp_path: Path, sound: bytes, begin: int, length: int, put: bytes
 ) -> None:
     (tmp_path / "payments").write_bytes(sound[:begin] + put + sound[begin + length :])
-    payments, said = -1, ""
     try:
         source = open_payments(tmp_path / "payments", with_labels=True)
-        payments = check(source, 1_800_000_000_000, is_order_needed=True).payments
-    except Unreadable as refused:
-        said = refused.what
-    assert said.endswith(".") if payments < 0 else payments <= 3
+        found = check(source, 1_800_000_000_000, is_order_needed=True)
+    except Unreadable:
+        return
+    assert found.payments <= 3
 
 
 @pytest.mark.parametrize("part", range(8))
