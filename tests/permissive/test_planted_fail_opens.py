@@ -127,8 +127,8 @@ def short_answers_are_spread(patch: pytest.MonkeyPatch) -> None:
 
 
 def unknown_breaker_is_closed(patch: pytest.MonkeyPatch) -> None:
-    def lenient(rows, modes, in_force):
-        return verdicts_of(rows, [Mode(each.state, each.scope, True) for each in modes], in_force)
+    def lenient(rows, modes, in_force, *, own):
+        return verdicts_of(rows, [Mode(each.state, each.scope, True) for each in modes], in_force, own=own)
 
     patch.setattr(batch, "verdicts_of", lenient)
 
