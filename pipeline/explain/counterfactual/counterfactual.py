@@ -23,7 +23,7 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.features import COLUMN, Matrix
+from pipeline.domain.features import COLUMN, STATE_SLICE, UNKNOWN, Matrix
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.explain.counterfactual.answers import (
     LEVEL,
@@ -38,7 +38,7 @@ from pipeline.explain.counterfactual.answers import (
 from pipeline.explain.counterfactual.edges import Edges
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Change, changes_of, facts_of
 from pipeline.explain.counterfactual.relations import Relations
-from pipeline.explain.counterfactual.search import Found, NoneWithin, Search
+from pipeline.explain.counterfactual.search import CHANGES_MAX, Found, NoneWithin, Search
 from pipeline.replay.redecide import Basis, mode_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import regime_key
@@ -112,10 +112,11 @@ def _found(decision: Decision, case: _Case) -> Counterfactual | NoneWithin:
     is_unseen = bool(answers.static_hard(row[np.newaxis]).any())
     start = start_of_unseen(row, answers) if is_unseen else start_of(row, _level(decision), answers)
     near_limit = in_force.policy.near_limit_gbp_minor()
-    edges = Edges(answers.bounds(), answers.model, near_limit)
+    unknown = frozenset(np.flatnonzero(row == UNKNOWN).tolist())
+    is_ever_asked = len([column for column in unknown if column < STATE_SLICE.stop]) <= CHANGES_MAX
+    edges = Edges(answers.bounds(), answers.model if is_ever_asked else None, near_limit)
     worth = _worth_of(decision, case)
     attained = None if worth is None else _attained(worth)
-    unknown = frozenset(COLUMN[name] for name in COLUMN if row[COLUMN[name]] < -1)
     facts = facts_of(row.tolist(), edges.facts_read() | unknown, is_unseen=is_unseen)
     search = Search(start, facts, edges, Relations(row, near_limit), answers.model, attained)
     found = search.fewest()

@@ -232,9 +232,11 @@ class Search:
         if not after:
             return extended
         self._rows_left -= len(extended)
-        rows, _ = self._relations.rows_with([each.column for each in (*before, fact)], extended)
+        rows, possible = self._relations.rows_with([each.column for each in (*before, fact)], extended)
         free = frozenset().union(*(self._touched[each] for each in after))
-        return extended[self._may_turn(rows, free)]
+        may_turn = self._may_turn(rows, free)
+        # What isn't possible yet may become so by the facts after it, but comes last.
+        return np.concatenate((extended[may_turn & possible], extended[may_turn & ~possible]))
 
     def _may_turn(self, rows: Matrix, free: frozenset[int]) -> NDArray[np.bool_]:
         if self._bounds is None:

@@ -132,6 +132,17 @@ def test_what_is_unknown_would_have_had_to_be_known(archive):
     )
 
 
+def test_where_more_is_unknown_than_may_be_otherwise_the_rules_alone_are_turned(archive):
+    lost = ("account_volume_minor_24h", "account_volume_count_30d", "account_volume_minor_30d", "is_unpaid_beneficiary")
+    found, otherwise = told(archive, account_normal_month_minor=UNKNOWN, **dict.fromkeys(lost, UNKNOWN))
+    assert (found.decision.outcome, found.decision.route) == (Outcome.ESCALATE, "FALLBACK")
+    assert isinstance(otherwise, Otherwise)
+    assert isinstance(otherwise.found, Counterfactual)
+    assert otherwise.found.outcome is Outcome.ALLOW
+    needed = {"account_volume_minor_24h", "account_volume_minor_30d", "account_normal_month_minor"}
+    assert {change.feature for change in otherwise.found.changes} == needed
+
+
 def test_an_allow_and_a_decision_that_is_not_what_it_records_have_none(archive):
     found, otherwise = told(archive)
     assert (found.decision.outcome, otherwise) == (Outcome.ALLOW, Missing(NOT_SOUGHT))
