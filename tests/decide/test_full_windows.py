@@ -17,7 +17,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.windows import MemoryState
 from tests.decisions import decision_of
-from tests.records import NOON_MS, PAYMENT, POLICY_PATH, small_model
+from tests.records import NOON_MS, PAYMENT, POLICY_PATH, feeds, small_model
 from tests.state.stores import payment as state_event
 from tests.state.streams import label_of
 
@@ -42,7 +42,7 @@ def pay(number: int, amount_minor: int, time_ms: int, account_id: str = PAYMENT.
 def decisions(state: MemoryState, payments: Sequence[Transaction], mode: Mode, start: int = 0) -> list[Decision]:
     """Return the decisions on payments that are read as one batch, at their own time."""
     partitioning = Partitioning(Partitioner.CRC32, 1)
-    rules = regime(parse_new_policy(POLICY_PATH.read_bytes()), small_model())
+    rules = regime(parse_new_policy(POLICY_PATH.read_bytes()), small_model(), feeds())
     judge = Judge(rules, WIRE, TopicNames("decisions.v1", "alerts.v1"), "test", partitioning.of)
     records = [
         Record(each.account_id.encode(), WIRE.encode_transaction(each), Source(0, start + place, each.event_time_ms))
