@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from models.artefact.scoring import Model, score
+from pipeline.decide.phrase_books.books import PhraseBook, book_or_current
 from pipeline.decide.phrase_books.money import Money, foreign_money
-from pipeline.decide.phrases import fact_of, join, percent_of_bp
+from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision, drill_in, unmarked_scope
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
@@ -67,19 +68,17 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     decision = stored.decision
     features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
-    unheld = unheld_features(stored.release)
+    book, unheld = book_or_current(decision.phrase_book_version), unheld_features(stored.release)
     facts = tuple(
-        _feature_fact(group, name, features, own) for group, names in _GROUPS for name in names if name not in unheld
+        FeatureFact(group, name, features[COLUMN[name]], book.fact(name, features[COLUMN[name]], own))
+        for group, names in _GROUPS
+        for name in names
+        if name not in unheld
     )
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
     otherwise = otherwise_of(decision, regime_of)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)
-
-
-def _feature_fact(group: str, name: str, features: Sequence[int], own: Money | None) -> FeatureFact:
-    value = features[COLUMN[name]]
-    return FeatureFact(group, name, value, fact_of(name, value, own))
 
 
 def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Missing:
@@ -94,9 +93,10 @@ def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Mi
 
 def _account_of(model: Model, decision: Decision) -> ModelAccount:
     features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
+    book = book_or_current(decision.phrase_book_version)
     scores = score(model, np.array([features], dtype=np.int64))
     shares = [
-        TermShare(term.features, _term_fact(term.features, features, own), micro)
+        TermShare(term.features, _term_fact(book, term.features, features, own), micro)
         for term, micro in zip(model.terms, scores.contribution_micro[0].tolist(), strict=True)
     ]
     total = model.intercept_micro + sum(share.contribution_micro for share in shares)
@@ -104,8 +104,8 @@ def _account_of(model: Model, decision: Decision) -> ModelAccount:
     return ModelAccount(model.intercept_micro, largest_first, total, total == decision.score_micro)
 
 
-def _term_fact(names: tuple[str, ...], features: Sequence[int], own: Money | None) -> str:
-    return join([fact_of(name, features[COLUMN[name]], own) for name in names])
+def _term_fact(book: PhraseBook, names: tuple[str, ...], features: Sequence[int], own: Money | None) -> str:
+    return book.join([book.fact(name, features[COLUMN[name]], own) for name in names])
 
 
 def _why_route(decision: Decision) -> str:

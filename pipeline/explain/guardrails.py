@@ -5,14 +5,13 @@ The rules are the policy's own, as archived; nothing here knows one by its name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
-from pipeline.decide.phrase_books.books import CURRENT
+from pipeline.decide.phrase_books.books import PhraseBook, book_or_current
 from pipeline.decide.phrase_books.money import Money, foreign_money
-from pipeline.decide.phrases import fact_of
 from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import NUMBER_MAX
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule
@@ -90,8 +89,8 @@ def _guardrails(decision: Decision, in_force: Regime) -> Iterator[Guardrail]:
 
 
 def _guardrail(rule: Rule, tier: Tier, decision: Decision) -> Guardrail:
-    features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
-    conditions = tuple(_condition(bound, features[COLUMN[bound.feature]], own) for bound in rule.bounds)
+    features, conditioned = decision.snapshot.features, _conditioned(decision)
+    conditions = tuple(conditioned(bound, features[COLUMN[bound.feature]]) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
     standing, note = _standing(rule.code, tier, decision, is_met=is_met)
     return Guardrail(rule.code, tier, rule.outcome, standing, conditions, note)
@@ -105,8 +104,8 @@ def _unsure(rule: Rule, decision: Decision, block_ppm: int) -> Guardrail:
         return Guardrail(rule.code, Tier.SOFT, rule.outcome, RuleStanding.NOT_ASKED, (), note)
     confidence_bp = (PROBABILITY_PPM_MAX - ppm) // PPM_A_BP  # as pipeline.decide.verdict defines it
     values = (*decision.snapshot.features, confidence_bp)
-    own = foreign_money(decision.snapshot.transaction)
-    conditions = tuple(_condition(bound, values[RULE_COLUMN[bound.feature]], own) for bound in rule.bounds)
+    conditioned = _conditioned(decision)
+    conditions = tuple(conditioned(bound, values[RULE_COLUMN[bound.feature]]) for bound in rule.bounds)
     is_met = all(condition.is_met for condition in conditions)
     if decision.route is Route.MODEL:
         standing, note = _standing(rule.code, Tier.SOFT, decision, is_met=is_met)
@@ -136,52 +135,58 @@ def _why_met_is_not_enough(tier: Tier, decision: Decision) -> str:
             return "the decision does not name it, which contradicts the policy: see whether it verifies"
 
 
-def _condition(bound: Bound, observed: int, own: Money | None) -> Condition:
+def _conditioned(decision: Decision) -> Callable[[Bound, int], Condition]:
+    """Conditions in the words of the decision's own phrase book."""
+    book, own = book_or_current(decision.phrase_book_version), foreign_money(decision.snapshot.transaction)
+    return lambda bound, observed: _condition(book, bound, observed, own)
+
+
+def _condition(book: PhraseBook, bound: Bound, observed: int, own: Money | None) -> Condition:
     is_met = bound.is_met_by(observed)
-    applies, edges = _applies(bound, observed)
+    applies, edges = _applies(book, bound, observed)
     distance = _distance(edges, observed, is_met=is_met)
     return Condition(
         bound.feature,
-        CURRENT.beside(bound.feature, observed, edges[0], own) if edges else fact_of(bound.feature, observed, own),
+        book.beside(bound.feature, observed, edges[0], own) if edges else book.fact(bound.feature, observed, own),
         observed,
         edges[0] if edges else None,
         is_met,
         distance,
         f"applies {applies}",
-        _distance_text(bound.feature, observed, distance, edges, is_met=is_met),
+        _distance_text(book, bound.feature, observed, distance, edges, is_met=is_met),
     )
 
 
-def _applies(bound: Bound, observed: int) -> tuple[str, tuple[int, ...]]:
+def _applies(book: PhraseBook, bound: Bound, observed: int) -> tuple[str, tuple[int, ...]]:
     """When it is met, in words, also by a missing value, and the values that these name; none for a yes or no."""
-    known, edges = _applies_to_known(bound, max(observed, 0))
+    known, edges = _applies_to_known(book, bound, max(observed, 0))
     has_known = bound.low <= bound.high
     parts = [known] if has_known else []
     if bound.holds_when_none:
-        parts.append(f"where {fact_of(bound.feature, NONE)}")
+        parts.append(f"where {book.fact(bound.feature, NONE)}")
     if bound.holds_when_unknown and bound.feature not in NEVER_UNKNOWN:  # what a payment says never is
-        parts.append("if unknown" if parts else f"where {fact_of(bound.feature, UNKNOWN)}")
+        parts.append("if unknown" if parts else f"where {book.fact(bound.feature, UNKNOWN)}")
     return ", or ".join(parts), edges if has_known else ()
 
 
-def _applies_to_known(bound: Bound, beside: int) -> tuple[str, tuple[int, ...]]:
+def _applies_to_known(book: PhraseBook, bound: Bound, beside: int) -> tuple[str, tuple[int, ...]]:
     feature, low, high = bound.feature, bound.low, bound.high
     has_upper = high < NUMBER_MAX
     if GREATEST.get(feature) == 1:
-        return f"where {fact_of(feature, low)}", ()
+        return f"where {book.fact(feature, low)}", ()
     if has_upper and low > 0:
-        return f"from {_amount(feature, low, beside)} to {_amount(feature, high, beside)}", (low, high)
+        return f"from {_amount(book, feature, low, beside)} to {_amount(book, feature, high, beside)}", (low, high)
     if has_upper:
-        return _rounder(feature, beside, ("below", high + 1), ("up to", high))
-    return _rounder(feature, beside, ("above", low - 1), ("from", low))
+        return _rounder(book, feature, beside, ("below", high + 1), ("up to", high))
+    return _rounder(book, feature, beside, ("above", low - 1), ("from", low))
 
 
 def _rounder(
-    feature: str, beside: int, exclusive: tuple[str, int], inclusive: tuple[str, int]
+    book: PhraseBook, feature: str, beside: int, exclusive: tuple[str, int], inclusive: tuple[str, int]
 ) -> tuple[str, tuple[int, ...]]:
     """Says "above 50,000.00" or "from 5,000.00", whichever is the number that the policy's author wrote."""
     word, limit = exclusive if exclusive[1] > 0 and exclusive[1] % 10 == 0 else inclusive
-    return f"{word} {_amount(feature, limit, beside)}", (limit,)
+    return f"{word} {_amount(book, feature, limit, beside)}", (limit,)
 
 
 def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | None:
@@ -191,24 +196,26 @@ def _distance(edges: tuple[int, ...], observed: int, *, is_met: bool) -> int | N
     return 0 if is_met and len(edges) > 1 else min(abs(observed - edge) for edge in edges)
 
 
-def _distance_text(feature: str, observed: int, distance: int | None, edges: tuple[int, ...], *, is_met: bool) -> str:
+def _distance_text(
+    book: PhraseBook, feature: str, observed: int, distance: int | None, edges: tuple[int, ...], *, is_met: bool
+) -> str:
     if is_met:
         if observed == UNKNOWN:
             return "met, as what is unknown counts as the worst"
-        return f"met, by {_span(feature, observed, distance, edges)}" if distance else "met"
+        return f"met, by {_span(book, feature, observed, distance, edges)}" if distance else "met"
     if observed < 0:
         return f"{'unknown' if observed == UNKNOWN else 'none'}, so it does not apply"
-    return "not so" if distance is None else f"{_span(feature, observed, distance, edges)} away"
+    return "not so" if distance is None else f"{_span(book, feature, observed, distance, edges)} away"
 
 
-def _amount(feature: str, value: int, beside: int) -> str:
+def _amount(book: PhraseBook, feature: str, value: int, beside: int) -> str:
     """In the unit that gives it and what it stands beside exactly."""
-    return CURRENT.number(feature, value, beside) or f"{value:,}"
+    return book.number(feature, value, beside) or f"{value:,}"
 
 
-def _span(feature: str, observed: int, distance: int, edges: tuple[int, ...]) -> str:
+def _span(book: PhraseBook, feature: str, observed: int, distance: int, edges: tuple[int, ...]) -> str:
     nearest = min(edges, key=lambda edge: abs(observed - edge))
-    return CURRENT.distance(feature, observed, nearest) or f"{distance:,}"
+    return book.distance(feature, observed, nearest) or f"{distance:,}"
 
 
 def guardrail_sentence(guardrail: Guardrail) -> str:

@@ -10,10 +10,15 @@ from typing import Final
 
 from pipeline.decide.phrase_books.v1.book import PhraseBook
 
-__all__ = ["BOOKS", "CURRENT", "PhraseBook", "book_of"]
+__all__ = ["BOOKS", "CURRENT", "PhraseBook", "book_of", "book_or_current"]
 
 CURRENT: Final = PhraseBook()
 BOOKS: Final[dict[str, PhraseBook]] = {book.version: book for book in (CURRENT,)}
+
+
+def book_or_current(version: str) -> PhraseBook:
+    """For what is said about a decision beside it: its own book, or the current one where this release lacks it."""
+    return BOOKS.get(version, CURRENT)
 
 
 def book_of(version: str) -> PhraseBook | None:

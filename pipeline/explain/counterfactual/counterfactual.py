@@ -41,7 +41,7 @@ from pipeline.explain.counterfactual.relations import Relations
 from pipeline.explain.counterfactual.search import CHANGES_MAX, Found, NoneWithin, Search
 from pipeline.replay.redecide import Basis, mode_of
 from pipeline.replay.regimes import Missing, RegimeOf
-from pipeline.replay.verify import regime_key
+from pipeline.replay.verify import regime_key, worded
 
 ATTAINED_REMEMBERED: Final = 65_536
 NOT_SOUGHT: Final = "the payment was allowed"
@@ -96,6 +96,8 @@ def otherwise_of(decision: Decision, regime_of: RegimeOf) -> Otherwise | Missing
     in_force = regime_of(regime_key(decision))
     if isinstance(in_force, Missing):
         return in_force
+    said = worded(in_force, decision.phrase_book_version)
+    in_force = in_force if isinstance(said, Missing) else said
     row = np.array(decision.snapshot.features, dtype=np.int64)
     own = foreign_money(decision.snapshot.transaction)
     case = _Case(row, mode_of(decision, Basis.RECORDED), in_force, decision.has_model_failed, own)

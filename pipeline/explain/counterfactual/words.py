@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from pipeline.decide.phrase_books.books import CURRENT
+from pipeline.decide.phrase_books.books import PhraseBook, book_or_current
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.money import amount_text, money_text, pounds_text
@@ -47,11 +47,11 @@ def otherwise_json(decision: Decision, told: Otherwise | Missing) -> dict[str, o
             "text": _none_sentence(decision, told.found),
             "rules": shortfalls,
         }
-    found = told.found
+    found, book = told.found, book_or_current(decision.phrase_book_version)
     return {
         "outcome": found.outcome,
         "changes": [{**each._asdict(), "text": change_text(decision, found, each)} for each in found.changes],
-        "follows": [{**each._asdict(), "text": _moved_text(each)} for each in found.follows],
+        "follows": [{**each._asdict(), "text": _moved_text(book, each)} for each in found.follows],
         "own_amount_minor": found.own_amount_minor,
         "is_smallest": found.is_smallest,
         "summary": found.summary,
@@ -73,7 +73,7 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
     for change in found.changes:
         yield f"- {change_text(decision, found, change)}"
     for change in found.follows:
-        yield f"  and with it {_moved_text(change)}"
+        yield f"  and with it {_moved_text(book_or_current(decision.phrase_book_version), change)}"
     if found.outcome is None:
         yield "What would have been decided then isn't known: the payment was blocked before anything was looked up."
     if not found.is_smallest:
@@ -98,35 +98,35 @@ def change_text(decision: Decision, found: Counterfactual, change: Change) -> st
         gap = money_text(abs(payment.amount_minor - own), currency)
         word = "less" if own < payment.amount_minor else "more"
         return f"the payment is {after}, and not {amount_text(payment)} ({pounds_text(change.before)}): {gap} {word}"
-    return _moved_text(change)
+    return _moved_text(book_or_current(decision.phrase_book_version), change)
 
 
-def _moved_text(change: Change) -> str:
+def _moved_text(book: PhraseBook, change: Change) -> str:
     feature, before, after = change
     if before < 0:
-        return f"{CURRENT.beside(feature, after, after)}, where {CURRENT.fact(feature, before)}"
+        return f"{book.beside(feature, after, after)}, where {book.fact(feature, before)}"
     if after < 0:
-        return f"{CURRENT.fact(feature, after)}, where {CURRENT.beside(feature, before, before)}"
-    fact, was = CURRENT.beside(feature, after, before), CURRENT.number(feature, before, after)
+        return f"{book.fact(feature, after)}, where {book.beside(feature, before, before)}"
+    fact, was = book.beside(feature, after, before), book.number(feature, before, after)
     if was is None:
-        return f"{fact}, where {CURRENT.fact(feature, before)}"
-    return f"{fact}, and not {was}: {_gap(feature, before, after)}"
+        return f"{fact}, where {book.fact(feature, before)}"
+    return f"{fact}, and not {was}: {_gap(book, feature, before, after)}"
 
 
 def shortfall_sentence(decision: Decision, shortfall: Shortfall) -> str:
     """What of a rule's condition was met, and at which value it would not have been."""
     code, feature, observed, needed, difference = shortfall
-    own = foreign_money(decision.snapshot.transaction)
+    book, own = book_or_current(decision.phrase_book_version), foreign_money(decision.snapshot.transaction)
     if needed is None:
-        return f"{code} applied because {CURRENT.fact(feature, observed, own)}."
-    fact = CURRENT.beside(feature, observed, needed, own)
-    limit = CURRENT.number(feature, needed, max(observed, 0))
+        return f"{code} applied because {book.fact(feature, observed, own)}."
+    fact = book.beside(feature, observed, needed, own)
+    limit = book.number(feature, needed, max(observed, 0))
     if difference is None or limit is None:
-        return f"{code} applied because {fact}; it would not if {CURRENT.beside(feature, needed, needed)}."
-    return f"{code} applied because {fact}; it would not at {limit}, which is {_gap(feature, observed, needed)}."
+        return f"{code} applied because {fact}; it would not if {book.beside(feature, needed, needed)}."
+    return f"{code} applied because {fact}; it would not at {limit}, which is {_gap(book, feature, observed, needed)}."
 
 
-def _gap(feature: str, before: int, after: int) -> str:
+def _gap(book: PhraseBook, feature: str, before: int, after: int) -> str:
     """How far the second value is from the first, and to which side."""
     less, more = ("earlier", "later") if feature in MINUTES_OF_DAY else ("less", "more")
-    return f"{CURRENT.distance(feature, before, after)} {less if after < before else more}"
+    return f"{book.distance(feature, before, after)} {less if after < before else more}"
