@@ -35,8 +35,8 @@ from pipeline.decide.outcomes.following_agent import Following
 from pipeline.decide.outcomes.intake_service import CATCH_UP_S
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.decide.rebuild_agent import Rebuild, require_shape
-from pipeline.decide.rebuilding.backup_agent import BackupWatch
-from pipeline.decide.rebuilding.eviction_agent import EvictionWatch
+from pipeline.decide.rebuilding.backup_agent import BACKUP_INTERVAL_S, BackupWatch
+from pipeline.decide.rebuilding.eviction_agent import EVICTION_INTERVAL_S, EvictionWatch
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.rebuilding.regime_agent import RegimeWatch
 from pipeline.decide.regime_files import RegimeSource
@@ -72,10 +72,7 @@ from pipeline.state.store import RedisState, StateUnavailable
 AGENT_ID = f"decide/{__version__}"
 RELOAD_INTERVAL_S = 2.0
 BREAKER_INTERVAL_S = 1.0
-BACKUP_INTERVAL_S = 60.0
 CONTEXT_INTERVAL_S = 1.0
-EVICTION_INTERVAL_S = 5.0
-"""Longest time that payments are decided on a state that keys are evicted from; a look takes Redis some 50 µs."""
 START_LIMIT_S = 60.0
 """Until the predecessor is fenced; twice librdkafka's own timeout for that."""
 STATE_PATIENCE_S_MAX = 45.0

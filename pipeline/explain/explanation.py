@@ -77,7 +77,7 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
     )
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
-    otherwise = otherwise_of(decision, regime_of)
+    otherwise = otherwise_of(decision, regime_of, stored.release)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)
 
 

@@ -12,6 +12,7 @@ from pipeline.state.persistence import recoverable_at_ms
 from pipeline.state.store import RedisState, StateUnavailable
 
 MINUTE_MS: Final = 60_000
+BACKUP_INTERVAL_S: Final = 60.0
 
 log = structlog.get_logger("backup")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 import structlog
 
@@ -12,6 +13,9 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.state.evictions import StateEvicted
 from pipeline.state.store import RedisState
+
+EVICTION_INTERVAL_S: Final = 5.0
+"""Longest time that payments are decided on a state that keys are evicted from; a look takes Redis some 50 µs."""
 
 log = structlog.get_logger("evictions")
 

@@ -39,10 +39,13 @@ from pipeline.explain.counterfactual.edges import Edges
 from pipeline.explain.counterfactual.facts import AMOUNT_COLUMN, Attained, Change, changes_of, facts_of
 from pipeline.explain.counterfactual.relations import Relations
 from pipeline.explain.counterfactual.search import CHANGES_MAX, Found, NoneWithin, Search
+from pipeline.io.avro.writers import CURRENT
+from pipeline.replay.feature_lists import observed_by
 from pipeline.replay.redecide import Basis, mode_of
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import regime_key, worded
 
+NEWEST: Final = CURRENT["decision.v1"].number
 ATTAINED_REMEMBERED: Final = 65_536
 NOT_SOUGHT: Final = "the payment was allowed"
 
@@ -89,8 +92,8 @@ class _Case(NamedTuple):
         return verdict
 
 
-def otherwise_of(decision: Decision, regime_of: RegimeOf) -> Otherwise | Missing:
-    """What would have had to be otherwise, or why it can't be said."""
+def otherwise_of(decision: Decision, regime_of: RegimeOf, release: int = NEWEST) -> Otherwise | Missing:
+    """What would have had to be otherwise, or why not. release: of decision.v1, in which it was written."""
     if decision.outcome is Outcome.ALLOW:
         return Missing(NOT_SOUGHT)
     in_force = regime_of(regime_key(decision))
@@ -98,7 +101,7 @@ def otherwise_of(decision: Decision, regime_of: RegimeOf) -> Otherwise | Missing
         return in_force
     said = worded(in_force, decision.phrase_book_version)
     in_force = in_force if isinstance(said, Missing) else said
-    row = np.array(decision.snapshot.features, dtype=np.int64)
+    [row] = observed_by([decision], [release], in_force)
     own = foreign_money(decision.snapshot.transaction)
     case = _Case(row, mode_of(decision, Basis.RECORDED), in_force, decision.has_model_failed, own)
     again = case.decided(row)
