@@ -1,4 +1,4 @@
--- Drills on the live breaker: two people consent to one, and it is begun once (ADR 0041). Nothing here opens a breaker: that
+-- Drills on the live breaker: two people consent to one, and it is begun once (ADR 0040). Nothing here opens a breaker: that
 -- is a record on breaker_switches.v1, which carries both signatures to the workers.
 
 -- What somebody proposes to try. The database says when, and refuses what nobody may consent to. begins_*: between which

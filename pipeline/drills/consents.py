@@ -1,4 +1,4 @@
-"""Drills on the live breaker: what two people sign before one, and which of the ten drills there are (ADR 0041).
+"""Drills on the live breaker: what two people sign before one, and which of the ten drills there are (ADR 0040).
 
 Invariants
 1. Both sign the same: the drill, its scope, how long the model stays out, between which times it may begin, whom it

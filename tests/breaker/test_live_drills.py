@@ -1,4 +1,4 @@
-"""Drills on the live breaker: they open, end by themselves, and hide nothing that really goes wrong (ADR 0041)."""
+"""Drills on the live breaker: they open, end by themselves, and hide nothing that really goes wrong (ADR 0040)."""
 
 from __future__ import annotations
 

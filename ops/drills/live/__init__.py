@@ -1,1 +1,1 @@
-"""Drills on the live breaker, by two people's consent (ADR 0041)."""
+"""Drills on the live breaker, by two people's consent (ADR 0040)."""

@@ -1,4 +1,4 @@
-"""A drill on the live breaker, from two people's consent to the signed report (ADR 0041).
+"""A drill on the live breaker, from two people's consent to the signed report (ADR 0040).
 
 Invariants
 1. Nothing is thrown without a proved consent that was never used, within its time, and where all is well.
