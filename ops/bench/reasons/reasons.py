@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -22,6 +23,7 @@ from ops.bench.reasons.checks import CHECKS, Seen, rules_by_code
 from ops.bench.reasons.deciding import Deciding
 from ops.bench.reasons.streams import FULL, QUICK, Sizes, Stream, generated, handbook, policy
 from ops.bench.reasons.turning import Turned, turned
+from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.policy_rules import PolicyRule
 from pipeline.decide.rules import hits_of
@@ -40,14 +42,16 @@ SAY_EVERY: Final = 50_000
 _CLOSED: Final = Mode(BreakerState.CLOSED, "all", True)
 
 
-def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
-    sizes = QUICK if is_quick else FULL
-    found = [_stream(say, stream, sizes) for stream in (generated(sizes), handbook(sizes, folder, say))]
+def run(
+    say: Callable[[str], None], folder: Path, *, is_quick: bool, sizes: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, object]:
+    chosen = (QUICK if is_quick else FULL)._replace(**sizes)
+    found = [_stream(say, stream, chosen) for stream in (generated(chosen), handbook(chosen, folder, say))]
     return {**dict(found), "ok": all(each["ok"] for _, each in found)}
 
 
 def _stream(say: Callable[[str], None], stream: Stream, sizes: Sizes) -> tuple[str, dict[str, object]]:
-    in_force = regime(policy(), stream.model)
+    in_force = regime(policy(), stream.model, shipped_feeds())
     deciding = Deciding(in_force)
     deciding.warm(stream.warm)
     say(f"{stream.name}: deciding on {sizes.decisions:,} payments")
