@@ -101,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="NAME=COUNT",
         help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
-        "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, harsh or seed of breaker",
+        "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, "
+        "harsh or seed of breaker",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser
