@@ -173,7 +173,7 @@ TABLE: Final = (
                 "Create the Kafka topics, copy them, write them anew.",
                 "ops.stack.command ops.topics.command",
             ),
-            Group("schemas", "register", "Register the Avro schemas.", "ops.stack.command"),
+            Group("schemas", "register check", "Register the Avro schemas, and check others.", "ops.stack.command"),
             Group(
                 "database",
                 "migrate ensure-partitions set-passwords check-access",
