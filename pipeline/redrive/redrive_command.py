@@ -15,7 +15,7 @@ from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.decision_topics import dead_letters
 from pipeline.decide.feeds.feed import FeedRefused
-from pipeline.decide.feeds.feed_files import read_feeds
+from pipeline.decide.feeds.feed_files import provide_feeds, read_feeds
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.decide.verdict import regime
 from pipeline.domain.log import Record, Source, Span
@@ -180,6 +180,7 @@ def _appender(settings: Settings) -> TransactionalAppender:
 def _ids(settings: Settings, wire: WireFormat, clock_ms: Callable[[], int]) -> Ids:
     """What the worker's own code says about records, under the policy in force."""
     try:
+        provide_feeds(settings)
         in_force = regime(parse_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)), None, read_feeds(settings))
     except (OSError, PolicyRefused, FeedRefused) as error:
         what = f"The policy {settings.policy_path}, or a feed in {settings.feeds_path}, can't be used: {error}."
