@@ -116,7 +116,8 @@ class RegimeSource:
     def _first(self, kind: FeedKind, content: bytes, policy: Policy) -> Feed:
         """Raises FeedRefused, or OSError from the archive."""
         feed, at_ms = self._proved(kind, content), now_ms()
-        for before in in_force_before(self._settings, feed, content, at_ms) or [None]:
+        self._require_follows(None, feed, policy, at_ms)
+        for before in in_force_before(self._settings, feed, content, at_ms):
             self._require_follows(before, feed, policy, at_ms)
         return self._kept(feed, content)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.decide.phrase_books.books import book_of
 from pipeline.decide.phrase_books.v1.book import PhraseBook
 from pipeline.decide.verdict import Regime
-from pipeline.domain.decision import Decision, Outcome, Route
+from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import COLUMN
 from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import policy_key
@@ -28,13 +28,9 @@ def customer_text(decision: Decision, regime_of: RegimeOf, stands: Outcome | Non
 
 
 def _mendable(decision: Decision, in_force: Regime, book: PhraseBook) -> Iterator[str]:
-    """What the payer can change; nothing where anything else had its share."""
-    if decision.route is not Route.GUARDRAIL:
-        return
-    features = []
+    """What the payer left out or can change, whatever else stopped it: silence would tell them that something did."""
     for rule in in_force.rules.hard.rules:
         if rule.code in decision.rules_triggered:
-            features += [bound.feature for bound in rule.bounds]
-    values = [(name, decision.snapshot.features[COLUMN[name]]) for name in features]
-    if all([book.is_mendable(name, value) for name, value in values]):
-        yield from features
+            for bound in rule.bounds:
+                if book.is_mendable(bound.feature, decision.snapshot.features[COLUMN[bound.feature]]):
+                    yield bound.feature

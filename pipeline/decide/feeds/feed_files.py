@@ -38,10 +38,6 @@ log = structlog.get_logger("feeds")
 SHIPPED: Final = Path(__file__).parent / "shipped"
 SHIPPED_VERSION: Final = "shipped-"
 HASH_DIGITS: Final = 16
-_VERSION: Final = "shipped-"
-HASH_DIGITS: Final = 16
-LOOKED_AT_MAX: Final = 64
-"""Files of the archive that a start looks through: a month of two feeds a day, some 3 ms each."""
 _VERSION: Final = re.compile(r'^version = ".*"$', re.MULTILINE)
 _AS_OF: Final = re.compile(r"^as_of = .*$", re.MULTILINE)
 
@@ -122,7 +118,7 @@ def is_kept(feeds_path: Path, feed: Feed) -> bool:
 
 def kept_by_hash(feeds_path: Path, kind: FeedKind, sha256: str) -> Feed | None:
     """Return a feed of the archive by its hash, which its name holds; None where it isn't there or can't be read."""
-    for path in _plain(archive_folder(feeds_path), f"{kind}-*-{sha256[:HASH_DIGITS]}.toml"):
+    for path in plain_files(archive_folder(feeds_path), f"{kind}-*-{sha256[:HASH_DIGITS]}.toml"):
         feed = _kept_at(path)
         if not isinstance(feed, FeedRefused) and (feed[0].kind, feed[0].sha256.hex()) == (kind, sha256):
             return feed[0]
@@ -135,7 +131,7 @@ def kept_feeds(feeds_path: Path, kind: FeedKind) -> list[tuple[Feed, bytes]]:
     Raises FeedRefused where one can't be read: it may be the one that was in force last.
     """
     found: list[tuple[Feed, bytes]] = []
-    for path in _plain(archive_folder(feeds_path), f"{kind}-*.toml"):
+    for path in plain_files(archive_folder(feeds_path), f"{kind}-*.toml"):
         kept = _kept_at(path)
         if isinstance(kept, FeedRefused):
             why = f"{path.name} of the archive can't be read, and may have been in force last"
@@ -148,18 +144,10 @@ def kept_feeds(feeds_path: Path, kind: FeedKind) -> list[tuple[Feed, bytes]]:
 def archived(feeds_path: Path) -> list[tuple[Path, Feed | FeedRefused]]:
     """Return every feed of the archive, by name, or why one can't be read."""
     found: list[tuple[Path, Feed | FeedRefused]] = []
-    for path in _plain(archive_folder(feeds_path), "*.toml"):
+    for path in plain_files(archive_folder(feeds_path), "*.toml"):
         kept = _kept_at(path)
         found.append((path, kept if isinstance(kept, FeedRefused) else kept[0]))
     return found
-
-
-def _plain(folder: Path, pattern: str) -> list[Path]:
-    """The plain files by name. What is none (a link to nothing, a folder, a FIFO) is no feed's copy, and is told."""
-    paths = sorted(folder.glob(pattern))
-    if strange := [path.name for path in paths if not path.is_file()]:
-        log.warning("archive_has_no_plain_file", names=strange)
-    return [path for path in paths if path.name not in strange]
 
 
 def _kept_at(path: Path) -> tuple[Feed, bytes] | FeedRefused:
@@ -170,6 +158,16 @@ def _kept_at(path: Path) -> tuple[Feed, bytes] | FeedRefused:
         return refusal
     except OSError as error:
         return FeedRefused(f"the file can't be read: {error.strerror}")
+
+
+def plain_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the plain files of an archive, by name. What is none (a link to nothing, a folder, a FIFO) is told, and
+    is nothing that a decision was made by.
+    """
+    paths = sorted(folder.glob(pattern))
+    if strange := [path.name for path in paths if not path.is_file()]:
+        log.warning("archive_has_no_plain_file", names=strange)
+    return [path for path in paths if path.name not in strange]
 
 
 def replace(path: Path, content: bytes) -> None:

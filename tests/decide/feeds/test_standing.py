@@ -32,7 +32,7 @@ MOVED = ('"0.8720"', '"8.7200"')
 
 
 def settings(folder: Path, people: Path | None = None) -> Settings:
-    return Settings(**given(folder), people_file=people)
+    return Settings(policy_path=folder.parent / "policy.toml", feeds_path=folder, people_file=people)
 
 
 def version(source: RegimeSource, kind: FeedKind = RATES) -> str:
@@ -209,7 +209,7 @@ def test_the_latest_word_about_a_feed_decides(operator: Operator, folder: Path) 
     assert source.changed() is not None
     operator.forces(good)
     assert source.changed() is not None
-    refused_everywhere(source, given, moved), "a second word for the same feed leaves the first one standing"
+    refused_everywhere(source, given, moved)  # a second word for the same feed leaves the first one standing
 
 
 def test_words_that_can_not_be_proved_for_now_let_nothing_in(operator: Operator, folder: Path) -> None:

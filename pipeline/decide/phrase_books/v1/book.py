@@ -201,8 +201,8 @@ class PhraseBook:
         return said if silence is None else f"{said} {silence[0].upper()}{silence[1:]}."
 
     def customer(self, outcome: Outcome, mendable: tuple[str, ...], contact: str | None) -> str:
-        """The text that a customer may be sent. `mendable`: what the payer left out or can change, where nothing else
-        stopped the payment. `contact`: the policy's sentence on how to reach us."""
+        """The text that a customer may be sent. `mendable`: what the payer left out or can change and that stopped
+        the payment, alone or beside others. `contact`: the policy's sentence on how to reach us."""
         return customer_text(outcome, mendable, contact)
 
     def is_mendable(self, feature: str, observed: int) -> bool:
