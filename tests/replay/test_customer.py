@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.replay.customer import customer_text
 from pipeline.replay.regimes import Missing
@@ -87,3 +88,17 @@ def test_a_decision_in_words_that_this_release_does_not_know_has_no_text(archive
     text = customer_text(decision_of(value)._replace(phrase_book_version="17"), archive.regime_of)
     assert isinstance(text, Missing)
     assert "'17'" in text.why
+
+
+@pytest.mark.parametrize("stands", [None, Outcome.BLOCK, Outcome.ESCALATE])
+def test_no_text_says_that_a_payment_is_not_made_whose_money_may_be_out(archive, stands):
+    [value] = archive.values([payment(1, reference=None)], [CLOSED])
+    text = customer_text(decision_of(value), archive.regime_of, stands, may_be_paid=True)
+    assert text.startswith("Your payment was made, or may have been, before our checks held it back. If you ")
+    assert text.endswith(CONTACT)
+
+
+def test_a_payment_that_is_made_and_stands_is_told_as_ever(archive):
+    [value] = archive.values([payment(1)], [CLOSED])
+    told = {customer_text(decision_of(value), archive.regime_of, may_be_paid=paid) for paid in (True, False)}
+    assert len(told) == 1

@@ -26,6 +26,7 @@ _SAID: Final = {
     Outcome.BLOCK: "We have not made your payment: our checks did not let it through.",
     Outcome.ESCALATE: "One of our staff is looking at your payment before it is made. You need do nothing.",
 }
+_PAID: Final = "Your payment was made, or may have been, before our checks held it back."
 _CONTEST: Final = {
     Outcome.ALLOW: "If you did not ask for this payment, tell us at once.",
     Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and say why.",
@@ -37,3 +38,8 @@ def customer_text(outcome: Outcome, mendable: tuple[str, ...], contact: str | No
     """mendable: the features of MENDABLE that stopped it, alone or beside others."""
     causes = list(dict.fromkeys([MENDABLE[name] for name in mendable])) if outcome is Outcome.BLOCK else []
     return " ".join([_SAID[outcome], *causes, _CONTEST[outcome], contact or CONTACT])
+
+
+def paid_text(outcome: Outcome, contact: str | None) -> str:
+    """outcome: the one that stands, which is not ALLOW, about a payment that the beneficiary has or may have."""
+    return f"{_PAID} {_CONTEST[outcome]} {contact or CONTACT}"
