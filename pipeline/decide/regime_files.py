@@ -19,7 +19,6 @@ from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide import metrics
-from pipeline.decide.feeds.changes import Objection
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
     NO_FEEDS,
@@ -31,9 +30,8 @@ from pipeline.decide.feeds.feed import (
     parse_new_feed,
 )
 from pipeline.decide.feeds.feed_files import in_force_path, keep, provide_feeds
-from pipeline.decide.feeds.forced_files import word_fault
 from pipeline.decide.feeds.signature_files import signature_fault
-from pipeline.decide.feeds.standing_files import in_force_before, refusal_to_follow
+from pipeline.decide.feeds.standing_files import require_at_start, require_follows
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.decide.verdict import Regime, regime
 from pipeline.io.clock import now_ms
@@ -115,10 +113,9 @@ class RegimeSource:
 
     def _first(self, kind: FeedKind, content: bytes, policy: Policy) -> Feed:
         """Raises FeedRefused, or OSError from the archive."""
-        feed, at_ms = self._proved(kind, content), now_ms()
-        self._require_follows(None, feed, policy, at_ms)
-        for before in in_force_before(self._settings, feed, content, at_ms):
-            self._require_follows(before, feed, policy, at_ms)
+        feed = self._proved(kind, content)
+        assert policy.feeds is not None, "parse_new_policy refuses a policy without"
+        require_at_start(self._settings, feed, content, policy.feeds, now_ms())
         return self._kept(feed, content)
 
     def _next(self, kind: FeedKind, content: bytes, running: Feed, policy: Policy) -> Feed:
@@ -126,23 +123,9 @@ class RegimeSource:
         if not content:
             raise FeedRefused("the file is gone, empty or can't be read")
         feed = self._proved(kind, content)
-        self._require_follows(running, feed, policy, now_ms())
-        return self._kept(feed, content)
-
-    def _require_follows(self, before: Feed | None, feed: Feed, policy: Policy, at_ms: int) -> None:
-        """Raises FeedRefused where nobody's word lets it in; a word that lets in what was taken back is the latest."""
         assert policy.feeds is not None, "parse_new_policy refuses a policy without"
-        settings = self._settings
-        refused = refusal_to_follow(settings, before, feed, policy.feeds, at_ms)
-        if refused is None:
-            return
-        why = refused.why if before is None else f"{refused.why} (it would follow {before.version})"
-        if before is None or not refused.may_be_forced or refused.objection is Objection.TAKEN_BACK:
-            raise FeedRefused(why)
-        unsaid = word_fault(settings.feeds_path, settings.people_file, before, feed, at_ms)
-        if unsaid is not None:
-            raise FeedRefused(f"{why}; {unsaid}")
-        log.warning("feed_forced", kind=feed.kind, version=feed.version, why=refused.why)
+        require_follows(self._settings, running, feed, policy.feeds, now_ms())
+        return self._kept(feed, content)
 
     def _proved(self, kind: FeedKind, content: bytes) -> Feed:
         feed = parse_new_feed(content, kind)

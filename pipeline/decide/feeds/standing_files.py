@@ -10,13 +10,38 @@ Invariants
 
 from __future__ import annotations
 
+import structlog
+
 from pipeline.decide.feeds.changes import Objection, Refused, refusal_of, refusal_of_future
-from pipeline.decide.feeds.feed import Feed, FeedKind
+from pipeline.decide.feeds.feed import Feed, FeedKind, FeedRefused
 from pipeline.decide.feeds.feed_files import is_shipped, kept_by_hash, kept_feeds, shipped_as_of
-from pipeline.decide.feeds.forced_files import ProvedWord, proved_words
+from pipeline.decide.feeds.forced_files import ProvedWord, proved_words, word_fault
 from pipeline.decide.feeds.signature_files import signature_fault
 from pipeline.decide.policy import FeedLimits
 from pipeline.io.settings import Profile, Settings
+
+log = structlog.get_logger("feeds")
+
+
+def require_at_start(settings: Settings, feed: Feed, content: bytes, limits: FeedLimits, at_ms: int) -> None:
+    """Raises FeedRefused where a worker may not start with a feed, and OSError where the archive can't be read."""
+    require_follows(settings, None, feed, limits, at_ms)
+    for before in in_force_before(settings, feed, content, at_ms):
+        require_follows(settings, before, feed, limits, at_ms)
+
+
+def require_follows(settings: Settings, before: Feed | None, feed: Feed, limits: FeedLimits, at_ms: int) -> None:
+    """Raises FeedRefused where nobody's word lets it in; a word that lets in what was taken back is the latest."""
+    refused = refusal_to_follow(settings, before, feed, limits, at_ms)
+    if refused is None:
+        return
+    why = refused.why if before is None else f"{refused.why} (it would follow {before.version})"
+    if before is None or not refused.may_be_forced or refused.objection is Objection.TAKEN_BACK:
+        raise FeedRefused(why)
+    unsaid = word_fault(settings.feeds_path, settings.people_file, before, feed, at_ms)
+    if unsaid is not None:
+        raise FeedRefused(f"{why}; {unsaid}")
+    log.warning("feed_forced", kind=feed.kind, version=feed.version, why=refused.why)
 
 
 def refusal_to_follow(

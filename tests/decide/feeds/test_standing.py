@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from pipeline.decide.check_command import findings
 from pipeline.decide.feeds.feed import FeedKind, FeedRefused, parse_new_feed
 from pipeline.decide.feeds.feed_files import archive_folder, in_force_path, keep, put_in_force
 from pipeline.decide.feeds.signature_files import keep_signature, signature_fault, signature_text
@@ -68,6 +69,8 @@ def test_what_a_running_worker_refuses_one_that_starts_refuses_too(folder: Path,
         RegimeSource(settings(folder))
     assert logs[0]["why"] == str(refused.value)
     assert "no person has said that it is meant" in str(refused.value)
+    found = next(each for each in findings(settings(folder)) if each.what == "feeds")
+    assert f"no worker starts with it: {refused.value}" in found.detail, "and `fraud config check` says so before"
 
 
 def test_a_feed_for_the_same_time_with_other_content_is_refused_at_a_start(folder: Path) -> None:
