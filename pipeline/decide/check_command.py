@@ -16,10 +16,11 @@ from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
 from pipeline.decide.feeds.changes import refusal_of_future
-from pipeline.decide.feeds.feed import FeedKind, FeedRefused, parse_new_feed
+from pipeline.decide.feeds.feed import Feed, FeedKind, FeedRefused, parse_new_feed
 from pipeline.decide.feeds.feed_files import feed_bytes, provide_feeds
 from pipeline.decide.feeds.signature_files import signature_fault
-from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
+from pipeline.decide.feeds.standing_files import require_at_start
+from pipeline.decide.policy import FeedLimits, Policy, PolicyRefused, parse_new_policy
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
@@ -160,6 +161,8 @@ def _feed(settings: Settings, policy: Policy | None, kind: FeedKind) -> str:
         what = f"The feed of {kind} in {settings.feeds_path} is refused: {refusal}."
         raise Failure(what, "Install a good one with `fraud feeds install`.") from refusal
     future, fault = refusal_of_future(feed, at_ms), signature_fault(settings, feed, content)
+    if fault is None and policy is not None and policy.feeds is not None:
+        fault = _start_fault(settings, feed, content, policy.feeds, at_ms)
     hours = feed.age_hours(at_ms)
     if future is not None:
         fault = future.why
@@ -169,6 +172,14 @@ def _feed(settings: Settings, policy: Policy | None, kind: FeedKind) -> str:
         what = f"The feed of {kind} in {settings.feeds_path} can't be relied upon: {fault}."
         raise Failure(what, "Install a good one with `fraud feeds install`.")
     return f"{kind} {feed.version}, {hours} hours old"
+
+
+def _start_fault(settings: Settings, feed: Feed, content: bytes, limits: FeedLimits, at_ms: int) -> str | None:
+    try:
+        require_at_start(settings, feed, content, limits, at_ms)
+    except (OSError, FeedRefused) as error:
+        return f"no worker starts with it: {error}"
+    return None
 
 
 def _policy_bytes(settings: Settings) -> bytes:

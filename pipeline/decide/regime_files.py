@@ -3,8 +3,8 @@
 Invariants
 1. What can't be used changes nothing, whatever stands in the files and whatever kind of file they are.
 2. A feed that is refused keeps no other file's change out, and no other file's refusal keeps a feed out.
-3. A feed that is older than the one in force, or changes too much, is taken up only with a person's proved word; also
-   a worker that starts takes up none that is older than what the archive shows was in force.
+3. A feed that is older than the one in force, changes too much, or was taken back, is taken up only with a person's
+   proved word. A worker that starts asks the same of its feeds, against what the archive shows was in force.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide import metrics
-from pipeline.decide.feeds.changes import refusal_of, refusal_of_future
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
     NO_FEEDS,
@@ -30,9 +29,9 @@ from pipeline.decide.feeds.feed import (
     feed_versions,
     parse_new_feed,
 )
-from pipeline.decide.feeds.feed_files import in_force_path, keep, latest_archived, provide_feeds
-from pipeline.decide.feeds.forced_files import withdrawn, word_fault
+from pipeline.decide.feeds.feed_files import in_force_path, keep, provide_feeds
 from pipeline.decide.feeds.signature_files import signature_fault
+from pipeline.decide.feeds.standing_files import require_at_start, require_follows
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.decide.verdict import Regime, regime
 from pipeline.io.clock import now_ms
@@ -65,7 +64,7 @@ class RegimeSource:
         self._seen = _Files(policy_bytes, self._read_champion(), rates, sanctions)
         policy, model, feeds = parse_new_policy(policy_bytes), self._load_model(), NO_FEEDS
         for kind in FeedKind:
-            feeds = feeds.with_feed(self._first(kind, self._seen.of(kind)))
+            feeds = feeds.with_feed(self._first(kind, self._seen.of(kind), policy))
         self.current = regime(policy, model, feeds)
         self._report()
 
@@ -112,34 +111,20 @@ class RegimeSource:
                 log.error("feed_refused", kind=kind, why=why, kept=running.version, exc_info=not is_refusal)
         return feeds
 
-    def _first(self, kind: FeedKind, content: bytes) -> Feed:
-        """Raises FeedRefused."""
+    def _first(self, kind: FeedKind, content: bytes, policy: Policy) -> Feed:
+        """Raises FeedRefused, or OSError from the archive."""
         feed = self._proved(kind, content)
-        if refused := refusal_of_future(feed, now_ms()):
-            raise FeedRefused(refused.why)
-        settings = self._settings
-        for kept, kept_content in latest_archived(
-            settings.feeds_path, kind, withdrawn(settings.feeds_path, settings.people_file)
-        ):
-            if kept.as_of_ms <= feed.as_of_ms:
-                break
-            if refusal_of_future(kept, now_ms()) is None and signature_fault(settings, kept, kept_content) is None:
-                why = f"as_of: the feed is older than {kept.version}, which was in force before"
-                raise FeedRefused(f"{why}; if that is meant, an OPERATOR forces it (`fraud feeds install --force`)")
+        assert policy.feeds is not None, "parse_new_policy refuses a policy without"
+        require_at_start(self._settings, feed, content, policy.feeds, now_ms())
         return self._kept(feed, content)
 
     def _next(self, kind: FeedKind, content: bytes, running: Feed, policy: Policy) -> Feed:
         """Return the feed that takes the running one's place. Raises FeedRefused, or OSError from the archive."""
         if not content:
             raise FeedRefused("the file is gone, empty or can't be read")
-        feed, at_ms = self._proved(kind, content), now_ms()
+        feed = self._proved(kind, content)
         assert policy.feeds is not None, "parse_new_policy refuses a policy without"
-        if refused := refusal_of(running, feed, policy.feeds, at_ms):
-            settings = self._settings
-            unsaid = word_fault(settings.feeds_path, settings.people_file, running, feed, at_ms)
-            if unsaid is not None or not refused.may_be_forced:
-                raise FeedRefused(f"{refused.why}; {unsaid}" if refused.may_be_forced else refused.why)
-            log.warning("feed_forced", kind=kind, version=feed.version, why=refused.why)
+        require_follows(self._settings, running, feed, policy.feeds, now_ms())
         return self._kept(feed, content)
 
     def _proved(self, kind: FeedKind, content: bytes) -> Feed:

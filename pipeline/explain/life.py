@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.audit.chain import Times
 from pipeline.audit.head import Head
-from pipeline.domain.decision import Outcome
-from pipeline.domain.in_force import DecisionRecord
+from pipeline.domain.decision import Decision, Outcome
+from pipeline.domain.in_force import DecisionRecord, decided, replaced, replaces
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.saga import Aim, State
+
+PAID_OR_ASKED: Final = frozenset(
+    {
+        State.SUBMITTED,
+        State.IN_DOUBT,
+        State.CREDITED,
+        State.SETTLED,
+        State.RECALLING,
+        State.RECALL_IN_DOUBT,
+        State.PART_RECALLING,
+        State.PART_RECALL_IN_DOUBT,
+    }
+)
+"""The beneficiary has the money, or part of it, or nobody can say that they have not."""
 
 
 class AuditRow(NamedTuple):
@@ -210,14 +224,21 @@ class Life(NamedTuple):
         return [(each, each.content) for each in self.audited if isinstance(each.content, Reversal)]
 
 
-def stands(life: Life | NotShown) -> Outcome | None:
-    """The outcome that people put in the decision's place, the last that names one; None where none did."""
+def stands(life: Life | NotShown, decision: Decision) -> Outcome | None:
+    """The outcome that people put in the decision's place, the last that names one; None where none did.
+
+    It follows from the records as the executor heeds them: one that replaces what is in force no more says nothing.
+    """
     if isinstance(life, NotShown):
         return None
-    said = [(review.reviewed_at_ms, review.outcome) for _, review in life.reviews]
-    said += [
-        (reversal.reversed_at_ms, reversal.corrected_outcome)
-        for _, reversal in life.reversals
-        if reversal.corrected_outcome is not None
-    ]
-    return max(said, key=lambda each: each[0])[1] if said else None
+    now, said = decided(decision.decision_id, decision.outcome), None
+    for record in (each.content for each in life.audited):
+        if not isinstance(record, Decision) and replaces(now, record):
+            now = replaced(now, record)
+            said = now.outcome or said
+    return said
+
+
+def may_be_paid(life: Life | NotShown) -> bool:
+    """Whether the rail was asked to pay it and the money is not back with the payer, as far as the ledger is shown."""
+    return not isinstance(life, NotShown) and life.state in PAID_OR_ASKED

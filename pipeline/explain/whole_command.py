@@ -9,7 +9,7 @@ from pipeline.decide.decision_topics import find_decision
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.explanation import explanation
-from pipeline.explain.life import AuditRow, Life, NotShown, stands
+from pipeline.explain.life import AuditRow, Life, NotShown, may_be_paid, stands
 from pipeline.explain.life_store import read_audited
 from pipeline.explain.whole import Trace, Whole, assembled
 from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
@@ -60,7 +60,8 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
         life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
     regime_of = archive_of(settings).regime_of
     explained = explanation(decision.stored, decision.partition, decision.offset, regime_of)
-    customer = customer_text(decision.stored.decision, regime_of, stands(life))
+    stored = decision.stored.decision
+    customer = customer_text(stored, regime_of, stands(life, stored), may_be_paid=may_be_paid(life))
     return assembled(explained, life, customer, decision.origin, _trace(settings, decision))
 
 

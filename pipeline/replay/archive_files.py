@@ -24,7 +24,7 @@ from pipeline.decide.feeds.feed import (
     Sanctions,
     parse_feed,
 )
-from pipeline.decide.feeds.feed_files import archive_folder
+from pipeline.decide.feeds.feed_files import archive_folder, plain_files
 from pipeline.decide.policy import Policy, PolicyRefused, parse_policy
 from pipeline.decide.verdict import Regime, regime
 from pipeline.io.settings import Settings
@@ -72,7 +72,7 @@ class RegimeArchive:
         return model if isinstance(model, Missing) else regime(policy, model, feeds)
 
     def _policy(self, sha256: bytes) -> Policy | Missing:
-        for path in sorted(self._policy_folder.glob("*.toml")):
+        for path in plain_files(self._policy_folder, "*.toml"):
             content = read_plain(path, POLICY_BYTES_MAX)
             if hashlib.sha256(content).digest() == sha256:
                 try:
@@ -97,7 +97,7 @@ class RegimeArchive:
         return found
 
     def _feed(self, kind: FeedKind, name: FeedName) -> ExchangeRates | Sanctions | Missing:
-        for path in (path for folder in self._feed_folders for path in sorted(folder.glob("*.toml"))):
+        for path in (path for folder in self._feed_folders for path in plain_files(folder, "*.toml")):
             content = read_plain(path, FEED_BYTES_MAX)
             if hashlib.sha256(content).digest() != name.sha256:
                 continue

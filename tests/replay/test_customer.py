@@ -1,4 +1,4 @@
-"""What a customer is told follows from the decision, and names a cause only where it is all the payer's to change."""
+"""What a customer is told follows from the decision, and names what is the payer's to change, and no other cause."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.replay.customer import customer_text
 from pipeline.replay.regimes import Missing
@@ -23,6 +24,9 @@ FIELD, CURRENCY = "A field that we need is empty", "We don't make payments in it
         ({"beneficiary_name": None}, FIELD),
         ({"reference": None, "beneficiary_name": None}, FIELD),
         ({"currency": "XXX"}, CURRENCY),
+        ({"beneficiary_country": "KP", "reference": None}, FIELD),
+        ({"amount_minor": 6_000_000, "reference": None}, FIELD),
+        ({"beneficiary_country": "KP", "currency": "XXX"}, CURRENCY),
         ({"currency": "XXX", "reference": None}, f"{FIELD}: please fill in every field and try again. {CURRENCY}"),
     ],
 )
@@ -39,17 +43,26 @@ def test_what_the_payer_can_change_is_said(archive, fields, said):
         {"beneficiary_country": "KP"},
         {"beneficiary_country": "ZZ"},
         {"amount_minor": 6_000_000},
-        {"beneficiary_country": "KP", "reference": None},
-        {"amount_minor": 6_000_000, "reference": None},
     ],
 )
-def test_no_other_cause_is_named_nor_one_beside_it(archive, fields):
+def test_no_other_cause_is_named(archive, fields):
     [value] = archive.values([payment(1, **fields)], [CLOSED])
     text = customer_text(decision_of(value), archive.regime_of)
     assert text == (
         "We have not made your payment: our checks did not let it through. If you think that this is wrong, you"
         f" can ask a person to look at it again, and say why. {CONTACT}"
     )
+
+
+@pytest.mark.parametrize(
+    "other", [{"beneficiary_country": "KP"}, {"beneficiary_country": "ZZ"}, {"amount_minor": 6_000_000}]
+)
+@pytest.mark.parametrize("mendable", [{"reference": None}, {"beneficiary_name": None}])
+def test_an_empty_field_tells_nothing_of_what_else_hit(archive, mendable, other):
+    """Else whoever leaves a field empty learns from a text without it that something else stands against them."""
+    paid = [payment(1, **mendable), payment(2, **mendable, **other)]
+    texts = {customer_text(decision_of(value), archive.regime_of) for value in archive.values(paid, [CLOSED] * 2)}
+    assert len(texts) == 1
 
 
 @pytest.mark.parametrize("mode", [CLOSED, OPEN])
@@ -75,3 +88,17 @@ def test_a_decision_in_words_that_this_release_does_not_know_has_no_text(archive
     text = customer_text(decision_of(value)._replace(phrase_book_version="17"), archive.regime_of)
     assert isinstance(text, Missing)
     assert "'17'" in text.why
+
+
+@pytest.mark.parametrize("stands", [None, Outcome.BLOCK, Outcome.ESCALATE])
+def test_no_text_says_that_a_payment_is_not_made_whose_money_may_be_out(archive, stands):
+    [value] = archive.values([payment(1, reference=None)], [CLOSED])
+    text = customer_text(decision_of(value), archive.regime_of, stands, may_be_paid=True)
+    assert text.startswith("Your payment was made, or may have been, before our checks held it back. If you ")
+    assert text.endswith(CONTACT)
+
+
+def test_a_payment_that_is_made_and_stands_is_told_as_ever(archive):
+    [value] = archive.values([payment(1)], [CLOSED])
+    told = {customer_text(decision_of(value), archive.regime_of, may_be_paid=paid) for paid in (True, False)}
+    assert len(told) == 1

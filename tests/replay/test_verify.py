@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -200,3 +201,12 @@ def test_a_foreign_payments_decision_is_identical_when_decided_again(archive):
     values = archive.values(foreign, [CLOSED, OPEN, CLOSED], is_unpaid_beneficiary=1)
     assert results(archive, values) == [Result.IDENTICAL] * 3
     assert "EUR 10,000.00 (£8,720.00)" in "".join(reason.text for reason in decision_of(values[0]).reasons)
+
+
+@pytest.mark.parametrize("put_there", [lambda path: path.symlink_to("nowhere"), Path.mkdir, os.mkfifo])
+def test_what_is_no_plain_file_in_the_archive_stops_no_check(archive, put_there):
+    [value] = archive.values([payment(1)], [CLOSED])
+    before = verify([stored(value)], archive.regime_of)
+    put_there(archive.policies / "a.toml")
+    again = RegimeArchive(archive.policies, archive.registry)
+    assert verify([stored(value)], again.regime_of) == before

@@ -24,6 +24,7 @@ NAMED_MAX: Final = 10
 
 class Objection(StrEnum):
     FUTURE = "FUTURE"
+    TAKEN_BACK = "TAKEN_BACK"
     OLDER = "OLDER"
     SHRUNKEN = "SHRUNKEN"
     MOVED = "MOVED"

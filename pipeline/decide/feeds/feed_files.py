@@ -17,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from models.artefact.plain_files import read_plain
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
@@ -31,11 +33,11 @@ from pipeline.decide.feeds.feed import (
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Profile, Settings
 
+log = structlog.get_logger("feeds")
+
 SHIPPED: Final = Path(__file__).parent / "shipped"
 SHIPPED_VERSION: Final = "shipped-"
 HASH_DIGITS: Final = 16
-LOOKED_AT_MAX: Final = 64
-"""Files of the archive that a start looks through: a month of two feeds a day, some 3 ms each."""
 _VERSION: Final = re.compile(r'^version = ".*"$', re.MULTILINE)
 _AS_OF: Final = re.compile(r"^as_of = .*$", re.MULTILINE)
 
@@ -88,7 +90,7 @@ def provide_feeds(settings: Settings) -> None:
         path, content = in_force_path(settings.feeds_path, kind), shipped_as_of(kind, now_ms())
         before, archive = _held(path), archive_folder(settings.feeds_path)
         is_first = before is None and not any(archive.glob(f"{kind}-*.toml"))
-        if is_first or (before is not None and before != content and _is_shipped(before)):
+        if is_first or (before is not None and before != content and is_shipped(before)):
             put_in_force(settings.feeds_path, parse_new_feed(content, kind), content)
 
 
@@ -109,33 +111,63 @@ def keep(feeds_path: Path, feed: Feed, content: bytes) -> Path:
     return kept
 
 
-def latest_archived(feeds_path: Path, kind: FeedKind, withdrawn: frozenset[str]) -> list[tuple[Feed, bytes]]:
-    """Return the feeds of a kind among the files that came last into the archive, youngest first.
+def is_kept(feeds_path: Path, feed: Feed) -> bool:
+    """Whether the archive holds a feed, so that it was in force, or was to be."""
+    return kept_by_hash(feeds_path, feed.kind, feed.sha256.hex()) is not None
 
-    withdrawn: hashes of feeds that are left out.
+
+def kept_by_hash(feeds_path: Path, kind: FeedKind, sha256: str) -> Feed | None:
+    """Return a feed of the archive by its hash, which its name holds; None where it isn't there or can't be read."""
+    for path in plain_files(archive_folder(feeds_path), f"{kind}-*-{sha256[:HASH_DIGITS]}.toml"):
+        feed = _kept_at(path)
+        if not isinstance(feed, FeedRefused) and (feed[0].kind, feed[0].sha256.hex()) == (kind, sha256):
+            return feed[0]
+    return None
+
+
+def kept_feeds(feeds_path: Path, kind: FeedKind) -> list[tuple[Feed, bytes]]:
+    """Return every feed of a kind in the archive, in no order that counts: a copy keeps no times of files.
+
+    Raises FeedRefused where one can't be read: it may be the one that was in force last.
     """
-    files = sorted(archive_folder(feeds_path).glob(f"{kind}-*.toml"), key=lambda path: path.stat().st_mtime_ns)
     found: list[tuple[Feed, bytes]] = []
-    for path in files[-LOOKED_AT_MAX:]:
-        content = read_plain(path, FEED_BYTES_MAX)
-        try:
-            feed = parse_feed(content)
-        except FeedRefused:
-            continue
-        if feed.kind is kind and feed.sha256.hex() not in withdrawn:
-            found.append((feed, content))
-    return sorted(found, key=lambda each: each[0].as_of_ms, reverse=True)
+    for path in plain_files(archive_folder(feeds_path), f"{kind}-*.toml"):
+        kept = _kept_at(path)
+        if isinstance(kept, FeedRefused):
+            why = f"{path.name} of the archive can't be read, and may have been in force last"
+            raise FeedRefused(f"{why} ({kept}); mend it, or move it away")
+        if kept[0].kind is kind:
+            found.append(kept)
+    return found
 
 
 def archived(feeds_path: Path) -> list[tuple[Path, Feed | FeedRefused]]:
     """Return every feed of the archive, by name, or why one can't be read."""
     found: list[tuple[Path, Feed | FeedRefused]] = []
-    for path in sorted(archive_folder(feeds_path).glob("*.toml")):
-        try:
-            found.append((path, parse_feed(read_plain(path, FEED_BYTES_MAX))))
-        except FeedRefused as refusal:
-            found.append((path, refusal))
+    for path in plain_files(archive_folder(feeds_path), "*.toml"):
+        kept = _kept_at(path)
+        found.append((path, kept if isinstance(kept, FeedRefused) else kept[0]))
     return found
+
+
+def _kept_at(path: Path) -> tuple[Feed, bytes] | FeedRefused:
+    try:
+        content = read_plain(path, FEED_BYTES_MAX)
+        return parse_feed(content), content
+    except FeedRefused as refusal:
+        return refusal
+    except OSError as error:
+        return FeedRefused(f"the file can't be read: {error.strerror}")
+
+
+def plain_files(folder: Path, pattern: str) -> list[Path]:
+    """Return the plain files of an archive, by name. What is none (a link to nothing, a folder, a FIFO) is told, and
+    is nothing that a decision was made by.
+    """
+    paths = sorted(folder.glob(pattern))
+    if strange := [path.name for path in paths if not path.is_file()]:
+        log.warning("archive_has_no_plain_file", names=strange)
+    return [path for path in paths if path.name not in strange]
 
 
 def replace(path: Path, content: bytes) -> None:
@@ -149,7 +181,7 @@ def _shipped(kind: FeedKind) -> bytes:
     return in_force_path(SHIPPED, kind).read_bytes()
 
 
-def _is_shipped(content: bytes) -> bool:
+def is_shipped(content: bytes) -> bool:
     """Whether it is a shipped feed, by whatever release; a person's own has another version."""
     return f'\nversion = "{SHIPPED_VERSION}'.encode() in content
 

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from models.artefact.plain_files import read_plain
 from pipeline.breaker.settings import POLICY_BYTES_MAX
-from pipeline.decide.feeds.changes import Refused, refusal_of
+from pipeline.decide.feeds.changes import Refused
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
     ExchangeRates,
@@ -20,11 +20,11 @@ from pipeline.decide.feeds.feed_files import (
     archive_folder,
     archived,
     feed_bytes,
-    latest_archived,
+    is_kept,
     put_in_force,
     replace,
 )
-from pipeline.decide.feeds.forced_files import NO_PEOPLE, withdrawn, word_fault, word_for, write_word
+from pipeline.decide.feeds.forced_files import NO_PEOPLE, proved_words, word_fault, word_for, write_word
 from pipeline.decide.feeds.signature_files import (
     SIGNATURE_BYTES_MAX,
     fault_of,
@@ -32,6 +32,7 @@ from pipeline.decide.feeds.signature_files import (
     signature_beside,
     signature_text,
 )
+from pipeline.decide.feeds.standing_files import is_taken_back, refusal_to_follow, standing
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
@@ -68,9 +69,14 @@ def check(settings: Settings, path: Path) -> Offered:
         feed = parse_new_feed(content)
     except FeedRefused as refusal:
         raise Failure(f"{path} is refused: {refusal}.", "Ask whoever published it.", FAILED_CHECK) from refusal
-    policy, before, at_ms = _policy(settings), running(settings, feed.kind), now_ms()
+    policy, signature = _policy(settings), _signature_beside(path)
     assert policy.feeds is not None, "parse_new_policy refuses a policy without"
-    refused, signature = refusal_of(before, feed, policy.feeds, at_ms), _signature_beside(path)
+    try:
+        before = running(settings, feed.kind)
+        refused = refusal_to_follow(settings, before, feed, policy.feeds, now_ms())
+    except (OSError, FeedRefused) as error:
+        what = f"{path} can't be held against what is in force: {error}."
+        raise Failure(what, "No worker starts until this is mended.", FAILED_CHECK) from error
     fault = _signature_fault(settings, content, signature)
     if fault is not None:
         fix = "`fraud feeds sign` signs it, with a key of the use feeds."
@@ -125,12 +131,14 @@ def in_force(settings: Settings, kind: FeedKind) -> Feed | None:
 def running(settings: Settings, kind: FeedKind) -> Feed | None:
     """What a new feed is compared with: the one in force, or the youngest of the archive, which workers go on with.
 
-    None where there never was one.
+    A file that the archive doesn't hold, or that was taken back, was put there by hand, and no worker has taken it up.
+    None where there never was one. Raises FeedRefused or OSError.
     """
-    if (feed := in_force(settings, kind)) is not None:
+    feed = in_force(settings, kind)
+    words = proved_words(settings.feeds_path, settings.people_file)
+    if feed is not None and is_kept(settings.feeds_path, feed) and not is_taken_back(settings, feed, words):
         return feed
-    left_out = withdrawn(settings.feeds_path, settings.people_file)
-    return next((feed for feed, _ in latest_archived(settings.feeds_path, kind, left_out)), None)
+    return next((kept for kept, _ in standing(settings, kind)), feed)
 
 
 def show_offered(output: Output, offered: Offered, *, is_installed: bool) -> None:

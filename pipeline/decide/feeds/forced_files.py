@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from models.artefact.plain_files import read_plain
-from pipeline.decide.feeds.feed import Feed
+from pipeline.decide.feeds.feed import Feed, FeedRefused
 from pipeline.decide.feeds.feed_files import HASH_DIGITS, archive_folder, replace
 from pipeline.people.act_store import CHECKS, evidence_fields, evidence_of
 from pipeline.people.acts import CONTENT_BYTES_MAX, ActKind, ActMalformed, SignedAct, Subject, act_of
@@ -34,19 +34,30 @@ class Word(NamedTuple):
     reason: str
 
 
+class ProvedWord(NamedTuple):
+    """When an OPERATOR gave a word, and the hashes of the feed that it put in and of the one that it took back."""
+
+    at_ms: int
+    sha256: str
+    replaces: str
+
+
 def word_for(before: Feed, after: Feed, reason: str) -> Word:
     return Word(after.kind.value, after.version, after.sha256.hex(), before.sha256.hex(), reason)
 
 
 def write_word(feeds_path: Path, word: Word, by: Identity, at_ms: int, root: str) -> None:
-    """Sign the word and keep it in the archive, in the place of one that was given about the same feed before."""
+    """Sign the word and keep it in the archive, in the place of one that said the same before.
+
+    One about the same feed in another's place stays: what it took back stays taken back.
+    """
     signed = by.sign(ActKind.FEED_FORCED, _subject(word), at_ms, root)
     fields = {
         "act": signed.content,
         "signature": signed.signature.hex(),
         "evidence": evidence_fields(signed.evidence),
     }
-    replace(_path(feeds_path, word.sha256), json.dumps(fields, indent=2).encode() + b"\n")
+    replace(_path(feeds_path, word.sha256, word.replaces), json.dumps(fields, indent=2).encode() + b"\n")
 
 
 def word_fault(feeds_path: Path, people_file: Path | None, before: Feed, after: Feed, seen_at_ms: int) -> str | None:
@@ -55,7 +66,7 @@ def word_fault(feeds_path: Path, people_file: Path | None, before: Feed, after: 
     seen_at_ms: when the word was found, which shows that it isn't signed as of before a key's revocation.
     """
     try:
-        signed = _read(_path(feeds_path, after.sha256.hex()))
+        signed = _read(_path(feeds_path, after.sha256.hex(), before.sha256.hex()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "no person has said that it is meant (`fraud feeds install --force`)"
     if people_file is None:
@@ -77,8 +88,8 @@ def _subject(word: Word) -> Subject:
     return word._asdict()
 
 
-def _path(feeds_path: Path, sha256: str) -> Path:
-    return archive_folder(feeds_path) / f"forced-{sha256[:HASH_DIGITS]}.json"
+def _path(feeds_path: Path, sha256: str, replaces: str) -> Path:
+    return archive_folder(feeds_path) / f"forced-{sha256[:HASH_DIGITS]}-{replaces[:HASH_DIGITS]}.json"
 
 
 def _read(path: Path) -> SignedAct:
@@ -88,21 +99,23 @@ def _read(path: Path) -> SignedAct:
     return SignedAct(read["act"], bytes.fromhex(read["signature"]), evidence_of(read["evidence"]))
 
 
-def withdrawn(feeds_path: Path, people_file: Path | None) -> frozenset[str]:
-    """Return the hashes of the feeds that an OPERATOR is proved to have put another in the place of, though older."""
-    if people_file is None:
-        return frozenset()
+def proved_words(feeds_path: Path, people_file: Path | None) -> list[ProvedWord]:
+    """Return every word of the archive that an OPERATOR is proved to have given, however long ago.
+
+    A worker that is told of no people's file has none, as it heeds none. Raises FeedRefused where there are words and
+    the file that proves them can't be read: one may have taken back what is to come in force.
+    """
+    words = [word for path in archive_folder(feeds_path).glob("forced-*.json") if (word := _read_or_none(path))]
+    if people_file is None or not words:
+        return []
     try:
         registry = read_people(people_file).registry
-    except PeopleFileRefused:
-        return frozenset()
-    words = (_read_or_none(path) for path in archive_folder(feeds_path).glob("forced-*.json"))
-    return frozenset(hashed for word in words if (hashed := _replaced(registry, word)) is not None)
+    except PeopleFileRefused as refusal:
+        raise FeedRefused(f"whether an OPERATOR took it back can't be told: {refusal}") from refusal
+    return [proved for word in words if (proved := _proved(registry, word)) is not None]
 
 
-def _replaced(registry: Registry, signed: SignedAct | None) -> str | None:
-    if signed is None:
-        return None
+def _proved(registry: Registry, signed: SignedAct) -> ProvedWord | None:
     try:
         act = act_of(signed.content)
     except ActMalformed:
@@ -110,8 +123,10 @@ def _replaced(registry: Registry, signed: SignedAct | None) -> str | None:
     expected = Expected(ActKind.FEED_FORCED, act.name, act.subject, (Role.OPERATOR,))
     if act_fault(registry, signed, expected, CHECKS, is_pending=False) is not None:
         return None
-    replaces = act.subject.get("replaces")
-    return replaces if isinstance(replaces, str) else None
+    sha256, replaces = act.subject.get("sha256"), act.subject.get("replaces")
+    if not isinstance(sha256, str) or not isinstance(replaces, str):
+        return None
+    return ProvedWord(act.at_ms, sha256, replaces)
 
 
 def _read_or_none(path: Path) -> SignedAct | None:

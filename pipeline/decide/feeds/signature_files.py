@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from models.artefact.plain_files import read_plain
-from pipeline.decide.feeds.feed import Feed
+from pipeline.decide.feeds.feed import AHEAD_MS_MAX, Feed, FeedRefused, parse_feed
 from pipeline.decide.feeds.feed_files import HASH_DIGITS, archive_folder, replace
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import SigningKey, is_signed, read_key_set
@@ -66,6 +66,12 @@ def fault_of(settings: Settings, content: bytes, signature: bytes) -> str | None
         return "the feed's signature can't be read"
     if (why := untrusted(keys, KeyUse.FEEDS, key_id, signed_at_ms, None)) is not None:
         return f"the feed's signature does not count: {why}"
+    try:
+        as_of_ms = parse_feed(content).as_of_ms
+    except FeedRefused as refusal:
+        return str(refusal)
+    if signed_at_ms < as_of_ms - AHEAD_MS_MAX:
+        return "the feed's signature does not count: it was made before the time that the feed holds for"
     if not is_signed(keys.keys[key_id].public, _signed(content, signed_at_ms), signature_bytes):
         return f"the feed's signature is not one of the key {key_id} over these bytes"
     return None

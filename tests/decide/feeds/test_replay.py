@@ -278,6 +278,6 @@ def test_another_policy_decides_again_by_the_feeds_of_then(archive: Archive) -> 
     [other] = decided(under(archive.in_force, dearer), [paid], MemoryState())
     policy = archive.in_force.policy
     good = Good(None, Version(policy.version, policy.sha256), Basis.RECORDED)
-    answers = redecide([one.decision, other.decision], good, archive.regime_of)
+    answers = redecide([one, other], good, archive.regime_of)
     assert [answer.outcome for answer in answers] == [one.decision.outcome, other.decision.outcome]
     assert other.decision.outcome is Outcome.BLOCK

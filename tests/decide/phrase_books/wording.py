@@ -40,6 +40,7 @@ def customer_lines(book: PhraseBook) -> Iterator[str]:
     for outcome in Outcome:
         for mendable in subsets:
             yield book.customer(outcome, mendable, None)
+    yield from (book.customer_paid(outcome, None) for outcome in (Outcome.BLOCK, Outcome.ESCALATE))
 
 
 def _most(feature: str) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.decide.phrase_books.money import Money
-from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text
+from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text, paid_text
 from pipeline.decide.phrase_books.v1.features import AMOUNT, CONFIDENCE, PHRASES, Phrase
 from pipeline.decide.phrase_books.v1.numbers import CLOCK, POINTS, SPAN, TIMES, bp_percent, clock, money, pounds
 from pipeline.domain.decision import Outcome
@@ -201,9 +201,13 @@ class PhraseBook:
         return said if silence is None else f"{said} {silence[0].upper()}{silence[1:]}."
 
     def customer(self, outcome: Outcome, mendable: tuple[str, ...], contact: str | None) -> str:
-        """The text that a customer may be sent. `mendable`: what the payer left out or can change, where nothing else
-        stopped the payment. `contact`: the policy's sentence on how to reach us."""
+        """The text that a customer may be sent. `mendable`: what the payer left out or can change and that stopped
+        the payment, alone or beside others. `contact`: the policy's sentence on how to reach us."""
         return customer_text(outcome, mendable, contact)
+
+    def customer_paid(self, outcome: Outcome, contact: str | None) -> str:
+        """The text where BLOCK or ESCALATE came to stand, and the payment is made or may be. `contact`: as above."""
+        return paid_text(outcome, contact)
 
     def is_mendable(self, feature: str, observed: int) -> bool:
         """Whether a rule that was met by this value may be named to the payer, who can change it."""

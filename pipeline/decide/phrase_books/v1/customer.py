@@ -4,8 +4,8 @@ Invariants
 1. It says what happened to the payment, and how to have it looked at again; no threshold, number, rule, score, fraud
    report, nor anything about whom is paid: nothing that would help somebody try again, or tell somebody that they are
    watched.
-2. A cause is named only where everything that stopped the payment is something that the payer left out or can change
-   (MENDABLE): beside any other cause it would send them off to try again, and say what the other one is not.
+2. A cause is named where it is something that the payer left out or can change (MENDABLE), whatever else stopped the
+   payment, and no other cause ever: were it named only where it stands alone, its absence would tell of the other one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _SAID: Final = {
     Outcome.BLOCK: "We have not made your payment: our checks did not let it through.",
     Outcome.ESCALATE: "One of our staff is looking at your payment before it is made. You need do nothing.",
 }
+_PAID: Final = "Your payment was made, or may have been, before our checks held it back."
 _CONTEST: Final = {
     Outcome.ALLOW: "If you did not ask for this payment, tell us at once.",
     Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and say why.",
@@ -34,6 +35,11 @@ _CONTEST: Final = {
 
 
 def customer_text(outcome: Outcome, mendable: tuple[str, ...], contact: str | None) -> str:
-    """mendable: the features, all of MENDABLE, that stopped it; empty where anything else had its share."""
+    """mendable: the features of MENDABLE that stopped it, alone or beside others."""
     causes = list(dict.fromkeys([MENDABLE[name] for name in mendable])) if outcome is Outcome.BLOCK else []
     return " ".join([_SAID[outcome], *causes, _CONTEST[outcome], contact or CONTACT])
+
+
+def paid_text(outcome: Outcome, contact: str | None) -> str:
+    """outcome: the one that stands, which is not ALLOW, about a payment that the beneficiary has or may have."""
+    return f"{_PAID} {_CONTEST[outcome]} {contact or CONTACT}"
