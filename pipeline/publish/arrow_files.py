@@ -116,7 +116,7 @@ def _kind(types: Any, arrow_type: Any) -> ColumnKind:
         ),
         ColumnKind.INTEGER: (types.is_integer,),
         ColumnKind.DOUBLE: (types.is_float64,),
-        ColumnKind.SINGLE: (types.is_float32, types.is_float16),
+        ColumnKind.SINGLE: (types.is_float32,),
         ColumnKind.DECIMAL: (types.is_decimal,),
         ColumnKind.BOOLEAN: (types.is_boolean,),
         ColumnKind.DATE: (types.is_date32,),

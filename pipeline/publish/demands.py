@@ -19,7 +19,7 @@ from pipeline.domain.refusals import (
 from pipeline.publish.columns import Day, Stamp
 from pipeline.publish.file_map import FileMap, FileRules, TimeRule
 from pipeline.publish.payment_source import Wrong
-from pipeline.publish.plain_values import Convert
+from pipeline.publish.plain_values import Convert, text_rule
 from pipeline.publish.times import epoch_day, time_ms
 
 OPTIONAL: Final = frozenset(
@@ -36,8 +36,9 @@ OPTIONAL: Final = frozenset(
 )
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
-_FLOAT: Final = re.compile(r"[0-9]+\.0|[0-9]\.[0-9]+[eE][0-9]+", re.ASCII)
-"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1.2E15."""
+_FLOAT: Final = re.compile(r"-?(?:[0-9]+\.0*|[0-9](?:\.[0-9]*)?[eE]-?[0-9]+)", re.ASCII)
+"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1001.00, 1.2E15, 1E15."""
+_SIGNS: Final = re.compile(r"[._:-]+", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _LABELS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -67,7 +68,10 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
     def convert(value: object) -> object:
         text = _textual(value)
         if is_identifier(text):
-            if "." in text and _FLOAT.fullmatch(text) and text not in kept:
+            if _SIGNS.fullmatch(text) and text not in kept:
+                raise Wrong("is an id without a letter or a digit, which often stands for a missing value: name it in "
+                            "the map under absent or kept")  # fmt: skip
+            if _FLOAT.fullmatch(text) and text not in kept:
                 raise Wrong("is an id that looks like a floating-point number: write it as it was, or name it in the "
                             "map under kept")  # fmt: skip
             return text
@@ -286,7 +290,9 @@ def _label(_field: str, _rules: FileMap) -> Convert:
     return convert
 
 
-def _segments(_field: str, _rules: FileMap) -> Convert:
+def _segments(field: str, rules: FileMap) -> Convert:
+    words = text_rule(field, rules)
+
     def convert(value: object) -> object:
         if isinstance(value, str):
             value = _object(value)
@@ -295,7 +301,7 @@ def _segments(_field: str, _rules: FileMap) -> Convert:
             raise Wrong("is no JSON object of names and texts")
         if len({name for name, _ in pairs}) < len(pairs):
             raise Wrong("has one name twice")
-        return dict(pairs)
+        return {name: text for name, said in pairs if (text := words(said)) is not None}
 
     return convert
 

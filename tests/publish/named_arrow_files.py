@@ -6,6 +6,7 @@ import gzip
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from tests.publish.named_file import SHORTEST, faulty, feather_of, parquet_of, sound, unreadable
@@ -31,6 +32,18 @@ def _arrow() -> None:
         ("unsigned", pa.array([12, 19], pa.uint64()), 1900),
     ):
         sound(f"amount-{name}.parquet", parquet_of(typed(amount | {"amount": column})), amount_minor=minor)
+    for name, column in (
+        ("single-of-2-to-the-24", pa.array([12, 2**24 + 1], pa.int64()).cast(pa.float32(), safe=False)),
+        ("double-of-2-to-the-53", pa.array([12, 2**53 + 1], pa.int64()).cast(pa.float64(), safe=False)),
+    ):
+        table = typed(amount | {"amount": column})
+        faulty(f"amount-{name}.parquet", parquet_of(table), 2, "amount", "more digits", SHORTEST)
+    below = pa.array([12.0, 2.0**24 - 1], pa.float32())
+    sound("amount-single-below-2-to-the-24.parquet", parquet_of(typed(amount | {"amount": below})), SHORTEST,
+          amount_minor=(2**24 - 1) * 100)  # fmt: skip
+    half = typed(amount | {"amount": pa.array(np.array([12.5, 19.99], np.float16))})
+    unreadable("amount-half.parquet", parquet_of(half), "which is not read", SHORTEST)
+    unreadable("amount-half.feather", feather_of(half), "which is not read", SHORTEST)
     doubles = pa.array([12.5, 19.99])
     faulty("amount-double.parquet", parquet_of(typed(amount | {"amount": doubles})), 1, "amount", "binary floating")
     sound(
@@ -105,6 +118,10 @@ def _arrow_texts() -> None:
     sound("segments-map.parquet", parquet_of(typed_whole({"segments": pairs})), segments={"age_band": "40"})
     struct = pa.array([{"age_band": "30"}, {"age_band": None}])
     sound("segments-struct.parquet", parquet_of(typed_whole({"segments": struct})), segments={})
+    words = pa.array([[("age_band", "30")], [("age_band", "None")]], pa.map_(pa.string(), pa.string()))
+    faulty("segments-map-None.parquet", parquet_of(typed_whole({"segments": words})), 2, "segments", "missing value")
+    words = pa.array([{"age_band": "nan"}, {"age_band": "40"}])
+    faulty("segments-struct-nan.parquet", parquet_of(typed_whole({"segments": words})), 1, "segments", "missing value")
     twice = pa.array([[("a", "1"), ("a", "2")], []], pa.map_(pa.string(), pa.string()))
     faulty("segments-map-twice.parquet", parquet_of(typed_whole({"segments": twice})), 1, "segments", "twice")
     numbers = pa.array([{"age_band": 30}, {"age_band": 40}])

@@ -90,6 +90,14 @@ def _words() -> None:
     for word in ("None", "nan", "NULL", "null", "N/A", "<NA>", "NaT", "\\N", "#N/A"):
         name = "".join(c for c in word if c.isalnum()) + f"-{len(word)}-{sum(map(ord, word))}"
         spoilt(f"name-{name}", "beneficiary_name", word, "missing value")
+    spoilt("name-null-among-blanks", "beneficiary_name", "     null     ", "missing value")
+    spoilt("name-behind-a-blank-and-a-quote", "beneficiary_name", ' "Mira Holt"', "blanks outside a quote")
+    spoilt("name-before-a-quote-and-a-blank", "beneficiary_name", 'Mira "Holt" ', "blanks outside a quote")
+    spoilt("name-quoted-and-stripped", "beneficiary_name", ' "Mira"', "blanks outside", '[file]\nblanks = "strip"\n')
+    said("name-with-quotes", "beneficiary_name", 'Mira "Holt"', beneficiary_name='Mira "Holt"')
+    for encoding in ("cp1252", "iso-8859-1", "mac-roman"):
+        declared = f'[file]\nencoding = "{encoding}"\n'
+        spoilt(f"name-in-utf8-declared-{encoding}", "beneficiary_name", "Jörg Müller", "sound UTF-8", declared)
     said("name-Null-kept", "beneficiary_name", "Null", '[file]\nkept = ["Null"]\n', beneficiary_name="Null")
     said("name-None-absent", "beneficiary_name", "None", '[file]\nabsent = ["None"]\n', beneficiary_name=None)
     said("name-empty", "beneficiary_name", "", beneficiary_name=None)
@@ -111,6 +119,12 @@ def _words() -> None:
     spoilt("account-of-a-double", "account_id", "1001.0", "floating-point")
     spoilt("account-of-a-spreadsheet", "account_id", "1.23E15", "floating-point")
     said("account-of-a-double-kept", "account_id", "1001.0", '[file]\nkept = ["1001.0"]\n', account_id="1001.0")
+    for number, text in enumerate(("1001.00", "1001.", "1E15", "1.e15", "9e9")):
+        spoilt(f"account-of-a-number-{number}", "account_id", text, "floating-point")
+    spoilt("account-of-a-dash", "account_id", "-", "without a letter or a digit")
+    spoilt("account-not-available", "account_id", "n.a.", "missing value")
+    said("account-of-a-dash-kept", "account_id", "-", '[file]\nkept = ["-"]\n', account_id="-")
+    said("account-in-hexadecimal", "account_id", "1E15F", account_id="1E15F")
     spoilt("account-empty", "account_id", "", "is empty")
     spoilt("account-too-long", "account_id", "9" * 65, "is not 1 to 64")
     spoilt("account-in-letters-alike", "account_id", "GВ29", "is not 1 to 64")
@@ -120,6 +134,11 @@ def _words() -> None:
     faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, None, "140 characters")
     spoilt("segments-none", "segments", "None", "missing value")
     said("segments-empty", "segments", "", segments={})
+    for number, word in enumerate(("None", "nan", "null", "N/A")):
+        spoilt(f"segments-of-nothing-{number}", "segments", f'{{"age_band": "{word}"}}', "missing value")
+    said("segments-of-nothing-absent", "segments", '{"a": "None", "b": "1"}', '[file]\nabsent = ["None"]\n',
+         segments={"b": "1"})  # fmt: skip
+    said("segments-of-nothing-kept", "segments", '{"a": "None"}', '[file]\nkept = ["None"]\n', segments={"a": "None"})
     spoilt("segments-of-numbers", "segments", '{"age_band": 3}', "JSON object")
     spoilt("segments-twice", "segments", '{"a": "1", "a": "2"}', "twice")
     spoilt("segments-list", "segments", "[]", "JSON object")
