@@ -24,6 +24,9 @@ def _forms_of_text() -> None:
     sound("utf32-with-bom.csv", text.encode("utf-32"), **last)
     sound("utf16-declared.csv", text.encode("utf-16-le"), '[file]\nencoding = "UTF-16-LE"\n', **last)
     unreadable("utf16-without-bom.csv", text.encode("utf-16-le"), "UTF-16 without a byte order mark")
+    for name in ("utf-16", "utf-32"):
+        content = text.encode(f"{name}-le")
+        unreadable(f"{name}-declared-without-bom.csv", content, "without the mark", _encoding(name))
     unreadable("utf8-declared-cp1252.csv", b"\xef\xbb\xbf" + text.encode(), "begins with the mark", _encoding("cp1252"))
     sound("semicolons.csv", csv_text(whole(), ";"), **last)
     sound("tabs.tsv", csv_text(whole(), "\t"), **last)

@@ -199,6 +199,21 @@ def _times() -> None:
     berlin = '[times]\nevent_time = {zone = "Europe/Berlin"}\n'
     only("of-berlin", "2026-07-01T11:00:00", berlin, ms)
     only("formed", "01.07.2026 11:00", _format("%d.%m.%Y %H:%M", "Europe/Berlin"), ms)
+    only("formed-to-the-millisecond", "2026/07/01 09:00:00.120", _format("%Y/%m/%d %H:%M:%S.%f", "UTC"), ms + 120)
+    offset = '[times]\nevent_time = {format = "%Y/%m/%d %H:%M %z"}\n'
+    only("formed-with-offset", "2026/07/01 11:00 +02:00", offset, ms)
+    only("formed-with-plain-offset", "2026/07/01 11:00 +0200", offset, ms)
+    only("formed-with-zulu", "2026/07/01 09:00 Z", offset, ms)
+    for number, (text, form) in enumerate((
+        ("1.07.2026 09:00", "%d.%m.%Y %H:%M"),
+        ("01.07.2026 9:00", "%d.%m.%Y %H:%M"),
+        ("01.07.2026  09:00", "%d.%m.%Y %H:%M"),
+        ("172026 09:00", "%d%m%Y %H:%M"),
+        ("1112026 09:00", "%d%m%Y %H:%M"),
+        ("2026/07/01 09:00:0", "%Y/%m/%d %H:%M:%S"),
+    )):  # fmt: skip
+        faulty(f"time-short-of-zeros-{number}.csv", csv_text([one | {"event_time": text}]), 2, "event_time",
+               "all its zeros", _format(form, "UTC"))  # fmt: skip
     only("american", "07/01/2026 09:00", _format("%m/%d/%Y %H:%M", "UTC"), ms)
     only("in-seconds", "1782896400", '[times]\nevent_time = {unit = "s"}\n', ms)
     only("in-microseconds", "1782896400000000", '[times]\nevent_time = {unit = "us"}\n', ms)
@@ -270,6 +285,9 @@ def _maps() -> None:
         ("format-without-zone", "[times]\nevent_time = {format = '%Y-%m-%d %H:%M'}\n", "needs a zone"),
         ("format-without-hour", "[times]\nevent_time = {format = '%Y-%m-%d', zone = 'UTC'}\n", "lacks %H"),
         ("format-of-another-kind", "[times]\nevent_time = {format = '%c', zone = 'UTC'}\n", "%c"),
+        ("format-with-a-day-twice", "[times]\nevent_time = {format = '%d.%d.%m.%Y %H:%M', zone = 'UTC'}\n", "%d twice"),
+        ("format-with-a-sign-alone", "[times]\nevent_time = {format = '%d.%m.%Y %H:%M%', zone = 'UTC'}\n", "% alone"),
+        ("unit-and-zone", "[times]\nevent_time = {unit = 's', zone = 'Europe/Berlin'}\n", "a unit and a zone"),
         ("zone-that-is-none", "[times]\nevent_time = {zone = 'CEST'}\n", "IANA"),
         ("encoding-that-is-none", "[file]\nencoding = 'rot13'\n", "encodings"),
         ("one-sign-for-both", "[file]\ndecimal = ','\ngrouping = ','\n", "same sign"),
