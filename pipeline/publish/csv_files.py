@@ -129,7 +129,9 @@ def _encoding(name: str, head: bytes, declared: str | None) -> str:
         raise Unreadable(f"{name} looks like UTF-16 without a byte order mark.", "Declare encoding in a map (--map).")
     if declared in ("utf-16", "utf-32"):
         fix = "Declare utf-16-le or utf-16-be." if declared == "utf-16" else "Save it as UTF-8."
-        raise Unreadable(f"{name} begins without the mark that {declared} needs, so its order of bytes is unknown.", fix)
+        raise Unreadable(
+            f"{name} begins without the mark that {declared} needs, so its order of bytes is unknown.", fix
+        )
     return declared or "utf-8"
 
 
