@@ -34,6 +34,8 @@ OPTIONAL: Final = frozenset(
         "source_system",
     }
 )
+COUNTED_MS_MIN: Final = 315_532_800_000
+"""1980-01-01. No beneficiary whose opening is counted since 1970 is older than the systems that count so."""
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
 _FLOAT: Final = re.compile(r"-?(?:[0-9]+\.0*|[0-9](?:\.[0-9]*)?[eE]-?[0-9]+)", re.ASCII)
@@ -232,11 +234,18 @@ def _why_not_decimal(text: str, rules: FileRules) -> str | None:
 
 def _time_number(field: str, rules: FileMap) -> Convert:
     rule = rules.times.get(field.removesuffix("_ms"), TimeRule())
+    if field == "event_time_ms":
+        return _ranged(lambda value: _milliseconds(value, rule, rules.file))
 
-    def convert(value: object) -> object:
-        return time_ms(rule)(value) if isinstance(value, Stamp) else whole_number(value, rules.file)
+    def plausible(value: object) -> object:
+        found = _milliseconds(value, rule, rules.file)
+        return found if isinstance(value, Stamp) else _plausible(found)
 
-    return _ranged(convert) if field == "event_time_ms" else convert
+    return plausible
+
+
+def _milliseconds(value: object, rule: TimeRule, rules: FileRules) -> int:
+    return time_ms(rule)(value) if isinstance(value, Stamp) else whole_number(value, rules)
 
 
 def _time(field: str, rules: FileMap) -> Convert:
@@ -244,9 +253,18 @@ def _time(field: str, rules: FileMap) -> Convert:
     has_unit = rules.times.get(field, TimeRule()).unit is not None
 
     def counted(value: object) -> object:
-        return convert(whole_number(value, rules.file) if has_unit and isinstance(value, Decimal) else value)
+        found = convert(whole_number(value, rules.file) if has_unit and isinstance(value, Decimal) else value)
+        is_number = has_unit and not isinstance(value, Stamp)
+        return _plausible(found) if is_number and field != "event_time" else found
 
     return _ranged(counted) if field == "event_time" else counted
+
+
+def _plausible(at_ms: int) -> int:
+    """Return a time that was counted. Seconds read as milliseconds come to 1970."""
+    if not COUNTED_MS_MIN <= at_ms < EVENT_TIME_MS_MAX:
+        raise Wrong("is a number that comes to a time outside 1980 to 2048: look at its unit")
+    return at_ms
 
 
 def _ranged(convert: Convert) -> Convert:

@@ -143,6 +143,10 @@ def _arrow_times() -> None:
         faulty(f"event_time-{unit}-lossy.parquet", parquet_of(table), 2, "event_time", "finer than milliseconds")
         cut = '[times]\nevent_time = {below_ms = "cut"}\n'
         sound(f"event_time-{unit}-cut.parquet", parquet_of(table), cut, event_time_ms=at_s * 1000)
+    zoned = parquet_of(typed_whole({"event_time": pa.array([at_s, at_s + 1], pa.timestamp("s", "UTC"))}))
+    for key in ('zone = "Europe/Berlin"', 'unit = "ms"', 'format = "%Y-%m-%d %H:%M%z"'):
+        mapping = f"[times]\nevent_time = {{{key}}}\n"
+        unreadable(f"event_time-zoned-{key[:4]}.parquet", zoned, "takes no effect", mapping)
     naive = typed_whole({"event_time": pa.array([at_s * 1000, at_s * 1000 + 1], pa.timestamp("ms"))})
     faulty("event_time-naive.parquet", parquet_of(naive), 1, "event_time", "names no zone")
     zone = '[times]\nevent_time = {zone = "UTC"}\n'

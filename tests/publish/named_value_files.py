@@ -246,6 +246,46 @@ def _times() -> None:
     faulty("not-in-order.csv", csv_text(late), 3, None, "earlier than the payment before it")
 
 
+def _openings() -> None:
+    written, opened_s = "2020-02-03T00:00:00Z", 1_580_688_000
+    for name, text, phrase in (
+        ("seconds-as-ms", str(opened_s), "outside 1980 to 2048"),
+        ("microseconds-as-ms", str(opened_s * 1_000_000), "outside 1980 to 2048"),
+        ("nothing-as-ms", "0", "outside 1980 to 2048"),
+        ("minus-one-as-ms", "-1", "outside 1980 to 2048"),
+    ):
+        rows = [{k: v for k, v in row.items() if k != "beneficiary_opened_at"} for row in whole()]
+        rows = [row | {"beneficiary_opened_at_ms": str(opened_s * 1000)} for row in rows]
+        rows[-1]["beneficiary_opened_at_ms"] = text
+        place = 3, "beneficiary_opened_at_ms"
+        faulty(f"opened-at-{name}.csv", csv_text(rows), *place, phrase)
+        for key in ('unit = "s"', 'zone = "UTC"', 'below_ms = "cut"', 'format = "%Y-%m-%d %H:%M%z"'):
+            mapping = f"[times]\nbeneficiary_opened_at = {{{key}}}\n"
+            unreadable(f"opened-at-{name}-{key[:4]}.csv", csv_text(rows), "takes no effect", mapping)
+    one = whole(1)[0]
+    seconds = '[times]\nbeneficiary_opened_at = {unit = "s"}\n'
+    sound("opened-at-in-seconds.csv", csv_text([one | {"beneficiary_opened_at": str(opened_s)}]), seconds, 1,
+          beneficiary_opened_at_ms=opened_s * 1000)  # fmt: skip
+    milli = '[times]\nbeneficiary_opened_at = {unit = "ms"}\n'
+    faulty("opened-at-in-other-unit.csv", csv_text([one | {"beneficiary_opened_at": str(opened_s)}]), 2,
+           "beneficiary_opened_at", "outside 1980 to 2048", milli)  # fmt: skip
+    said("opened-at-of-1950", "beneficiary_opened_at", "1950-01-01T00:00:00Z",
+         beneficiary_opened_at_ms=-631_152_000_000)  # fmt: skip
+    assert one["beneficiary_opened_at"] == written
+    early = csv_text(whole(beneficiary_opened_at="1899-12-31T00:00:00Z"))
+    faulty("opened-at-of-1899.csv", early, 3, None, "before 1900")
+    faulty("account-opened-in-1899.csv", csv_text(whole(account_opened="1899-12-31")), 3, None, "before 1900")
+    days = [{("account_opened_epoch_day" if k == "account_opened" else k): v for k, v in row.items()}
+            for row in whole(account_opened="16436")]  # fmt: skip
+    days[0]["account_opened_epoch_day"] = "16436"
+    formed = '[times]\naccount_opened = {format = "%Y-%m-%d"}\n'
+    unreadable("opened-days-with-a-format.csv", csv_text(days), "takes no effect", formed)
+    absent = csv_text(whole(beneficiary_opened_at=None))
+    unreadable("times-of-no-column.csv", absent, "times.beneficiary_opened_at takes no effect", seconds)
+    words = '[values.reference]\nx = "y"\n'
+    unreadable("words-of-no-column.csv", csv_text(whole(reference=None)), "values.reference takes no effect", words)
+
+
 def _format(form: str, zone: str) -> str:
     return f'[times]\nevent_time = {{format = "{form}", zone = "{zone}"}}\n'
 
@@ -295,4 +335,4 @@ def _maps() -> None:
         unreadable(f"map-{name}.csv", text, phrase, mapping)
 
 
-ALL = (_amounts, _words, _times, _labels, _maps)
+ALL = (_amounts, _words, _times, _openings, _labels, _maps)
