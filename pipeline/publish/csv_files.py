@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import BinaryIO, Final, NamedTuple
 
@@ -49,7 +49,7 @@ class CsvTable:
         self._header = self._found_header(rules)
         self.columns = [Column(name, ColumnKind.TEXT) for name in self._header.names]
 
-    def batches(self) -> Iterator[Batch | Fault]:
+    def batches(self, _wanted: Set[int], /) -> Iterator[Batch | Fault]:
         with self._file.unpacked() as opened, _lines(opened, self._encoding) as lines:
             for _ in range(self._header.lines):
                 next(lines)

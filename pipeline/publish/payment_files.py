@@ -66,7 +66,7 @@ class TableSource:
         return self._table.count
 
     def read(self) -> Iterator[FilePayment | Fault]:
-        for found in self._table.batches():
+        for found in self._table.batches(self._plan.places):
             if isinstance(found, Batch):
                 yield from self._plan.payments(found)
             else:

@@ -32,8 +32,8 @@ _WORD_CHARACTERS: Final = 9
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DOUBLE: Final = 1 << 53, 15
 _SINGLE: Final = 1 << 24, 6
-"""The integer up to which each has a float of its own, which the next one shares, and the decimal digits that every float gives back as
-they were written (IEEE 754's DBL_DIG and FLT_DIG)."""
+"""The integer up to which each has a float of its own, which the next one shares, and the decimal digits that every
+float gives back as they were written (IEEE 754's DBL_DIG and FLT_DIG)."""
 
 
 def plain(field: str, column: Column, rules: FileMap) -> Convert:

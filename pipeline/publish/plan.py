@@ -58,15 +58,24 @@ class Plan:
         if with_labels and not place.has(LABEL):
             raise Unreadable(f"{file} has no column '{LABEL}'.", "Add it (0 or 1), or publish without --labels.")
         self._label = place(LABEL) if with_labels else None
+        segments = _segment_columns(file, columns, rules)
+        for name, at in segments.items():
+            _refuse_kind(file, f"segment {name}", columns[at])
         self._segments = [
             _Place(f"segment {name}", at, columns[at].name, _segment(columns[at], rules))
-            for name, at in _segment_columns(file, columns, rules).items()
+            for name, at in segments.items()
         ]
         self._segment_names = list(rules.segments)
         if self._is_short:
             self._places = [place(name) for name in ("transaction_id", *_SHORT_ONLY, place.spelling("amount_minor"))]
         else:
             self._places = [place(place.spelling(name)) for name in Transaction._fields]
+
+    @property
+    def places(self) -> frozenset[int]:
+        """The places of the columns that are read."""
+        read = [*self._places, *self._segments, *([] if self._label is None else [self._label])]
+        return frozenset(place.column for place in read if place.column is not None)
 
     def payments(self, batch: Batch) -> Iterator[FilePayment | Fault]:
         """Yield the rows' payments, or all faults of a row, in their order."""

@@ -6,7 +6,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
@@ -34,8 +34,9 @@ class Table(Protocol):
     def columns(self) -> list[Column]:
         """The columns, in the file's order."""
 
-    def batches(self) -> Iterator[Batch | Fault]:
-        """Yield the rows, anew at each call. Raises Unreadable."""
+    def batches(self, wanted: Set[int], /) -> Iterator[Batch | Fault]:
+        """Yield the rows, anew at each call, with the values of the columns at the places that are `wanted`; those of
+        others may be left out. Raises Unreadable."""
 
 
 class WatchedFile:

@@ -124,6 +124,12 @@ def _arrow_texts() -> None:
     faulty("segments-struct-nan.parquet", parquet_of(typed_whole({"segments": words})), 1, "segments", "missing value")
     twice = pa.array([[("a", "1"), ("a", "2")], []], pa.map_(pa.string(), pa.string()))
     faulty("segments-map-twice.parquet", parquet_of(typed_whole({"segments": twice})), 1, "segments", "twice")
+    area = '[segments]\npostcode_area = "area"\n'
+    for name, column in (("list", pa.array([["SW"], ["N"]])), ("duration", pa.array([1, 2], pa.duration("s")))):
+        table = typed_whole({"segments": None, "area": column})
+        unreadable(f"segment-of-a-{name}.parquet", parquet_of(table), "which is not read", area)
+    table = typed_whole({"segments": None, "area": pa.array(["SW", "N"])})
+    sound("segment-of-a-column.parquet", parquet_of(table), area, segments={"postcode_area": "N"})
     numbers = pa.array([{"age_band": 30}, {"age_band": 40}])
     unreadable(
         "segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), "which is not read"
@@ -205,13 +211,18 @@ def _arrow_broken() -> None:
     unreadable("not-arrow.arrow", "transaction_id\n1\n", "not what its name says")
     odd = typed({"colour": pa.array([1, 2], pa.duration("ns"))})
     sound("ignored-duration.parquet", parquet_of(odd), '[file]\nignore = ["colour"]\n', amount_minor=5716)
+    ignore_notes = '[file]\nignore = ["notes.old"]\n'
+    sound("ignored-column-of-another-page.parquet", _flipped("notes.old"), ignore_notes, amount_minor=5716)
+    dotted = typed({"customer_id": None, "Customer.ID": pa.array([1, 2]), "customer": pa.array([{"id": 7}, {"id": 8}])})
+    for name, write in (("parquet", parquet_of), ("feather", feather_of)):
+        sound(f"ignored-struct.{name}", write(dotted), '[file]\nignore = ["customer"]\n', account_id="cust-000002")
     same = pa.table([pa.array([1]), pa.array([2])], names=["customer_id", "customer_id"])
     unreadable("two-equal-columns.parquet", parquet_of(same), "two columns")
 
 
-def _flipped() -> bytes:
-    """Return a file whose page of amounts has another amount than its checksum was made for."""
-    table = typed({"amount_minor": pa.array([0x1122334455, 0x1122334455], pa.int64())})
+def _flipped(column: str = "amount_minor") -> bytes:
+    """Return a file whose page of a column has another number than its checksum was made for."""
+    table = typed({column: pa.array([0x1122334455, 0x1122334455], pa.int64())})
     content = parquet_of(
         table, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False
     )
