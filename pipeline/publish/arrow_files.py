@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, BinaryIO, Final
@@ -29,32 +29,37 @@ class ArrowTable:
             if self._is_parquet:
                 self._refuse_old_times(reader.metadata)
 
-    def batches(self) -> Iterator[Batch | Fault]:
-        row = 1
-        with self._opened() as reader:
-            for found in self._record_batches(reader):
+    def batches(self, wanted: Set[int], /) -> Iterator[Batch | Fault]:
+        row, read = 1, sorted(wanted) or [0]  # without a column pyarrow would say no number of rows
+        with self._opened(read) as reader:
+            for found in self._record_batches(reader, read):
                 lines = range(row, row + found.num_rows)
-                yield Batch(lines, [self._read(number, column) for number, column in enumerate(found.columns)])
+                yield Batch(lines, self._values_of(found, read))
                 row += found.num_rows
 
     @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _opened(self, read: list[int] | None = None) -> Iterator[Any]:
+        """Open the file for the columns at the places that are `read`, or all."""
         arrow, parquet = _library()
         with self._file.opened() as file, self._named(arrow):
-            yield self._reader(arrow, parquet, file)
+            yield self._reader(arrow, parquet, file, read)
 
-    def _reader(self, arrow: Any, parquet: Any, file: BinaryIO) -> Any:
+    def _reader(self, arrow: Any, parquet: Any, file: BinaryIO, read: list[int] | None) -> Any:
         if self._is_parquet:
             return parquet.ParquetFile(file, page_checksum_verification=True)
-        return arrow.ipc.open_file(file)
+        return arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=read))
 
-    def _read(self, number: int, column: Any) -> list[Any]:
-        """Return a column's values. No field takes those of a type that is not read."""
-        return [None] * len(column) if self.columns[number].kind is ColumnKind.OTHER else _values(column)
+    def _values_of(self, found: Any, read: list[int]) -> list[list[Any]]:
+        """Return each column's values, and none of those that are not read, or of a type that no field takes."""
+        values = [list[Any]() for _ in self.columns]
+        for place in read:
+            if self.columns[place].kind is not ColumnKind.OTHER:
+                values[place] = _values(found.column(self.columns[place].name))
+        return values
 
-    def _record_batches(self, reader: Any) -> Iterator[Any]:
+    def _record_batches(self, reader: Any, read: list[int]) -> Iterator[Any]:
         if self._is_parquet:
-            yield from reader.iter_batches(BATCH_ROWS)
+            yield from reader.iter_batches(BATCH_ROWS, columns=[self.columns[place].name for place in read])
             return
         for number in range(reader.num_record_batches):
             whole = reader.get_batch(number)
@@ -116,7 +121,7 @@ def _kind(types: Any, arrow_type: Any) -> ColumnKind:
         ),
         ColumnKind.INTEGER: (types.is_integer,),
         ColumnKind.DOUBLE: (types.is_float64,),
-        ColumnKind.SINGLE: (types.is_float32, types.is_float16),
+        ColumnKind.SINGLE: (types.is_float32,),
         ColumnKind.DECIMAL: (types.is_decimal,),
         ColumnKind.BOOLEAN: (types.is_boolean,),
         ColumnKind.DATE: (types.is_date32,),

@@ -14,7 +14,7 @@ class ColumnKind(StrEnum):
     TEXT = "TEXT"
     BINARY = "BINARY"
     INTEGER = "INTEGER"
-    SINGLE = "SINGLE"  # a float of 32 or 16 bits, given as a Python float
+    SINGLE = "SINGLE"  # a float of 32 bits, given as a Python float
     DOUBLE = "DOUBLE"
     DECIMAL = "DECIMAL"
     BOOLEAN = "BOOLEAN"

@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import BinaryIO, Final, NamedTuple
 
@@ -49,7 +49,7 @@ class CsvTable:
         self._header = self._found_header(rules)
         self.columns = [Column(name, ColumnKind.TEXT) for name in self._header.names]
 
-    def batches(self) -> Iterator[Batch | Fault]:
+    def batches(self, _wanted: Set[int], /) -> Iterator[Batch | Fault]:
         with self._file.unpacked() as opened, _lines(opened, self._encoding) as lines:
             for _ in range(self._header.lines):
                 next(lines)
@@ -93,7 +93,7 @@ class _Lines:
     def __next__(self) -> str:
         try:
             line = self._text.readline(LINE_CHARACTERS_MAX)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             what = f"is followed by bytes that are not {self._text.encoding}"
             raise _Broken(Fault(max(self.number, 1), None, what)) from error
         if not line:
@@ -127,6 +127,11 @@ def _encoding(name: str, head: bytes, declared: str | None) -> str:
         return shown
     if declared is None and head.count(0) > len(head) // 4:
         raise Unreadable(f"{name} looks like UTF-16 without a byte order mark.", "Declare encoding in a map (--map).")
+    if declared in ("utf-16", "utf-32"):
+        fix = "Declare utf-16-le or utf-16-be." if declared == "utf-16" else "Save it as UTF-8."
+        raise Unreadable(
+            f"{name} begins without the mark that {declared} needs, so its order of bytes is unknown.", fix
+        )
     return declared or "utf-8"
 
 
@@ -135,23 +140,37 @@ def _header(lines: _Lines, separator: str | None, wanted: set[str]) -> _Header:
     kept = list[str]()
     for line in lines:
         said = line.strip("\r\n")
-        if not kept and len(said) == 5 and said[:4].lower() == "sep=":  # Excel's own
+        if len(said) == 5 and said[:4].lower() == "sep=":  # Excel's own
             separator = separator or said[4]
-        elif line.strip() or kept:
+        elif line.strip():
             kept.append(line)
-            if sum(each.count('"') for each in kept) % 2 == 0:
-                break
+            break
         if lines.number >= _HEADER_LINES_MAX:
             break
-    found = [_Header(lines.number, _first_row(kept, each), each) for each in (separator or SEPARATORS)]
+    above = lines.number - len(kept)
+    found = [_first_row(lines, kept, above, each) for each in (separator or SEPARATORS)]
     return max(found, key=lambda header: sum(plain_name(name) in wanted for name in header.names))
 
 
-def _first_row(lines: list[str], separator: str) -> list[str]:
+def _first_row(lines: _Lines, kept: list[str], above: int, separator: str) -> _Header:
+    """Read the names by a separator: they end where the reader of rows ends them, whatever quotes they hold."""
+    reader = csv.reader(_again(lines, kept), delimiter=separator, strict=True)
     try:
-        return next(csv.reader(lines, delimiter=separator, strict=True), [])
-    except csv.Error:
-        return []
+        names = next(reader, [])
+    except (csv.Error, _Broken):
+        names = []
+    return _Header(above + reader.line_num, names, separator)
+
+
+def _again(lines: _Lines, kept: list[str]) -> Iterator[str]:
+    """Yield the lines that were kept, and those that follow as they are asked for, which are kept, too."""
+    for number in range(_HEADER_LINES_MAX):
+        if number == len(kept):
+            line = next(lines, None)
+            if line is None:
+                return
+            kept.append(line)
+        yield kept[number]
 
 
 def _rows(lines: _Lines, separator: str, width: int) -> Iterator[tuple[int, list[str]] | Fault]:

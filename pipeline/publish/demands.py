@@ -19,7 +19,7 @@ from pipeline.domain.refusals import (
 from pipeline.publish.columns import Day, Stamp
 from pipeline.publish.file_map import FileMap, FileRules, TimeRule
 from pipeline.publish.payment_source import Wrong
-from pipeline.publish.plain_values import Convert
+from pipeline.publish.plain_values import Convert, text_rule
 from pipeline.publish.times import epoch_day, time_ms
 
 OPTIONAL: Final = frozenset(
@@ -34,10 +34,13 @@ OPTIONAL: Final = frozenset(
         "source_system",
     }
 )
+COUNTED_MS_MIN: Final = 315_532_800_000
+"""1980-01-01. No beneficiary whose opening is counted since 1970 is older than the systems that count so."""
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
-_FLOAT: Final = re.compile(r"[0-9]+\.0|[0-9]\.[0-9]+[eE][0-9]+", re.ASCII)
-"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1.2E15."""
+_FLOAT: Final = re.compile(r"-?(?:[0-9]+\.0*|[0-9](?:\.[0-9]*)?[eE]-?[0-9]+)", re.ASCII)
+"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1001.00, 1.2E15, 1E15."""
+_SIGNS: Final = re.compile(r"[._:-]+", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _LABELS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -67,7 +70,10 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
     def convert(value: object) -> object:
         text = _textual(value)
         if is_identifier(text):
-            if "." in text and _FLOAT.fullmatch(text) and text not in kept:
+            if _SIGNS.fullmatch(text) and text not in kept:
+                raise Wrong("is an id without a letter or a digit, which often stands for a missing value: name it in "
+                            "the map under absent or kept")  # fmt: skip
+            if _FLOAT.fullmatch(text) and text not in kept:
                 raise Wrong("is an id that looks like a floating-point number: write it as it was, or name it in the "
                             "map under kept")  # fmt: skip
             return text
@@ -228,11 +234,18 @@ def _why_not_decimal(text: str, rules: FileRules) -> str | None:
 
 def _time_number(field: str, rules: FileMap) -> Convert:
     rule = rules.times.get(field.removesuffix("_ms"), TimeRule())
+    if field == "event_time_ms":
+        return _ranged(lambda value: _milliseconds(value, rule, rules.file))
 
-    def convert(value: object) -> object:
-        return time_ms(rule)(value) if isinstance(value, Stamp) else whole_number(value, rules.file)
+    def plausible(value: object) -> object:
+        found = _milliseconds(value, rule, rules.file)
+        return found if isinstance(value, Stamp) else _plausible(found)
 
-    return _ranged(convert) if field == "event_time_ms" else convert
+    return plausible
+
+
+def _milliseconds(value: object, rule: TimeRule, rules: FileRules) -> int:
+    return time_ms(rule)(value) if isinstance(value, Stamp) else whole_number(value, rules)
 
 
 def _time(field: str, rules: FileMap) -> Convert:
@@ -240,9 +253,18 @@ def _time(field: str, rules: FileMap) -> Convert:
     has_unit = rules.times.get(field, TimeRule()).unit is not None
 
     def counted(value: object) -> object:
-        return convert(whole_number(value, rules.file) if has_unit and isinstance(value, Decimal) else value)
+        found = convert(whole_number(value, rules.file) if has_unit and isinstance(value, Decimal) else value)
+        is_number = has_unit and not isinstance(value, Stamp)
+        return _plausible(found) if is_number and field != "event_time" else found
 
     return _ranged(counted) if field == "event_time" else counted
+
+
+def _plausible(at_ms: int) -> int:
+    """Return a time that was counted. Seconds read as milliseconds come to 1970."""
+    if not COUNTED_MS_MIN <= at_ms < EVENT_TIME_MS_MAX:
+        raise Wrong("is a number that comes to a time outside 1980 to 2048: look at its unit")
+    return at_ms
 
 
 def _ranged(convert: Convert) -> Convert:
@@ -286,7 +308,9 @@ def _label(_field: str, _rules: FileMap) -> Convert:
     return convert
 
 
-def _segments(_field: str, _rules: FileMap) -> Convert:
+def _segments(field: str, rules: FileMap) -> Convert:
+    words = text_rule(field, rules)
+
     def convert(value: object) -> object:
         if isinstance(value, str):
             value = _object(value)
@@ -295,7 +319,7 @@ def _segments(_field: str, _rules: FileMap) -> Convert:
             raise Wrong("is no JSON object of names and texts")
         if len({name for name, _ in pairs}) < len(pairs):
             raise Wrong("has one name twice")
-        return dict(pairs)
+        return {name: text for name, said in pairs if (text := words(said)) is not None}
 
     return convert
 

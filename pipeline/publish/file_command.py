@@ -105,6 +105,7 @@ def publish_payments(
         labels += 1
     publisher.flush()
     tracer.close()
+    _require_same(source)
     return Published(count, labels, first_ms, time.monotonic() - started)
 
 
@@ -166,6 +167,17 @@ def _sound(source: PaymentSource) -> Iterator[FilePayment]:
             if isinstance(each, Fault):
                 raise Failure(f"{source.name} changed while it was published.", "Publish it again when it is whole.")
             yield each
+
+
+def _require_same(source: PaymentSource) -> None:
+    """Raises Failure where the file changed while its first payments were published."""
+    try:
+        source.require_same()
+    except Unreadable as error:
+        raise Failure(
+            f"{source.name} changed while it was published: what was published may be of neither of its versions.",
+            "Look at the topic, and publish a file that nobody writes to any more.",
+        ) from error
 
 
 def _publish_traced(

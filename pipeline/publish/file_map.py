@@ -31,8 +31,8 @@ FIELDS: Final = (
 """The names of columns. An amount, a time and a day have two: in the unit that the name says, and as people do."""
 DATES: Final = frozenset({"account_opened"})
 TIMES: Final = frozenset({"event_time", "beneficiary_opened_at"})
-_DIRECTIVE: Final = re.compile("%(.)")
-_DATE_DIRECTIVES: Final = frozenset("Yymd%")
+_DIRECTIVE: Final = re.compile("%(.)", re.DOTALL)
+_DATE_DIRECTIVES: Final = frozenset("Yymd")
 _TIME_DIRECTIVES: Final = _DATE_DIRECTIVES | frozenset("HMSfz")
 
 FieldName = Annotated[str, Field(pattern=f"^(?:{'|'.join(FIELDS)})$")]
@@ -126,13 +126,19 @@ def map_of(content: bytes, name: str) -> FileMap:
 
 
 def _check_rule(field: str, rule: TimeRule) -> None:
+    if rule.unit is not None and rule.zone is not None:
+        raise ValueError(f"times.{field} has a unit and a zone, and a number since 1970 is in none")
     if rule.format is None:
         if field in DATES and (rule.unit or rule.zone):
             raise ValueError(f"times.{field} is a date, which has neither unit nor zone")
         return
     if rule.unit is not None:
         raise ValueError(f"times.{field} has both a format and a unit")
-    found = _DIRECTIVE.findall(rule.format)
+    if "%" in _DIRECTIVE.sub("", rule.format):
+        raise ValueError(f"times.{field}.format has a % alone")
+    found = [each for each in _DIRECTIVE.findall(rule.format) if each != "%"]
+    if twice := sorted(each for each in set(found) if found.count(each) > 1):
+        raise ValueError(f"times.{field}.format has %{twice[0]} twice")
     allowed = _DATE_DIRECTIVES if field in DATES else _TIME_DIRECTIVES
     if unknown := sorted(set(found) - allowed):
         raise ValueError(f"times.{field}.format has %{unknown[0]}, which is not read")

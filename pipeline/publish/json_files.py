@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from decimal import Decimal
 from typing import Final
 
@@ -35,7 +35,7 @@ class JsonTable:
             raise Unreadable(f"{file.name} holds no JSON object with names.", "Write one JSON object a line.")
         self.columns = [Column(name, ColumnKind.MIXED, "JSON") for name in names]
 
-    def batches(self) -> Iterator[Batch | Fault]:
+    def batches(self, _wanted: Set[int], /) -> Iterator[Batch | Fault]:
         names = [column.name for column in self.columns]
         lines, rows = list[int](), list[list[object]]()
         for found in self._objects():

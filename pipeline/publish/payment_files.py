@@ -53,9 +53,9 @@ class TableSource:
     is_whole: Final = False
     left_out: Mapping[str, int] = MappingProxyType({})
 
-    def __init__(self, name: str, table: Table, rules: FileMap, *, with_labels: bool) -> None:
-        self.name, self._table = name, table
-        self._plan = Plan(name, table.columns, rules, with_labels=with_labels)
+    def __init__(self, file: WatchedFile, table: Table, rules: FileMap, *, with_labels: bool) -> None:
+        self.name, self._file, self._table = file.name, file, table
+        self._plan = Plan(file.name, table.columns, rules, with_labels=with_labels)
 
     @property
     def unit(self) -> str:
@@ -66,11 +66,17 @@ class TableSource:
         return self._table.count
 
     def read(self) -> Iterator[FilePayment | Fault]:
-        for found in self._table.batches():
+        for found in self._table.batches(self._plan.places):
             if isinstance(found, Batch):
                 yield from self._plan.payments(found)
             else:
                 yield found
+
+    def read_to_its_end(self) -> None:
+        self._file.read_to_its_end()
+
+    def require_same(self) -> None:
+        self._file.require_same()
 
 
 def open_payments(
@@ -91,7 +97,7 @@ def open_payments(
         raise Unreadable(
             f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out."
         )
-    return TableSource(file.name, _table(file, rules), rules, with_labels=with_labels)
+    return TableSource(file, _table(file, rules), rules, with_labels=with_labels)
 
 
 def read_map(path: Path | None) -> FileMap:

@@ -79,6 +79,12 @@ class PaymentSource(Protocol):
         Raises Unreadable where the file can't be read at all; never anything else that a file could cause.
         """
 
+    def read_to_its_end(self) -> None:
+        """Look at what a reading that stops early leaves unseen: a checksum at the end. Raises Unreadable."""
+
+    def require_same(self) -> None:
+        """Raises Unreadable where the file has changed since it was opened, which a reading that stops early misses."""
+
 
 def sentence_of(fault: Fault, unit: str, part: str = "column") -> str:
     """Say a fault in a sentence, as "Line 7, column 'amount': is empty."."""

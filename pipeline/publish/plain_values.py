@@ -23,20 +23,23 @@ from pipeline.publish.payment_source import Wrong
 Convert = Callable[[object], object]
 
 WORDS_FOR_NOTHING: Final = frozenset(
-    {"none", "null", "nil", "nan", "-nan", "nat", "<na>", "n/a", "#n/a", "na", "\\n", "undefined", "(null)", "missing"}
-)
+    {
+        "none", "null", "nil", "nan", "-nan", "nat", "<na>", "n/a", "#n/a", "na", "n.a.", "n.a", "\\n", "undefined",
+        "(null)", "missing",
+    }
+)  # fmt: skip
 _WORD_CHARACTERS: Final = 9
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DOUBLE: Final = 1 << 53, 15
 _SINGLE: Final = 1 << 24, 6
-"""The largest integer below which each has a float of its own, and the decimal digits that every float gives back as
-they were written (IEEE 754's DBL_DIG and FLT_DIG)."""
+"""The integer up to which each has a float of its own, which the next one shares, and the decimal digits that every
+float gives back as they were written (IEEE 754's DBL_DIG and FLT_DIG)."""
 
 
 def plain(field: str, column: Column, rules: FileMap) -> Convert:
     """Return the function that makes a value of the column plain. `field` is for the words that the map translates."""
     words = rules.values.get(field, {})
-    text = _text(field, rules)
+    text = text_rule(field, rules)
     number = _number(rules, *(_SINGLE if column.kind is ColumnKind.SINGLE else _DOUBLE))
     match column.kind:
         case ColumnKind.TEXT:
@@ -74,7 +77,10 @@ def _refused(what: str) -> Convert:
     return convert
 
 
-def _text(field: str, rules: FileMap) -> Convert:
+def text_rule(field: str, rules: FileMap) -> Convert:
+    """Return the rule for a text wherever it stands, also within pairs: the text, or None where it says nothing."""
+    encoding = rules.file.encoding or "utf-8"
+    other_encoding = None if encoding.startswith("utf-") else encoding
     absent, kept = frozenset(rules.file.absent), frozenset(rules.file.kept)
     is_stripped, is_country = rules.file.blanks == "strip", field == "beneficiary_country"
 
@@ -86,16 +92,38 @@ def _text(field: str, rules: FileMap) -> Convert:
             raise Wrong("has bytes that are not in the encoding that the file is read in: declare encoding in the map")
         if "\0" in value:
             raise Wrong("has a NUL character")
+        if '"' in value and value not in kept and (value[:1].isspace() or value[-1:].isspace()):
+            _refuse_odd_quote(value)
+        if other_encoding is not None and not value.isascii() and value not in kept:
+            _refuse_utf8(value, other_encoding)
         text = value.strip() if is_stripped else value
         if not text or text in absent:
             return None
-        if len(text) <= _WORD_CHARACTERS and text.strip().lower() in WORDS_FOR_NOTHING and text not in kept:
+        word = text.strip()
+        if len(word) <= _WORD_CHARACTERS and word.lower() in WORDS_FOR_NOTHING and text not in kept:
             if is_country and text == "NA":  # Namibia
                 return text
             raise Wrong("is a word that often stands for a missing value: name it in the map under absent or kept")
         return text
 
     return convert
+
+
+def _refuse_odd_quote(text: str) -> None:
+    stripped = text.strip()
+    if (text[:1].isspace() and stripped[:1] == '"') or (text[-1:].isspace() and stripped[-1:] == '"'):
+        raise Wrong("has blanks outside a quote sign: write the quotes right beside the separators, or name it in the "
+                    "map under kept")  # fmt: skip
+
+
+def _refuse_utf8(text: str, encoding: str) -> None:
+    """Refuse what the map's encoding of one byte a character makes of sound UTF-8: two letters of one."""
+    try:
+        text.encode(encoding).decode()
+    except UnicodeError:
+        return
+    raise Wrong(f"has bytes that are sound UTF-8, and the map declares {encoding}: correct its encoding, or name it in "
+                "the map under kept")  # fmt: skip
 
 
 def _translated(convert: Convert, words: dict[str, str | int | bool]) -> Convert:
@@ -129,7 +157,7 @@ def _number(rules: FileMap, whole_max: int, digits_max: int) -> Convert:
             raise Wrong("is a binary floating-point number, which holds no decimals exactly: declare doubles = "
                         "'shortest' in the map, or write decimals or integers")  # fmt: skip
         found = Decimal(str(value))
-        if found == found.to_integral_value() and abs(found) <= whole_max:
+        if found == found.to_integral_value() and abs(found) < whole_max:
             return Decimal(int(found))
         if len(found.normalize().as_tuple().digits) > digits_max:
             raise Wrong("is a floating-point number with more digits than it holds exactly")

@@ -19,6 +19,7 @@ from pipeline.publish.amounts import amount_minor_of
 from pipeline.publish.columns import Batch, Column, ColumnKind, plain_name
 from pipeline.publish.demands import OPTIONAL, demand
 from pipeline.publish.file_map import FIELDS, FileMap
+from pipeline.publish.map_effects import COUNTED, refuse_without_effect
 from pipeline.publish.payment_source import Fault, FilePayment, Unreadable, Wrong
 from pipeline.publish.plain_values import Convert, as_is, plain
 
@@ -30,9 +31,7 @@ _SHORT_READ: Final = frozenset({*SHORT_FORM, "amount", LABEL})
 _SHORT_IGNORED: Final = frozenset({"scenario"})  # the Handbook's kind of fraud
 _SPELLINGS: Final = {
     "amount_minor": ("amount_minor", "amount"),
-    "event_time_ms": ("event_time_ms", "event_time"),
-    "beneficiary_opened_at_ms": ("beneficiary_opened_at_ms", "beneficiary_opened_at"),
-    "account_opened_epoch_day": ("account_opened_epoch_day", "account_opened"),
+    **{counted: (counted, written) for written, counted in COUNTED.items()},
 }
 """A transaction's field, and the names of columns that may hold it."""
 _OPENED_EPOCH_DAY: Final = 16_436  # 2015-01-01: the short form doesn't say when its accounts were opened
@@ -59,15 +58,24 @@ class Plan:
         if with_labels and not place.has(LABEL):
             raise Unreadable(f"{file} has no column '{LABEL}'.", "Add it (0 or 1), or publish without --labels.")
         self._label = place(LABEL) if with_labels else None
+        segments = _segment_columns(file, columns, rules)
+        for name, at in segments.items():
+            _refuse_kind(file, f"segment {name}", columns[at])
         self._segments = [
             _Place(f"segment {name}", at, columns[at].name, _segment(columns[at], rules))
-            for name, at in _segment_columns(file, columns, rules).items()
+            for name, at in segments.items()
         ]
         self._segment_names = list(rules.segments)
         if self._is_short:
             self._places = [place(name) for name in ("transaction_id", *_SHORT_ONLY, place.spelling("amount_minor"))]
         else:
             self._places = [place(place.spelling(name)) for name in Transaction._fields]
+
+    @property
+    def places(self) -> frozenset[int]:
+        """The places of the columns that are read."""
+        read = [*self._places, *self._segments, *([] if self._label is None else [self._label])]
+        return frozenset(place.column for place in read if place.column is not None)
 
     def payments(self, batch: Batch) -> Iterator[FilePayment | Fault]:
         """Yield the rows' payments, or all faults of a row, in their order."""
@@ -249,6 +257,7 @@ def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str,
     if unknown:
         raise Unreadable(*_unknown(file, [columns[at].name for at in sorted(unknown)], found))
     _refuse_twice_given(found, rules)
+    refuse_without_effect(columns, found, rules)
     return found
 
 

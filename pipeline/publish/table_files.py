@@ -6,7 +6,7 @@ import gzip
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
@@ -34,8 +34,9 @@ class Table(Protocol):
     def columns(self) -> list[Column]:
         """The columns, in the file's order."""
 
-    def batches(self) -> Iterator[Batch | Fault]:
-        """Yield the rows, anew at each call. Raises Unreadable."""
+    def batches(self, wanted: Set[int], /) -> Iterator[Batch | Fault]:
+        """Yield the rows, anew at each call, with the values of the columns at the places that are `wanted`; those of
+        others may be left out. Raises Unreadable."""
 
 
 class WatchedFile:
@@ -82,13 +83,28 @@ class WatchedFile:
         with self.unpacked() as file:
             return file.read(HEAD_BYTES)
 
+    def read_to_its_end(self) -> None:
+        """Read all of it where it is packed, since its checksum stands at its end. Raises Unreadable."""
+        with self.unpacked() as file:
+            while isinstance(file, gzip.GzipFile) and file.read(HEAD_BYTES):
+                pass
+
+    def require_same(self) -> None:
+        """Raises Unreadable where the file is another than it was when it was first seen."""
+        with _named(self.path):
+            self._require_state(self.path.stat())
+
     def _compare(self, file: BinaryIO) -> None:
-        if _state(os.fstat(file.fileno())) != self._was:
+        self._require_state(os.fstat(file.fileno()))
+
+    def _require_state(self, status: os.stat_result) -> None:
+        if _state(status) != self._was:
             raise Unreadable(f"{self.name} changed while it was read.", "Give a file that nobody writes to any more.")
 
 
-def _state(status: os.stat_result) -> tuple[int, int, int, int]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """The time of the last change of the file's entry can't be set back, as that of its content can."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager

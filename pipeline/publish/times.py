@@ -26,6 +26,8 @@ _DATE: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
 _NUMBER: Final = re.compile(r"-?\d{1,30}", re.ASCII)
 _NO_ZONE: Final = "is a time that names no zone: declare its zone in the map"
 _NO_TIME: Final = "is no time like 2026-11-24T09:00:00Z: declare its format and zone in the map"
+_PARTS: Final = re.compile("%.|[^%]+", re.DOTALL)
+_NOT_FORMED: Final = "is not in the format that the map declares, with all its zeros"
 _NO_DATE: Final = "is no date like 2026-11-24: declare its format in the map"
 
 
@@ -130,12 +132,37 @@ def _formed_ms(text: str, form: str, rule: TimeRule) -> int:
 
 
 def _formed(text: str, form: str) -> datetime:
+    """Return the time that, written in the form again, is the same text: strptime reads more than the form says."""
     try:
-        if text.isascii() and text == text.strip():
-            return datetime.strptime(text, form)
+        if text.isascii():
+            found = datetime.strptime(text, form)
+            if text in _written(found, form):
+                return found
     except (ValueError, OverflowError) as error:
-        raise Wrong("is not in the format that the map declares") from error
-    raise Wrong("is not in the format that the map declares")
+        raise Wrong(_NOT_FORMED) from error
+    raise Wrong(_NOT_FORMED)
+
+
+def _written(when: datetime, form: str) -> set[str]:
+    """Return every spelling of a time in a form: a fraction has one to six digits, and an offset three forms."""
+    spellings = {"f": _fractions(when.microsecond), "z": _offsets(when)}
+    written = [""]
+    for each in _PARTS.findall(form):
+        choices = spellings.get(each[1:]) if each[0] == "%" else None
+        if choices is None:
+            choices = [f"{when.year:04d}" if each == "%Y" else when.strftime(each) if each[0] == "%" else each]
+        written = [before + choice for before in written for choice in choices]
+    return set(written)
+
+
+def _fractions(microsecond: int) -> list[str]:
+    digits = f"{microsecond:06d}"
+    return [digits[:length] for length in range(1, 7) if not digits[length:].strip("0")]
+
+
+def _offsets(when: datetime) -> list[str]:
+    offset = when.strftime("%z")
+    return [offset, f"{offset[:3]}:{offset[3:]}", *(["Z"] if offset == "+0000" else [])]
 
 
 def _instant_ms(wall: datetime, zone_name: str) -> int:

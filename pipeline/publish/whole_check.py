@@ -51,6 +51,7 @@ def check(
     look = _Look(now_ms, is_order_needed)
     for each in source.read():
         if look.payments == limit:
+            source.read_to_its_end()
             break
         if isinstance(each, Fault):
             look.faults.append(each)
@@ -65,6 +66,7 @@ def check(
             break
     if len(look.faults) <= FAULTS_MAX:
         look.faults += _repeated(source, look.marks)
+    source.require_same()
     faults = sorted(look.faults, key=lambda fault: fault.line)
     return Checked(look.payments, faults[:FAULTS_MAX], len(faults) > FAULTS_MAX, look.is_ordered)
 

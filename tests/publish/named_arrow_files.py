@@ -6,6 +6,7 @@ import gzip
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
 from tests.publish.named_file import SHORTEST, faulty, feather_of, parquet_of, sound, unreadable
@@ -31,6 +32,18 @@ def _arrow() -> None:
         ("unsigned", pa.array([12, 19], pa.uint64()), 1900),
     ):
         sound(f"amount-{name}.parquet", parquet_of(typed(amount | {"amount": column})), amount_minor=minor)
+    for name, column in (
+        ("single-of-2-to-the-24", pa.array([12, 2**24 + 1], pa.int64()).cast(pa.float32(), safe=False)),
+        ("double-of-2-to-the-53", pa.array([12, 2**53 + 1], pa.int64()).cast(pa.float64(), safe=False)),
+    ):
+        table = typed(amount | {"amount": column})
+        faulty(f"amount-{name}.parquet", parquet_of(table), 2, "amount", "more digits", SHORTEST)
+    below = pa.array([12.0, 2.0**24 - 1], pa.float32())
+    sound("amount-single-below-2-to-the-24.parquet", parquet_of(typed(amount | {"amount": below})), SHORTEST,
+          amount_minor=(2**24 - 1) * 100)  # fmt: skip
+    half = typed(amount | {"amount": pa.array(np.array([12.5, 19.99], np.float16))})
+    unreadable("amount-half.parquet", parquet_of(half), "which is not read", SHORTEST)
+    unreadable("amount-half.feather", feather_of(half), "which is not read", SHORTEST)
     doubles = pa.array([12.5, 19.99])
     faulty("amount-double.parquet", parquet_of(typed(amount | {"amount": doubles})), 1, "amount", "binary floating")
     sound(
@@ -105,8 +118,18 @@ def _arrow_texts() -> None:
     sound("segments-map.parquet", parquet_of(typed_whole({"segments": pairs})), segments={"age_band": "40"})
     struct = pa.array([{"age_band": "30"}, {"age_band": None}])
     sound("segments-struct.parquet", parquet_of(typed_whole({"segments": struct})), segments={})
+    words = pa.array([[("age_band", "30")], [("age_band", "None")]], pa.map_(pa.string(), pa.string()))
+    faulty("segments-map-None.parquet", parquet_of(typed_whole({"segments": words})), 2, "segments", "missing value")
+    words = pa.array([{"age_band": "nan"}, {"age_band": "40"}])
+    faulty("segments-struct-nan.parquet", parquet_of(typed_whole({"segments": words})), 1, "segments", "missing value")
     twice = pa.array([[("a", "1"), ("a", "2")], []], pa.map_(pa.string(), pa.string()))
     faulty("segments-map-twice.parquet", parquet_of(typed_whole({"segments": twice})), 1, "segments", "twice")
+    area = '[segments]\npostcode_area = "area"\n'
+    for name, column in (("list", pa.array([["SW"], ["N"]])), ("duration", pa.array([1, 2], pa.duration("s")))):
+        table = typed_whole({"segments": None, "area": column})
+        unreadable(f"segment-of-a-{name}.parquet", parquet_of(table), "which is not read", area)
+    table = typed_whole({"segments": None, "area": pa.array(["SW", "N"])})
+    sound("segment-of-a-column.parquet", parquet_of(table), area, segments={"postcode_area": "N"})
     numbers = pa.array([{"age_band": 30}, {"age_band": 40}])
     unreadable(
         "segments-struct-of-numbers.parquet", parquet_of(typed_whole({"segments": numbers})), "which is not read"
@@ -126,6 +149,10 @@ def _arrow_times() -> None:
         faulty(f"event_time-{unit}-lossy.parquet", parquet_of(table), 2, "event_time", "finer than milliseconds")
         cut = '[times]\nevent_time = {below_ms = "cut"}\n'
         sound(f"event_time-{unit}-cut.parquet", parquet_of(table), cut, event_time_ms=at_s * 1000)
+    zoned = parquet_of(typed_whole({"event_time": pa.array([at_s, at_s + 1], pa.timestamp("s", "UTC"))}))
+    for key in ('zone = "Europe/Berlin"', 'unit = "ms"', 'format = "%Y-%m-%d %H:%M%z"'):
+        mapping = f"[times]\nevent_time = {{{key}}}\n"
+        unreadable(f"event_time-zoned-{key[:4]}.parquet", zoned, "takes no effect", mapping)
     naive = typed_whole({"event_time": pa.array([at_s * 1000, at_s * 1000 + 1], pa.timestamp("ms"))})
     faulty("event_time-naive.parquet", parquet_of(naive), 1, "event_time", "names no zone")
     zone = '[times]\nevent_time = {zone = "UTC"}\n'
@@ -184,13 +211,18 @@ def _arrow_broken() -> None:
     unreadable("not-arrow.arrow", "transaction_id\n1\n", "not what its name says")
     odd = typed({"colour": pa.array([1, 2], pa.duration("ns"))})
     sound("ignored-duration.parquet", parquet_of(odd), '[file]\nignore = ["colour"]\n', amount_minor=5716)
+    ignore_notes = '[file]\nignore = ["notes.old"]\n'
+    sound("ignored-column-of-another-page.parquet", _flipped("notes.old"), ignore_notes, amount_minor=5716)
+    dotted = typed({"customer_id": None, "Customer.ID": pa.array([1, 2]), "customer": pa.array([{"id": 7}, {"id": 8}])})
+    for name, write in (("parquet", parquet_of), ("feather", feather_of)):
+        sound(f"ignored-struct.{name}", write(dotted), '[file]\nignore = ["customer"]\n', account_id="cust-000002")
     same = pa.table([pa.array([1]), pa.array([2])], names=["customer_id", "customer_id"])
     unreadable("two-equal-columns.parquet", parquet_of(same), "two columns")
 
 
-def _flipped() -> bytes:
-    """Return a file whose page of amounts has another amount than its checksum was made for."""
-    table = typed({"amount_minor": pa.array([0x1122334455, 0x1122334455], pa.int64())})
+def _flipped(column: str = "amount_minor") -> bytes:
+    """Return a file whose page of a column has another number than its checksum was made for."""
+    table = typed({column: pa.array([0x1122334455, 0x1122334455], pa.int64())})
     content = parquet_of(
         table, write_page_checksum=True, write_statistics=False, compression="none", use_dictionary=False
     )

@@ -24,6 +24,9 @@ def _forms_of_text() -> None:
     sound("utf32-with-bom.csv", text.encode("utf-32"), **last)
     sound("utf16-declared.csv", text.encode("utf-16-le"), '[file]\nencoding = "UTF-16-LE"\n', **last)
     unreadable("utf16-without-bom.csv", text.encode("utf-16-le"), "UTF-16 without a byte order mark")
+    for name in ("utf-16", "utf-32"):
+        content = text.encode(f"{name}-le")
+        unreadable(f"{name}-declared-without-bom.csv", content, "without the mark", _encoding(name))
     unreadable("utf8-declared-cp1252.csv", b"\xef\xbb\xbf" + text.encode(), "begins with the mark", _encoding("cp1252"))
     sound("semicolons.csv", csv_text(whole(), ";"), **last)
     sound("tabs.tsv", csv_text(whole(), "\t"), **last)
@@ -53,6 +56,21 @@ def _forms_of_text() -> None:
     sound("short-form.csv", csv_text(short()), amount_minor=5716, account_id="cust-000596")
     sound("short-form-in-pounds.csv", csv_text(short()).replace("amount_minor", "amount"), amount_minor=571600)
     sound("short-form-with-scenario.csv", csv_text([row | {"scenario": "2"} for row in short()]), amount_minor=5716)
+
+
+def _quotes_in_headers() -> None:
+    rows = [row | {'Screen 5" ref': "x"} for row in whole(3, reference='the "flat"')]
+    unquoted = csv_text(rows).replace('"Screen 5"" ref"', 'Screen 5" ref')
+    ignored = """[file]\nignore = ['Screen 5" ref']\n"""
+    sound("odd-quote-in-header.csv", unquoted, ignored, 3, reference='the "flat"')
+    sound("odd-quote-in-header.tsv", unquoted.replace('"Rent, July"', "Rent").replace(",", "\t"), ignored, 3)
+    sound("doubled-quote-in-header.csv", csv_text(rows), ignored, 3)
+    lines = csv_text(rows).replace('"Screen 5"" ref"', '"Screen\n5"')
+    sound("header-of-two-lines.csv", lines, '[file]\nignore = ["Screen 5"]\n', 3)
+    spoilt = csv_text(rows).replace('"Screen 5"" ref"', '"Screen" 5"')
+    unreadable("quote-not-doubled-in-header.csv", spoilt, "no column of a payment", ignored)
+    unreadable("quote-never-closed-in-header.csv", csv_text(rows).replace("transaction_id", '"transaction_id', 1),
+               "no column of a payment", ignored)  # fmt: skip
 
 
 def _encoding(name: str) -> str:
@@ -170,4 +188,4 @@ def _json_lines() -> None:
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
 
 
-ALL = (_forms_of_text, _broken_text, _json_lines)
+ALL = (_forms_of_text, _quotes_in_headers, _broken_text, _json_lines)

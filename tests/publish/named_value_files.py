@@ -90,6 +90,14 @@ def _words() -> None:
     for word in ("None", "nan", "NULL", "null", "N/A", "<NA>", "NaT", "\\N", "#N/A"):
         name = "".join(c for c in word if c.isalnum()) + f"-{len(word)}-{sum(map(ord, word))}"
         spoilt(f"name-{name}", "beneficiary_name", word, "missing value")
+    spoilt("name-null-among-blanks", "beneficiary_name", "     null     ", "missing value")
+    spoilt("name-behind-a-blank-and-a-quote", "beneficiary_name", ' "Mira Holt"', "blanks outside a quote")
+    spoilt("name-before-a-quote-and-a-blank", "beneficiary_name", 'Mira "Holt" ', "blanks outside a quote")
+    spoilt("name-quoted-and-stripped", "beneficiary_name", ' "Mira"', "blanks outside", '[file]\nblanks = "strip"\n')
+    said("name-with-quotes", "beneficiary_name", 'Mira "Holt"', beneficiary_name='Mira "Holt"')
+    for encoding in ("cp1252", "iso-8859-1", "mac-roman"):
+        declared = f'[file]\nencoding = "{encoding}"\n'
+        spoilt(f"name-in-utf8-declared-{encoding}", "beneficiary_name", "Jörg Müller", "sound UTF-8", declared)
     said("name-Null-kept", "beneficiary_name", "Null", '[file]\nkept = ["Null"]\n', beneficiary_name="Null")
     said("name-None-absent", "beneficiary_name", "None", '[file]\nabsent = ["None"]\n', beneficiary_name=None)
     said("name-empty", "beneficiary_name", "", beneficiary_name=None)
@@ -111,6 +119,12 @@ def _words() -> None:
     spoilt("account-of-a-double", "account_id", "1001.0", "floating-point")
     spoilt("account-of-a-spreadsheet", "account_id", "1.23E15", "floating-point")
     said("account-of-a-double-kept", "account_id", "1001.0", '[file]\nkept = ["1001.0"]\n', account_id="1001.0")
+    for number, text in enumerate(("1001.00", "1001.", "1E15", "1.e15", "9e9")):
+        spoilt(f"account-of-a-number-{number}", "account_id", text, "floating-point")
+    spoilt("account-of-a-dash", "account_id", "-", "without a letter or a digit")
+    spoilt("account-not-available", "account_id", "n.a.", "missing value")
+    said("account-of-a-dash-kept", "account_id", "-", '[file]\nkept = ["-"]\n', account_id="-")
+    said("account-in-hexadecimal", "account_id", "1E15F", account_id="1E15F")
     spoilt("account-empty", "account_id", "", "is empty")
     spoilt("account-too-long", "account_id", "9" * 65, "is not 1 to 64")
     spoilt("account-in-letters-alike", "account_id", "GВ29", "is not 1 to 64")
@@ -120,6 +134,11 @@ def _words() -> None:
     faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, None, "140 characters")
     spoilt("segments-none", "segments", "None", "missing value")
     said("segments-empty", "segments", "", segments={})
+    for number, word in enumerate(("None", "nan", "null", "N/A")):
+        spoilt(f"segments-of-nothing-{number}", "segments", f'{{"age_band": "{word}"}}', "missing value")
+    said("segments-of-nothing-absent", "segments", '{"a": "None", "b": "1"}', '[file]\nabsent = ["None"]\n',
+         segments={"b": "1"})  # fmt: skip
+    said("segments-of-nothing-kept", "segments", '{"a": "None"}', '[file]\nkept = ["None"]\n', segments={"a": "None"})
     spoilt("segments-of-numbers", "segments", '{"age_band": 3}', "JSON object")
     spoilt("segments-twice", "segments", '{"a": "1", "a": "2"}', "twice")
     spoilt("segments-list", "segments", "[]", "JSON object")
@@ -180,6 +199,21 @@ def _times() -> None:
     berlin = '[times]\nevent_time = {zone = "Europe/Berlin"}\n'
     only("of-berlin", "2026-07-01T11:00:00", berlin, ms)
     only("formed", "01.07.2026 11:00", _format("%d.%m.%Y %H:%M", "Europe/Berlin"), ms)
+    only("formed-to-the-millisecond", "2026/07/01 09:00:00.120", _format("%Y/%m/%d %H:%M:%S.%f", "UTC"), ms + 120)
+    offset = '[times]\nevent_time = {format = "%Y/%m/%d %H:%M %z"}\n'
+    only("formed-with-offset", "2026/07/01 11:00 +02:00", offset, ms)
+    only("formed-with-plain-offset", "2026/07/01 11:00 +0200", offset, ms)
+    only("formed-with-zulu", "2026/07/01 09:00 Z", offset, ms)
+    for number, (text, form) in enumerate((
+        ("1.07.2026 09:00", "%d.%m.%Y %H:%M"),
+        ("01.07.2026 9:00", "%d.%m.%Y %H:%M"),
+        ("01.07.2026  09:00", "%d.%m.%Y %H:%M"),
+        ("172026 09:00", "%d%m%Y %H:%M"),
+        ("1112026 09:00", "%d%m%Y %H:%M"),
+        ("2026/07/01 09:00:0", "%Y/%m/%d %H:%M:%S"),
+    )):  # fmt: skip
+        faulty(f"time-short-of-zeros-{number}.csv", csv_text([one | {"event_time": text}]), 2, "event_time",
+               "all its zeros", _format(form, "UTC"))  # fmt: skip
     only("american", "07/01/2026 09:00", _format("%m/%d/%Y %H:%M", "UTC"), ms)
     only("in-seconds", "1782896400", '[times]\nevent_time = {unit = "s"}\n', ms)
     only("in-microseconds", "1782896400000000", '[times]\nevent_time = {unit = "us"}\n', ms)
@@ -210,6 +244,46 @@ def _times() -> None:
     faulty("opened-after-payment.csv", csv_text(whole(account_opened="2030-01-01")), 3, None, "after the payment")
     late = whole(2, event_time="2026-07-01T08:00:00Z")
     faulty("not-in-order.csv", csv_text(late), 3, None, "earlier than the payment before it")
+
+
+def _openings() -> None:
+    written, opened_s = "2020-02-03T00:00:00Z", 1_580_688_000
+    for name, text, phrase in (
+        ("seconds-as-ms", str(opened_s), "outside 1980 to 2048"),
+        ("microseconds-as-ms", str(opened_s * 1_000_000), "outside 1980 to 2048"),
+        ("nothing-as-ms", "0", "outside 1980 to 2048"),
+        ("minus-one-as-ms", "-1", "outside 1980 to 2048"),
+    ):
+        rows = [{k: v for k, v in row.items() if k != "beneficiary_opened_at"} for row in whole()]
+        rows = [row | {"beneficiary_opened_at_ms": str(opened_s * 1000)} for row in rows]
+        rows[-1]["beneficiary_opened_at_ms"] = text
+        place = 3, "beneficiary_opened_at_ms"
+        faulty(f"opened-at-{name}.csv", csv_text(rows), *place, phrase)
+        for key in ('unit = "s"', 'zone = "UTC"', 'below_ms = "cut"', 'format = "%Y-%m-%d %H:%M%z"'):
+            mapping = f"[times]\nbeneficiary_opened_at = {{{key}}}\n"
+            unreadable(f"opened-at-{name}-{key[:4]}.csv", csv_text(rows), "takes no effect", mapping)
+    one = whole(1)[0]
+    seconds = '[times]\nbeneficiary_opened_at = {unit = "s"}\n'
+    sound("opened-at-in-seconds.csv", csv_text([one | {"beneficiary_opened_at": str(opened_s)}]), seconds, 1,
+          beneficiary_opened_at_ms=opened_s * 1000)  # fmt: skip
+    milli = '[times]\nbeneficiary_opened_at = {unit = "ms"}\n'
+    faulty("opened-at-in-other-unit.csv", csv_text([one | {"beneficiary_opened_at": str(opened_s)}]), 2,
+           "beneficiary_opened_at", "outside 1980 to 2048", milli)  # fmt: skip
+    said("opened-at-of-1950", "beneficiary_opened_at", "1950-01-01T00:00:00Z",
+         beneficiary_opened_at_ms=-631_152_000_000)  # fmt: skip
+    assert one["beneficiary_opened_at"] == written
+    early = csv_text(whole(beneficiary_opened_at="1899-12-31T00:00:00Z"))
+    faulty("opened-at-of-1899.csv", early, 3, None, "before 1900")
+    faulty("account-opened-in-1899.csv", csv_text(whole(account_opened="1899-12-31")), 3, None, "before 1900")
+    days = [{("account_opened_epoch_day" if k == "account_opened" else k): v for k, v in row.items()}
+            for row in whole(account_opened="16436")]  # fmt: skip
+    days[0]["account_opened_epoch_day"] = "16436"
+    formed = '[times]\naccount_opened = {format = "%Y-%m-%d"}\n'
+    unreadable("opened-days-with-a-format.csv", csv_text(days), "takes no effect", formed)
+    absent = csv_text(whole(beneficiary_opened_at=None))
+    unreadable("times-of-no-column.csv", absent, "times.beneficiary_opened_at takes no effect", seconds)
+    words = '[values.reference]\nx = "y"\n'
+    unreadable("words-of-no-column.csv", csv_text(whole(reference=None)), "values.reference takes no effect", words)
 
 
 def _format(form: str, zone: str) -> str:
@@ -251,6 +325,9 @@ def _maps() -> None:
         ("format-without-zone", "[times]\nevent_time = {format = '%Y-%m-%d %H:%M'}\n", "needs a zone"),
         ("format-without-hour", "[times]\nevent_time = {format = '%Y-%m-%d', zone = 'UTC'}\n", "lacks %H"),
         ("format-of-another-kind", "[times]\nevent_time = {format = '%c', zone = 'UTC'}\n", "%c"),
+        ("format-with-a-day-twice", "[times]\nevent_time = {format = '%d.%d.%m.%Y %H:%M', zone = 'UTC'}\n", "%d twice"),
+        ("format-with-a-sign-alone", "[times]\nevent_time = {format = '%d.%m.%Y %H:%M%', zone = 'UTC'}\n", "% alone"),
+        ("unit-and-zone", "[times]\nevent_time = {unit = 's', zone = 'Europe/Berlin'}\n", "a unit and a zone"),
         ("zone-that-is-none", "[times]\nevent_time = {zone = 'CEST'}\n", "IANA"),
         ("encoding-that-is-none", "[file]\nencoding = 'rot13'\n", "encodings"),
         ("one-sign-for-both", "[file]\ndecimal = ','\ngrouping = ','\n", "same sign"),
@@ -258,4 +335,4 @@ def _maps() -> None:
         unreadable(f"map-{name}.csv", text, phrase, mapping)
 
 
-ALL = (_amounts, _words, _times, _labels, _maps)
+ALL = (_amounts, _words, _times, _openings, _labels, _maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -13,10 +14,14 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.publish.demands import OPTIONAL
+from pipeline.publish.file_command import ADVANCE_EVERY as COMMAND_ADVANCES_EVERY
+from pipeline.publish.file_command import publish_payments
 from pipeline.publish.file_map import FIELDS
 from pipeline.publish.payment_files import open_payments
 from pipeline.publish.payment_source import Unreadable
-from pipeline.publish.whole_check import FAULTS_MAX, check
+from pipeline.publish.whole_check import ADVANCE_EVERY, FAULTS_MAX, check
+from pipeline.terminal.failures import Failure
+from tests.archive import WIRE
 from tests.publish.payment_rows import csv_text, short, whole
 
 NOW_MS = 1_800_000_000_000
@@ -79,6 +84,48 @@ def test_a_file_that_changes_between_its_readings_is_refused(tmp_path: Path) -> 
     os.utime(path, ns=(1, 1))
     with pytest.raises(Unreadable, match="changed while it was read"):
         list(source.read())
+
+
+def test_a_change_that_sets_its_time_back_is_seen(tmp_path: Path) -> None:
+    path = written(tmp_path / "payments.csv", short(10))
+    source, was = open_payments(path, with_labels=False), path.stat()
+    path.write_bytes(path.read_bytes().replace(b"5716", b"5717"))
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    with pytest.raises(Unreadable, match="changed while it was read"):
+        list(source.read())
+
+
+def test_a_file_that_changes_while_its_first_payments_are_looked_at_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "payments.csv", short(ADVANCE_EVERY + 10))
+    source = open_payments(path, with_labels=False)
+
+    def change(_payments: int) -> None:
+        os.utime(path, ns=(1, 1))
+
+    with pytest.raises(Unreadable, match="changed while it was read"):
+        check(source, NOW_MS, is_order_needed=True, limit=ADVANCE_EVERY, advance=change)
+
+
+def test_a_file_that_changes_while_its_first_payments_are_published_is_told(stack, tmp_path: Path) -> None:
+    path = written(tmp_path / "payments.csv", short(COMMAND_ADVANCES_EVERY + 10))
+    create_topics(stack.bootstrap_servers, prefix="changing.")
+    settings = Settings(bootstrap_servers=stack.bootstrap_servers, topic_prefix="changing.")
+    source = open_payments(path, with_labels=False)
+
+    def change(_payments: int) -> None:
+        path.write_text(csv_text(short(3)), encoding="utf-8")
+
+    with pytest.raises(Failure, match="changed while it was published"):
+        publish_payments(settings, WIRE, source, limit=COMMAND_ADVANCES_EVERY, advance=change)
+
+
+def test_a_limit_lets_no_broken_checksum_pass(tmp_path: Path) -> None:
+    path = tmp_path / "payments.csv.gz"
+    packed = gzip.compress(csv_text(short(20_000)).encode())
+    path.write_bytes(packed[:-8] + bytes(byte ^ 0xFF for byte in packed[-8:-4]) + packed[-4:])
+    source = open_payments(path, with_labels=False)
+    with pytest.raises(Unreadable, match="no sound gzip file"):
+        check(source, NOW_MS, is_order_needed=True, limit=5)
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])

@@ -28,6 +28,7 @@ from pipeline.publish.iso20022.values import (
     count_of,
     identifier_of,
     is_currency,
+    is_rate,
     is_time,
     is_uetr,
 )
@@ -35,7 +36,6 @@ from pipeline.publish.payment_source import Wrong
 
 UETR_SYSTEM: Final = "uetr"
 """The source system of ids that are unique in the world."""
-_NOT_PROVIDED: Final = "NOTPROVIDED"
 _CHEQUE: Final = "CHK"
 _METHODS: Final = frozenset({"TRF", "TRA", _CHEQUE})
 SERVICE_LEVEL: Final = "PmtTpInf/SvcLvl/Cd"
@@ -176,6 +176,8 @@ def _settled(said: Said) -> Amount | None:
     settled = None if text is None else _amount(said, "IntrBkSttlmAmt", text)
     ordered_text, rate = said.one("InstdAmt"), said.one("XchgRate")
     ordered = None if ordered_text is None else _amount(said, "InstdAmt", ordered_text)
+    if rate is not None and not is_rate(rate.text):
+        said.fault("XchgRate", "is no positive number of at most 11 digits", rate.line)
     charges = [_amount(said, "ChrgsInf/Amt", charge) for charge in said.many("ChrgsInf/Amt")]
     if settled is None or ordered is None or ordered_text is None:
         return settled
@@ -253,7 +255,7 @@ def _time(said: Said, name: str, text: Text, rules: Rules) -> int | None:
 
 
 def _name(said: Said) -> str | None:
-    name = said.one("Cdtr/Nm")
+    name = said.told("Cdtr/Nm")
     if name is not None and len(name.text) > TEXT_CHARACTERS_MAX:
         said.fault("Cdtr/Nm", f"is over {TEXT_CHARACTERS_MAX} characters", name.line)
     return None if name is None or not name.text else name.text
@@ -287,7 +289,8 @@ def _channel(said: Said, group: Group, instruction: Instruction | None, rules: R
 
 def _identity(said: Said, account_id: str | None, debtor_agent: str | None) -> tuple[str, str] | None:
     """(id, the system that gave it): of the ids that a payment has, the one that is unique the furthest."""
-    uetr, given, end_to_end = (said.one(f"PmtId/{name}") for name in ("UETR", "TxId", "EndToEndId"))
+    uetr = said.one("PmtId/UETR")
+    given, end_to_end = (said.told(f"PmtId/{name}") for name in ("TxId", "EndToEndId"))
     if uetr is not None:
         if is_uetr(uetr.text):
             return uetr.text, UETR_SYSTEM
@@ -298,7 +301,7 @@ def _identity(said: Said, account_id: str | None, debtor_agent: str | None) -> t
             said.fault("PmtId/TxId", "is unique within the debtor's bank, which says no BIC and no number", given.line)
             return None
         return _id_within(said, "TxId", given, f"txid:{debtor_agent}")
-    if end_to_end is None or end_to_end.text == _NOT_PROVIDED:
+    if end_to_end is None:
         said.fault("PmtId", "says nothing by which the payment is known: no UETR, no TxId, no EndToEndId that is one")
         return None
     return None if account_id is None else _id_within(said, "EndToEndId", end_to_end, f"e2e:{account_id}")

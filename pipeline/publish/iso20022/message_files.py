@@ -68,6 +68,12 @@ class MessageSource:
                 yield Fault(refusal.line, None, refusal.what)
         self.form = reading.form_name
 
+    def read_to_its_end(self) -> None:
+        self._file.read_to_its_end()
+
+    def require_same(self) -> None:
+        self._file.require_same()
+
 
 class _Element:
     """An element that is open. parts: the pieces of its text, where it is wanted."""

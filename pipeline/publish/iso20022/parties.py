@@ -17,6 +17,7 @@ from pipeline.publish.iso20022.values import (
     identifier_of,
     is_country,
     is_iban,
+    is_spaced_iban,
     member_of,
 )
 
@@ -34,12 +35,12 @@ _WITHIN: Final = (
 def agent_of(said: Said, side: str) -> str | None:
     """The side's bank: its BIC with eleven characters, else its number in a clearing system; None without either."""
     path = f"{side}Agt/FinInstnId"
-    if (bic := said.one(f"{path}/BICFI")) is not None:
+    if (bic := said.told(f"{path}/BICFI")) is not None:
         name = bic_of(bic.text)
         if name is None:
             said.fault(f"{path}/BICFI", "is no BIC of 8 or 11 characters", bic.line)
         return name
-    clearing, member = (said.one(f"{path}/ClrSysMmbId/{name}") for name in ("ClrSysId/Cd", "MmbId"))
+    clearing, member = (said.told(f"{path}/ClrSysMmbId/{name}") for name in ("ClrSysId/Cd", "MmbId"))
     if clearing is None or member is None:
         return None
     name = member_of(clearing.text, member.text)
@@ -52,7 +53,7 @@ def agent_of(said: Said, side: str) -> str | None:
 def account_of(said: Said, side: str, agent: str | None) -> str | None:
     """The side's account as an id of ours. None, with a fault, where the message says none that can be one."""
     path = f"{side}Acct/Id"
-    iban, other = said.one(f"{path}/IBAN"), said.one(f"{path}/Othr/Id")
+    iban, other = said.one(f"{path}/IBAN"), said.told(f"{path}/Othr/Id")
     if iban is not None and other is None:
         if is_iban(iban.text):
             return iban.text
@@ -87,7 +88,7 @@ def country_of(said: Said) -> str | None:
 
 
 def _other_fault(other: Text, agent: str | None) -> str | None:
-    if is_iban(other.text.replace(" ", "").upper()):
+    if is_spaced_iban(other.text):
         return "is an IBAN in the place of other ids: one account would be two"
     if agent is None:
         return "names an account within its bank only, and the bank says no BIC, and no number in a clearing system"
@@ -101,7 +102,7 @@ def _countries(said: Said) -> list[tuple[str, str]]:
     """Each element that says a country, and which."""
     whole = [(name, text.text) for name in _WHOLE if (text := said.one(name)) is not None]
     return whole + [
-        (name, text.text[start : start + 2]) for name, start in _WITHIN if (text := said.one(name)) is not None
+        (name, text.text[start : start + 2]) for name, start in _WITHIN if (text := said.told(name)) is not None
     ]
 
 

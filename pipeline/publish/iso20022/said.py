@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.publish.iso20022.values import is_placeholder
 from pipeline.publish.payment_source import Fault
 
 
@@ -42,6 +43,11 @@ class Said:
             self._told.add(name)
             self.fault(name, "stands more than once where one is read", found[1].line)
         return found[0]
+
+    def told(self, name: str) -> Text | None:
+        """The text of such an element, but for the words that banks write where nothing is known."""
+        found = self.one(name)
+        return None if found is None or is_placeholder(found.text) else found
 
     def needed(self, name: str, why: str = "is missing") -> Text | None:
         found = self.one(name)

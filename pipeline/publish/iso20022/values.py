@@ -28,6 +28,10 @@ _MEMBER: Final = re.compile(r"[A-Za-z0-9._\-]{1,35}", re.ASCII)
 _UETR: Final = re.compile(r"[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{3}-[a-f0-9]{12}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
+_RATE: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,10})?", re.ASCII)
+_NO_WORD: Final = re.compile(r"[\W_]+")
+_PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
+"""Words for nothing in the place of an id, a bank, an account or a name, in letters and digits alone."""
 _PRIMARY_OFFICE: Final = "XXX"
 
 
@@ -53,6 +57,17 @@ def is_uetr(text: str) -> bool:
     return _UETR.fullmatch(text) is not None
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether it is a word for nothing, in whatever case and with whatever signs between: NOTPROVIDED, Not provided."""
+    return _NO_WORD.sub("", text).casefold() in _PLACEHOLDERS
+
+
+def is_rate(text: str) -> bool:
+    """Whether it is a positive number of at most 11 digits, 10 of them decimals (BaseOneRate)."""
+    digits = text.replace(".", "")
+    return _RATE.fullmatch(text) is not None and len(digits.lstrip("0")) <= 11 and digits.strip("0") != ""
+
+
 def is_time(text: str) -> bool:
     """Whether it has the form of an ISODateTime; whether there is such a time is another question."""
     return _TIME.fullmatch(text) is not None
@@ -71,6 +86,11 @@ def is_iban(text: str) -> bool:
         return False
     digits = "".join(str(int(each, 36)) for each in text[4:] + text[:4])
     return int(digits) % 97 == 1
+
+
+def is_spaced_iban(text: str) -> bool:
+    """Whether it is an IBAN once blanks and dashes are away, in whatever case."""
+    return is_iban(_NO_WORD.sub("", text).upper())
 
 
 def bic_of(text: str) -> str | None:

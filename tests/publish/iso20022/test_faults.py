@@ -393,3 +393,49 @@ def test_no_fault_quotes_a_text_of_the_message(tmp_path):
             message = message.replace(before, after, 1)
         for fault in read(tmp_path, message)[1]:
             assert not any(text in fault.what for text in texts)
+
+
+WORDS = ("NOTPROVIDED", "NotProvided", "Not Provided", "notprovided", "NONREF", "Nonref", "NOREF", "NO-REF")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_nothing_is_no_id_no_bank_and_no_account(tmp_path, word: str) -> None:
+    def what_is_wrong(message: str) -> set[tuple[str, str]]:
+        return {((fault.column or "").partition("]/")[2], fault.what) for fault in read(tmp_path, message)[1]}
+
+    bare = pacs(payments=1).replace(f"<UETR>{UETR[:-4]}0001</UETR>", "")
+    [(place, what)] = what_is_wrong(bare.replace("E-1<", f"{word}<"))
+    assert place == "PmtId"
+    assert "nothing by which the payment is known" in what
+    [payment], faults, _ = read(tmp_path, bare.replace("</EndToEndId>", f"</EndToEndId><TxId>{word}</TxId>"))
+    assert [] == faults
+    assert ("E-1", "e2e:GB29NWBK60161331926819") == payment.transaction[:1] + payment.transaction[-1:]
+    other = f"<Othr><Id>{word}</Id></Othr>"
+    assert ("CdtrAcct/Id", "is missing, and a payment has two accounts") in what_is_wrong(
+        pacs(payments=1).replace(PAYEE_ACCOUNT, other)
+    )
+    banked = pacs(payments=1).replace(PAYEE_ACCOUNT, "<Othr><Id>17</Id></Othr>").replace("COBADEFFXXX", word)
+    assert any("the bank says no BIC" in what for _, what in what_is_wrong(banked))
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_nothing_says_no_name_and_no_country(tmp_path, word: str) -> None:
+    message = pacs(payments=1).replace("Mira Holt", word).replace("COBADEFFXXX", word)
+    [payment], faults, _ = read(tmp_path, message)
+    assert [] == faults
+    assert (None, "DE") == (payment.transaction.beneficiary_name, payment.transaction.beneficiary_country)
+
+
+@pytest.mark.parametrize("rate", ["", "about one", "1,1", "-1.1", "0", "0.000", "NaN", "1e3", "١", "123456.1234567"])
+def test_a_rate_is_a_positive_number(tmp_path, rate: str) -> None:
+    ordered = f'<InstdAmt Ccy="USD">110.00</InstdAmt><XchgRate>{rate}</XchgRate><ChrgBr>'
+    _, faults, _ = read(tmp_path, pacs(payments=1).replace("<ChrgBr>", ordered))
+    assert any((fault.column or "").endswith("XchgRate") for fault in faults)
+
+
+@pytest.mark.parametrize(
+    "written", ["DE89 3704 0044 0532 0130 00", "DE89-3704-0044-0532-0130-00", "de89370400440532013000"]
+)
+def test_an_iban_is_no_other_id_however_it_is_written(tmp_path, written: str) -> None:
+    _, faults, _ = read(tmp_path, pacs(payments=1).replace(PAYEE_ACCOUNT, f"<Othr><Id>{written}</Id></Othr>"))
+    assert ["is an IBAN in the place of other ids: one account would be two"] == [fault.what for fault in faults]
