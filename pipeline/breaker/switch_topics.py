@@ -80,9 +80,10 @@ class SwitchTopic:
         """Append a switch, and return it once it is acknowledged and nothing unseen precedes it.
 
         reached: the sequence up to which the store says that it has taken switches over; a topic that was made anew
-        starts above it. sign: adds its person's act. Where a record that was unseen has a sequence as high, of whichever
-        scope, a store may be past this one already, so it is thrown again. A drill that is overtaken so is none to any
-        reader (`Switches.after`), and its consent is still used once. Raises Refused for a switch that can't be.
+        starts above it. sign: adds its person's act. Where an unseen record before it has a sequence as high, of
+        whichever scope, a store may be past this one already, so it is thrown again. A drill that is overtaken so is
+        none to any reader (`Switches.after`), and its consent is still used once. Raises Refused for a switch that
+        can't be.
         """
         require_sound(wanted)
         for _ in range(THROWS_MAX):
