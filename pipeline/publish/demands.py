@@ -14,6 +14,7 @@ from pipeline.domain.refusals import (
     EVENT_TIME_MS_MIN,
     canonical_ip_address,
     is_identifier,
+    reads_as_float,
     zone_of,
 )
 from pipeline.publish.columns import Day, Stamp
@@ -36,8 +37,6 @@ OPTIONAL: Final = frozenset(
 )
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
-_FLOAT: Final = re.compile(r"[0-9]+\.0|[0-9]\.[0-9]+[eE][0-9]+", re.ASCII)
-"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1.2E15."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _LABELS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -67,7 +66,7 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
     def convert(value: object) -> object:
         text = _textual(value)
         if is_identifier(text):
-            if "." in text and _FLOAT.fullmatch(text) and text not in kept:
+            if reads_as_float(text) and text not in kept:
                 raise Wrong("is an id that looks like a floating-point number: write it as it was, or name it in the "
                             "map under kept")  # fmt: skip
             return text

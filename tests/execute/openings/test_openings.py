@@ -284,6 +284,12 @@ FAULTS = {
     "a field too many": ("ann,GBP,0,1,000\n", 2, "has 5 fields"),
     "a slash in an id": ("/funding,GBP,0,5\n", 2, "account_id is not"),
     "a hidden character in an id": ("an\u200bn,GBP,0,5\n", 2, "account_id is not"),
+    "a word for nothing": ("None,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "no number": ("nan,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "a dash for nothing": ("-,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "a spreadsheet's number": ("1001.0,GBP,0,5\n", 2, "account_id looks like a floating-point number"),
+    "a number with decimals": ("1001,GBP,0,5\n1001.00,GBP,0,5\n", 3, "account_id looks like a floating-point number"),
+    "a number's power": ("1.2E15,GBP,0,5\n", 2, "account_id looks like a floating-point number"),
     "a currency in small letters": ("ann,gbp,0,5\n", 2, "currency is no code"),
 }
 
@@ -308,6 +314,12 @@ UNUSABLE = {
     "UTF-16": HEADER.encode("utf-16"),
     "a quote that never ends": HEADER.encode() + b'"ann,GBP,0,5\n',
     "nothing": b"",
+    "a line that is cut off": f"{HEADER}ann,GBP,0,5\nbob,GBP,0,12".encode(),
+    "its only line cut off": f"{HEADER}ann,GBP,0,12".encode(),
+    "a line that is cut off, with ends of two characters": f"{HEADER}ann,GBP,0,5\nbob,GBP,0,12".replace(
+        "\n", "\r\n"
+    ).encode(),
+    "a cut at a quoted value": f'{HEADER}ann,GBP,0,"12"'.encode(),
 }
 
 
@@ -318,6 +330,18 @@ def test_a_file_that_is_none_is_refused_in_a_sentence(what, fraud, treasurer, tm
     assert (code, out) == (2, "")
     assert "a.csv" in err
     assert rows(treasurer) == {}
+
+
+def test_an_id_that_a_file_may_not_have_is_opened_alone(fraud, treasurer):
+    assert fraud("ledger", "open", "NA", "GBP")[0] == 0
+    assert rows(treasurer) == {("NA", "GBP"): (0, 0)}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_a_file_that_ends_its_last_line_is_whole(end, fraud, treasurer, tmp_path):
+    (tmp_path / "a.csv").write_bytes(f"{HEADER}ann,GBP,0,12\n".replace("\n", end).encode())
+    assert fraud("ledger", "import", "a.csv")[0] == 0
+    assert rows(treasurer) == {("ann", "GBP"): (0, 12)}
 
 
 def test_a_missing_file_is_said_so(fraud):
