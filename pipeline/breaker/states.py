@@ -137,12 +137,16 @@ def step(
     )
 
 
+VERSION_MAX: Final = 2**63 - 1
+"""The largest that a record of the topic holds. Times reach it in 292 million years, so nothing honest does."""
+
+
 def next_version(version: int, now_ms: int) -> int:
-    """Return a version above `version`, and above what a lost store had reached.
+    """Return a version above `version`, and above what a lost store had reached; VERSION_MAX is above itself.
 
     The latter holds as long as clocks agree to within the milliseconds that the store lost.
     """
-    return max(version + 1, now_ms)
+    return min(max(version + 1, now_ms), VERSION_MAX)
 
 
 _OF_A_DRILL: Final = frozenset({Event.DRILL, Event.OPEN_PERIOD_OVER, Event.SHARE_RAISED, Event.PROBE_GOOD})

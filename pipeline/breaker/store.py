@@ -61,6 +61,7 @@ from pipeline.breaker.readings import (
 )
 from pipeline.domain.context import BreakerHour
 from pipeline.domain.decision import BreakerState
+from pipeline.io.clock import now_ms
 from pipeline.io.redis_batches import RedisBatches
 
 TRANSITIONS_KEPT: Final = 10_000
@@ -132,9 +133,9 @@ class BreakerStore:
         known = self._remembered.lineage  # taken before asking, as an evaluation's write may overtake the answer
         states = await self._states()
         if _is_lost(states, known):
-            return View(governed({}, 0, switches))
+            return View(governed({}, 0, switches, self._own_ms()))
         self._remember(states)
-        return View(governed(states.records, states.switched, switches))
+        return View(governed(states.records, states.switched, switches, self._own_ms()))
 
     async def switched(self) -> int:
         """Return the sequence up to which people's switches are taken over; 0 for none."""
@@ -248,6 +249,10 @@ class BreakerStore:
             await self._ask("SET", self._key["told"], told[-1].place)
 
     # Helpers, in call order
+
+    def _own_ms(self) -> int:
+        """Return the time by this machine's clock, where asking Redis for its own would cost every batch a trip."""
+        return now_ms() if self._clock_ms is None else self._clock_ms()
 
     async def _states(self) -> codec.States:
         reply = await self._ask("HGETALL", self._key["states"])

@@ -80,20 +80,26 @@ class SwitchTopic:
         """Append a switch, and return it once it is acknowledged and nothing unseen precedes it.
 
         reached: the sequence up to which the store says that it has taken switches over; a topic that was made anew
-        starts above it. sign: adds its person's act. A drill is thrown once, or its consent would be used twice. Raises
-        Refused for a switch that can't be.
+        starts above it. sign: adds its person's act. Where an unseen record before it has a sequence as high, of
+        whichever scope, a store may be past this one already, so it is thrown again. A drill that is overtaken so is
+        none to any reader (`Switches.after`), and its consent is still used once. Raises Refused for a switch that
+        can't be.
         """
         require_sound(wanted)
-        for _ in range(1 if wanted.drill else THROWS_MAX):
+        for _ in range(THROWS_MAX):
             sequence = next_version(max(self.look().reached, reached), now_ms)
             switch = sign(wanted._replace(sequence=sequence))
             append([Outgoing(self._topic, key_of(switch), self._wire.encode(switch))])
-            key = key_of(switch)
-            if next((each for each in self._read_on() if key_of(each) == key), None) == switch:
+            found, key = self._read_on(), key_of(switch)
+            first = next((each for each in found if key_of(each) == key), None)
+            if first == switch and all(each.sequence < sequence for each in found[: found.index(switch)]):
                 return switch
-        if wanted.drill:
-            raise Refused("the drill stands on the topic, but is not proved there, so its scope trips by it")
-        raise BrokerAway(f"others kept throwing the switch of {wanted.scope} {THROWS_MAX} times in a row")
+            if wanted.drill and first != switch:
+                raise Refused("the drill stands on the topic, but is not proved there, so its scope trips by it")
+        raise BrokerAway(
+            f"others kept throwing switches before that of {wanted.scope} {THROWS_MAX} times in a row, "
+            "or this machine's clock is minutes ahead of the broker's"
+        )
 
     def close(self) -> None:
         reader, self._reader = self._reader, None

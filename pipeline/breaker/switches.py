@@ -6,10 +6,11 @@ Invariants
    not taken over, it has lost that the scope was open, and the scope is OPEN.
 3. A store that says which switches it has taken over (`reached`) takes none of them over again.
 4. A record that can't be read forces its scope open until a switch is thrown. So does a release that nobody is proved
-   to have thrown, and one that can't be proved or refuted yet, for as long as that is so.
+   to have thrown, and one that can't be proved or refuted yet, for as long as that is so. One whose sequence is ahead
+   of its record's time by more than clocks differ can't be read: no record takes the sequences to come away.
 5. A drill opens what is CLOSED, has an end that nobody needs to be there for, and goes the way of a trip from there. It
    stands under a key of its own, so it takes no kill switch away. One that nobody is proved to have consented to trips
-   its scope.
+   its scope. One that a higher sequence precedes on the topic is none, because a store may be past it already.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ REASON_CHARACTERS_MAX: Final = 500
 _SCOPE: Final = re.compile(r"all|model:\S+|segment:[^=]+=.+|segment:other|channel:[A-Z_]+")
 _CHANNELS: Final = [channel_scope(channel) for channel in Channel]
 _NOBODY: Final = MONITOR
+SEQUENCE_AHEAD_MAX_MS: Final = 300_000
+"""By which a sequence may be above the broker's time of its record. It comes from the clock of whoever throws."""
 UNPROVED: Final = "unproved"
 """The id of a drill that nobody is proved to have consented to. A genuine one is hexadecimal."""
 
@@ -93,9 +96,12 @@ class Switches(NamedTuple):
         return self._replace(latest={**self.latest, switch.scope: switch})
 
     def _after_drill(self, drill: BreakerSwitch) -> Switches:
-        """A drill is begun once: what begins it again, under whichever sequence, changes nothing."""
+        """A drill is begun once: what begins it again, under whichever sequence, changes nothing.
+
+        One that another switch has overtaken isn't begun: stores may be past its sequence, so it is thrown again.
+        """
         known = self.drills.get(drill.scope)
-        if known is not None and (known.sequence > drill.sequence or known.drill == drill.drill != UNPROVED):
+        if drill.sequence <= self.reached or (known is not None and known.drill == drill.drill != UNPROVED):
             return self
         return self._replace(drills={**self.drills, drill.scope: drill})
 
@@ -137,7 +143,9 @@ def switch_of(
     if key.startswith(DRILL_PREFIX):
         return _drill_of(record, key.removeprefix(DRILL_PREFIX), decoded, reached, fault_of)
     why = "can't be read"
-    if isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
+    if isinstance(decoded, BreakerSwitch) and _is_ahead(decoded, record):
+        why = _AHEAD
+    elif isinstance(decoded, BreakerSwitch) and decoded.scope == key and is_scope(key):
         # Under a scope's own key nothing has an end: what says so is a kill switch, or a release, all the same.
         is_forced = decoded.position is SwitchPosition.FORCED_OPEN
         accepts_shift = decoded.accepts_shift and not is_forced  # what needs no proof forgets nothing
@@ -169,10 +177,20 @@ def _drill_of(
         or decoded.accepts_shift
     ):
         return _unreadable(record, scope, reached, "can't be read")
+    if _is_ahead(decoded, record):
+        return _unreadable(record, scope, reached, _AHEAD)
     if (fault := fault_of(decoded, record.source.timestamp_ms)) is None:
         return decoded
     reason = f"the drill at offset {record.source.offset} of its topic is not proved: {fault.why}"
-    return decoded._replace(drill=UNPROVED, thrown_by=_NOBODY, reason=reason, accepts_shift=False, consent="")
+    unproved = decoded._replace(drill=UNPROVED, thrown_by=_NOBODY, reason=reason, accepts_shift=False, consent="")
+    return unproved._replace(sequence=next_version(reached, max(record.source.timestamp_ms, 0)))
+
+
+_AHEAD: Final = "can't be read: its sequence is of a time to come"
+
+
+def _is_ahead(switch: BreakerSwitch, record: Record) -> bool:
+    return switch.sequence > record.source.timestamp_ms + SEQUENCE_AHEAD_MAX_MS
 
 
 def _unreadable(record: Record, key: str, reached: int, why: str) -> BreakerSwitch:
@@ -181,8 +199,14 @@ def _unreadable(record: Record, key: str, reached: int, why: str) -> BreakerSwit
     return BreakerSwitch(scope, SwitchPosition.FORCED_OPEN, next_version(reached, at_ms), at_ms, _NOBODY, reason, False)
 
 
-def governed(records: Mapping[str, BreakerRecord], reached: int, switches: Switches) -> Mapping[str, BreakerRecord]:
-    """Return the records that govern payments: the store's, with the switches over them."""
+def governed(
+    records: Mapping[str, BreakerRecord], reached: int, switches: Switches, now_ms: int
+) -> Mapping[str, BreakerRecord]:
+    """Return the records that govern payments: the store's, with the switches over them.
+
+    A drill that no store may take over yet, because a release before it is awaited, still has its end. One that a store
+    may take over is left to it: behind its end it shows a loss.
+    """
     found = dict(records)
     for scope, switch in {**switches.awaited, **switches.latest}.items():
         record = records.get(scope, unwritten(scope, is_store_empty=ALL not in records))
@@ -193,7 +217,8 @@ def governed(records: Mapping[str, BreakerRecord], reached: int, switches: Switc
             found[scope] = record._replace(state=BreakerState.OPEN, cause=_lost(switch))
     for scope, drill in switches.drills.items():
         record = found.get(scope, unwritten(scope, is_store_empty=ALL not in records))
-        if drill.sequence > reached and record.state is BreakerState.CLOSED:
+        is_over = drill.sequence > switches.settled and drill.drill != UNPROVED and now_ms >= drill.ends_at_ms
+        if drill.sequence > reached and record.state is BreakerState.CLOSED and not is_over:
             found[scope] = record._replace(state=BreakerState.OPEN, cause=drill_cause(drill), drill=_mark(drill))
     return found
 

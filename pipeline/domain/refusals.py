@@ -30,6 +30,14 @@ SEGMENTS_MAX: Final = 8
 _IDENTIFIER: Final = r"[A-Za-z0-9._:\-]{1,64}"
 _IDENTIFIERS: Final = re.compile(rf"{_IDENTIFIER}\n{_IDENTIFIER}\n{_IDENTIFIER}", re.ASCII)
 _ONE_IDENTIFIER: Final = re.compile(_IDENTIFIER, re.ASCII)
+_FLOAT: Final = re.compile(r"-?(?:[0-9]+\.0*|[0-9](?:\.[0-9]*)?[eE]-?[0-9]+)", re.ASCII)
+WORDS_FOR_NOTHING: Final = frozenset(
+    {
+        "none", "null", "nil", "nan", "-nan", "nat", "<na>", "n/a", "#n/a", "na", "n.a.", "n.a", "\\n", "undefined",
+        "(null)", "missing",
+    }
+)  # fmt: skip
+"""What programs write into files where a value is missing, in small letters."""
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
 _SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _SEGMENT_VALUE: Final = re.compile(r"(?! )[A-Za-z0-9 ._+\-]{1,32}(?<! )", re.ASCII)
@@ -74,6 +82,11 @@ class Refusal(NamedTuple):
 def is_identifier(text: str) -> bool:
     """Whether it is sound as an id of a payment, an account or a device. Case counts: `A` and `a` are two."""
     return _ONE_IDENTIFIER.fullmatch(text) is not None
+
+
+def reads_as_float(identifier: str) -> bool:
+    """Whether it is what a spreadsheet or a column of doubles makes of an account number: 1001.0, 1001., 1E15."""
+    return _FLOAT.fullmatch(identifier) is not None
 
 
 def is_log_time(timestamp_ms: int) -> bool:

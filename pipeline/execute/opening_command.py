@@ -63,7 +63,8 @@ def fund_one(settings: Settings, asked: tuple[str, str, int], reference: str, ou
     key = canonical_reference(reference)
     if key is None:
         what = (
-            f"A reference is 1 to {REFERENCE_CHARACTERS_MAX} characters that everybody sees, with a letter or a digit."
+            f"A reference is 1 to {REFERENCE_CHARACTERS_MAX} characters that everybody sees, with a letter or a digit: "
+            "letters of one script, digits, blanks and the punctuation of ASCII."
         )
         raise Failure(what, "Type it anew instead of copying it.")
     funding = Funding("FUNDING", key, account_id, currency, amount_minor)

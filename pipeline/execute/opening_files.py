@@ -1,14 +1,17 @@
-"""Files of accounts to open: CSV, converted by checking, each fault with its line. One fault, and nothing is opened."""
+"""Files of accounts to open: CSV, converted by checking, each fault with its line. One fault, and nothing is opened.
+
+A file whose last line has no end, where the others have one, may be cut off in the middle of a number, and is refused.
+"""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from pipeline.domain.refusals import is_identifier
+from pipeline.domain.refusals import WORDS_FOR_NOTHING, is_identifier, reads_as_float
 from pipeline.execute.references import Opening
 from pipeline.terminal.failures import Failure
 
@@ -39,7 +42,7 @@ def read_openings(path: Path) -> ReadOpenings:
     """Raises Failure where the file is no CSV of accounts at all."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, strict=True)
+            rows = csv.reader(_whole(path, file), strict=True)
             header = tuple(next(rows, ()))
             if header != COLUMNS:
                 raise Failure(f"{path} has other columns.", f"Its first line must be {','.join(COLUMNS)}.")
@@ -63,6 +66,16 @@ def opening_fault(account_id: str, currency: str, overdraft_minor: str, balance_
     if not _MINOR.fullmatch(balance_minor) or int(balance_minor) > FUNDED_MAX_MINOR:
         return f"The opening_balance_minor is no whole number from 0 to {FUNDED_MAX_MINOR:,}."
     return None
+
+
+def _whole(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a file; raises Failure behind the last where the file is cut off."""
+    number, line = 0, ""
+    for number, line in enumerate(lines, 1):  # noqa: B007  # the last one counts
+        yield line
+    if number > 1 and not line.endswith(("\n", "\r")):
+        what = f"{path} is cut off: its last line, {number}, has no end, and the others have one."
+        raise Failure(what, "Get the whole file; if it is whole, end its last line.")
 
 
 def _numbered(rows: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
@@ -93,4 +106,15 @@ def _read(path: Path, rows: Iterator[tuple[int, list[str]]]) -> ReadOpenings:
 def _row_fault(row: list[str]) -> str | None:
     if len(row) != len(COLUMNS):
         return f"The line has {len(row)} fields, and not {len(COLUMNS)}."
-    return opening_fault(*row)
+    return opening_fault(*row) or _name_fault(row[0])
+
+
+def _name_fault(account_id: str) -> str | None:
+    """Why a file's account may be none, though its id is sound: programs write such where they lose one."""
+    if account_id.lower() in WORDS_FOR_NOTHING or not any(map(str.isalnum, account_id)):
+        what = "stands for a missing value in many files"
+    elif reads_as_float(account_id):
+        what = "looks like a floating-point number"
+    else:
+        return None
+    return f"The account_id {what}: write it as it was, or open the account alone with `fraud ledger open`."

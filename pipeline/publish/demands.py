@@ -14,6 +14,7 @@ from pipeline.domain.refusals import (
     EVENT_TIME_MS_MIN,
     canonical_ip_address,
     is_identifier,
+    reads_as_float,
     zone_of,
 )
 from pipeline.publish.columns import Day, Stamp
@@ -38,8 +39,6 @@ COUNTED_MS_MIN: Final = 315_532_800_000
 """1980-01-01. No beneficiary whose opening is counted since 1970 is older than the systems that count so."""
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
-_FLOAT: Final = re.compile(r"-?(?:[0-9]+\.0*|[0-9](?:\.[0-9]*)?[eE]-?[0-9]+)", re.ASCII)
-"""What a spreadsheet or a column of doubles makes of an account number: 1001.0, 1001.00, 1.2E15, 1E15."""
 _SIGNS: Final = re.compile(r"[._:-]+", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
@@ -73,7 +72,7 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
             if _SIGNS.fullmatch(text) and text not in kept:
                 raise Wrong("is an id without a letter or a digit, which often stands for a missing value: name it in "
                             "the map under absent or kept")  # fmt: skip
-            if _FLOAT.fullmatch(text) and text not in kept:
+            if reads_as_float(text) and text not in kept:
                 raise Wrong("is an id that looks like a floating-point number: write it as it was, or name it in the "
                             "map under kept")  # fmt: skip
             return text

@@ -16,18 +16,13 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.domain.refusals import WORDS_FOR_NOTHING
 from pipeline.publish.columns import Column, ColumnKind, Day, Stamp
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_source import Wrong
 
 Convert = Callable[[object], object]
 
-WORDS_FOR_NOTHING: Final = frozenset(
-    {
-        "none", "null", "nil", "nan", "-nan", "nat", "<na>", "n/a", "#n/a", "na", "n.a.", "n.a", "\\n", "undefined",
-        "(null)", "missing",
-    }
-)  # fmt: skip
 _WORD_CHARACTERS: Final = 9
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DOUBLE: Final = 1 << 53, 15

@@ -9,7 +9,7 @@ from pipeline.breaker import Event, Routing, Switches, governed, step, taken_ove
 from pipeline.breaker.alerts import breaker_alert
 from pipeline.breaker.answer_counts import ALL
 from pipeline.breaker.states import Cause
-from pipeline.breaker.switches import UNPROVED, key_of, switch_of
+from pipeline.breaker.switches import SEQUENCE_AHEAD_MAX_MS, UNPROVED, Fault, key_of, switch_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState, drill_in, unmarked_scope
 from pipeline.domain.log import Record, Source
@@ -44,7 +44,7 @@ drills = st.dictionaries(
 @given(records, switches, drills, st.integers(0, 9))
 def test_invariant_6_a_drill_only_makes_stricter_and_takes_no_kill_switch_away(stored, thrown, drilled, reached):
     both = thrown._replace(drills=drilled)
-    found, without = governed(stored, reached, both), governed(stored, reached, thrown)
+    found, without = (governed(stored, reached, each, START_MS) for each in (both, thrown))
     for scope, before in without.items():
         assert STRICTNESS.index(found[scope].state) >= STRICTNESS.index(before.state)
     after, after_without = dict(stored), dict(stored)
@@ -72,7 +72,7 @@ def test_what_is_out_of_the_loop_already_is_no_drill():
     for state in (BreakerState.OPEN, BreakerState.HALF_OPEN, BreakerState.FORCED_OPEN):
         stored = {ALL: record(state, ALL)}
         assert taken(stored, Switches().after(drill())) == []
-        assert governed(stored, 0, Switches().after(drill())) == stored
+        assert governed(stored, 0, Switches().after(drill()), START_MS) == stored
 
 
 def test_a_clock_that_is_behind_keeps_no_scope_open_for_longer():
@@ -87,9 +87,9 @@ def test_a_drill_whose_end_has_passed_unseen_is_a_loss():
 
 def test_a_kill_switch_and_a_drill_of_one_moment_end_as_the_kill_switch():
     for sequence in (4, 6):
-        thrown = Switches({ALL: switch(ALL, FORCED_OPEN, sequence)}, {ALL: drill()})
+        thrown = Switches({ALL: switch(ALL, FORCED_OPEN, sequence)}, drills={ALL: drill()})
         assert taken({ALL: record(scope=ALL)}, thrown)[-1].after.state is BreakerState.FORCED_OPEN
-        assert governed({ALL: record(scope=ALL)}, 0, thrown)[ALL].state is BreakerState.FORCED_OPEN
+        assert governed({ALL: record(scope=ALL)}, 0, thrown, START_MS)[ALL].state is BreakerState.FORCED_OPEN
 
 
 def test_a_drill_begins_once_whatever_sequence_it_is_replayed_under():
@@ -105,17 +105,45 @@ def test_a_drill_stands_under_a_key_of_its_own_so_compaction_keeps_the_kill_swit
     assert both.is_forced(ALL)
 
 
-def read(found: BreakerSwitch, key: bytes = b"drill:all", fault: str | None = None) -> BreakerSwitch:
+def read(found: BreakerSwitch, key: bytes = b"drill:all", fault: Fault | None = None) -> BreakerSwitch:
     return switch_of(Record(key, b"", Source(0, 7, START_MS)), found, 0, lambda *_: fault)
 
 
 def test_a_drill_that_nobody_is_proved_to_have_consented_to_is_a_trip():
-    found = read(drill(accepts_shift=False), fault="one person has consented twice")
+    found = read(drill(accepts_shift=False), fault=Fault("one person has consented twice"))
     (one,) = taken({ALL: record(scope=ALL)}, Switches().after(found))
     assert (one.event, one.after.drill, breaker_alert(one).code) == (Event.TRIP, "", "BREAKER_TRIP")
     assert "one person has consented twice" in one.after.cause.text
     assert one.after.open_until_ms == START_MS + DEFAULTS.open_period_s * 1000
-    assert governed({ALL: record(scope=ALL)}, 0, Switches().after(found))[ALL].is_drill is False
+    for now_ms in (START_MS, ENDS_MS):
+        (governs,) = governed({ALL: record(scope=ALL)}, 0, Switches().after(found), now_ms).values()
+        assert (governs.state, governs.is_drill) == (BreakerState.OPEN, False), "its end is nobody's"
+
+
+def test_a_drill_has_its_end_while_a_release_before_it_is_awaited():
+    stored = {ALL: record(scope=ALL)}
+    awaited = Switches(awaited={"model:m1": switch("model:m1", FORCED_OPEN, 4)}).after(drill())
+    assert taken(stored, awaited, now_ms=ENDS_MS) == [], "the mark of what is taken over stays before the release"
+    assert governed(stored, 0, awaited, ENDS_MS - 1)[ALL].drill == "0a1b2c3d"
+    assert governed(stored, 0, awaited, ENDS_MS)[ALL].state is BreakerState.CLOSED
+    settled = Switches().after(drill())
+    assert governed(stored, 0, settled, ENDS_MS)[ALL].state is BreakerState.OPEN, "the store has lost that it was open"
+
+
+def test_a_drill_that_another_switch_has_overtaken_is_none_until_it_is_thrown_again():
+    before = Switches().after(switch("model:m1", RELEASED, 9))
+    for sequence in (5, 9):
+        assert before.after(drill(sequence=sequence)) == before
+    assert before.after(drill(sequence=5)).after(drill(sequence=10)).drills == {ALL: drill(sequence=10)}
+
+
+def test_a_drill_of_a_time_to_come_forces_its_scope_open_and_one_that_is_not_proved_has_the_time_of_its_record():
+    limit = START_MS + SEQUENCE_AHEAD_MAX_MS
+    assert read(drill(sequence=limit)) == drill(sequence=limit)
+    ahead = read(drill(sequence=limit + 1))
+    assert (ahead.position, ahead.drill, ahead.sequence) == (FORCED_OPEN, "", START_MS)
+    unproved = read(drill(sequence=limit), fault=Fault("nobody"))
+    assert (unproved.drill, unproved.sequence) == (UNPROVED, START_MS)
 
 
 def test_what_is_no_drill_under_the_key_of_one_forces_its_scope_open():
@@ -126,10 +154,10 @@ def test_what_is_no_drill_under_the_key_of_one_forces_its_scope_open():
 
 
 def test_under_a_scopes_own_key_nothing_ends_by_itself_and_what_needs_no_proof_forgets_nothing():
-    found = read(drill(accepts_shift=True), key=b"all", fault="nobody")
+    found = read(drill(accepts_shift=True), key=b"all", fault=Fault("nobody"))
     assert (found.drill, found.ends_at_ms, found.accepts_shift) == ("", 0, False)
     assert Switches().after(found).is_forced(ALL)
-    lifted = read(drill(position=RELEASED), key=b"all", fault="nobody has signed it")
+    lifted = read(drill(position=RELEASED), key=b"all", fault=Fault("nobody has signed it"))
     assert lifted.position is FORCED_OPEN
 
 

@@ -10,23 +10,26 @@ import pytest
 
 from ops.bench.rig.waiting import wait_until
 from ops.stack.topics import create_topics
-from pipeline.breaker import Switches
+from pipeline.breaker import Event, Switches, taken_over
 from pipeline.breaker.switch_topics import SWITCHES_STALE_S, THROWS_MAX, SwitchFollower, SwitchTopic
-from pipeline.breaker.switches import Fault, FaultOf
+from pipeline.breaker.switches import Fault, FaultOf, Refused, key_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
+from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
-from tests.breaker.given import START_MS
+from tests.breaker.given import DEFAULTS, record
 from tests.breaker.test_losses import switch
 from tests.servers import unused_prefix
 
 FORCED_OPEN, RELEASED = SwitchPosition
 WIRE = WireFormat()
 WAIT_S = 20.0
+START_MS = now_ms()  # the broker's clock, too
 Append = Callable[[Sequence[Outgoing]], None]
 
 
@@ -95,6 +98,66 @@ def test_switch_that_another_overtakes_is_thrown_again(log):
     thrown = log.topic().throw(switch("all", FORCED_OPEN), append, START_MS, 0, unsigned)
     assert thrown.sequence == START_MS + 901
     assert log.topic().look() == Switches({"all": thrown})
+
+
+DRILL = switch("all", FORCED_OPEN)._replace(drill="0123abcd", ends_at_ms=START_MS + 600_000, consent="two people")
+
+
+def overtaken(log: Log, wanted: BreakerSwitch) -> tuple[BreakerSwitch, BreakerSwitch]:
+    """A switch that is thrown while somebody else, whose clock is ahead, throws that of another scope; and theirs."""
+    rivals, theirs = [log.topic()], []
+
+    def append(records: Sequence[Outgoing]) -> None:
+        if rivals:
+            rival = rivals.pop()
+            theirs.append(rival.throw(switch("channel:CARD", RELEASED), log.append, START_MS + 900, 0, unsigned))
+        log.append(records)
+
+    return log.topic().throw(wanted, append, START_MS, 0, unsigned), theirs[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "event"), [(switch("model:m1", RELEASED), Event.RELEASE), (DRILL, Event.DRILL)], ids=["release", "drill"]
+)
+def test_switch_that_another_scope_overtakes_is_taken_over_by_a_store_that_was_quicker(log, wanted, event):
+    thrown, theirs = overtaken(log, wanted)
+    assert thrown.sequence > theirs.sequence, "a store may be past the other's before this one stood there"
+    stored = {"all": record(scope="all"), "model:m1": record(BreakerState.FORCED_OPEN, "model:m1")}
+    made = taken_over(stored, theirs.sequence, log.topic().look(), START_MS + 1_000, DEFAULTS, 9)
+    assert [(each.transition.event, each.transition.after.scope) for each in made] == [(event, wanted.scope)]
+
+
+def test_drill_that_is_always_overtaken_is_never_begun(log):
+    rival = log.topic()
+
+    def append(records: Sequence[Outgoing]) -> None:
+        rival.throw(switch("channel:CARD", RELEASED), log.append, START_MS + 900, 0, unsigned)
+        log.append(records)
+
+    with pytest.raises(BrokerAway, match="all"):
+        log.topic().throw(DRILL, append, START_MS, 0, unsigned)
+    assert log.topic().look().drills == {}
+
+
+@pytest.mark.parametrize("forged", [switch("segment:a=b", FORCED_OPEN), DRILL._replace(scope="segment:a=b")])
+@pytest.mark.parametrize("fault", [None, Fault("nobody consented")])
+def test_no_record_takes_away_the_sequences_that_are_to_come(log, forged, fault):
+    log.fault_of = lambda thrown, _: fault if thrown.drill else None
+    forged = forged._replace(sequence=2**63 - 1)
+    log.append([Outgoing(log.settings.topic("breaker_switches.v1"), key_of(forged), WIRE.encode(forged))])
+    assert log.topic().look().is_forced("segment:a=b"), "what can't be read is strict"
+    released = log.topic().throw(switch("all", RELEASED), log.append, now_ms(), 0, unsigned)
+    forced = log.topic().throw(switch("model:m1", FORCED_OPEN), log.append, now_ms(), 0, unsigned)
+    found = log.topic().look()
+    assert (found.latest["all"], found.latest["model:m1"]) == (released, forced)
+    assert found.reached <= now_ms() + 1_000
+
+
+def test_drill_that_nobody_consented_to_has_a_sequence_of_its_time(log):
+    log.fault_of = lambda thrown, _: Fault("nobody consented") if thrown.drill else None
+    with pytest.raises(Refused, match="not proved"):
+        log.topic().throw(DRILL, log.append, START_MS + 250_000, 0, unsigned)
+    assert log.topic().look().reached <= now_ms()
 
 
 def test_switch_that_is_always_overtaken_is_a_failure(log):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.breaker import Event, Refused, Switches, governed, taken_over
-from pipeline.breaker.switches import Awaited, Fault, require_sound, switch_of
+from pipeline.breaker.states import VERSION_MAX, next_version
+from pipeline.breaker.switches import SEQUENCE_AHEAD_MAX_MS, Awaited, Fault, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source
@@ -20,7 +21,7 @@ WIRE = WireFormat()
 
 @given(records, switches, st.integers(0, 9))
 def test_invariants_1_and_2_switches_only_make_stricter_until_they_are_taken_over(stored, thrown, reached):
-    found = governed(stored, reached, thrown)
+    found = governed(stored, reached, thrown, START_MS)
     for scope in thrown.latest:
         if thrown.is_forced(scope):
             assert found[scope].state is BreakerState.FORCED_OPEN
@@ -44,8 +45,8 @@ def test_invariant_3_what_is_taken_over_is_new_and_ends_where_it_was_put(stored,
 def test_invariant_2_release_of_a_scope_that_the_store_calls_closed_opens_it():
     thrown = Switches({"model:m1": switch("model:m1", RELEASED, 5)})
     stored = {"all": record(scope="all")}
-    assert governed(stored, 4, thrown)["model:m1"].state is BreakerState.OPEN
-    assert "model:m1" not in governed(stored, 5, thrown)
+    assert governed(stored, 4, thrown, START_MS)["model:m1"].state is BreakerState.OPEN
+    assert "model:m1" not in governed(stored, 5, thrown, START_MS)
     (found,) = taken_over(stored, 4, thrown, START_MS, DEFAULTS, 9)
     assert (found.transition.event, found.transition.after.state) == (Event.STATE_LOST, BreakerState.OPEN)
 
@@ -80,8 +81,8 @@ def test_invariant_4_release_that_can_not_be_proved_yet_forces_its_scope_open_an
     before, other = switch("all", RELEASED, 4), switch("segment:a=b", FORCED_OPEN, 9)
     waiting = Switches({"all": before, other.scope: other}, {"model:m1": found.stand_in})
     stored = {"all": record(scope="all"), "model:m1": record(scope="model:m1")}
-    assert governed(stored, 4, waiting)["model:m1"].state is BreakerState.FORCED_OPEN
-    assert governed(stored, 4, waiting)[other.scope].state is BreakerState.FORCED_OPEN, "no kill switch waits"
+    assert governed(stored, 4, waiting, START_MS)["model:m1"].state is BreakerState.FORCED_OPEN
+    assert governed(stored, 4, waiting, START_MS)[other.scope].state is BreakerState.FORCED_OPEN, "no kill switch waits"
     assert (waiting.reached, waiting.settled) == (9, SOUND.sequence - 1)
     assert taken_over(stored, 4, waiting, START_MS, DEFAULTS, 9) == []
     proved_since = waiting._replace(awaited={}).after(SOUND)
@@ -107,6 +108,21 @@ def test_invariant_4_a_record_that_can_not_be_read_forces_its_scope_open(key, va
     found = switch_of(Record(key, value, Source(0, 7, START_MS)), WIRE.decode_breaker_switch(value), 5, proved)
     assert (found.scope, found.position, found.sequence) == (scope, FORCED_OPEN, START_MS)
     assert "offset 7" in found.reason
+
+
+@pytest.mark.parametrize("position", SwitchPosition)
+def test_invariant_4_no_record_has_a_sequence_of_a_time_to_come(position):
+    at, limit = Record(b"model:m1", b"", Source(0, 7, START_MS)), START_MS + SEQUENCE_AHEAD_MAX_MS
+    sound = SOUND._replace(position=position, sequence=limit)
+    assert switch_of(at, sound, 5, proved) == sound
+    for sequence in (limit + 1, 2**63 - 1):
+        found = switch_of(at, sound._replace(sequence=sequence), 5, proved)
+        assert (found.scope, found.position, found.sequence) == ("model:m1", FORCED_OPEN, START_MS)
+        assert "of a time to come" in found.reason
+
+
+def test_the_version_after_the_last_is_one_that_a_record_can_hold():
+    assert next_version(VERSION_MAX, START_MS) == next_version(5, VERSION_MAX + 1) == VERSION_MAX == 2**63 - 1
 
 
 def test_a_record_that_can_be_read_is_the_switch_that_was_thrown():

@@ -148,10 +148,11 @@ def by_fastavro(writer: Json, reader: Json, body: bytes) -> bytes:
     """The body as the reader's schema has it, read and written again by fastavro."""
     parsed = parse_schema(writer, {}), parse_schema(reader, {})
     datum: Any = schemaless_reader(io.BytesIO(body), *parsed, return_record_name=True)
-    if isinstance(reader, dict):  # fastavro 1.12 gives a default of bytes as the text that stands in the schema
-        for each in reader["fields"]:
-            if isinstance(datum[each["name"]], str) and (each["type"] == "bytes" or each["type"] is FIXED):
-                datum[each["name"]] = datum[each["name"]].encode("latin-1")
+    for record in [reader] if isinstance(reader, dict) else reader:
+        fields = datum[1] if isinstance(datum, tuple) else datum
+        for each in record["fields"]:  # fastavro 1.12 gives a default of bytes as the text that stands in the schema
+            if isinstance(fields.get(each["name"]), str) and each["type"] in ("bytes", FIXED, "fraud.v1.Sha256"):
+                fields[each["name"]] = fields[each["name"]].encode("latin-1")
     return encoded(reader, datum)
 
 

@@ -104,7 +104,7 @@ def test_a_field_that_a_writer_may_lack_says_what_that_means(name, place, added)
     if place.startswith("Decision.snapshot.features."):
         assert (UNKNOWN if word == "UNKNOWN" else NONE) == added["default"]
     if word == "NONE":
-        assert added["default"] in (None, "", 0, -1, False, [], {})
+        assert added["default"] in (None, "", 0, -1, False, [], {}, "\0" * 32)
 
 
 def test_the_fields_that_were_added_are_found():

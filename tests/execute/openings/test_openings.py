@@ -121,6 +121,56 @@ def test_a_reference_with_what_nobody_sees_is_none(unseen):
     assert canonical_reference(unseen) is None
 
 
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u2e3a\u2043"
+
+
+@pytest.mark.parametrize("dash", DASHES, ids=ascii)
+def test_references_with_another_dash_are_one(dash):
+    assert canonical_reference(f"INV{dash}1") == canonical_reference("inv-1") == "inv-1"
+
+
+@pytest.mark.parametrize("quote", "\u2018\u2019\u02bc\u2032\u00b4`\uff07", ids=ascii)
+def test_references_with_another_quote_are_one(quote):
+    assert canonical_reference(f"O{quote}Brien 1") == "o'brien 1"
+
+
+MIXED = {
+    "a Cyrillic letter": "s\u0430lary 1",
+    "a Greek capital": "\u0399NV-1",
+    "a Cherokee letter": "\u13aa\u13d9\u13a0 1",
+    "Cyrillic letters that all read as Latin ones": "\u0421\u0410\u0412-1",
+    "Greek letters that all read as Latin ones": "\u03a4\u0391\u03a7 1",
+    "a letter of phonetics": "s\u0251lary 1",
+    "a small capital": "sa\u029fary",
+    "a click for a bar": "salary \u01c0",
+    "a blank of Braille": "INV-1\u2800",
+    "a mark on a letter that has none": "sala\u0338ry",
+    "a sign": "salary \u00d7 1",
+    "a letter like a dash": "inv\u4e001",
+}
+
+
+@pytest.mark.parametrize("what", MIXED)
+def test_a_reference_that_reads_as_another_is_none(what):
+    assert canonical_reference(MIXED[what]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("Stra\u00dfe 1", "strasse 1"),
+        ("\u00c9t\u00e9 \u00d8", "\u00e9t\u00e9 \u00f8"),
+        ("\u0130\u0131 1", "ii 1"),
+        ("\u0417\u0430\u0440\u043f\u043b\u0430\u0442\u0430 5", "\u0437\u0430\u0440\u043f\u043b\u0430\u0442\u0430 5"),
+        ("\u65e5\u672c\u30c6\u30b9\u30c8 7", "\u65e5\u672c\u30c6\u30b9\u30c8 7"),
+        ("\u0661\u06f2", "12"),
+        ("a#1/2_(3)&4", "a#1/2_(3)&4"),
+    ],
+)
+def test_a_reference_of_one_script_is_one(text, folded):
+    assert canonical_reference(text) == folded
+
+
 def test_a_hidden_character_is_refused_and_not_posted(fraud, opened, treasurer):
     code, _, err = fraud("ledger", "fund", "ann", "GBP", "250", "--reference", "sal\u200bary")
     assert code == 2
@@ -234,6 +284,12 @@ FAULTS = {
     "a field too many": ("ann,GBP,0,1,000\n", 2, "has 5 fields"),
     "a slash in an id": ("/funding,GBP,0,5\n", 2, "account_id is not"),
     "a hidden character in an id": ("an\u200bn,GBP,0,5\n", 2, "account_id is not"),
+    "a word for nothing": ("None,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "no number": ("nan,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "a dash for nothing": ("-,GBP,0,5\n", 2, "account_id stands for a missing value"),
+    "a spreadsheet's number": ("1001.0,GBP,0,5\n", 2, "account_id looks like a floating-point number"),
+    "a number with decimals": ("1001,GBP,0,5\n1001.00,GBP,0,5\n", 3, "account_id looks like a floating-point number"),
+    "a number's power": ("1.2E15,GBP,0,5\n", 2, "account_id looks like a floating-point number"),
     "a currency in small letters": ("ann,gbp,0,5\n", 2, "currency is no code"),
 }
 
@@ -258,6 +314,12 @@ UNUSABLE = {
     "UTF-16": HEADER.encode("utf-16"),
     "a quote that never ends": HEADER.encode() + b'"ann,GBP,0,5\n',
     "nothing": b"",
+    "a line that is cut off": f"{HEADER}ann,GBP,0,5\nbob,GBP,0,12".encode(),
+    "its only line cut off": f"{HEADER}ann,GBP,0,12".encode(),
+    "a line that is cut off, with ends of two characters": f"{HEADER}ann,GBP,0,5\nbob,GBP,0,12".replace(
+        "\n", "\r\n"
+    ).encode(),
+    "a cut at a quoted value": f'{HEADER}ann,GBP,0,"12"'.encode(),
 }
 
 
@@ -268,6 +330,18 @@ def test_a_file_that_is_none_is_refused_in_a_sentence(what, fraud, treasurer, tm
     assert (code, out) == (2, "")
     assert "a.csv" in err
     assert rows(treasurer) == {}
+
+
+def test_an_id_that_a_file_may_not_have_is_opened_alone(fraud, treasurer):
+    assert fraud("ledger", "open", "NA", "GBP")[0] == 0
+    assert rows(treasurer) == {("NA", "GBP"): (0, 0)}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_a_file_that_ends_its_last_line_is_whole(end, fraud, treasurer, tmp_path):
+    (tmp_path / "a.csv").write_bytes(f"{HEADER}ann,GBP,0,12\n".replace("\n", end).encode())
+    assert fraud("ledger", "import", "a.csv")[0] == 0
+    assert rows(treasurer) == {("ann", "GBP"): (0, 12)}
 
 
 def test_a_missing_file_is_said_so(fraud):
