@@ -11,6 +11,7 @@ from pipeline.breaker.proofs_files import SwitchProof, drill_fault, signed_switc
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.drills.consents import Consent, LiveDrill, confirmation, consent_of, consent_text, proposal
 from pipeline.io.postgres import Connection
+from pipeline.keys.key_sets import KeySet
 from pipeline.people.act_store import read_registry, registry_acts
 from pipeline.people.people_files import write_people
 from pipeline.people.registry import Expected, Registry
@@ -63,8 +64,8 @@ def test_a_drill_that_two_people_consented_to_is_proved(registry: Registry, owne
     switch = begun(registry, consented(registry))
     assert fault(registry, switch) is None
     write_people(tmp_path / "people.jsonl", registry_acts(owner))
-    assert SwitchProof(tmp_path / "people.jsonl").fault(switch, switch.thrown_at_ms) is None
-    assert SwitchProof(None).fault(switch, switch.thrown_at_ms) is not None
+    assert SwitchProof(tmp_path / "people.jsonl", lambda: KeySet({})).fault(switch, switch.thrown_at_ms) is None
+    assert SwitchProof(None, lambda: KeySet({})).fault(switch, switch.thrown_at_ms) is not None
 
 
 def test_a_consent_is_read_as_it_was_written(registry: Registry) -> None:

@@ -158,7 +158,7 @@ def test_webhook_is_signed_and_has_the_message_s_id(sink: HttpSink, at: Routes) 
     assert "evidence" not in event["data"], "what an alert quotes stays in the house unless the routes say otherwise"
     shown = replace(at, sinks={**at.sinks, "hook": replace(at.sinks["hook"], shows_evidence=True)})
     sent(shown, "hook")
-    assert {"partition": "0", "offset": "1"} == sink.taken[2].json["data"]["evidence"]
+    assert {"partition": "0", "offset": "1", "payments": "1"} == sink.taken[2].json["data"]["evidence"]
 
 
 def test_webhook_is_signed_by_each_of_two_secrets(sink: HttpSink, at: Routes) -> None:
