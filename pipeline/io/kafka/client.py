@@ -10,7 +10,7 @@ The readers and writers of this package are made with them; nothing else in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -304,10 +304,7 @@ def _with_schema(message: Message, value: bytes) -> bytes:
 
     Of a record of 1 MB they may take tens of MB once read, and a reader holds many messages.
     """
-    try:
-        headers = message.headers()
-    except (SystemError, UnicodeDecodeError):  # as `headers_of` says
-        return value
+    headers = _headers(message)
     if not headers:
         return value
     kept = [(header[0], header[1]) for header in headers if header[0] in _READ_HEADERS]
@@ -338,24 +335,25 @@ def presented(topic: str, message: Message) -> Presented:
 
 
 def headers_of(message: Message) -> dict[str, str | bytes | None]:
-    """Return a message's headers by name, the last of each; none where one has a name that is not UTF-8.
+    """Return a message's headers by name, the last of each; none where one has a name that is not UTF-8."""
+    return dict(_headers(message))
+
+
+def _headers(message: Message) -> Sequence[tuple[str, str | bytes | None]]:
+    """Return a message's headers; none where one has a name that is not UTF-8.
 
     The library raises SystemError for such a name (confluent-kafka 2.16), which anybody who may write can send; no
-    writer of ours does.
+    writer of ours does. Asked again it hands out what it had half made, and the process dies. So they are taken away.
     """
     try:
-        return dict(message.headers() or ())
+        found = message.headers() or ()
     except (SystemError, UnicodeDecodeError):
-        return {}
+        message.set_headers([])
+        return ()
+    return list(found.items()) if isinstance(found, dict) else found
 
 
 def traceparent_of(message: Message) -> bytes | None:
     """Return a message's TRACE_HEADER, which anybody may have written; None where it has none, or more than one."""
-    try:
-        headers = message.headers()
-    except (SystemError, UnicodeDecodeError):  # as `headers_of` says
-        return None
-    if not headers:
-        return None
-    found = [header[1] for header in headers if header[0] == TRACE_HEADER]
+    found = [header[1] for header in _headers(message) if header[0] == TRACE_HEADER]
     return found[0] if len(found) == 1 and isinstance(found[0], bytes) else None
