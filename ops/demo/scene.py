@@ -21,6 +21,7 @@ from ops.rail.process import rail_url
 from ops.stack.postgres import postgres_url
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
+from pipeline.io.clock import now_ms
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Beginning, Profile, Settings
 from pipeline.keys.key_files import create_signing_key
@@ -159,14 +160,28 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
 
 
+HOURS_AWAY: Final = 10
+UNUSUAL_MINUTES: Final = 240
+DAY_MINUTES: Final = 1_440
+
+
 def short_windows(rate: int) -> dict[str, int | list[int]]:
     """Return the breaker's settings for a rate of payments a second."""
     sample = max(WINDOW_S * rate // WINDOW_SHARE, 20)
     return {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": sample}
 
 
+def with_hours_elsewhere(policy_text: str, at_ms: int) -> str:
+    """Return a policy whose unusual hours lie some hours from a time: made traffic all comes then, and where that is at
+    night a third of it would be escalated."""
+    begin = min((at_ms // 60_000 + HOURS_AWAY * 60) % DAY_MINUTES, DAY_MINUTES - UNUSUAL_MINUTES)
+    hours = rf"\g<1>{begin}\g<2>{begin + UNUSUAL_MINUTES - 1}"
+    return re.sub(r'(_minute_of_day", at_least = )\d+(, at_most = )\d+', hours, policy_text)
+
+
 def with_short_windows(policy_text: str, wanted: Mapping[str, int | list[int]], ending: str) -> str:
-    """Return a policy under another version, with its breaker's settings replaced line by line."""
+    """Return a policy under another version, with its breaker's settings replaced line by line, and other hours."""
+    policy_text = with_hours_elsewhere(policy_text, now_ms())
     shipped_version = parse_policy(policy_text.encode()).version
     section, lines, replaced = "", [], set()
     for line in policy_text.splitlines():
