@@ -30,6 +30,9 @@ BLOCKED_TOO_MUCH_PERCENT: Final = 40
 """Share of the payments that the wrong model blocks: those that look most honest, many times what a good one blocks."""
 
 WINDOW_S: Final = 6
+HOURS_AWAY: Final = 10
+UNUSUAL_MINUTES: Final = 240
+DAY_MINUTES: Final = 1_440
 SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
     "window_s": WINDOW_S,
     "error_window_s": 5,
@@ -158,11 +161,6 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
 def clean_environment() -> dict[str, str]:
     """Return the caller's environment without its FRAUD_* variables, which the scene sets itself."""
     return {name: value for name, value in os.environ.items() if not name.startswith("FRAUD_")}
-
-
-HOURS_AWAY: Final = 10
-UNUSUAL_MINUTES: Final = 240
-DAY_MINUTES: Final = 1_440
 
 
 def short_windows(rate: int) -> dict[str, int | list[int]]:
