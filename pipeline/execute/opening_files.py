@@ -71,7 +71,7 @@ def opening_fault(account_id: str, currency: str, overdraft_minor: str, balance_
 def _whole(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """The lines of a file; raises Failure behind the last where the file is cut off."""
     number, line = 0, ""
-    for number, line in enumerate(lines, 1):  # noqa: B007  # the last one counts
+    for number, line in enumerate(lines, 1):  # noqa: B007 - the last number is the count of lines
         yield line
     if number > 1 and not line.endswith(("\n", "\r")):
         what = f"{path} is cut off: its last line, {number}, has no end, and the others have one."

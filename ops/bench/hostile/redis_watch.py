@@ -19,8 +19,8 @@ SCRIPTS: Final = (b"EVALSHA", b"EVAL", b"FCALL")
 PAGE: Final = 1_000
 _COUNTED: Final = tuple(f"cmdstat_{name.decode().lower()}" for name in SCRIPTS)
 _KINDS: Final = ((re.compile(rb"\}c:"), "ids"), (re.compile(rb"\{p\d+\}[apr]:"), "accounts"))
-"""What stays by design, by how its keys are named: buckets of ids, whose old ones go as new ones come, and what an
-account ever paid."""
+"""The keys that stay by design, by their names: buckets of ids, whose old ones go as new ones come, and what an account
+ever paid."""
 
 
 class RedisWatch:

@@ -1,4 +1,4 @@
-"""What no reason may be, each kind a check of its own: it yields a sentence for each fault that it finds in a decision.
+"""Each check looks for one kind of reason that may not be, and yields a sentence for each that a decision has.
 
 The kinds are those that were seen in decisions once. A check reads what a decision records, its facts and its texts,
 and the policy and model that it names; it does not ask the code that made the words.
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
     customer: str | None
 
     def value(self, feature: str) -> int:
-        """Of a feature; NONE of what is none."""
+        """Return the observed value of a feature, or NONE where there is no such feature."""
         return self.decision.snapshot.features[COLUMN[feature]] if feature in COLUMN else NONE
 
     def texts(self) -> Iterator[str]:
@@ -175,7 +175,7 @@ _TYPICAL: Final = re.compile(r"(?P<told>[^()]*)\((?:typically (?P<after>[^)]*)|(
 
 
 def equal_to_the_typical(seen: Seen) -> Iterator[str]:
-    """What is as it typically is, in numbers or in words, says nothing."""
+    """A value that is as it typically is, in numbers or in words, says nothing."""
     for reason in seen.decision.reasons:
         if reason.contribution_micro is not None and reason.observed == reason.limit:
             yield f"{reason.code}: {reason.observed} is typical: {reason.text}"
@@ -225,7 +225,7 @@ _HOW: Final = re.compile(r"\b(?:attempt|complet|turned out|labelled|fraudulent)"
 
 
 def payments_that_were_not_made(seen: Seen) -> Iterator[str]:
-    """What adds up payments says of which: one that was attempted has not been made."""
+    """A sum of payments says which it adds up: one that was attempted has not been made."""
     for text in seen.texts():
         for clause in _clauses(text):
             if _MADE.search(clause) and not _HOW.search(clause):
@@ -303,7 +303,7 @@ _CONTEST: Final = re.compile(r"contest|challenge|think that this is wrong|appeal
 
 
 def customer_text_that_gives_away(seen: Seen) -> Iterator[str]:
-    """What a customer may be sent says how to contest, and nothing that helps a fraudster or tips anybody off."""
+    """The text for a customer says how to contest, and nothing that helps a fraudster or tips anybody off."""
     text = seen.customer
     if text is None:
         yield "there is no text for the customer"

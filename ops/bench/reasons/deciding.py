@@ -140,7 +140,7 @@ class Deciding:
 
 
 def _outcome_of(decision: Decision) -> PaymentOutcome | None:
-    """What becomes of it at once: an ALLOW is made, a BLOCK is not, and of an ESCALATE nobody has heard yet."""
+    """Tell what becomes of a payment: an ALLOW is made, a BLOCK is not, and of an ESCALATE nobody has heard yet."""
     payment = decision.snapshot.transaction
     if decision.outcome is Outcome.ESCALATE:
         return None
