@@ -23,7 +23,8 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 STAMP = VENV / "installed.json"
 PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 LOCK_OF = {"demo": "requirements-demo.lock", "test": "requirements-dev.lock"}
-IN_PARALLEL = ["-n", "auto", "--dist", "loadfile"]  # the whole run; a few tests end sooner in one process
+# The whole run; a few tests end sooner in one process. A worker that died is not replaced: xdist would wait for ever.
+IN_PARALLEL = ["-n", "auto", "--dist", "loadfile", "--max-worker-restart", "0"]
 INSTALLER_LOCK = "requirements-uv.lock"
 USAGE = "usage: python3 dev.py demo|test [arguments of `fraud demo` or of pytest]"
 PIP_TO_UV = {

@@ -168,9 +168,7 @@ def _copy_of(message: Message, offset: int) -> Copied:
     key, value = message.key(), message.value()
     assert not isinstance(key, str), "raw bytes were asked for"
     assert not isinstance(value, str), "raw bytes were asked for"
-    found = message.headers() or []
-    pairs = found.items() if isinstance(found, dict) else found
-    headers = tuple((name, _bytes(held)) for name, held in pairs)
+    headers = tuple((name, _bytes(held)) for name, held in client.ordered_headers(message))
     return Copied(offset, client.timestamp_ms(message), key, value, headers)
 
 

@@ -11,6 +11,7 @@ The readers and writers of this package are made with them; nothing else in the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -304,7 +305,7 @@ def _with_schema(message: Message, value: bytes) -> bytes:
 
     Of a record of 1 MB they may take tens of MB once read, and a reader holds many messages.
     """
-    headers = _headers(message)
+    headers = ordered_headers(message)
     if not headers:
         return value
     kept = [(header[0], header[1]) for header in headers if header[0] in _READ_HEADERS]
@@ -334,19 +335,25 @@ def presented(topic: str, message: Message) -> Presented:
     return Presented(topic, *source, is_stamped, key, value or b"", sealed)
 
 
+# A call from C looks whether an error was set beside the result.
+_read_headers: Final = methodcaller("headers")
+
+
 def headers_of(message: Message) -> dict[str, str | bytes | None]:
     """Return a message's headers by name, the last of each; none where one has a name that is not UTF-8."""
-    return dict(_headers(message))
+    return dict(ordered_headers(message))
 
 
-def _headers(message: Message) -> Sequence[tuple[str, str | bytes | None]]:
-    """Return a message's headers; none where one has a name that is not UTF-8.
+def ordered_headers(message: Message) -> Sequence[tuple[str, str | bytes | None]]:
+    """Return a message's headers in their order; none where one has a name that is not UTF-8.
 
-    The library raises SystemError for such a name (confluent-kafka 2.16), which anybody who may write can send; no
-    writer of ours does. Asked again it hands out what it had half made, and the process dies. So they are taken away.
+    For such a name, which anybody who may write can send, the library (confluent-kafka 2.16) sets an error and still
+    hands out what it had half made, at which a process that touches it dies. The caller is whom the error reaches, as
+    a SystemError, and the interpreter's own fast path for a method that is called often doesn't look for it. So the
+    method is never called from here directly; and as the library keeps what it had half made, it is taken away.
     """
     try:
-        found = message.headers() or ()
+        found = _read_headers(message) or ()
     except (SystemError, UnicodeDecodeError):
         message.set_headers([])
         return ()
@@ -355,5 +362,5 @@ def _headers(message: Message) -> Sequence[tuple[str, str | bytes | None]]:
 
 def traceparent_of(message: Message) -> bytes | None:
     """Return a message's TRACE_HEADER, which anybody may have written; None where it has none, or more than one."""
-    found = [header[1] for header in _headers(message) if header[0] == TRACE_HEADER]
+    found = [header[1] for header in ordered_headers(message) if header[0] == TRACE_HEADER]
     return found[0] if len(found) == 1 and isinstance(found[0], bytes) else None

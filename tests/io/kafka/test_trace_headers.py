@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import closing
 
 import pytest
@@ -70,3 +73,22 @@ def test_a_header_is_read_back_from_its_place(stack: EmbeddedStack, topic: str) 
         assert {name: header for name, (_, header) in HEADERS.items()} == found
         assert log.traceparent_at(topic, 0, len(HEADERS)) is None
         assert log.traceparent_at(topic, 0, 10**12) is None
+
+
+def test_a_name_that_nobody_can_read_ends_no_process_that_has_read_many(stack: EmbeddedStack) -> None:
+    """The interpreter takes a faster path to a method that it has called a few times, without a look for errors."""
+    topic = f"{unused_prefix()}transactions.v1"
+    create_topics(stack.bootstrap_servers, prefix=topic.removesuffix("transactions.v1"))
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
+    for number in range(100):
+        producer.produce(topic, b"%d" % number, b"k", 0, headers=[("traceparent", GOOD)])
+    assert 0 == producer.flush(WAIT_S)
+    subprocess.run(
+        [sys.executable, "-m", "tests.seals.raw_producer", stack.bootstrap_servers, topic, "0"],
+        check=True,
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+        timeout=WAIT_S,
+    )
+    with LogReader(stack.bootstrap_servers, "look", {}) as log:
+        assert [GOOD] * 100 + [None] == [log.traceparent_at(topic, 0, offset) for offset in range(101)]
+        assert [b"garbage"] == [record.value for record in log.read(topic, {0: 100})]
