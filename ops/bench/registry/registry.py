@@ -1,11 +1,11 @@
 """10,000 changes of one byte in a signed registry, and every whole forgery: nothing of it loads.
 
 A registry as a bank has it (ops/bench/registry/scene.py) is loaded as a worker does, with the people's acts. Then a
-seed picks, again and again, a file of the artefact, its manifest, signature, one of its approvals or an alias record, and a
-byte of it, which becomes another. The worker's loading must refuse it. The change is also shown to the one layer whose
-work it is, without the hashes that the alias's record pins: the artefact's own loading, the signature's verification,
-the approvals', the chain's. What a single layer lets through is counted as well, since a later one may not be there to
-catch it. Then come the forgeries (forgeries.py), each done to a registry of its own.
+seed picks, again and again, a file of the artefact, its manifest, signature, one of its approvals or an alias record,
+and a byte of it, which becomes another. The worker's loading must refuse it. The change is also shown to the one layer
+whose work it is, without the hashes that the alias's record pins: the artefact's own loading, the signature's
+verification, the approvals', the chain's. What such a layer lets through is a fault as well, since the others may not
+be there to catch it. Then come the forgeries (forgeries.py), each done to a registry of its own.
 """
 
 from __future__ import annotations
