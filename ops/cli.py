@@ -190,7 +190,7 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train list show verify sign approve begin confirm retire",
+                "train list show verify sign approve retire begin confirm",
                 "Train models, sign and approve them, keep them.",
                 "models.train.command models.versions.command",
             ),
