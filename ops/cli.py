@@ -188,7 +188,12 @@ TABLE: Final = (
                 "Create, rotate and revoke the keys that seal and sign.",
                 "ops.access.command",
             ),
-            Group("models", "train", "Train models.", "models.train.command"),
+            Group(
+                "models",
+                "train list show verify sign approve retire begin confirm",
+                "Train models, sign and approve them, keep them.",
+                "models.train.command models.versions.command",
+            ),
         ),
     ),
 )
