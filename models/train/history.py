@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.card.measuring.measured import Attributes
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.feeds.feed_files import shipped_feeds
@@ -56,9 +57,12 @@ class Examples(NamedTuple):
     features: Matrix  # (n, len(FEATURES))
     fraud: NDArray[np.bool_]
     event_time_ms: NDArray[np.int64]
+    attributes: NDArray[np.object_] = np.zeros(0, dtype=np.object_)
+    """What each payment says beside its features (models.card's Attributes), to measure by; empty where nothing is."""
 
     def rows(self, begin: int, end: int) -> Examples:
-        return Examples(self.features[begin:end], self.fraud[begin:end], self.event_time_ms[begin:end])
+        features, fraud, event_time_ms, attributes = self
+        return Examples(features[begin:end], fraud[begin:end], event_time_ms[begin:end], attributes[begin:end])
 
 
 def read(path: Path, rules: FileMap = NO_MAP) -> Examples:
@@ -76,8 +80,7 @@ def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) ->
     parts = [observer.chunk(list(chunk)) for chunk in _chunks(stream)]
     if not parts:
         raise HistoryRefused("the history is empty")
-    features, fraud, times_ms = zip(*parts, strict=True)
-    return Examples(np.concatenate(features), np.concatenate(fraud), np.concatenate(times_ms))
+    return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:
@@ -120,6 +123,7 @@ class _Observer:
         self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
         self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
+        self._attributes: dict[Attributes, Attributes] = {}
 
     def chunk(self, stream: list[TrafficEvent]) -> Examples:
         paid = [each for each in stream if isinstance(each, LabelledTransaction)]
@@ -140,7 +144,14 @@ class _Observer:
             feature_matrix(event[counted], np.array(state, dtype=np.int64).reshape(-1, len(STATE))),
             np.array([paid[row].fraud for row in counted], dtype=np.bool_),
             np.array([paid[row].transaction.event_time_ms for row in counted], dtype=np.int64),
+            np.fromiter((self._attributes_of(paid[row]) for row in counted), np.object_, len(counted)),
         )
+
+    def _attributes_of(self, paid: LabelledTransaction) -> Attributes:
+        """Payments that say the same share one object: a history has millions of payments and few such sayings."""
+        kind = paid.scenario if paid.fraud else ""
+        said = Attributes(paid.transaction.channel.value, kind, tuple(sorted(paid.transaction.segments.items())))
+        return self._attributes.setdefault(said, said)
 
     def _take_in(self, context: Account | RiskSignal | Label) -> None:
         match context:

@@ -20,11 +20,12 @@ from typing import Any, Final
 import numpy as np
 
 from models.artefact import files as artefact
-from models.artefact.scoring import Calibration, Model, score
+from models.artefact.scoring import Calibration, Model, Scores, score
 from models.artefact.strict import Json
 from models.artefact.vectors import golden_vectors
+from models.card.cards import CYCLONEDX, HTML, cards, facts_at_training
+from models.card.measuring.measured import Measured, numbered
 from models.simulator import TrafficSettings
-from models.train.card import card
 from models.train.compile import calibrate, compile_terms
 from models.train.history import Examples, HistoryRefused, generated, read
 from models.train.learn import Learner, fit
@@ -44,8 +45,7 @@ DEFAULT_TRAFFIC: Final = TrafficSettings(seed=20261101, accounts=3000, start_ms=
 _LIBRARIES: Final = ("interpret-core", "numpy", "scikit-learn")
 _GENERATED_LIMITS = """\
 It has only seen simulated traffic: its figures say how well it learned the simulator, not how well it finds real fraud.
-Before real use, train it on the institution's own history. It finds takeovers, card testing and structuring best, about
-half of the push payments, and of the frauds at a compromised merchant few before the first labels arrive."""
+Before real use, train it on the institution's own history."""
 _HISTORY_LIMITS = """\
 It knows frauds of the kinds and the times in its history; new schemes and drift are what monitoring, the circuit
 breaker and the fallback rules are for."""
@@ -81,11 +81,12 @@ def train_examples(
         "sha256": _sha256(examples),
         "seed": learner.seed,
     }
-    text = card(
-        model, metrics, training, scores, [name for name in learner.features if name in learner.monotone], limits
-    )
     manifest = _manifest(model, learner, training, metrics, _golden_rows(measured.features, scores.score_micro))
-    artefact.write(directory, artefact.tables_json(model), text.encode(), manifest)
+    monotone = tuple(name for name in learner.features if name in learner.monotone)
+    facts = facts_at_training(model, manifest, monotone, limits, measured.features, scores, _measured(measured, scores))
+    made = cards(facts)
+    other_cards = {HTML: made.html, CYCLONEDX: made.cyclonedx}
+    artefact.write(directory, artefact.tables_json(model), made.markdown, manifest, other_cards)
     artefact.load(directory)
     return metrics
 
@@ -97,6 +98,17 @@ def compiled_model(booster: Any, learner: Learner, version: str, learned: Exampl
     raw = Model(version, bytes(32), intercept_micro, terms, flat, typical)
     calibration = calibrate(score(raw, calibrating.features).score_micro, calibrating.fraud)
     return Model(version, bytes(32), intercept_micro, terms, calibration, typical)
+
+
+def _measured(examples: Examples, scores: Scores) -> Measured:
+    return Measured(
+        scores.score_micro,
+        scores.fraud_probability_ppm,
+        examples.fraud,
+        examples.features[:, COLUMN["amount_gbp_minor"]],
+        examples.event_time_ms,
+        *numbered(examples.attributes),
+    )
 
 
 def _parts(examples: Examples) -> tuple[Examples, Examples, Examples]:
