@@ -65,7 +65,8 @@ def compile_terms(booster: Any, names: Sequence[str]) -> tuple[int, tuple[Term, 
     """
     exact = exact_terms(booster, names)
     rounded = [
-        Term(term.features, term.edges, np.round(term.table * MICRO).astype(np.int64)) for term in map(_sane, exact.terms)
+        Term(term.features, term.edges, np.round(term.table * MICRO).astype(np.int64))
+        for term in map(_sane, exact.terms)
     ]
     if not abs(exact.intercept) * MICRO <= CONTRIBUTION_MICRO_MAX:
         raise LearningDiverged("the intercept is no finite, reasonable log-odds; learn more slowly")
@@ -105,19 +106,23 @@ def exact_scores(exact: Exact, columns: dict[str, Column]) -> Floats:
     return total
 
 
-def calibrate(score_micro: Column, fraud: NDArray[np.bool_]) -> Calibration:
+def calibrate(score_micro: Column, fraud: NDArray[np.bool_], weight: Floats | None = None) -> Calibration:
     """Fit isotonic steps from scores to the share of fraud, on examples that the tables were not learned from.
 
     A step's share is (frauds + 1/2) / (examples + 1), so that a step without an honest example is not taken for
-    certainty.
+    certainty. weight: what each example counts; None for 1.
     """
-    fitted = IsotonicRegression(increasing=True).fit_transform(score_micro.astype(np.float64), fraud.astype(np.float64))
+    counted = np.ones(len(fraud)) if weight is None else weight
+    fitted = IsotonicRegression(increasing=True).fit_transform(
+        score_micro.astype(np.float64), fraud.astype(np.float64), sample_weight=weight
+    )
     order = np.argsort(score_micro, kind="stable")
-    score_sorted, step, fraud_sorted = score_micro[order], fitted[order], fraud[order]
+    score_sorted, step, counted = score_micro[order], fitted[order], counted[order]
+    fraud_sorted = fraud[order] * counted
     begins = np.flatnonzero(np.diff(step, prepend=-1.0) > 0)
     ends = [*begins[1:].tolist(), len(order)]
     shares = [
-        (int(fraud_sorted[begin:end].sum()) + 0.5) / (end - begin + 1)
+        (float(fraud_sorted[begin:end].sum()) + 0.5) / (float(counted[begin:end].sum()) + 1)
         for begin, end in zip(begins.tolist(), ends, strict=True)
     ]
     probability_ppm = np.maximum.accumulate(np.round(np.array(shares) * PPM)).astype(np.int64)

@@ -55,7 +55,8 @@ def _mean(weight: Floats, table: Floats, rows: Floats, columns: Floats) -> Float
     """Return the mean of each row under its weights; of one without any, under the other feature's density."""
     alone = (table * columns[np.newaxis, :]).sum(axis=1)
     own = (weight * table).sum(axis=1)
-    return np.where(rows > 0, own / np.where(rows > 0, rows, 1.0), alone)
+    mean: Floats = np.where(rows > 0, own / np.where(rows > 0, rows, 1.0), alone)
+    return mean
 
 
 def _second(weight: Floats, rows: Floats, columns: Floats, table: Floats) -> Floats:
