@@ -91,7 +91,7 @@ def feature_value(name: str, value: int) -> str:
     if name.endswith("_days"):
         return f"{value:,} d"
     if "_ppm" in name:
-        return percent(value)
+        return f"{value / 10_000:.4g} %"
     return f"{value:,} %" if "_percent" in name else f"{value:,}"
 
 

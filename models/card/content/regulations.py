@@ -100,7 +100,7 @@ def annex_iv(facts: CardFacts) -> tuple[Answer, ...]:
         Answer("2", "Its elements and how it was developed", HERE if facts.measurement else OPEN,
                ("what", "data", "shapes", "quality", "segments", "thresholds", "calibration", "lineage"),
                "Design, data, every table, how it was measured, and how to make the same bytes again. "
-               "Measures of security: the artefact is signed data without code."),
+               "For security: the artefact is data without code, and every file of it is hashed."),
         Answer("3", "Monitoring, functioning and control", IN_PART, ("failures", "segments", "fairness", "checks"),
                f"Accuracy by segment and known failures are here; {monitored} Who oversees it, and their training, is "
                "the deployer's. The pipeline gives them escalations, reasons, breaker and rollback."),
@@ -130,14 +130,14 @@ def ss1_23(facts: CardFacts) -> tuple[Answer, ...]:
         Answer("2.2", "A senior manager's accountability", DEPLOYER, (), "Not a fact of a model."),
         Answer("2.3", "Policies and procedures", DEPLOYER, (), "Promotion holds every version to the policy's gate."),
         Answer("2.4", "Roles and responsibilities", IN_PART, ("approvals",), signed),
-        Answer("2.5", "Internal audit", DEPLOYER, ("lineage",), "Registry and audit log can be verified offline."),
+        Answer("2.5", "Internal audit", DEPLOYER, ("lineage",), "Registry and audit log only grow; both can be verified."),
         Answer("2.6", "Models of third parties", DEPLOYER, ("lineage",), "The learner is a library, named by version."),
         Answer("3.1", "Purpose and design", HERE, ("use", "what", "shapes"), "Every table is shown."),
         Answer("3.2", "Use of data", IN_PART, ("data", "fairness"), "Whether it stands for the firm isn't known here."),
         Answer("3.3", "Testing in development", measured, ("quality", "segments", "calibration", "failures"),
                "Measured on later payments, with intervals."),
         Answer("3.4", "Adjustments and expert judgement", HERE, ("what", "shapes"),
-               "Monotone features are declared; no table is changed by hand, and the artefact's hash shows it."),
+               "Monotone features are declared. A table changed by hand makes another artefact, with another hash."),
         Answer("3.5", "Documentation of development", HERE, ("data", "lineage"), "This card, and the bytes again."),
         Answer("3.6", "Supporting systems", IN_PART, ("lineage",), "The pipeline's pages; its running is the firm's."),
         Answer("4.1", "An independent validation function", DEPLOYER, ("approvals",), signed),
@@ -147,7 +147,7 @@ def ss1_23(facts: CardFacts) -> tuple[Answer, ...]:
         Answer("4.4", "Monitoring of performance", IN_PART, ("checks",),
                _checks(facts, "calibration", "bias", "drift")),
         Answer("4.5", "Periodic revalidation", DEPLOYER, (), "When it is due is the firm's to say."),
-        Answer("5.1", "Post-model adjustments", IN_PART, ("use",), "Guardrails are rules of the policy, signed apart."),
+        Answer("5.1", "Post-model adjustments", IN_PART, ("use",), "Guardrails are rules of the policy, with its own version."),
         Answer("5.2", "Restrictions of use", HERE, ("use", "failures"), "What it isn't for, and where it fails."),
         Answer("5.3", "Exceptions and escalation", IN_PART, ("use",),
                "Breaker, fallback, rollback and incidents are the pipeline's; who is told is the deployer's."),
@@ -199,13 +199,13 @@ def _checks(facts: CardFacts, *kinds: str) -> str:
     """Say of each check whether it passed, failed or is missing."""
     assert set(kinds) <= set(CHECK_KINDS)
     if facts.checks is None:
-        return f"{', '.join(kinds)}: not known at training."
+        return f"Checks: {', '.join(kinds)} can't be known at training."
     newest = newest_checks(facts)
     states = [
         f"{kind} {'is missing' if kind not in newest else 'passed' if newest[kind].passed else 'failed'}"
         for kind in kinds
     ]
-    return f"{', '.join(states)}."
+    return f"Checks: {', '.join(states)}."
 
 
 def _signed(facts: CardFacts) -> str:

@@ -89,11 +89,16 @@ def _corners(pair: Shape) -> list[Sequence[Inline]]:
         entry = choose(pair.contribution_micro)
         row, column = divmod(pair.contribution_micro.index(entry), columns)
         where = [_bin_words(pair.features[axis], pair.edges[axis], bin_) for axis, bin_ in ((0, row), (1, column))]
-        cells.append([f"{log_odds(entry)} at {where[0]} and {where[1]}"])
+        cells.append([f"{log_odds(entry)}: {where[0]}; {where[1]}"])
     return cells
 
 
 def _bin_words(name: str, edges: Sequence[int], bin_: int) -> str:
-    if bin_ == 0:
-        return "not known" if edges and edges[0] == 0 else f"below {feature_value(name, edges[0])}" if edges else "any"
-    return f"from {feature_value(name, edges[bin_ - 1])}"
+    """Return what a bin holds: known values from one edge to the next, or the values that aren't known."""
+    low = feature_value(name, edges[bin_ - 1]) if bin_ else None
+    high = feature_value(name, edges[bin_]) if bin_ < len(edges) else None
+    if low is None:
+        return "not known" if edges and edges[0] == 0 else f"below {high}" if high else "any value"
+    if name.startswith("is_") or (high and edges[bin_] == edges[bin_ - 1] + 1):
+        return low
+    return f"{low} to below {high}" if high else f"{low} and more"

@@ -157,7 +157,9 @@ def _map_labels(drawing: Drawing, shape: Shape, chosen: tuple[list[int], list[in
             if axis == 0:
                 drawing.words(left - 5, bottom - (position + 0.5) * tall + 3.5, words, "end")
             else:
-                drawing.words(left + (position + 0.5) * wide, bottom + 14, words, "middle")
+                is_last = position == len(bins) - 1 and len(bins) > 4
+                x = WIDTH - RIGHT if is_last else left + (position + 0.5) * wide
+                drawing.words(x, bottom + 14, words, "end" if is_last else "middle")
 
 
 def _bin_start(name: str, edges: Sequence[int], bin_: int) -> str:

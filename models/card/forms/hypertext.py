@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Final
@@ -21,6 +22,7 @@ from models.card.content.blocks import (
 )
 from pipeline.web.html import cards, document, escape, table
 
+_INTERVAL: Final = re.compile(r"\(([\d.]+) to ([\d.]+) %\)")
 _STYLE: Final = """<style>
 nav.contents { columns: 3 14rem; font-size: .9rem; margin: 1rem 0 2rem }
 nav.contents a { display: block }
@@ -33,7 +35,10 @@ figure svg { display: block; height: auto; max-width: 46rem; width: 100% }
 .small figure { margin: 0 }
 .tables { columns: 2; column-gap: 2rem }
 .tables .wide { break-inside: avoid; margin: 0 0 1.2rem }
-.tables td, .tables th { padding: .2rem .5rem }
+.tables table { table-layout: fixed }
+.tables td, .tables th { overflow-wrap: anywhere; padding: .2rem .4rem }
+.tables th.n { white-space: normal }
+.tables th:first-child { width: 46% }
 .wide { margin: .6rem 0 1.2rem }
 td { font-size: .88rem }
 td code { font-size: .82rem }
@@ -109,4 +114,9 @@ def _inline(part: Inline) -> str:
         case Link(anchor, text):
             return f'<a href="#{escape(anchor)}">{escape(text)}</a>'
         case _:
-            return escape(part).replace(" %", "&nbsp;%")
+            return _unbroken(escape(part))
+
+
+def _unbroken(html: str) -> str:
+    """Keep figures and their units on one line, as narrow columns would part them."""
+    return _INTERVAL.sub(r"(\1&nbsp;to&nbsp;\2&nbsp;%)", html).replace(" %", "&nbsp;%")
