@@ -157,18 +157,28 @@ class Check(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """A person's signature over the artefact's digest, or an approval that the manifest names."""
+    """A person's signature over the artefact's digest."""
 
     role: str
     name: str
     at: str
 
 
+class Occasion(StrEnum):
+    """When a card was made, by which a reader knows what it can't know."""
+
+    TRAINING = "at training"
+    WITHOUT_KEYS = "later, without keys to check what the registry says"
+    REGISTRY = "later, from what the registry says"
+
+
 @dataclass(frozen=True, slots=True)
 class CardFacts:
     """The facts of one version. `digest` is the SHA-256 of its manifest, which a card inside the artefact can't know.
 
-    `checks` and `approvals` are None where the registry wasn't looked at, as at training: that isn't the same as none.
+    `checks` and `approvals` are None where they can't be known, as at training: that isn't the same as none.
+    `approval_faults`: why approvals that the registry holds count as nothing, or don't suffice. `signature`: what is
+    known of the artefact's signature, as a sentence.
     """
 
     version: str
@@ -184,3 +194,6 @@ class CardFacts:
     measurement: Measurement | None
     checks: tuple[Check, ...] | None
     approvals: tuple[Approval, ...] | None
+    approval_faults: tuple[str, ...] = ()
+    signature: str | None = None
+    occasion: Occasion = Occasion.TRAINING

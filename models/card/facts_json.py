@@ -39,11 +39,10 @@ def _written(value: Any) -> Json:
 
 
 def _read(wanted: Any, value: Json, place: str) -> Any:
-    if wanted == Json:
-        return value
     if typing.get_origin(wanted) in (types.UnionType, typing.Union):
-        options = typing.get_args(wanted)
-        return None if value is None else _read(next(each for each in options if each is not type(None)), value, place)
+        options = [each for each in typing.get_args(wanted) if each is not type(None)]
+        # Of the facts' fields only JSON itself has a choice of more than one type and None.
+        return value if len(options) > 1 or value is None else _read(options[0], value, place)
     if typing.get_origin(wanted) is tuple:
         return _read_tuple(wanted, value, place)
     if typing.get_origin(wanted) is Mapping:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.card.content.blocks import Block, Code, Paragraph, Subheading, Table
+from models.card.content.blocks import Block, Code, Inline, Paragraph, Subheading, Table
 from models.card.content.texts import flattened
-from models.card.facts import CardFacts
+from models.card.facts import CardFacts, Occasion
 from models.card.standing import CHECK_KINDS, ROLES, newest_checks, roles_signed
 from models.card.words import moment
 
@@ -17,13 +17,7 @@ FIGURES_MAX: Final = 200
 
 def checks(facts: CardFacts) -> Iterator[Block]:
     if facts.checks is None:
-        yield Paragraph(
-            [
-                "Not known: this card was made at training, before any check ran. ",
-                Code("fraud models card"),
-                " makes the card of today, with what the registry's evidence says since.",
-            ]
-        )
+        yield Paragraph(_unknown(facts, "any check ran"))
         return
     newest = newest_checks(facts)
     rows = []
@@ -50,14 +44,24 @@ def checks(facts: CardFacts) -> Iterator[Block]:
 
 def approvals(facts: CardFacts) -> Iterator[Block]:
     if facts.approvals is None:
-        yield Paragraph(["Not known: a card made at training comes before any approval."])
+        yield Paragraph(_unknown(facts, "anybody approved"))
         return
     rows = [[[each.role], [each.name], [each.at]] for each in facts.approvals]
     rows += [[[role], ["nobody yet"], [""]] for role in ROLES if role not in roles_signed(facts)]
     yield Table(("role", "who", "when"), rows)
+    yield from (Paragraph([f"{fault[:1].upper()}{fault[1:]}."]) for fault in facts.approval_faults)
     yield Paragraph(
         [
             "An approval is a person's signature over the artefact's digest. Promotion checks that three different "
             "people signed; this table repeats what the registry holds."
         ]
     )
+
+
+def _unknown(facts: CardFacts, what: str) -> list[Inline]:
+    """Say why something isn't known, and how to know it."""
+    if facts.occasion is Occasion.TRAINING:
+        why = f"Not known: this card was made at training, before {what}. "
+    else:
+        why = "Not known: no key set, or no file of people, says whose signatures count. "
+    return [why, Code("fraud models card"), " with them makes the card of today, with what the registry says since."]

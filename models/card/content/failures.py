@@ -96,7 +96,7 @@ def _of_checks(facts: CardFacts) -> Iterator[str]:
             yield f"The check {kind} failed: {'; '.join(check.findings) or 'its evidence gives no reason'}."
     missing = [kind for kind in CHECK_KINDS if kind not in newest]
     if facts.checks is None:
-        yield "What attacks, bias monitoring and shadow running would find isn't known at training."
+        yield "What attacks, bias monitoring and shadow running find isn't known to this card."
     elif missing:
         yield f"Nothing is known of these checks: {', '.join(missing)}."
 

@@ -130,7 +130,7 @@ def ss1_23(facts: CardFacts) -> tuple[Answer, ...]:
         Answer("2.2", "A senior manager's accountability", DEPLOYER, (), "Not a fact of a model."),
         Answer("2.3", "Policies and procedures", DEPLOYER, (), "Promotion holds every version to the policy's gate."),
         Answer("2.4", "Roles and responsibilities", IN_PART, ("approvals",), signed),
-        Answer("2.5", "Internal audit", DEPLOYER, ("lineage",), "Registry and audit log only grow; both can be verified."),
+        Answer("2.5", "Internal audit", DEPLOYER, ("lineage",), "Registry and audit log can be verified."),
         Answer("2.6", "Models of third parties", DEPLOYER, ("lineage",), "The learner is a library, named by version."),
         Answer("3.1", "Purpose and design", HERE, ("use", "what", "shapes"), "Every table is shown."),
         Answer("3.2", "Use of data", IN_PART, ("data", "fairness"), "Whether it stands for the firm isn't known here."),
@@ -147,7 +147,7 @@ def ss1_23(facts: CardFacts) -> tuple[Answer, ...]:
         Answer("4.4", "Monitoring of performance", IN_PART, ("checks",),
                _checks(facts, "calibration", "bias", "drift")),
         Answer("4.5", "Periodic revalidation", DEPLOYER, (), "When it is due is the firm's to say."),
-        Answer("5.1", "Post-model adjustments", IN_PART, ("use",), "Guardrails are rules of the policy, with its own version."),
+        Answer("5.1", "Post-model adjustments", IN_PART, ("use",), "Guardrails are the policy's own rules."),
         Answer("5.2", "Restrictions of use", HERE, ("use", "failures"), "What it isn't for, and where it fails."),
         Answer("5.3", "Exceptions and escalation", IN_PART, ("use",),
                "Breaker, fallback, rollback and incidents are the pipeline's; who is told is the deployer's."),
@@ -199,7 +199,7 @@ def _checks(facts: CardFacts, *kinds: str) -> str:
     """Say of each check whether it passed, failed or is missing."""
     assert set(kinds) <= set(CHECK_KINDS)
     if facts.checks is None:
-        return f"Checks: {', '.join(kinds)} can't be known at training."
+        return f"Checks: {', '.join(kinds)} can't be known from this card."
     newest = newest_checks(facts)
     states = [
         f"{kind} {'is missing' if kind not in newest else 'passed' if newest[kind].passed else 'failed'}"
@@ -210,7 +210,7 @@ def _checks(facts: CardFacts, *kinds: str) -> str:
 
 def _signed(facts: CardFacts) -> str:
     if facts.approvals is None:
-        return "No approval can be known at training."
+        return "Approvals can't be known from this card."
     signed = roles_signed(facts)
     missing = ", ".join(sorted(set(ROLES) - signed)) or "nobody"
     return f"Signed: {', '.join(sorted(signed)) or 'nobody'}; missing: {missing}."

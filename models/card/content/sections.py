@@ -155,6 +155,7 @@ def _lineage(facts: CardFacts) -> Iterator[Block]:
         [["SHA-256 of the manifest"], [Code(facts.digest) if facts.digest else digest]],
         [["SHA-256 of the tables"], [Code(facts.tables_sha256)]],
     ]
+    rows += [[["signature"], [facts.signature or UNKNOWN]], [["this card was made"], [facts.occasion]]]
     rows += [[[Code(path)], [words]] for path, words in flattened(facts.training.get("libraries"), "libraries")]
     yield Table(("fact", "value"), rows)
     yield Paragraph(

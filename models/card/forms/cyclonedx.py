@@ -19,7 +19,7 @@ from models.card.content.sections import INTENDED, NOT_INTENDED, USERS
 from models.card.facts import CardFacts, FairnessVerdict, Measurement, Rate, Slice
 from models.card.facts_json import facts_text, read_facts
 from models.card.standing import newest_checks
-from models.card.words import between, percent, pounds, share_word, slice_value
+from models.card.words import UNKNOWN, between, percent, pounds, share_word, slice_value
 
 NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:fraud-decision-pipeline:model-card")
 MODEL_REF: Final = "model"
@@ -188,12 +188,14 @@ def _fairness(found: Measurement) -> Iterator[Json]:
 
 def _properties(facts: CardFacts) -> Iterator[Json]:
     newest = newest_checks(facts)
+    yield _property("made", facts.occasion)
+    yield _property("signature", facts.signature or UNKNOWN)
     if facts.checks is None:
-        yield _property("checks", "not known at training")
+        yield _property("checks", "not known to this card")
     for kind, check in sorted(newest.items()):
         yield _property(f"check:{kind}", "passed" if check.passed else "failed")
     if facts.approvals is None:
-        yield _property("approvals", "not known at training")
+        yield _property("approvals", "not known to this card")
     for approval in facts.approvals or ():
         yield _property(f"approval:{approval.role}", approval.name)
     documents = (("eu-ai-act-annex-iv", annex_iv(facts)), ("uk-ss1-23", ss1_23(facts)), ("us-sr-26-2", sr_26_2(facts)))
