@@ -19,7 +19,9 @@ SHADOW_LAST: Final = Gauge(
     "fraud_shadow_last_decision_timestamp_seconds",
     "The broker's time of the latest decision that the challenger has taken in, or when there was none to take in",
 )
-SHADOW_CHALLENGER: Final = Gauge("fraud_shadow_challenger_loaded", "1 while a challenger answers, 0 where none can")
+SHADOW_REFUSED: Final = Gauge(
+    "fraud_shadow_challenger_refused", "1 while a challenger is named and can't be loaded, so that none answers"
+)
 for _standing in ShadowStanding:
     SHADOW_ANSWERS.labels(_standing)
 MILLISECONDS: Final = 1000

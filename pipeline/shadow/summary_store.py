@@ -10,7 +10,7 @@ Invariants
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -105,11 +105,10 @@ def summary(connection: Connection, version: str, digest: str, above_gbp_minor: 
     with failures_named(), connection.transaction():
         standings: dict[str, int] = dict(connection.execute(_SQL["standings"], key).fetchall())
         days = connection.execute(_SQL["days"], {**key, "timely_ms": TIMELY_MS}).fetchall()
-        counts = connection.execute(_SQL["counted_agreement"], {**key, "bands": list(BANDS_GBP_MINOR)}).fetchall()
+        counts = counted_by_value(connection, key["digest"])
         differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX)
         said, unproved = proved_reviews(connection, key["digest"])
-    overall = Agreement(sum(n for *_, n in counts), sum(n for one, other, _, n in counts if one == other))
-    stopped = [row for row in counts if row[0] != Outcome.ALLOW]
+    overall, stopped = _agreement(counts), _agreement(each for each in counts if each.champion is not Outcome.ALLOW)
     known = {each.decision_id for each in said}
     dear = [each for each in differing if is_above(each.amount_gbp_minor, above_gbp_minor)]
     return ShadowSummary(
@@ -120,7 +119,7 @@ def summary(connection: Connection, version: str, digest: str, above_gbp_minor: 
         max((row[4] for row in days), default=0),
         sum(2 * timely > compared for _, compared, timely, *_ in days[1:]),
         overall,
-        Agreement(sum(row[3] for row in stopped), sum(row[3] for row in stopped if row[0] == row[1])),
+        stopped,
         {str(standing): standings.get(str(standing), 0) for standing in ShadowStanding},
         overall.compared - overall.agreed,
         sum(each.decision_id in known for each in differing),
@@ -142,6 +141,16 @@ def counted(connection: Connection, digest: bytes, limit: int) -> list[Counted]:
     return [
         Counted(Outcome(one), Outcome(other), BAND_NAMES[band], segment, payments)
         for one, other, band, segment, payments in rows
+    ]
+
+
+def counted_by_value(connection: Connection, digest: bytes) -> list[Counted]:
+    """Return all compared payments by outcomes and value; the segment is empty."""
+    wanted = {"digest": digest, "bands": list(BANDS_GBP_MINOR)}
+    with failures_named():
+        rows = connection.execute(_SQL["counted_agreement"], wanted).fetchall()
+    return [
+        Counted(Outcome(one), Outcome(other), BAND_NAMES[band], "", payments) for one, other, band, payments in rows
     ]
 
 
@@ -177,6 +186,14 @@ def _proved(connection: Connection, registry: Registry, digest: bytes, rows: Seq
         yield from (each for each in part if each.act in count)
 
 
+def _agreement(groups: Iterable[Counted]) -> Agreement:
+    listed = list(groups)
+    return Agreement(
+        sum(each.payments for each in listed),
+        sum(each.payments for each in listed if each.champion is each.challenger),
+    )
+
+
 def _strata(differing: Sequence[Disagreement], known: set[str]) -> tuple[Stratum, ...]:
     named = [(stratum_of(each.outcomes, each.amount_gbp_minor), each.decision_id in known) for each in differing]
     there, looked_at = Counter(name for name, _ in named), Counter(name for name, is_known in named if is_known)
@@ -184,5 +201,5 @@ def _strata(differing: Sequence[Disagreement], known: set[str]) -> tuple[Stratum
 
 
 def _disagreement(row: Sequence[Any]) -> Disagreement:
-    one, other = Outcome(str(row[4])), Outcome(str(row[5]))
-    return Disagreement(*row[:4], one, other, *row[6:])
+    decision_id, transaction_id, segment, amount, one, other, *rest = row
+    return Disagreement(decision_id, transaction_id, segment, amount, Outcome(one), Outcome(other), *rest)
