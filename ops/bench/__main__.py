@@ -65,6 +65,9 @@ BENCHES: Final = {
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
     ),
+    "shadow": Bench(
+        "models", "a challenger beside the worker, in turns: what it costs, and what one that tries to decide achieves"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),
