@@ -62,6 +62,7 @@ TABLE: Final = (
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
+            Group("shadow", "run", "Let a challenger answer beside the champion.", "pipeline.shadow.command"),
             Group(
                 "incident",
                 "run list show ack note resolve report",
@@ -190,9 +191,11 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card list show verify sign approve retire begin confirm",
-                "Train models, show their cards, sign and approve them, keep them.",
-                "models.train.command models.card.command models.versions.command",
+                "train card challenger shadow disagreements review-disagreement list show verify sign approve retire "
+                "begin confirm",
+                "Train models, show their cards, try them, sign and approve them, keep them.",
+                "models.train.command models.card.command models.challengers.command pipeline.shadow.command "
+                "models.versions.command",
             ),
         ),
     ),

@@ -68,6 +68,9 @@ BENCHES: Final = {
     "registry": Bench(
         "registry", "10,000 changes of one byte in a signed registry, and every whole forgery: none loads"
     ),
+    "shadow": Bench(
+        "models", "a challenger beside the worker, in turns: what it costs, and what one that tries to decide achieves"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),
