@@ -38,48 +38,50 @@ class Reviewed(NamedTuple):
 
 
 class Shadow(NamedTuple):
-    """How a version did beside the champion. `stopped`: what the champion did not ALLOW.
+    """How a version did beside champions. `stopped`: what the champion did not ALLOW.
 
-    large: the disagreements from the policy's amount on. strata: the others, by what they are drawn by.
-    objections: reviews which say that the version is wrong in a way that must not go live.
+    days: those on which it answered in good time. beside_champion: of the payments, those that the version decided that
+    decides now. large: the disagreements from the policy's amount on, which stand in strata too. strata: all of them.
+    reviews_unproved: what stands as a review, and was signed by nobody who may.
     """
 
-    champion_digest: str
-    from_ms: int
+    days: int
     until_ms: int
     payments: int
+    beside_champion: int
     agreed: int
     stopped: int
     stopped_agreed: int
     large: Reviewed
     strata: Mapping[str, Reviewed]
-    objections: int = 0
+    reviews_unproved: int = 0
 
 
 class Approval(NamedTuple):
-    """A person's signature over a version's digest as one of the roles. fault: why it doesn't count; None: it does."""
+    """A person's signature over a version's digest as one of the roles, proved, by a key and a role that count now."""
 
     name: str
     role: str
     digest: str
     at_ms: int
-    fault: str | None = None
 
 
 class Facts(NamedTuple):
-    """digest: of the artefact as it was loaded and verified, or why it can't be. champion_digest: of what decides now.
+    """digest: of the artefact as it was loaded and verified, or why it can't be. champion: what decides all of now.
 
     promoter_fault: why whoever asks may not; None where they may. standing_fault: why the registry's aliases can't move
-    now, whatever the version: a rollout under way, or a registry older than what was seen of it.
+    now, whatever the version: a rollout under way, or a registry older than what was seen of it. approvals_void: why
+    other approvals count as nothing, in sentences without their full stops.
     """
 
     version: str
     digest: str | Unread
-    champion_digest: str | Unread
+    champion: str | Unread
     limits: Promotion | None
     evidence: Mapping[str, Found | Unread]
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
+    approvals_void: Sequence[str]
     promoter_fault: str | None
     standing_fault: str | None
     now_ms: int
@@ -90,18 +92,26 @@ def shadow_fault(shadow: Shadow) -> str | None:
 
     A disagreement that stands in no stratum would be one that nobody has to review.
     """
-    each = (shadow.large, *shadow.strata.values())
-    counts = (shadow.payments, shadow.agreed, shadow.stopped, shadow.stopped_agreed, shadow.objections)
-    if any(count < 0 for count in counts) or any(some.reviewed < 0 or some.disagreements < 0 for some in each):
+    strata, large = shadow.strata.values(), shadow.large
+    each = (large, *strata)
+    counts = (shadow.days, shadow.payments, shadow.beside_champion, shadow.agreed, shadow.stopped)
+    if (
+        shadow.stopped_agreed < 0
+        or shadow.reviews_unproved < 0
+        or any(count < 0 for count in counts)
+        or any(some.reviewed < 0 or some.disagreements < 0 for some in each)
+    ):
         return "a count is below 0"
     if len(shadow.strata) > STRATA_MAX:
         return f"there are more than {STRATA_MAX} strata"
-    if shadow.agreed > shadow.payments or shadow.stopped > shadow.payments:
+    if max(shadow.agreed, shadow.stopped, shadow.beside_champion) > shadow.payments:
         return "a part is more than the whole"
     if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed):
         return "a part is more than the whole"
     if any(some.reviewed > some.disagreements for some in each):
         return "more disagreements were reviewed than there are"
-    if sum(some.disagreements for some in each) != shadow.payments - shadow.agreed:
+    if sum(some.disagreements for some in strata) != shadow.payments - shadow.agreed:
         return "the disagreements to review are not those that there are"
+    if large.disagreements > shadow.payments - shadow.agreed:
+        return "a part is more than the whole"
     return None

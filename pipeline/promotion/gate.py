@@ -66,7 +66,9 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
         yield Reason.STANDING, f"{facts.standing_fault[:1].upper()}{facts.standing_fault[1:]}."
     if isinstance(facts.digest, Unread):
         yield Reason.ARTEFACT, f"The artefact of {facts.version} can't be used: {facts.digest.why}."
-    elif facts.digest == facts.champion_digest:
+    if isinstance(facts.champion, Unread):
+        yield Reason.STANDING, f"It isn't known what decides now: {facts.champion.why}."
+    elif facts.version == facts.champion:
         yield Reason.ARTEFACT, f"{facts.version} is the champion already."
     for kind in EVIDENCE_KINDS:
         for text in _evidence_faults(facts, kind):
@@ -115,12 +117,8 @@ def _shadow_reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
         return
     if (fault := shadow_fault(shadow)) is not None:
         yield Reason.SHADOW, f"The figures of the shadow contradict themselves: {fault}."
-    if isinstance(facts.champion_digest, Unread):
-        yield Reason.SHADOW, f"It isn't known what decides now: {facts.champion_digest.why}."
-    elif shadow.champion_digest != facts.champion_digest:
-        yield Reason.SHADOW, f"The shadow ran beside {shadow.champion_digest[:16]}, which is not what decides now."
-    if shadow.objections:
-        yield Reason.REVIEWS, f"{_count(shadow.objections, 'review')} of disagreements object to {facts.version}."
+    if shadow.reviews_unproved:
+        yield Reason.REVIEWS, f"{shadow.reviews_unproved:,} reviews of disagreements are signed by nobody who may."
     if limits is not None:
         yield from _span_reasons(shadow, limits, facts.now_ms)
         yield from _agreement_reasons(shadow, limits)
@@ -128,17 +126,18 @@ def _shadow_reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
 
 
 def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tuple[Reason, str]]:
-    until_ms = min(shadow.until_ms, now_ms)
-    if until_ms - shadow.from_ms < limits.shadow_days * DAY_MS:
-        days = max(until_ms - shadow.from_ms, 0) // DAY_MS
-        yield Reason.SHADOW_SPAN, f"It ran in shadow for {days} days, and must for {limits.shadow_days}."
-    if now_ms - until_ms > limits.evidence_days * DAY_MS:
-        days = (now_ms - until_ms) // DAY_MS
+    if shadow.days < limits.shadow_days:
+        yield Reason.SHADOW_SPAN, f"It ran in shadow on {shadow.days} days, and must on {limits.shadow_days}."
+    if shadow.until_ms > now_ms + CLOCKS_MS:
+        yield Reason.SHADOW_SPAN, f"Its shadow says a time that has not come, {utc_text(shadow.until_ms)}."
+    elif now_ms - shadow.until_ms > limits.evidence_days * DAY_MS:
+        days = (now_ms - shadow.until_ms) // DAY_MS
         yield Reason.SHADOW_SPAN, f"Its shadow ended {days} days ago, and counts for {limits.evidence_days}."
-    if shadow.payments < limits.shadow_payments:
+    if shadow.beside_champion < limits.shadow_payments:
         yield (
             Reason.SHADOW_SAMPLE,
-            f"It scored {shadow.payments:,} payments in shadow, and must score {limits.shadow_payments:,}.",
+            f"It answered {shadow.beside_champion:,} payments beside the champion of now, and must answer "
+            f"{limits.shadow_payments:,}.",
         )
 
 
@@ -191,13 +190,13 @@ def _approval_faults(facts: Facts) -> Iterator[str]:
         if not counting[role]:
             reasons = "; ".join(f"that of {each.name} doesn't count: {fault}" for each, fault in faults)
             yield f"Nobody has approved it as {role}" + (f" ({reasons})." if reasons else ".")
-    if all(counting.values()) and not _are_three_people(list(counting.values())):
+    if not all(counting.values()):
+        yield from (f"An approval counts as nothing: {fault.rstrip('.')}." for fault in facts.approvals_void)
+    elif not _are_three_people(list(counting.values())):
         yield "Three different people must approve it, and one has approved it under more than one role."
 
 
 def _approval_fault(approval: Approval, facts: Facts) -> str | None:
-    if approval.fault is not None:
-        return approval.fault
     if approval.digest != facts.digest:
         return f"it is over another artefact, {approval.digest[:16]}"
     faults = _age_faults("it", approval.at_ms, facts, _days(facts.limits, "approval_days"))
@@ -215,7 +214,3 @@ def _are_three_people(approvals: Sequence[Sequence[Approval]]) -> bool:
 def _percent(part: int, whole: int) -> str:
     """In hundredths, rounded down, so that what is below a limit never reads as the limit."""
     return "none" if whole == 0 else f"{part * 10_000 // whole / 100:.2f} % ({part:,} of {whole:,})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

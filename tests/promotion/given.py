@@ -6,7 +6,7 @@ from pipeline.decide.rollout.limits import DAY_MS, Promotion
 from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow
 
 NOW_MS = 1_796_000_000_000
-DIGEST, CHAMPION = "a" * 64, "c" * 64
+DIGEST, CHAMPION = "a" * 64, "glass-1"
 LIMITS = Promotion(
     shadow_days=28,
     shadow_payments=10_000,
@@ -24,20 +24,20 @@ LIMITS = Promotion(
     stop_confidence_percent=99,
 )
 SHADOW = Shadow(
-    champion_digest=CHAMPION,
-    from_ms=NOW_MS - 29 * DAY_MS,
+    days=29,
     until_ms=NOW_MS,
     payments=100_000,
+    beside_champion=90_000,
     agreed=98_500,
     stopped=2_000,
     stopped_agreed=1_850,
     large=Reviewed(100, 100),
-    strata={"ALLOW to BLOCK": Reviewed(1_390, 20), "BLOCK to ALLOW": Reviewed(10, 10)},
+    strata={"ALLOW -> BLOCK": Reviewed(1_490, 110), "BLOCK -> ALLOW": Reviewed(10, 10)},
 )
 FACTS = Facts(
     version="glass-2",
     digest=DIGEST,
-    champion_digest=CHAMPION,
+    champion=CHAMPION,
     limits=LIMITS,
     evidence={kind: Found(DIGEST, NOW_MS - DAY_MS, True) for kind in EVIDENCE_KINDS},
     shadow=SHADOW,
@@ -46,6 +46,7 @@ FACTS = Facts(
         Approval("cora", "COMPLIANCE", DIGEST, NOW_MS - DAY_MS),
         Approval("edda", "ENGINEERING", DIGEST, NOW_MS - DAY_MS),
     ),
+    approvals_void=(),
     promoter_fault=None,
     standing_fault=None,
     now_ms=NOW_MS,
