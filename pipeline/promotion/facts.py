@@ -78,7 +78,7 @@ class Facts(NamedTuple):
     digest: str | Unread
     champion: str | Unread
     limits: Promotion | None
-    evidence: Mapping[str, Found | Unread]
+    evidence: Mapping[str, Found] | Unread
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
     approvals_void: Sequence[str]

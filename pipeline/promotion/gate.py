@@ -42,6 +42,8 @@ class Reason(StrEnum):
     AGREEMENT_STOPPED = "AGREEMENT_STOPPED"
     REVIEWS = "REVIEWS"
     APPROVALS = "APPROVALS"
+    ROLLOUT = "ROLLOUT"
+    REASON = "REASON"
 
 
 class Refusal(NamedTuple):
@@ -70,21 +72,20 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
         yield Reason.STANDING, f"It isn't known what decides now: {facts.champion.why}."
     elif facts.version == facts.champion:
         yield Reason.ARTEFACT, f"{facts.version} is the champion already."
-    for kind in EVIDENCE_KINDS:
-        for text in _evidence_faults(facts, kind):
-            yield Reason.EVIDENCE, text
+    if isinstance(facts.evidence, Unread):
+        yield Reason.EVIDENCE, f"The evidence can't be relied upon: {facts.evidence.why}."
+    else:
+        for kind in EVIDENCE_KINDS:
+            for text in _evidence_faults(facts, kind, facts.evidence.get(kind)):
+                yield Reason.EVIDENCE, text
     yield from _shadow_reasons(facts)
     for text in _approval_faults(facts):
         yield Reason.APPROVALS, text
 
 
-def _evidence_faults(facts: Facts, kind: str) -> Iterator[str]:
-    found = facts.evidence.get(kind)
+def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[str]:
     if found is None:
         yield f"There is no evidence of {kind} for {facts.version}."
-        return
-    if isinstance(found, Unread):
-        yield f"The evidence of {kind} can't be relied upon: {found.why}."
         return
     if found.digest != facts.digest:
         yield f"The evidence of {kind} is about another artefact, {found.digest[:16]}."

@@ -25,9 +25,8 @@ def with_shadow(**changed: object) -> Facts:
     return FACTS._replace(shadow=SHADOW._replace(**changed))
 
 
-def with_evidence(kind: str, found: Found | Unread | None) -> Facts:
-    evidence = {name: each for name, each in FACTS.evidence.items() if name != kind}
-    return FACTS._replace(evidence=evidence if found is None else {**evidence, kind: found})
+def with_evidence(kind: str, found: Found | None) -> Facts:
+    return _evidence(FACTS, kind, found)
 
 
 def with_approvals(*approvals: Approval) -> Facts:
@@ -72,7 +71,7 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (with_shadow(strata={}), Reason.SHADOW, "not those that there are"),
         (FACTS._replace(champion=Unread("it is gone")), Reason.STANDING, "what decides now: it is gone"),
         (with_evidence("bias", None), Reason.EVIDENCE, "There is no evidence of bias"),
-        (with_evidence("bias", Unread("its signature is bad")), Reason.EVIDENCE, "its signature is bad"),
+        (FACTS._replace(evidence=Unread("its signature is bad")), Reason.EVIDENCE, "its signature is bad"),
         (with_evidence("latency", LATEST._replace(digest=OTHER)), Reason.EVIDENCE, "another artefact, ffff"),
         (with_evidence("golden", LATEST._replace(passed=False)), Reason.EVIDENCE, "doesn't say why"),
         (
@@ -146,7 +145,7 @@ WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: facts._replace(shadow=Unread("it never ran")),
     lambda facts: facts._replace(approvals=Unread("spoilt")),
     *[lambda facts, kind=kind: _evidence(facts, kind, None) for kind in EVIDENCE_KINDS],
-    *[lambda facts, kind=kind: _evidence(facts, kind, Unread("spoilt")) for kind in EVIDENCE_KINDS],
+    lambda facts: facts._replace(evidence=Unread("spoilt")),
     *[lambda facts, kind=kind: _evidence(facts, kind, Found(DIGEST, NOW_MS, False)) for kind in EVIDENCE_KINDS],
     *[lambda facts, role=role: _without(facts, role) for role in APPROVING_ROLES],
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(agreed=shadow.agreed - 501)),
@@ -158,7 +157,9 @@ WORSE: list[Callable[[Facts], Facts]] = [
 ]
 
 
-def _evidence(facts: Facts, kind: str, found: Found | Unread | None) -> Facts:
+def _evidence(facts: Facts, kind: str, found: Found | None) -> Facts:
+    if isinstance(facts.evidence, Unread):
+        return facts
     evidence = {name: each for name, each in facts.evidence.items() if name != kind}
     return facts._replace(evidence=evidence if found is None else {**evidence, kind: found})
 
