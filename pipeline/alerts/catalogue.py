@@ -460,10 +460,9 @@ def rolled_back_alert(scope: str, sequence: int, words: Mapping[str, str], raise
 
     sequence: of the record that did it. words: `version` that decides now, `by` whom, and the `reason`.
     """
-    summary = f"{scope.removeprefix('model:')} was taken back by {words['by']}; {words['version']} decides: {words['reason']}"
-    return alert(
-        AlertCode.MODEL_ROLLED_BACK, summary, scope, {"sequence": str(sequence), "version": words["version"]}, raised_at_ms
-    )
+    version, evidence = words["version"], {"sequence": str(sequence), "version": words["version"]}
+    summary = f"{scope.removeprefix('model:')} was taken back by {words['by']}; {version} decides: {words['reason']}"
+    return alert(AlertCode.MODEL_ROLLED_BACK, summary, scope, evidence, raised_at_ms)
 
 
 def unwatched_rollout_alert(scope: str, sequence: int, raised_at_ms: int) -> Alert:

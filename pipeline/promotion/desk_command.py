@@ -54,7 +54,9 @@ def desk_of(settings: Settings, wire: WireFormat) -> Desk:
     return Desk(registry_at(settings.model_registry), trust.keys, signing, partial(frauds_told, settings, wire))
 
 
-def promote_version(output: Output, settings: Settings, wire: WireFormat, by: Identity, version: str, reason: str) -> None:
+def promote_version(
+    output: Output, settings: Settings, wire: WireFormat, by: Identity, version: str, reason: str
+) -> None:
     with _at_the_desk(), connected(settings) as connection:
         limits = limits_of(settings)
         outcome = promote(connection, desk_of(settings, wire), by, version, reason, limits)
@@ -109,14 +111,19 @@ def show_status(output: Output, settings: Settings, wire: WireFormat, transactio
     }
     lines = [_alias_line(latest)]
     if progress is not None:
-        reasons = ["The policy in force has no [promotion]."] if limits is None else step_reasons(progress, limits, now_ms)
+        reasons = (
+            ["The policy in force has no [promotion]."] if limits is None else step_reasons(progress, limits, now_ms)
+        )
         fields |= {
             "candidate": progress.candidate._asdict(),
             "beside": progress.champion._asdict(),
             "next_share_ppm": None if limits is None else next_share_ppm(latest.share_ppm, limits),
             "against_the_next_share": reasons,
         }
-        lines += [f"  {latest.version}: {_arm(progress.candidate)}", f"  {champion_of(latest)}: {_arm(progress.champion)}"]
+        lines += [
+            f"  {latest.version}: {_arm(progress.candidate)}",
+            f"  {champion_of(latest)}: {_arm(progress.champion)}",
+        ]
         lines += [f"  not yet: {reason}" for reason in reasons] or ["  ready for `fraud models rollout step`"]
     if unwritten:
         lines.append(f"  {unwritten} moves stand in the registry that nobody has written down; the next move does.")
@@ -144,7 +151,7 @@ class _NoKey:
 
     key_id: Final = ""
 
-    def sign(self, text: bytes) -> bytes:
+    def sign(self, _text: bytes) -> bytes:
         raise AssertionError("whoever looks signs nothing")
 
 

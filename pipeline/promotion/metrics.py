@@ -1,4 +1,4 @@
-"""Prometheus metrics of rollouts. No label holds a version (I10): /ready and `fraud models rollout status` name them."""
+"""Prometheus metrics of rollouts. No label holds a version: `fraud models rollout status` names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from models.versions.aliases import AliasRecord
 from pipeline.promotion.moves import is_shared
 
 PPM: Final = 1_000_000
-SHARE: Final = Gauge("fraud_rollout_share_ratio", "Share of payments that the version being rolled out decides; 0: none is")
+SHARE: Final = Gauge(
+    "fraud_rollout_share_ratio", "Share of payments that the version being rolled out decides; 0: none is"
+)
 MOVES: Final = Gauge("fraud_champion_moves", "Records of the alias champion in the registry")
 MOVED: Final = Gauge("fraud_champion_moved_timestamp_seconds", "When the alias champion moved last; 0: never")
 STOPPED: Final = Counter("fraud_rollouts_stopped_total", "Versions that the stop rule took back")

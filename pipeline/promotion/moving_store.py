@@ -21,7 +21,6 @@ from models.versions.approval_files import pinned_approvals
 from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.history import Event, retired
 from models.versions.history_files import append_history, read_history
-
 from models.versions.locations import Alias
 from models.versions.records import Signing
 from models.versions.registry_files import Registry
@@ -104,10 +103,9 @@ def step(connection: Connection, desk: Desk, by: Identity, reason: str, limits: 
             against += [Refusal(Reason.ROLLOUT, text) for text in step_reasons(progress, limits, turn.now_ms)]
         if against:
             return _refused(connection, desk, "STEP", turn, version, by, against)
-        assert latest is not None and limits is not None, "the gate refuses where there are none"
-        wanted = _Wanted(
-            MoveEvent.STEPPED, version, next_share_ppm(latest.share_ppm, limits), latest.salt, reason
-        )
+        assert latest is not None, "the gate refuses where there is none"
+        assert limits is not None, "the gate refuses where there are none"
+        wanted = _Wanted(MoveEvent.STEPPED, version, next_share_ppm(latest.share_ppm, limits), latest.salt, reason)
         return _move(connection, desk, turn, by, wanted, found)
 
 
