@@ -191,9 +191,9 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train challenger shadow disagreements review-disagreement",
-                "Train models, try them, and see what they differ in.",
-                "models.train.command models.challengers.command pipeline.shadow.command",
+                "train challenger shadow disagreements review-disagreement promote rollout rollback",
+                "Train models, try them, see what they differ in, and move the champion.",
+                "models.train.command models.challengers.command pipeline.shadow.command pipeline.promotion.command",
             ),
         ),
     ),

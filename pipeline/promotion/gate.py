@@ -65,7 +65,7 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
     if facts.promoter_fault is not None:
         yield Reason.PROMOTER, f"Whoever asks may not: {facts.promoter_fault}."
     if facts.standing_fault is not None:
-        yield Reason.STANDING, f"{facts.standing_fault[:1].upper()}{facts.standing_fault[1:]}."
+        yield Reason.STANDING, f"The champion can't be moved so: {facts.standing_fault}."
     if isinstance(facts.digest, Unread):
         yield Reason.ARTEFACT, f"The artefact of {facts.version} can't be used: {facts.digest.why}."
     if isinstance(facts.champion, Unread):

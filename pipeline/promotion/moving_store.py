@@ -177,11 +177,11 @@ def _begin(connection: Connection, desk: Desk) -> _Turn:
 
 def _target(desk: Desk, turn: _Turn, to: str | None) -> tuple[str | None, list[Refusal]]:
     if turn.standing.fault is not None:
-        return None, [Refusal(Reason.STANDING, f"{turn.standing.fault[:1].upper()}{turn.standing.fault[1:]}.")]
+        return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {turn.standing.fault}.")]
     gone = retired(read_history(desk.registry, desk.keys))
     target, why = way_back(turn.standing.records, gone.keys(), to)
     if target is None:
-        return None, [Refusal(Reason.STANDING, f"{why[:1].upper()}{why[1:]}.")]
+        return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {why}.")]
     try:
         load_contents(target, read_artefact(desk.registry, target))
     except ModelRefused as refusal:

@@ -48,7 +48,8 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     )  # fmt: skip
     found = refusals(nothing)
     assert [each.reason for each in found] == [
-        Reason.POLICY, Reason.PROMOTER, Reason.STANDING, Reason.STANDING, Reason.ARTEFACT, *[Reason.EVIDENCE] * len(EVIDENCE_KINDS),
+        Reason.POLICY, Reason.PROMOTER, Reason.STANDING, Reason.STANDING, Reason.ARTEFACT,
+        *[Reason.EVIDENCE] * len(EVIDENCE_KINDS),
         Reason.SHADOW, *[Reason.APPROVALS] * len(APPROVING_ROLES),
     ]  # fmt: skip
     assert all(each.text.endswith(".") and each.text[0].isupper() for each in found)
@@ -62,7 +63,7 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (with_shadow(days=27), Reason.SHADOW_SPAN, "on 27 days, and must on 28"),
         (with_shadow(until_ms=NOW_MS + 2 * DAY_MS), Reason.SHADOW_SPAN, "a time that has not come"),
         (with_shadow(until_ms=NOW_MS - 31 * DAY_MS), Reason.SHADOW_SPAN, "ended 31 days ago, and counts for 30"),
-        (with_shadow(beside_champion=9_999), Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now, and must"),
+        (with_shadow(beside_champion=9_999), Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now"),
         (with_shadow(agreed=97_999, stopped_agreed=1_850), Reason.AGREEMENT, "97.99 % (97,999 of 100,000), and must"),
         (with_shadow(stopped_agreed=1_799), Reason.AGREEMENT_STOPPED, "89.95 % (1,799 of 2,000), and must in 90 %"),
         (with_shadow(stopped=0, stopped_agreed=0), Reason.AGREEMENT_STOPPED, "it agreed in none, and must in 90 %"),
