@@ -48,7 +48,7 @@ CREATE TABLE shadow.answer (
     decided_at timestamptz NOT NULL,
     answered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     transaction_id text NOT NULL CHECK (length(transaction_id) <= 200),
-    segment text NOT NULL CHECK (length(segment) <= 200),
+    segments text[] NOT NULL CHECK (cardinality(segments) <= 8 AND octet_length(segments::text) <= 4000),
     amount_gbp_minor bigint NOT NULL CHECK (amount_gbp_minor >= -1),
     standing text NOT NULL CHECK (standing IN
         ('COMPARED', 'SAME_MODEL', 'GUARDRAIL', 'FALLBACK', 'VALUE_UNKNOWN', 'REGIME_MISSING', 'FAILED')),
@@ -131,7 +131,7 @@ $claimed$;
 GRANT SELECT, INSERT ON shadow.beginning, shadow.answer TO fraud_shadow;
 GRANT SELECT ON shadow.beginning, shadow.answer TO fraud_reader, fraud_review;
 REVOKE INSERT ON shadow.answer FROM fraud_shadow;
-GRANT INSERT (digest, decision_id, filed_at, decided_at, transaction_id, segment, amount_gbp_minor, standing,
+GRANT INSERT (digest, decision_id, filed_at, decided_at, transaction_id, segments, amount_gbp_minor, standing,
     champion_version, champion_outcome, challenger_outcome, champion_ppm, challenger_ppm, champion_says, challenger_says,
     topic_partition, topic_offset) ON shadow.answer TO fraud_shadow;  -- and never when it answered
 GRANT INSERT ON control.unproved_record TO fraud_shadow;

@@ -21,6 +21,7 @@ PROCESSES: Final = {
     "witness": "witness",
     "incident": "incident",
     "oncall": "alerts",
+    "shadow": "shadow",
 }
 """The process of a package; what others declare is exposed by several."""
 

@@ -141,8 +141,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         Cleanup.DELETE,
         90 * DAY_MS,
         _RECORD_MAX_BYTES,
-        "what a challenger would have answered; a quarter to look into it, the database has the rest, and nobody decides by"
-        " it",
+        "what a challenger would have answered, by which nobody decides; a quarter to look, the database has the rest",
     ),
     Topic(
         "executions.v1",

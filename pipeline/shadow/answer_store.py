@@ -24,6 +24,8 @@ from pipeline.shadow.challenger import Challenger
 CONSUMER: Final = "shadow"
 ID_CHARACTERS_MAX: Final = 200
 """A payment's id is far shorter; the broker takes what its publisher wrote."""
+SEGMENTS_CHARACTERS_MAX: Final = 900
+"""Eight lines of up to 100 characters."""
 VERSION_CHARACTERS_MAX: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SQL: Final = statements("pipeline.shadow", "shadow")
@@ -94,7 +96,7 @@ class AnswerStore:
             "filed_at": [_time(filed[each.decided_at_ms]) for each in answers],
             "decided_at": [_time(claim_ms(each.decided_at_ms)) for each in answers],
             "transaction_id": [_stored(each.transaction_id, ID_CHARACTERS_MAX) for each in answers],
-            "segment": [_stored(each.segment, ID_CHARACTERS_MAX) for each in answers],
+            "segments": [_stored(each.segments, SEGMENTS_CHARACTERS_MAX) for each in answers],
             "amount_gbp_minor": [each.amount_gbp_minor for each in answers],
             "standing": [str(each.standing) for each in answers],
             "champion_version": [_stored(each.champion_version, VERSION_CHARACTERS_MAX) for each in answers],

@@ -25,8 +25,9 @@ from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 from pipeline.replay.verify import regime_key
 from pipeline.shadow.challenger import SAYS_CHARACTERS_MAX, Answered, Challenger
 
-SEGMENT_CHARACTERS_MAX: Final = 200
-"""Longer names of segments are cut; a payment's own may be as long as its publisher likes."""
+SEGMENT_CHARACTERS_MAX: Final = 100
+"""Longer ones are cut; a payment's own may be as long as its publisher likes."""
+SEGMENTS_MAX: Final = 8
 
 
 class Placed(NamedTuple):
@@ -55,12 +56,11 @@ def compare(decisions: Sequence[Placed], challenger: Challenger, regime_of: Regi
     return [answers[place] for place in range(len(decisions))]
 
 
-def segment_of(payment: Transaction) -> str:
-    """NAME=VALUE of the payment's first segment by name, or channel:NAME where it has none."""
-    if not payment.segments:
-        return f"channel:{payment.channel}"
-    name = min(payment.segments)
-    return f"{name}={payment.segments[name]}"[:SEGMENT_CHARACTERS_MAX]
+def segments_of(payment: Transaction) -> str:
+    """A line for each segment that the payment is in: its channel, then its own by name."""
+    own = [f"{name}={value}" for name, value in sorted(payment.segments.items())[: SEGMENTS_MAX - 1]]
+    lines = [f"channel:{payment.channel}", *own]
+    return "\n".join(" ".join(line.split())[:SEGMENT_CHARACTERS_MAX] for line in lines)
 
 
 def _standing(decision: Decision, challenger: Challenger) -> ShadowStanding | None:
@@ -122,7 +122,7 @@ def _answer(
         placed.partition,
         placed.offset,
         placed.at_ms,
-        segment_of(decision.snapshot.transaction),
+        segments_of(decision.snapshot.transaction),
         max(NONE, decision.snapshot.features[COLUMN["amount_gbp_minor"]]),
         challenger.version,
         challenger.digest,

@@ -82,7 +82,7 @@ def show_disagreement(output: Output, each: Disagreement, said: Sequence[Review]
     )
     chances = f"{each.champion_ppm / PPM_A_PERCENT:.1f} % -> {each.challenger_ppm / PPM_A_PERCENT:.1f} %"
     lines = [
-        f"{each.decision_id} {utc_text(each.decided_at_ms)}  {amount}, {each.segment}: {pair} ({chances})",
+        f"{each.decision_id} {utc_text(each.decided_at_ms)}  {amount}, {each.segments}: {pair} ({chances})",
         f"  champion: {each.champion_says}",
         f"  challenger: {each.challenger_says}",
         *(f"  {one.reviewed_by}: {one.verdict}, {one.reason}" for one in said),

@@ -33,7 +33,7 @@ class Disagreement(NamedTuple):
 
     decision_id: str
     transaction_id: str
-    segment: str
+    segments: str
     amount_gbp_minor: int
     champion_outcome: Outcome
     challenger_outcome: Outcome

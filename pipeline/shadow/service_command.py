@@ -37,7 +37,7 @@ from pipeline.shadow.onnx_files import OnnxMissing
 from pipeline.shadow.service import ShadowService
 
 GROUP: Final = "fraud-shadow"
-NICENESS: Final = 10
+NICENESS: Final = 19
 """How far the process stands back where a processor is wanted by others; it catches up when they rest."""
 LOOK_S: Final = 30.0
 """Between looks whether another challenger is named, or the same one has other bytes."""

@@ -12,22 +12,22 @@ ON CONFLICT DO NOTHING;
 -- The answers of a batch, a column an array. One that stands there already, such as of a decision whose record was read at
 -- another offset, is left as it is.
 INSERT INTO shadow.answer (
-    digest, decision_id, filed_at, decided_at, transaction_id, segment, amount_gbp_minor, standing, champion_version,
+    digest, decision_id, filed_at, decided_at, transaction_id, segments, amount_gbp_minor, standing, champion_version,
     champion_outcome, challenger_outcome, champion_ppm, challenger_ppm, champion_says, challenger_says, topic_partition,
     topic_offset
 )
 SELECT DISTINCT ON (given.decision_id) %(digest)s, given.decision_id, given.filed_at, given.decided_at,
-    given.transaction_id, given.segment, given.amount_gbp_minor, given.standing, given.champion_version,
+    given.transaction_id, string_to_array(given.segments, E'\n'), given.amount_gbp_minor, given.standing, given.champion_version,
     given.champion_outcome, given.challenger_outcome, given.champion_ppm, given.challenger_ppm, given.champion_says,
     given.challenger_says, given.topic_partition, given.topic_offset
 FROM unnest(
     %(decision_id)s::uuid[], %(filed_at)s::timestamptz[], %(decided_at)s::timestamptz[], %(transaction_id)s::text[],
-    %(segment)s::text[], %(amount_gbp_minor)s::bigint[], %(standing)s::text[], %(champion_version)s::text[],
+    %(segments)s::text[], %(amount_gbp_minor)s::bigint[], %(standing)s::text[], %(champion_version)s::text[],
     %(champion_outcome)s::text[], %(challenger_outcome)s::text[], %(champion_ppm)s::integer[],
     %(challenger_ppm)s::integer[], %(champion_says)s::text[], %(challenger_says)s::text[],
     %(topic_partition)s::integer[], %(topic_offset)s::bigint[]
 ) AS given (
-    decision_id, filed_at, decided_at, transaction_id, segment, amount_gbp_minor, standing, champion_version,
+    decision_id, filed_at, decided_at, transaction_id, segments, amount_gbp_minor, standing, champion_version,
     champion_outcome, challenger_outcome, champion_ppm, challenger_ppm, champion_says, challenger_says, topic_partition,
     topic_offset
 )

@@ -7,12 +7,13 @@ SELECT digest, min(kind) FROM shadow.beginning WHERE version = %(version)s GROUP
 SELECT standing, count(*) FROM shadow.answer WHERE digest = %(digest)s GROUP BY standing;
 
 -- name: agreement
--- Compared payments by both outcomes, by band of value and by segment. A value that isn't known counts as the highest.
+-- Compared payments by both outcomes, by band of value and by segment, a
+-- payment in each of its own. A value that isn't known counts as the highest.
 SELECT champion_outcome, challenger_outcome,
     CASE WHEN amount_gbp_minor < 0 THEN cardinality(%(bands)s::bigint[])
         ELSE width_bucket(amount_gbp_minor, %(bands)s::bigint[]) END AS band,
     segment, count(*)
-FROM shadow.answer WHERE digest = %(digest)s AND standing = 'COMPARED'
+FROM shadow.answer, unnest(segments) AS segment WHERE digest = %(digest)s AND standing = 'COMPARED'
 GROUP BY 1, 2, 3, 4 ORDER BY 5 DESC, 1, 2, 3, 4 LIMIT %(limit)s;
 
 -- name: counted_agreement
@@ -35,7 +36,7 @@ GROUP BY 1 ORDER BY 1;
 
 -- name: disagreements
 -- Disagreements after a place in the order in which they are listed, the most valuable first; an unknown value is first.
-SELECT given.decision_id::text, given.transaction_id, given.segment, given.amount_gbp_minor, given.champion_outcome,
+SELECT given.decision_id::text, given.transaction_id, array_to_string(given.segments, ', '), given.amount_gbp_minor, given.champion_outcome,
     given.challenger_outcome, given.champion_ppm, given.challenger_ppm, given.champion_says, given.challenger_says,
     (extract(epoch FROM given.decided_at) * 1000)::bigint
 FROM shadow.answer AS given
@@ -47,7 +48,7 @@ ORDER BY (given.amount_gbp_minor >= 0), given.amount_gbp_minor DESC, given.decis
 
 -- name: one_answer
 -- What the challenger answered about one payment, by the decision's id or the payment's.
-SELECT given.decision_id::text, given.transaction_id, given.segment, given.amount_gbp_minor, given.champion_outcome,
+SELECT given.decision_id::text, given.transaction_id, array_to_string(given.segments, ', '), given.amount_gbp_minor, given.champion_outcome,
     given.challenger_outcome, given.champion_ppm, given.challenger_ppm, given.champion_says, given.challenger_says,
     (extract(epoch FROM given.decided_at) * 1000)::bigint
 FROM shadow.answer AS given

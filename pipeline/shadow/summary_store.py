@@ -201,5 +201,5 @@ def _strata(differing: Sequence[Disagreement], known: set[str]) -> tuple[Stratum
 
 
 def _disagreement(row: Sequence[Any]) -> Disagreement:
-    decision_id, transaction_id, segment, amount, one, other, *rest = row
-    return Disagreement(decision_id, transaction_id, segment, amount, Outcome(one), Outcome(other), *rest)
+    decision_id, transaction_id, segments, amount, one, other, *rest = row
+    return Disagreement(decision_id, transaction_id, segments, amount, Outcome(one), Outcome(other), *rest)

@@ -34,7 +34,7 @@ class ShadowAnswer(NamedTuple):
     decision_partition: int
     decision_offset: int
     decided_at_ms: int  # the broker's time of the decision's record
-    segment: str
+    segments: str  # a line for each that the payment is in
     amount_gbp_minor: int  # -1 where it isn't known
     challenger_version: str
     challenger_hash: bytes

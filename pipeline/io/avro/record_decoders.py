@@ -219,7 +219,7 @@ def read_shadow_answer(body: bytes, at: int) -> tuple[ShadowAnswer, int]:
     decision_partition, at = read_int(body, at)
     decision_offset, at = read_long(body, at)
     decided_at_ms, at = read_long(body, at)
-    segment, at = read_text(body, at)
+    segments, at = read_text(body, at)
     amount_gbp_minor, at = read_long(body, at)
     challenger_version, at = read_text(body, at)
     challenger_hash, at = read_fixed(body, at, _SHA256_BYTES)
@@ -238,7 +238,7 @@ def read_shadow_answer(body: bytes, at: int) -> tuple[ShadowAnswer, int]:
         decision_partition,
         decision_offset,
         decided_at_ms,
-        segment,
+        segments,
         amount_gbp_minor,
         challenger_version,
         challenger_hash,
