@@ -191,9 +191,11 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train challenger shadow disagreements review-disagreement promote rollout rollback",
-                "Train models, try them, see what they differ in, and move the champion.",
-                "models.train.command models.challengers.command pipeline.shadow.command pipeline.promotion.command",
+                "train list show verify sign approve begin confirm retire challenger shadow disagreements "
+                "review-disagreement promote rollout rollback",
+                "Train models, sign, approve, try and promote them.",
+                "models.train.command models.versions.command models.challengers.command pipeline.shadow.command "
+                "pipeline.promotion.command",
             ),
         ),
     ),
