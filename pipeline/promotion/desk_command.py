@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Final
 
 from models.artefact.strict import ModelRefused
 from models.versions.aliases import AliasRecord
-from models.versions.loading_files import trust_of
-from models.versions.registry_files import registry_at
 from pipeline.alerts.catalogue import rolled_back_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.answer_counts import model_scope
@@ -22,12 +19,12 @@ from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.settings import Settings
-from pipeline.keys.key_files import SigningKey, SigningKeyRefused
 from pipeline.people.key_files import Identity
+from pipeline.promotion.desk_files import desk_of, reading_desk
 from pipeline.promotion.gathering_store import limits_of, standpoint
 from pipeline.promotion.moves import champion_of, is_shared, next_share_ppm
-from pipeline.promotion.moving_store import Desk, Outcome, promote, roll_back, step
-from pipeline.promotion.progress_store import GROUP, frauds_told, progress_of
+from pipeline.promotion.moving_store import Outcome, promote, roll_back, step
+from pipeline.promotion.progress_store import GROUP, progress_of
 from pipeline.promotion.stop_rule import Arm, step_reasons
 from pipeline.promotion.store import latest_seen, read_moves
 from pipeline.terminal.connection import connected
@@ -36,22 +33,6 @@ from pipeline.terminal.output import Output, coloured
 
 SEE: Final = "docs/models.md says what a promotion takes; `fraud models rollout status` shows how one goes."
 MOVES_SHOWN: Final = 10
-
-
-def desk_of(settings: Settings, wire: WireFormat) -> Desk:
-    """Return where the champion is moved. Raises ModelRefused with a sentence, without its full stop."""
-    trust = trust_of(settings)
-    if trust is None:
-        raise ModelRefused(
-            "FRAUD_SEAL_KEYS_FILE names no key set with a key of use models, so no record of the registry is proved"
-        )
-    if settings.models_key_file is None:
-        raise ModelRefused("FRAUD_MODELS_KEY_FILE names no key by which the registry's records are signed")
-    try:
-        signing = SigningKey.from_file(settings.models_key_file)
-    except SigningKeyRefused as refusal:
-        raise ModelRefused(str(refusal)) from refusal
-    return Desk(registry_at(settings.model_registry), trust.keys, signing, partial(frauds_told, settings, wire))
 
 
 def promote_version(
@@ -88,7 +69,7 @@ def go_back(output: Output, settings: Settings, wire: WireFormat, by: Identity, 
 def show_status(output: Output, settings: Settings, wire: WireFormat, transaction_id: str | None) -> None:
     """Show how the alias stands, how a rollout goes, and which model the share chooses for a payment."""
     with _at_the_desk(), connected(settings) as connection:
-        desk = desk_of_reading(settings, wire)
+        desk = reading_desk(settings, wire)
         seen = latest_seen(connection)
         standing = standpoint(desk.registry, desk.keys, seen)
         if standing.fault is not None or standing.latest is None:
@@ -136,23 +117,6 @@ def show_status(output: Output, settings: Settings, wire: WireFormat, transactio
     if not output.as_json:
         for line in lines[1:]:
             output.line(line)
-
-
-def desk_of_reading(settings: Settings, wire: WireFormat) -> Desk:
-    """Return a desk for whoever only looks, who needs no key that signs. Raises ModelRefused."""
-    trust = trust_of(settings)
-    if trust is None:
-        raise ModelRefused("FRAUD_SEAL_KEYS_FILE names no key set with a key of use models")
-    return Desk(registry_at(settings.model_registry), trust.keys, _NoKey(), partial(frauds_told, settings, wire))
-
-
-class _NoKey:
-    """Signs nothing: whoever has it only looks."""
-
-    key_id: Final = ""
-
-    def sign(self, _text: bytes) -> bytes:
-        raise AssertionError("whoever looks signs nothing")
 
 
 def _chosen(record: AliasRecord, transaction_id: str) -> str:

@@ -24,6 +24,7 @@ from pipeline.domain.alert import Alert
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.promotion import metrics
+from pipeline.promotion.desk_files import NO_KEY, NO_KEY_ID
 from pipeline.promotion.moves import is_shared
 from pipeline.promotion.moving_store import STOP_RULE, Desk, stop
 from pipeline.promotion.progress_store import progress_of
@@ -76,6 +77,8 @@ class RolloutWatch:
     def _judge(self, connection: Connection, records: Sequence[AliasRecord]) -> AliasRecord | None:
         latest = records[-1]
         try:
+            if self._desk.signing.key_id == NO_KEY_ID:
+                raise ModelRefused(NO_KEY)
             limits = self._limits()
             if limits is None:
                 reasons = ["The policy in force has no [promotion], so nothing says how far it may differ."]
