@@ -53,6 +53,7 @@ class RolloutWatch:
         self._desk, self._limits, self._publish, self._now_ms, self._clock_s = desk, limits, publish, now_ms, clock_s
         self._looked_s, self._frauds_s = -LOOK_S, -FRAUDS_S
         self._frauds: Sequence[str] = ()
+        self._frauds_fault: str | None = None
         self._unwatched: Alert | None = None
 
     def look(self, connection: Connection) -> AliasRecord | None:
@@ -85,10 +86,13 @@ class RolloutWatch:
             else:
                 reasons = stop_reasons(progress_of(connection, records, self._known_frauds()), limits)
             stopped = stop(connection, self._desk, latest, reasons) if reasons else None
-        except (ModelRefused, BrokerFailed) as error:
-            self._is_unwatched(latest, str(error))
+        except ModelRefused as refusal:
+            self._is_unwatched(latest, str(refusal))
             return None
-        self._is_watched()
+        if stopped is None and self._frauds_fault is not None:
+            self._is_unwatched(latest, self._frauds_fault)
+        else:
+            self._is_watched()
         if stopped is not None:
             log.error("rolled_back", version=latest.version, decides=stopped.version, why=" ".join(reasons))
             metrics.STOPPED.inc()
@@ -97,8 +101,12 @@ class RolloutWatch:
         return stopped
 
     def _known_frauds(self) -> Sequence[str]:
-        if self._clock_s() - self._frauds_s >= FRAUDS_S:
-            self._frauds, self._frauds_s = self._desk.frauds(), self._clock_s()
+        """Return those that are known; labels that can't be read keep nothing else from being judged."""
+        if self._frauds_fault is not None or self._clock_s() - self._frauds_s >= FRAUDS_S:
+            try:
+                self._frauds, self._frauds_s, self._frauds_fault = self._desk.frauds(), self._clock_s(), None
+            except BrokerFailed as error:
+                self._frauds_fault = f"the labels can't be read: {error}"
         return self._frauds
 
     def _is_unwatched(self, latest: AliasRecord, why: str) -> None:

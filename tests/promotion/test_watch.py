@@ -16,7 +16,7 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection
 from pipeline.promotion.desk_files import NoKey
-from pipeline.promotion.watch_service import LOOK_S, RolloutWatch
+from pipeline.promotion.watch_service import FRAUDS_S, LOOK_S, RolloutWatch
 from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
 
 
@@ -88,7 +88,7 @@ def test_a_watch_that_signs_nothing_says_so_once_and_that_it_is_over(watched: Wa
     assert watched.champion() == (CANDIDATE, 10_000)
 
 
-def test_labels_that_cannot_be_read_are_told_and_nothing_is_taken_for_a_pass(watched: Watched) -> None:
+def test_labels_that_cannot_be_read_are_told_and_keep_nothing_else_from_being_judged(watched: Watched) -> None:
     def away() -> list[str]:
         raise BrokerAway("it is away")
 
@@ -96,10 +96,13 @@ def test_labels_that_cannot_be_read_are_told_and_nothing_is_taken_for_a_pass(wat
     watched.watch = watched._watch()
     assert watched.look() is None
     assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
-    watched.stage.desk = watched.stage.desk._replace(frauds=list)
-    watched.watch._desk = watched.stage.desk
+    watched.watch._desk = watched.stage.desk._replace(frauds=list)
     assert watched.look() is None
     assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False), (AlertCode.ROLLOUT_UNWATCHED, True)]
+    watched.watch._desk = watched.stage.desk._replace(frauds=away)
+    watched.clock_s += FRAUDS_S
+    watched.stage.trip("all")
+    assert watched.look() == CHAMPION  # whatever the labels would say
 
 
 def test_it_looks_no_more_often_than_it_must(watched: Watched) -> None:
