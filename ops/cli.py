@@ -191,11 +191,11 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card challenger shadow disagreements review-disagreement list show verify sign approve retire "
-                "begin confirm",
-                "Train models, show their cards, try them, sign and approve them, keep them.",
-                "models.train.command models.card.command models.challengers.command pipeline.shadow.command "
-                "models.versions.command",
+                "train card list show verify sign approve retire begin confirm challenger shadow disagreements "
+                "review-disagreement promote rollout rollback",
+                "Train models, show their cards, sign, approve, try and promote them.",
+                "models.train.command models.card.command models.versions.command models.challengers.command "
+                "pipeline.shadow.command pipeline.promotion.command",
             ),
         ),
     ),

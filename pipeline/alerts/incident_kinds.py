@@ -74,6 +74,8 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.FEED_AGEING: None,
         _A.FEED_TOO_OLD: _K.AVAILABILITY,
         _A.REGIME_CHANGED: None,
+        _A.MODEL_ROLLED_BACK: _K.MODEL,
+        _A.ROLLOUT_UNWATCHED: _K.MODEL,
         _A.ALERT_NOT_DELIVERED: None,
         _A.ALERTS_HEARTBEAT: None,
         _A.ALERTS_TEST: None,

@@ -39,6 +39,7 @@ from pipeline.decide.policy_rules import (
     SoftRule,
     SoftRules,
 )
+from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.features import LATE_HOURS
 from pipeline.drills.objectives import Drills
 
@@ -170,6 +171,8 @@ class Policy(PolicyTable):
     """None in a file of a release that had no such figure; parse_new_policy refuses it."""
     customers: Customers | None = None
     """None where the file doesn't say: then a customer's text names no place of contact beyond the usual one."""
+    promotion: Promotion | None = None
+    """None where nobody set what a promotion takes: then every one is refused."""
     drills: Drills | None = None
     """None where nobody set objectives: then every drill fails, and is due each quarter."""
     sha256: bytes

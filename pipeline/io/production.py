@@ -57,6 +57,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "shadow": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident": frozenset({Need.KAFKA, Need.DATABASE}),
         "incident-desk": frozenset({Need.DATABASE}),
+        "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
@@ -87,6 +88,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "shadow": "fraud_shadow",
         "incident": "fraud_incident",
         "incident-desk": "fraud_incident",
+        "promotion": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "alerts": "fraud_alerts",
