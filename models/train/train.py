@@ -29,6 +29,7 @@ from models.train.compile import calibrate, compile_terms
 from models.train.history import Examples, HistoryRefused, generated, read
 from models.train.learn import Learner, fit
 from models.train.metrics import Metrics, measure
+from models.train.reference import with_reference
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP
@@ -85,6 +86,8 @@ def train_examples(
         model, metrics, training, scores, [name for name in learner.features if name in learner.monotone], limits
     )
     manifest = _manifest(model, learner, training, metrics, _golden_rows(measured.features, scores.score_micro))
+    seen = measured.features, learner.features, scores.fraud_probability_ppm
+    manifest["training"] = with_reference(manifest["training"], *seen)
     artefact.write(directory, artefact.tables_json(model), text.encode(), manifest)
     artefact.load(directory)
     return metrics
