@@ -68,6 +68,7 @@ TABLE: Final = (
                 "Open incidents of what went wrong, and see to them.",
                 "pipeline.incident.command",
             ),
+            Group("bias", "run", "Watch how segments fare, and whether models drift.", "pipeline.bias.command"),
         ),
     ),
     Section(
@@ -188,7 +189,7 @@ TABLE: Final = (
                 "Create, rotate and revoke the keys that seal and sign.",
                 "ops.access.command",
             ),
-            Group("models", "train", "Train models.", "models.train.command"),
+            Group("models", "train bias drift", "Train models.", "models.train.command pipeline.bias.command"),
         ),
     ),
 )

@@ -44,9 +44,7 @@ class LabelReader:
             start = max(self._next[partition], extent.low)
             if start >= extent.high:
                 continue
-            read = self._reader.read_range(
-                self._positions.topic, partition, start, None, RECORDS_A_TURN, self._told
-            )
+            read = self._reader.read_range(self._positions.topic, partition, start, None, RECORDS_A_TURN, self._told)
             told += [each for each in read.taken if each is not None]
             self._next[partition] = max(read.end_offset, start)
             is_behind |= not read.is_at_end

@@ -276,4 +276,3 @@ class BiasService:
 def _claimed_ms(record: LogRecord[DecisionRecord], now_ms: int) -> int:
     """The record's time, but never after now: a clock that is ahead would keep its minutes from being judged."""
     return min(max(record.timestamp_ms, 0), now_ms)
-

@@ -345,4 +345,4 @@ def _whole(value: object) -> int:
 def _plain(value: object) -> object:
     if isinstance(value, list):
         return [_plain(each) for each in value]
-    return None if value != value else value  # noqa: PLR0124 - nan alone differs from itself
+    return None if value != value else value

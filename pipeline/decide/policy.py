@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.bias.settings import BiasSettings
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
@@ -40,6 +41,7 @@ from pipeline.decide.policy_rules import (
     SoftRules,
 )
 from pipeline.domain.features import LATE_HOURS
+from pipeline.drift.settings import DriftSettings
 from pipeline.drills.objectives import Drills
 
 FORMAT: Final = 1
@@ -172,6 +174,9 @@ class Policy(PolicyTable):
     """None where the file doesn't say: then a customer's text names no place of contact beyond the usual one."""
     drills: Drills | None = None
     """None where nobody set objectives: then every drill fails, and is due each quarter."""
+    bias: BiasSettings = BiasSettings()
+    """The strict defaults where the file is of before there was such a table; so is the next one."""
+    drift: DriftSettings = DriftSettings()
     sha256: bytes
 
     @model_validator(mode="after")

@@ -57,7 +57,11 @@ def sums_of(probabilities_ppm: Sequence[int], blocked: Sequence[bool]) -> ScoreS
         spread = probability * (PPM - probability) // PPM
         total, variance = total + probability, variance + spread
         if is_blocked:
-            stopped, stopped_total, stopped_variance = stopped + 1, stopped_total + probability, stopped_variance + spread
+            stopped, stopped_total, stopped_variance = (
+                stopped + 1,
+                stopped_total + probability,
+                stopped_variance + spread,
+            )
     return ScoreSums(len(probabilities_ppm), total, variance, stopped, stopped_total, stopped_variance)
 
 

@@ -54,6 +54,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
         "oncall": frozenset({Need.DATABASE}),
@@ -83,6 +84,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
         "incident": "fraud_incident",
+        "bias": "fraud_bias",
         "incident-desk": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing

@@ -149,6 +149,7 @@ class Settings(BaseSettings):
     """Time from an incident's first alert back to the first decisions that are suspect: the breaker's window, two more
     evaluations that confirm it, and as much again for a fault that grows."""
     incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
+    bias_port: Annotated[int, Field(ge=0, le=65535)] = 6077
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by

@@ -44,7 +44,7 @@ OURS = (
     "alerts",
 )
 """Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts")
+SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "bias", "alerts")
 HEAVY = {
     "confluent_kafka",
     "cryptography",

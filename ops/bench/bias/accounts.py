@@ -24,6 +24,8 @@ BLOCKED: Final = 0.02
 FAULT: Final = 0.4
 HEAVY_PER_MINUTE: Final = 3_000
 FLOOD_PER_MINUTE: Final = 3_000
+WARM_MINUTES: Final = 150
+"""Half an hour longer than it takes until something is known of what is usual."""
 START_MINUTE: Final = 29_000_000
 
 
@@ -88,7 +90,7 @@ def crowded(settings: BiasSettings, *, is_quick: bool) -> Found:
 
 def _warmed(settings: BiasSettings, seed: int) -> _Lane:
     lane = _Lane(settings, seed)
-    for _ in range(30):
+    for _ in range(WARM_MINUTES):
         lane.minute()
     return lane
 

@@ -29,6 +29,7 @@ CONTROL_APPENDERS = {
         "fraud_reconcile",
         "fraud_incident",
         "fraud_alerts",
+        "fraud_bias",
     },
     "control.rollback_plan": {"fraud_rollback"},
     "control.rollback_plan_content": {"fraud_rollback"},
@@ -52,6 +53,10 @@ CONTROL_APPENDERS = {
     "control.incident": {"fraud_incident"},
     "control.incident_alert": {"fraud_incident"},
     "control.incident_event": {"fraud_incident"},
+    "control.bias_state": {"fraud_bias"},
+    "control.bias_span": {"fraud_bias"},
+    "control.bias_known": {"fraud_bias"},
+    "control.bias_gap": {"fraud_bias"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
     "control.live_drill_consent": {"fraud_oncall"},

@@ -61,6 +61,7 @@ OWNERS = {
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
     "fraud-incident": Principal.INCIDENT,
+    "fraud-bias": Principal.BIAS,
     "fraud-alerts": Principal.ALERTS,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,

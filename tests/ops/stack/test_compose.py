@@ -127,6 +127,7 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "review": "review_port",
         "reconcile": "reconcile_port",
         "incident": "incident_port",
+        "bias": "bias_port",
         "alerts": "alerts_port",
     }.items(),
 )
@@ -200,6 +201,7 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
     },
     "state": {"redis", "worker"},
@@ -213,6 +215,7 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
     },
     "rail": {"executor", "rail"},
