@@ -62,6 +62,7 @@ TABLE: Final = (
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
+            Group("shadow", "run", "Let a challenger answer beside the champion.", "pipeline.shadow.command"),
             Group(
                 "incident",
                 "run list show ack note resolve report",
@@ -189,7 +190,12 @@ TABLE: Final = (
                 "Create, rotate and revoke the keys that seal and sign.",
                 "ops.access.command",
             ),
-            Group("models", "train bias drift", "Train models.", "models.train.command pipeline.bias.command"),
+            Group(
+                "models",
+                "train bias drift challenger shadow disagreements review-disagreement",
+                "Train models, try them, and see what they differ in.",
+                "models.train.command pipeline.bias.command models.challengers.command pipeline.shadow.command",
+            ),
         ),
     ),
 )
