@@ -48,8 +48,8 @@ def gap_words(gap: Gap) -> str:
 
 def drift_alert(version: str, drifted: Sequence[Stability], at_ms: int) -> Alert:
     """Return the alert that inputs or scores of a version have drifted. One a version, whatever drifts in it."""
-    worst = sorted(drifted, key=lambda each: each.limit - each.index)[:5]
-    named = ", ".join(f"{each.name} ({each.index:.2f}, limit {each.limit:.2f})" for each in worst)
+    worst = sorted(drifted, key=lambda each: each.limit - each.stability)[:5]
+    named = ", ".join(f"{each.name} ({each.stability:.2f}, limit {each.limit:.2f})" for each in worst)
     more = f" and {len(drifted) - len(worst)} more" if len(drifted) > len(worst) else ""
     summary = f"What model {version} decides on isn't what it was taught on: {named}{more}."
     return alert(AlertCode.DRIFT_FROM_TRAINING, summary, f"model:{version}", {"version": version}, at_ms)

@@ -51,3 +51,33 @@ WHERE opened.kind = 'OPENED' AND NOT EXISTS (
     WHERE ended.kind = 'ENDED' AND ended.scope = opened.scope AND ended.measure = opened.measure
         AND ended.opened_minute = opened.opened_minute)
 ORDER BY opened.opened_minute, opened.scope, opened.measure;
+
+-- name: answered_beside
+-- What champion and challenger answered to the same payments since a time, by segment and channel; of one account two
+-- payments count in any three hours. Known: by the first word of a label or a review.
+WITH answered AS (
+    SELECT given.champion_outcome, given.challenger_outcome, known.is_fraud, decided.input_snapshot -> 'transaction' AS payment,
+        row_number() OVER (
+            PARTITION BY decided.account_id, floor(extract(epoch FROM given.decided_at) / 10800)
+            ORDER BY given.decided_at, given.decision_id
+        ) AS place
+    FROM shadow.answer AS given
+    JOIN audit.ai_decision_log AS decided USING (decision_id)
+    LEFT JOIN control.bias_known AS known USING (decision_id)
+    WHERE given.digest = %(digest)s AND given.standing = 'COMPARED'
+        AND given.decided_at >= timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond'
+), counted AS (
+    SELECT *, 'all' AS scope FROM answered WHERE place <= 2
+    UNION ALL
+    SELECT answered.*, 'channel:' || (payment ->> 'channel') FROM answered WHERE place <= 2
+    UNION ALL
+    SELECT answered.*, 'segment:' || named.key || '=' || named.value
+    FROM answered, jsonb_each_text(payment -> 'segments') AS named WHERE place <= 2
+)
+SELECT scope, count(*),
+    count(*) FILTER (WHERE champion_outcome = 'BLOCK'), count(*) FILTER (WHERE champion_outcome = 'ESCALATE'),
+    count(*) FILTER (WHERE champion_outcome <> 'ALLOW' AND NOT is_fraud),
+    count(*) FILTER (WHERE challenger_outcome = 'BLOCK'), count(*) FILTER (WHERE challenger_outcome = 'ESCALATE'),
+    count(*) FILTER (WHERE challenger_outcome <> 'ALLOW' AND NOT is_fraud),
+    count(*) FILTER (WHERE NOT is_fraud), count(*) FILTER (WHERE is_fraud)
+FROM counted GROUP BY scope;

@@ -138,6 +138,24 @@ def spans_since(connection: Connection, version: str | None, since_ms: int, unti
     return [Span(named, until, _counts_of(counts), inputs_from(inputs)) for named, until, counts, inputs in rows]
 
 
+class Beside(NamedTuple):
+    """Counts by scope of what both answered to the same payments."""
+
+    champion: Mapping[str, tuple[int, ...]]
+    challenger: Mapping[str, tuple[int, ...]]
+
+
+def answered_beside(connection: Connection, digest: bytes, since_ms: int) -> Beside:
+    """Return what a challenger answered beside the champion; nothing where it was in no shadow."""
+    with failures_named():
+        rows = connection.execute(_SQL["answered_beside"], {"digest": digest, "since_ms": since_ms}).fetchall()
+    champion, challenger = {}, {}
+    for scope, payments, blocked, escalated, false_stops, *its, honest, frauds in rows:
+        champion[scope] = (payments, blocked, escalated, false_stops, honest, frauds)
+        challenger[scope] = (payments, *its, honest, frauds)
+    return Beside(champion, challenger)
+
+
 def open_gaps(connection: Connection) -> list[OpenGap]:
     with failures_named():
         rows = connection.execute(_SQL["open_gaps"]).fetchall()

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 import structlog
 
 from models.artefact.plain_files import read_plain
+from models.versions.registry_files import registry_at
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.bias.counting import scopes_of
 from pipeline.bias.label_reader_service import LabelReader
@@ -42,7 +43,9 @@ def run_bias(settings: Settings, wire: WireFormat) -> NoReturn:
     run_service(service_of(settings, wire), settings, terms)
 
 
-def service_of(settings: Settings, wire: WireFormat, snapshot_s: float = SNAPSHOT_S) -> BiasService:
+def service_of(
+    settings: Settings, wire: WireFormat, clock_ms: Callable[[], int] = now_ms, snapshot_s: float = SNAPSHOT_S
+) -> BiasService:
     topic, check = settings.topic("decisions.v1"), seal_check(settings)
     held = Held(partial(connect, settings.database_url, GROUP))
     made: list[BiasService] = []
@@ -66,9 +69,9 @@ def service_of(settings: Settings, wire: WireFormat, snapshot_s: float = SNAPSHO
         held,
         AlertPublisher(appender.append, wire, settings.topic("alerts.v1")).publish,
         policy_reader(settings),
-        References(settings.model_registry),
+        References(registry_at(settings.model_registry)),
         secrets.token_bytes(SALT_BYTES),
-        now_ms,
+        clock_ms,
         snapshot_s,
     )
     made.append(service)

@@ -260,8 +260,9 @@ def _usual(standing: Standing, row: int, measure: int) -> float:
 def _gap(standing: Standing, row: int, measure: int, minute: int, ratios: Numbers) -> Gap:
     since = int(standing.run_since[row, measure])
     opened, scope = int(standing.opened[row, measure]), standing.scopes[row]
-    counts = [float(each) for each in standing.runs[row, measure]]
-    return Gap(scope, Measure(measure), opened, since, minute, *counts, float(ratios[row, measure]))
+    own, own_events, rest, rest_events = (float(each) for each in standing.runs[row, measure])
+    allowed = float(ratios[row, measure])
+    return Gap(scope, Measure(measure), opened, since, minute, own, own_events, rest, rest_events, allowed)
 
 
 def _remember(standing: Standing, minute: int, events: Numbers) -> None:
@@ -280,8 +281,9 @@ def _refer(standing: Standing, events: Numbers, settings: BiasSettings) -> None:
     reference_minutes = settings.reference_days * DAY
     events = events[:, : 1 + OUTCOMES]
     if standing.phase < reference_minutes:
-        is_known = ~np.isnan(standing.bounds).any(axis=1)
-        is_clean = ((standing.opened[:, :OUTCOMES] < 0).all(axis=1) | ~is_known)[:, None]
+        is_new = np.any(np.isnan(standing.bounds), axis=1)
+        is_open = np.any(standing.opened[:, :OUTCOMES] >= 0, axis=1)
+        is_clean = np.reshape(is_new | ~is_open, (-1, 1))
         standing.reference[:, 0] += np.where(is_clean, events[1:], 0.0)
         standing.reference[:, 1] += np.where(is_clean, events[:1] - events[1:], 0.0)
     standing.phase += 1

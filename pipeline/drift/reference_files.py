@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from models.artefact.files import FILE_BYTES_MAX, MANIFEST
-from models.artefact.plain_files import read_plain
 from models.artefact.strict import ModelRefused, parsed
+from models.versions.locations import require_version
+from models.versions.registry_files import Registry
 from pipeline.drift.reference import Reference, reference_in
 
 VERSIONS_MAX: Final = 100
@@ -22,29 +22,27 @@ class ReferenceUnreadable(Exception):
     """A version's manifest can't be read, or isn't the one that decided; the message says why."""
 
 
-def read_reference(registry: Path, version: str, sha256: bytes | None) -> Reference | None:
+def read_reference(registry: Registry, version: str, sha256: bytes | None) -> Reference | None:
     """Return the reference of a version, or None where it was trained before there were any.
 
     sha256: the manifest's hash as decisions name it; None where nothing is to be compared. Raises ReferenceUnreadable.
     """
-    if not version or "/" in version or version.startswith("."):
-        raise ReferenceUnreadable(f"{version!r} is no version")
     try:
-        content = read_plain(registry / version / MANIFEST, FILE_BYTES_MAX)
+        content = registry.read(f"{require_version(version)}/{MANIFEST}", FILE_BYTES_MAX)
+        if content is None:
+            raise ReferenceUnreadable(f"the registry has no version {version}")
         if sha256 is not None and hashlib.sha256(content).digest() != sha256:
             raise ReferenceUnreadable(f"the manifest of {version} is not the one that decided")
         manifest = parsed(content, MANIFEST)
         return reference_in(manifest.get("training")) if isinstance(manifest, dict) else None
-    except OSError as error:
-        raise ReferenceUnreadable(f"the manifest of {version} can't be read ({error.strerror})") from error
     except (ModelRefused, ValueError) as refusal:
-        raise ReferenceUnreadable(f"the manifest of {version} is refused: {refusal}") from refusal
+        raise ReferenceUnreadable(f"the manifest of {version[:64]!r} can't be read: {refusal}") from refusal
 
 
 class References:
     """The references of the versions that decide, each read once. For one thread."""
 
-    def __init__(self, registry: Path) -> None:
+    def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._known: dict[tuple[str, bytes], Reference | None] = {}
 

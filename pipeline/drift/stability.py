@@ -36,7 +36,7 @@ class Stability(NamedTuple):
     name: str
     verdict: Verdict
     payments: int
-    index: float
+    stability: float
     chance: float
     limit: float
 

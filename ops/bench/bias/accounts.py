@@ -1,4 +1,4 @@
-"""Payments one by one, where it matters whose they are: one account with any number, and made-up accounts and segments."""
+"""Payments one by one, where it matters whose they are: one account with any number, and made-up accounts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ START_MINUTE: Final = 29_000_000
 
 class Found(NamedTuple):
     """heavy_alerts: gaps told where one account has any number of blocked payments. The minutes are those to the alert
-    where 40 % of a postcode are blocked, beside an account with any number of allowed payments there, and beside made-up
-    accounts whose payments are all blocked elsewhere. scopes_made: by payments that name any segment."""
+    where 40 % of a postcode are blocked, beside an account with any number of allowed payments there, and beside
+    made-up accounts whose payments are all blocked elsewhere. scopes_made: by payments that name any segment."""
 
     heavy_alerts: int
     beside_heavy_minutes: int

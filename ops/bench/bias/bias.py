@@ -1,11 +1,11 @@
 """The bias monitor against simulated traffic: false alerts in quiet years, minutes and days to find what is wrong.
 
 The watch is the monitor's own (`pipeline.bias.watching`), minute by minute, with the shipped policy; the traffic is
-simulated as counts (`traffic`), or payment by payment where accounts matter (`accounts`). A quiet year is one in which no
-segment fares worse than the rest by what the policy lets pass.
+simulated as counts (`traffic`), or payment by payment where accounts matter (`accounts`). A quiet year is one in which
+no segment fares worse than the rest by what the policy lets pass.
 
-A year takes some 10 minutes of one core. `--size days=0` and `--size starts=0` leave the quiet years and the faults out,
-`--size seed=N` draws other traffic, and `--size years=N` quiet years one after the other.
+A year takes some 10 minutes of one core. `--size days=0` and `--size starts=0` leave the quiet years and the faults
+out, `--size seed=N` draws other traffic, and `--size years=N` quiet years one after the other.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ AGE_BANDS: Final = 5
 CHANNELS: Final = 5
 STRAY_SIGMA: Final = 0.06
 STRAY_MOST: Final = 0.1
-"""By which a segment's rates stray from its own usual for hours, as a logarithm: some 6 %, a tenth at most. So no segment
-fares worse than the rest by the fifth that the policy lets pass, and an alert in such a year is false."""
+"""By which a segment's rates stray from its own usual for hours, as a logarithm: some 6 %, a tenth at most. So no
+segment fares worse than the rest by the fifth that the policy lets pass, and an alert in such a year is false."""
 STRAY_HOURS: Final = 6
 WAVE_SIGMA: Final = 0.25
 SUSPECT: Final = 0
