@@ -20,6 +20,7 @@ PROCESSES: Final = {
     "reconcile": "reconcile",
     "witness": "witness",
     "incident": "incident",
+    "bias": "bias",
     "oncall": "alerts",
 }
 """The process of a package; what others declare is exposed by several."""

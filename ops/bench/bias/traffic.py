@@ -7,6 +7,7 @@ its own. A part of the events comes in pairs, as one account's do. Counts are of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -85,14 +86,24 @@ class Simulated:
         weekday = 0.75 if day % 7 >= 5 else 1.1
         payments = int(self._random.poisson(self._rate * 60 * rhythm * weekday))
         level = (1 + 0.3 * np.sin(2 * np.pi * of_day / MINUTES_A_DAY)) * np.exp(self._wave)
-        blocked, escalated = BLOCKED * level, ESCALATED * level
-        parts = [group.split(self._random, payments, blocked, escalated) for group in self._groups]
+        # Every attribute divides the same events, so that the rest of a segment is what really is left.
+        events = [self._events(payments, rate * level) for rate in (BLOCKED, ESCALATED)]
+        false_stops = int(self._random.binomial(sum(single + 2 * pairs for single, pairs in events), HONEST_PART))
+        parts = [group.split(self._random, payments, events, false_stops) for group in self._groups]
         counts = np.zeros((1 + CHANNELS + AGE_BANDS + POSTCODES, COLUMNS), np.int64)
         counts[1:] = np.concatenate(parts)
         if wrong.suspect_extra:
             self._go_wrong(counts, wrong.suspect_extra)
         counts[0] = counts[1 : 1 + CHANNELS].sum(axis=0)
+        # A small segment has fewer payments than events in some minute where both are drawn apart.
+        counts[:, Column.PAYMENTS] = np.maximum(counts[:, Column.PAYMENTS], counts[:, 1:3].sum(axis=1))
         return counts
+
+    def _events(self, payments: int, rate: float) -> tuple[int, int]:
+        """How many come alone, and how many pairs."""
+        events = int(self._random.binomial(payments, min(rate, 1.0)))
+        pairs = int(self._random.binomial(events, PAIRED_PART)) // 2
+        return events - 2 * pairs, pairs
 
     def _go_wrong(self, counts: Counted, share: float) -> None:
         """Block more of the suspect's payments; the other groups have these, too, by their sizes."""
@@ -120,19 +131,16 @@ class _Group:
         keep = 1 - 1 / STRAY_HOURS
         self._strays = keep * self._strays + STRAY_SIGMA * np.sqrt(1 - keep**2) * random.normal(size=len(self.shares))
 
-    def split(self, random: np.random.Generator, payments: int, blocked: float, escalated: float) -> Counted:
+    def split(
+        self, random: np.random.Generator, payments: int, events: Sequence[tuple[int, int]], false_stops: int
+    ) -> Counted:
         counts = np.zeros((len(self.shares), COLUMNS), np.int64)
         counts[:, Column.PAYMENTS] = random.multinomial(payments, self.shares)
         weights = self.shares * self.usual * np.exp(np.clip(self._strays, -STRAY_MOST, STRAY_MOST))
         weights /= weights.sum()
-        for column, rate in ((Column.BLOCKED, blocked), (Column.ESCALATED, escalated)):
-            events = int(random.binomial(payments, min(rate, 1.0)))
-            pairs = int(random.binomial(events, PAIRED_PART)) // 2
-            found = random.multinomial(events - 2 * pairs, weights) + 2 * random.multinomial(pairs, weights)
-            counts[:, column] = np.minimum(found, counts[:, Column.PAYMENTS])
-        stopped = counts[:, Column.BLOCKED] + counts[:, Column.ESCALATED]
+        for column, (single, pairs) in zip((Column.BLOCKED, Column.ESCALATED), events, strict=True):
+            counts[:, column] = random.multinomial(single, weights) + 2 * random.multinomial(pairs, weights)
         # Where a segment is stopped more with reason, its false stops don't grow with it.
-        false_stops = int(random.binomial(int(stopped.sum()), HONEST_PART))
         counts[:, Column.FALSE_STOPS] = random.multinomial(false_stops, self.shares)
         return counts
 
