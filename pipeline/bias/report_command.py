@@ -132,6 +132,6 @@ def _selective(assessment: Assessment, days: int) -> str:
     known = assessment.known_honest + assessment.known_frauds
     return (
         f"{assessment.payments:,} payments of {days} days, {assessment.stopped:,} stopped. {known:,} are known by a "
-        f"label or a review, {assessment.false_stops:,} of them honest and stopped. What was blocked seldom gets a label: "
-        "false positives are those that became known, and a gap among the others isn't seen."
+        f"label or a review, {assessment.false_stops:,} of them honest and stopped. What was blocked seldom gets a "
+        "label: false positives are those that became known, and a gap among the others isn't seen."
     )
