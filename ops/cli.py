@@ -69,6 +69,7 @@ TABLE: Final = (
                 "Open incidents of what went wrong, and see to them.",
                 "pipeline.incident.command",
             ),
+            Group("bias", "run", "Watch how segments fare, and whether models drift.", "pipeline.bias.command"),
         ),
     ),
     Section(
@@ -192,10 +193,10 @@ TABLE: Final = (
             Group(
                 "models",
                 "train card list show verify sign approve retire begin confirm challenger shadow disagreements "
-                "review-disagreement promote rollout rollback",
-                "Train models, show their cards, sign, approve, try and promote them.",
+                "review-disagreement promote rollout rollback bias drift",
+                "Train models, show their cards, sign, approve, try and promote and watch them.",
                 "models.train.command models.card.command models.versions.command models.challengers.command "
-                "pipeline.shadow.command pipeline.promotion.command",
+                "pipeline.shadow.command pipeline.promotion.command pipeline.bias.command",
             ),
         ),
     ),

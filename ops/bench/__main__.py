@@ -62,6 +62,9 @@ BENCHES: Final = {
     "breaker": Bench(
         "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),
+    "bias": Bench(
+        "bias", "a quiet year without a false alert; minutes to see 40 % of a postcode blocked, days to see 5 %"
+    ),
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
     ),
@@ -108,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=COUNT",
         help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
         "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, "
-        "harsh or seed of breaker",
+        "harsh or seed of breaker; days, years, starts or seed of bias",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser

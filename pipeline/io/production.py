@@ -56,6 +56,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "shadow": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
         "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
@@ -87,6 +88,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "reconcile": "fraud_reconcile",
         "shadow": "fraud_shadow",
         "incident": "fraud_incident",
+        "bias": "fraud_bias",
         "incident-desk": "fraud_incident",
         "promotion": "fraud_incident",
         "desk": "fraud_review",

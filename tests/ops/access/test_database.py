@@ -29,6 +29,7 @@ CONTROL_APPENDERS = {
         "fraud_reconcile",
         "fraud_incident",
         "fraud_alerts",
+        "fraud_bias",
         "fraud_shadow",
     },
     "control.rollback_plan": {"fraud_rollback"},
@@ -53,6 +54,10 @@ CONTROL_APPENDERS = {
     "control.incident": {"fraud_incident"},
     "control.incident_alert": {"fraud_incident"},
     "control.incident_event": {"fraud_incident"},
+    "control.bias_state": {"fraud_bias"},
+    "control.bias_span": {"fraud_bias"},
+    "control.bias_known": {"fraud_bias"},
+    "control.bias_gap": {"fraud_bias"},
     "control.disagreement_review": {"fraud_review"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
