@@ -188,7 +188,12 @@ TABLE: Final = (
                 "Create, rotate and revoke the keys that seal and sign.",
                 "ops.access.command",
             ),
-            Group("models", "train", "Train models.", "models.train.command"),
+            Group(
+                "models",
+                "train red-team",
+                "Train models, attack them and tell them apart.",
+                "models.train.command models.redteam.command",
+            ),
         ),
     ),
 )

@@ -20,6 +20,7 @@ class Purchase(StrEnum):
     RICH_ACCOUNT = "the log-in of an account that moves RICH_MONTH_MINOR a month or more"
     REMOTE_ACCESS = "remote access to the victim's own device and address"
     DEVICE = "a fresh device and a residential address"
+    COPIED_CARD = "a copy of the victim's card"
     YOUNG_MULE = "a mule account opened for the purpose"
     AGED_MULE = "a mule account that was opened years ago"
     OWN_ACCOUNT = "a payer's account opened under a made-up name"
@@ -30,6 +31,7 @@ PRICE_MINOR: Final[Mapping[Purchase, int]] = {
     Purchase.RICH_ACCOUNT: 50_000,
     Purchase.REMOTE_ACCESS: 10_000,
     Purchase.DEVICE: 500,
+    Purchase.COPIED_CARD: 2_000,
     Purchase.YOUNG_MULE: 20_000,
     Purchase.AGED_MULE: 50_000,
     Purchase.OWN_ACCOUNT: 3_000,

@@ -190,9 +190,7 @@ class _Thief:
     def _label(self, act: Act, at_ms: int, *, is_fraud: bool) -> Label:
         t = act.transaction
         by = "customer" if is_fraud else "analyst"
-        return Label(
-            t.transaction_id, t.account_id, t.beneficiary_account_id, t.event_time_ms, is_fraud, at_ms, by
-        )
+        return Label(t.transaction_id, t.account_id, t.beneficiary_account_id, t.event_time_ms, is_fraud, at_ms, by)
 
     def _later(self, due_ms: int, told: PaymentOutcome | Label | RiskSignal) -> None:
         self._made += 1

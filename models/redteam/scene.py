@@ -35,6 +35,14 @@ class Origin(IntEnum):
     TILL = 3  # neither: a card payment at a till
 
 
+_ACCESS: Final = {
+    Origin.OWN: Purchase.REMOTE_ACCESS,
+    Origin.FRESH: Purchase.DEVICE,
+    Origin.MIXED: Purchase.DEVICE,
+    Origin.TILL: Purchase.COPIED_CARD,
+}
+
+
 class Mule:
     __slots__ = ("account_id", "opened_at_ms")
 
@@ -65,7 +73,9 @@ class Scene:
         tenth = max(len(dossiers) // 10, 1)
         begin = min(wealth, 9) * tenth
         free = [each for each in dossiers[begin : begin + tenth] if each.account_id not in self._controlled]
-        return self._taken(self.rng.choice(free or [each for each in dossiers if each.account_id not in self._controlled]))
+        return self._taken(
+            self.rng.choice(free or [each for each in dossiers if each.account_id not in self._controlled])
+        )
 
     def sleeper(self, rank: int) -> Dossier:
         """Return an account that has not paid for long: rank 0 for the longest."""
@@ -144,7 +154,8 @@ class Scene:
         is_own = payer.account_id not in self._controlled
         if is_own and origin is Origin.OWN:
             return latest.ip_address, latest.device_id  # the thief's own account, device and address
-        self._buy_access(payer.account_id if origin is Origin.OWN else f"device {device}", origin)
+        is_of_account = origin in (Origin.OWN, Origin.TILL)
+        self._buy_access(f"{origin} {payer.account_id if is_of_account else device}", origin)
         fresh = f"{FRESH}-{self._name}-{device}"
         match origin:
             case Origin.OWN:
@@ -156,11 +167,10 @@ class Scene:
             case Origin.TILL:
                 return None, None
 
-    def _buy_access(self, what: str, origin: Origin) -> None:
-        key = f"access {what}"
-        if key not in self._controlled and origin is not Origin.TILL:
+    def _buy_access(self, key: str, origin: Origin) -> None:
+        if key not in self._controlled:
             self._controlled.add(key)
-            self._bought[Purchase.REMOTE_ACCESS if origin is Origin.OWN else Purchase.DEVICE] += 1
+            self._bought[_ACCESS[origin]] += 1
 
     def _fresh_address(self, device: int) -> str:
         place = Random(f"{self._name} {device}")  # noqa: S311 - an address that follows from the scene

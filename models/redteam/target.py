@@ -16,6 +16,7 @@ from pipeline.io.avro.wire import WireFormat
 
 CLOSED: Final = Mode(BreakerState.CLOSED, "all", True)
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
     """A regime to attack, in a world."""

@@ -93,9 +93,7 @@ def attacked(target: Target, effort: Effort, strategies: Sequence[Strategy] = ST
         yield worst_of(strategy, target, searched, searched.finds, own.trials)
 
 
-def worst_of(
-    strategy: Strategy, target: Target, searched: Searched, finds: Iterable[Find], trials: int
-) -> Attacked:
+def worst_of(strategy: Strategy, target: Target, searched: Searched, finds: Iterable[Find], trials: int) -> Attacked:
     """Try all finds on the target, and keep the one that takes most."""
     tried = [_tried(strategy, target, find.choices, trials) for find in finds]
     return Attacked(strategy, searched, max(tried, key=lambda each: (each.net_minor, each.through_minor)))

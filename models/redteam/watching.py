@@ -165,5 +165,3 @@ def _hour(counts: Counts, scale: float, rise: float) -> Counts:
         answered - block - escalate, block, escalate, 0, round(counts.score_sum_ppm * scale * rise),
         round(counts.score_square_sum_ppm * scale * rise),
     )  # fmt: skip
-
-

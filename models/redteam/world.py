@@ -121,7 +121,6 @@ def fresh_feeds() -> Feeds:
     return feeds
 
 
-
 def _made(seed: int, policy: Policy, accounts: int, days: int) -> World:
     rules = regime(policy, None, fresh_feeds())
     settings = TrafficSettings(seed, accounts, START_MS, days, fraud_share=0.0)
@@ -193,7 +192,5 @@ def _dossiers(
         declared = None if profile is None else profile.normal_month_gbp_minor
         past = sum(each.event.amount_gbp_minor for each in own if each.event.event_time_ms > end_ms - 30 * DAY_MS)
         known = {each.event.beneficiary_account_id for each in own if each.event.event_time_ms < end_ms - 2 * DAY_MS}
-        found.append(
-            Dossier(account_id, latest, declared or past, tuple(sorted(known)), own[-1].event.event_time_ms)
-        )
+        found.append(Dossier(account_id, latest, declared or past, tuple(sorted(known)), own[-1].event.event_time_ms))
     return tuple(sorted(found, key=lambda each: (each.month_minor, each.account_id)))

@@ -22,18 +22,19 @@ def _trip(scene: Scene, choices: Choices) -> None:
     span_ms = choices["span_min"] * MINUTE_MS
     noise_from = Origin.FRESH if choices["burnt"] else Origin.OWN
     for number in range(choices["noise"]):
-        own = scene.own_account(age_days=choices["own_age_days"])
-        for again in range(choices["each"]):
-            at_ms = begin_ms + (number * choices["each"] + again) * span_ms // (choices["noise"] * choices["each"])
-            scene.payment(own, mule, choices["noise_minor"], at_ms, noise_from, Role.NOISE)
+        own, at_ms = (
+            scene.own_account(age_days=choices["own_age_days"]),
+            begin_ms + number * span_ms // choices["noise"],
+        )
+        scene.payment(own, mule, choices["noise_minor"], at_ms, noise_from, Role.NOISE)
+    aged = [scene.mule(24 * 400) for _ in range(choices["payees"])]
     steal_ms = begin_ms + span_ms + choices["wait_min"] * MINUTE_MS
     for number in range(choices["victims"]):
         victim = scene.victim(choices["wealth"])
-        for payee in range(choices["payees"]):
-            aged = scene.mule(24 * 400)
-            at_ms = steal_ms + payee * MINUTE_MS + number * 1_000
+        for place, payee in enumerate(aged):
+            at_ms = steal_ms + place * 20_000 + number * 1_000
             origin, device = Origin(choices["origin"]), number + 1
-            scene.payment(victim, aged, choices["pounds"] * 100 - 1, at_ms, origin, device=device)
+            scene.payment(victim, payee, choices["pounds"] * 100 - 1, at_ms, origin, device=device)
 
 
 TRIP_BREAKER = Strategy(
@@ -41,15 +42,14 @@ TRIP_BREAKER = Strategy(
     "made-up accounts trip the breaker, and the theft is made under the fallback's rules",
     {
         "burnt": (0, 3, 6),
-        "noise": (60, 120, 250, 500),
-        "each": (1, 2),
+        "noise": (40, 61, 120, 250),
         "noise_minor": (100, 24_000, 199_900, 499_900),
         "own_age_days": (2, 40, 400),
         "span_min": (3, 5, 10),
         "wait_min": (1, 3, 8),
-        "victims": (1, 3, 6),
-        "payees": (1, 3, 7),
-        "pounds": (49, 199, 250),
+        "victims": (1, 3, 6, 12),
+        "payees": (1, 3, 5, 7),
+        "pounds": (49, 199, 250, 2_000),
         "origin": (0, 1, 2),
         "wealth": (3, 6, 9),
     },
