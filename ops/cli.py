@@ -190,9 +190,9 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train red-team",
+                "train red-team diff replay",
                 "Train models, attack them and tell them apart.",
-                "models.train.command models.redteam.command",
+                "models.train.command models.redteam.command models.lifecycle.difference_command",
             ),
         ),
     ),

@@ -101,6 +101,6 @@ def _findings(pair: Pair, limit_ppm: int) -> Iterator[str]:
     if pair.through_rise_minor > allowed_minor and pair.chance_ppm <= limit_ppm:
         yield (
             f"{pair.name} gets £{after.worst.through_minor // 100:,} through it in {trials} trials, and "
-            f"£{before.worst.through_minor // 100:,} through the version before; the chance of that between versions as "
-            f"strong is {pair.chance_ppm / PPM:.4f}"
+            f"£{before.worst.through_minor // 100:,} through the version before; the chance of that between equals "
+            f"is {pair.chance_ppm / PPM:.4f}"
         )

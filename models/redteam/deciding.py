@@ -41,8 +41,7 @@ FRESH: Final = "fresh"
 """Begins the names of devices that were bought for a plan, which nobody but the thief uses."""
 FRESH_ADDRESS: Final = "198.18."
 BREAKER_FROM: Final = 60
-"""A plan with fewer payments in any window is carried out under a closed breaker: 60 of some 3,000 trip nothing but what
-half as many honest ones would. A test holds it."""
+"""A plan with fewer payments in each of the breaker's windows is carried out under a closed breaker."""
 _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 
@@ -98,11 +97,9 @@ class _Thief:
         self._breaker = self._watching()
 
     def course(self) -> Course:
-        verdicts: dict[int, tuple[str, str, int]] = {}
+        ended: list[tuple[str, str, int]] = []
         for acts in self._batches():
-            for place, ended in zip(range(len(verdicts), len(verdicts) + len(acts)), self._decided(acts), strict=True):
-                verdicts[place] = ended
-        ended = [verdicts[place] for place in range(len(self._plan.acts))]
+            ended += self._decided(acts)
         return self._summed(ended)
 
     def _watching(self) -> BreakerWatching | None:
@@ -171,11 +168,13 @@ class _Thief:
             return  # what was blocked has no label: nobody asks the victim
         delay_ms = LABELLED_AFTER_MS if outcome is Outcome.ALLOW else REVIEWED_AFTER_MS
         self._later(now_ms + delay_ms, self._label(act, now_ms + delay_ms, is_fraud=True))
-        bought = [(RiskSignalKind.DEVICE, payment.device_id, FRESH)]
-        bought.append((RiskSignalKind.IP_ADDRESS, payment.ip_address, FRESH_ADDRESS))
+        bought = (
+            (RiskSignalKind.DEVICE, payment.device_id, FRESH),
+            (RiskSignalKind.IP_ADDRESS, payment.ip_address, FRESH_ADDRESS),
+        )
         for kind, entity, beginning in bought:
             if entity is not None and entity.startswith(beginning):
-                name = entity if kind is RiskSignalKind.DEVICE else canonical_ip_address(entity)
+                name = entity if kind is RiskSignalKind.DEVICE else str(canonical_ip_address(entity))
                 count = self._reports[kind, name] = self._reports.get((kind, name), 0) + 1
                 self._later(now_ms + REPORTED_AFTER_MS, RiskSignal(kind, name, count, now_ms + REPORTED_AFTER_MS))
 

@@ -16,7 +16,8 @@ KIND: Final = "red-team"
 def evidence_of(before: Target, after: Target, compared: Compared, effort: Effort, made_at_ms: int) -> Evidence:
     """Return the evidence about `after`. What was tried too little to tell anything is a finding, too."""
     model, champion = after.in_force.model, before.in_force.model
-    assert model is not None and champion is not None, "versions are compared, and the fallback is none"
+    assert model is not None, "the fallback is no version"
+    assert champion is not None, "the fallback is no version"
     findings = (*compared.findings, *_too_few(compared))
     return Evidence(
         kind=KIND,

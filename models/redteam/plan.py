@@ -67,12 +67,16 @@ def plan_json(plan: Plan) -> dict[str, Json]:
 def plan_of(value: Json) -> Plan:
     """Raises PlanRefused."""
     try:
-        assert isinstance(value, dict) and isinstance(value["purchases"], dict) and isinstance(value["payments"], list)
-        bought = value["purchases"].items()
-        purchases = {Purchase[name]: count for name, count in bought if isinstance(count, int)}
-        return Plan(str(value["attack"]), tuple(_act_of(act) for act in value["payments"]), purchases)
-    except (AssertionError, KeyError, TypeError, ValueError) as error:
-        raise PlanRefused(f"it lacks '{error}', or has it in another form") from error
+        whole = _object(value)
+        bought, payments = _object(whole["purchases"]), whole["payments"]
+        if not isinstance(payments, list):
+            raise PlanRefused("its payments are no list")
+        purchases = {Purchase[name]: _integer(count) for name, count in bought.items()}
+        return Plan(str(whole["attack"]), tuple(_act_of(act) for act in payments), purchases)
+    except PlanRefused:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise PlanRefused(f"it lacks {error}, or has it in another form") from error
 
 
 def _act_json(act: Act) -> Json:
@@ -88,9 +92,21 @@ def _act_json(act: Act) -> Json:
 
 
 def _act_of(value: Json) -> Act:
-    assert isinstance(value, dict), "a payment"
-    fields = {name: value[name] for name in Transaction._fields}
-    fields["channel"] = Channel(str(value["channel"]))
-    logged_at_ms = value["logged_at_ms"]
-    assert isinstance(logged_at_ms, int), "logged_at_ms"
-    return Act(Role(str(value["role"])), Transaction(**fields), logged_at_ms, bool(value["is_said_honest"]))  # type: ignore[arg-type]
+    written = _object(value)
+    fields = {name: written[name] for name in Transaction._fields}
+    fields["channel"] = Channel(str(written["channel"]))
+    transaction = Transaction(**fields)  # type: ignore[arg-type]  # the worker's decoder checks what it is told
+    logged_at_ms, is_said_honest = _integer(written["logged_at_ms"]), bool(_integer(written["is_said_honest"]))
+    return Act(Role(str(written["role"])), transaction, logged_at_ms, is_said_honest)
+
+
+def _object(value: Json) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        raise PlanRefused("it is no JSON object, or holds one of its parts in another form")
+    return value
+
+
+def _integer(value: Json) -> int:
+    if not isinstance(value, int):
+        raise PlanRefused("a number in it is no integer")
+    return value

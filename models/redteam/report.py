@@ -123,8 +123,8 @@ def plan_lines(carried: Carried) -> Iterator[str]:
         hour, minute = rest // HOUR_MS, rest % HOUR_MS // 60_000
         money = _pounds(t.amount_minor) if t.currency == "GBP" else f"{t.amount_minor} minor units of {t.currency}"
         yield (
-            f"  day {day} +{hour:02}:{minute:02}  {act.role:<7} {money:>10}  {t.account_id} → {t.beneficiary_account_id}"
-            f"  {outcome}"
+            f"  day {day} +{hour:02}:{minute:02}  {act.role:<7} {money:>10}  "
+            f"{t.account_id} → {t.beneficiary_account_id}  {outcome}"
         )
 
 

@@ -8,6 +8,7 @@ Invariants
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from enum import IntEnum
 from random import Random
 from typing import Final
@@ -35,6 +36,7 @@ class Origin(IntEnum):
     TILL = 3  # neither: a card payment at a till
 
 
+NOTHING_OTHERWISE: Final[Mapping[str, object]] = {}
 _ACCESS: Final = {
     Origin.OWN: Purchase.REMOTE_ACCESS,
     Origin.FRESH: Purchase.DEVICE,
@@ -121,7 +123,7 @@ class Scene:
         device: int = 0,
         logged_after_ms: int = LOGGED_AFTER_MS,
         is_said_honest: bool = False,
-        **otherwise: object,
+        otherwise: Mapping[str, object] = NOTHING_OTHERWISE,
     ) -> None:
         """Add a payment to the plan. `otherwise` are fields of the transaction that are not as usual."""
         if is_balance_kept and payer.month_minor:
@@ -131,10 +133,11 @@ class Scene:
             self._taken_minor[payer.account_id] += amount_minor
         latest = payer.latest
         ip_address, device_id = self._from(payer, origin, device)
+        channel = Channel.CARD if origin is Origin.TILL else Channel.FASTER_PAYMENT
         transaction = Transaction(
             f"rt-{self._name}-{len(self._acts)}", payer.account_id, amount_minor, "GBP", at_ms, payee.account_id,
-            "R Vale", "GB", payee.opened_at_ms, "Invoice", Channel.CARD if origin is Origin.TILL else Channel.FASTER_PAYMENT,
-            ip_address, device_id, latest.account_opened_epoch_day, latest.account_time_zone, latest.segments,
+            "R Vale", "GB", payee.opened_at_ms, "Invoice", channel, ip_address, device_id,
+            latest.account_opened_epoch_day, latest.account_time_zone, latest.segments,
         )  # fmt: skip
         transaction = transaction._replace(**otherwise)  # type: ignore[arg-type]
         self._acts.append(Act(role, transaction, at_ms + logged_after_ms, is_said_honest))

@@ -19,7 +19,6 @@ from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of, diffe
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.states import unwritten
 from pipeline.decide.verdict import Mode
-from pipeline.domain.decision import BreakerState
 from pipeline.domain.payment import Transaction
 from pipeline.state.periods import DAY_MS, HOUR_MS
 

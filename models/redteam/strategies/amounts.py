@@ -57,7 +57,7 @@ def _boundary(scene: Scene, choices: Choices) -> None:
     scene.payment(
         victim, mule, min(max(amount_minor, 0), AMOUNT_MINOR_MAX), at_ms, Origin(choices["origin"]),
         logged_after_ms=choices["logged_after_min"] * MINUTE_MS + 200,
-        is_balance_kept=choices["amount_minor"] < AMOUNT_MINOR_MAX, **fields,
+        is_balance_kept=choices["amount_minor"] < AMOUNT_MINOR_MAX, otherwise=fields,
     )  # fmt: skip
 
 
@@ -102,7 +102,9 @@ def _shifted(scene: Scene, choices: Choices) -> None:
     for number in range(choices["count"]):
         amount = max(budget * _UNITS_A_PENNY_MILLI[money] // 1_000, 1)
         at_ms = scene.at(0, choices["hour"]) + number * 2 * HOUR_MS
-        scene.payment(victim, mule, amount, at_ms, Origin(choices["origin"]), is_balance_kept=money == "GBP", **fields)
+        scene.payment(
+            victim, mule, amount, at_ms, Origin(choices["origin"]), is_balance_kept=money == "GBP", otherwise=fields
+        )
 
 
 SHIFTED = Strategy(

@@ -1,4 +1,4 @@
-"""Attacks on the breaker: tripped on purpose, so that the fallback decides; or diluted, so that a spree trips nothing."""
+"""Attacks on the breaker: tripped on purpose, so that the fallback decides; or diluted, so that it sees no spree."""
 
 from __future__ import annotations
 
