@@ -63,7 +63,10 @@ def show_diff(
         "calibration": calibration._asdict(),
         "decisions": differences_json(found),
     }
-    output.record(fields, "\n".join(_lines(before, after, shapes, calibration, found)))
+    first, *rest = _lines(before, after, shapes, calibration, found)
+    output.record(fields, first)
+    for line in () if output.as_json else rest:
+        output.line(line)
 
 
 def show_replay(settings: Settings, version: str, decided: Decided, output: Output) -> bool:

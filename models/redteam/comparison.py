@@ -8,10 +8,10 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from models.redteam.search import search
+from models.redteam.search import Searched, search
 from models.redteam.statistics import PPM, sign_test_ppm
 from models.redteam.strategies.strategy import Strategy
 from models.redteam.strategies.table import STRATEGIES
@@ -26,6 +26,7 @@ RISE_MINOR_MIN: Final = 10_000
 """A rise of less than £100 a trial is no rise, whatever it is in percent of next to nothing."""
 CHANCE_PPM_MAX: Final = 50_000
 """The chance that any attack of a version that is as strong is reported: 5 %."""
+NOTHING_SEARCHED: Final[Mapping[str, Searched]] = {}
 
 
 class Pair(NamedTuple):
@@ -64,18 +65,22 @@ class Compared(NamedTuple):
 
 
 def compared(
-    before: Target, after: Target, effort: Effort, strategies: Sequence[Strategy] = STRATEGIES
+    before: Target,
+    after: Target,
+    effort: Effort,
+    strategies: Sequence[Strategy] = STRATEGIES,
+    *,
+    searched: Mapping[str, Searched] = NOTHING_SEARCHED,
 ) -> Iterator[Pair]:
+    """searched: what searches of `before` with the same effort found, by attack; it is searched where they are none."""
     assert before.world is after.world, "versions are compared in one world"
     for strategy in strategies:
         own = effort.for_attack(strategy.name)
-        searches = [search(strategy, target, own.budget) for target in (before, after)]
-        finds = list({tuple(find.choices.items()): find for each in searches for find in each.finds}.values())
-        results = [
-            worst_of(strategy, target, searched, finds, own.trials)
-            for target, searched in zip((before, after), searches, strict=True)
-        ]
-        yield _pair(*results)
+        earlier = searched.get(strategy.name) or search(strategy, before, own.budget)
+        later = search(strategy, after, own.budget)
+        finds = list({tuple(find.choices.items()): find for find in (*earlier.finds, *later.finds)}.values())
+        first = worst_of(strategy, before, earlier, finds, own.trials)
+        yield _pair(first, worst_of(strategy, after, later, finds, own.trials))
 
 
 def _pair(before: Attacked, after: Attacked) -> Pair:

@@ -80,7 +80,9 @@ def compare(
         raise Failure(f"The evidence is not written: {refusal}.", "See docs/models.md.") from refusal
     word = coloured("passed", "green") if evidence.passed else coloured("refused", "red", is_bold=True)
     fields = {"evidence": name, "passed": evidence.passed, "findings": list(evidence.findings)}
-    output.record(fields, "\n".join([f"{version} against {champion.version}: {word}; {name}", *evidence.findings]))
+    output.record(fields, f"{version} against {champion.version}: {word}; {name}")
+    for finding in () if output.as_json else evidence.findings:
+        output.line(f"  {finding}")
     return evidence.passed
 
 

@@ -19,6 +19,7 @@ from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of, diffe
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.states import unwritten
 from pipeline.decide.verdict import Mode
+from pipeline.domain.decision import Outcome
 from pipeline.domain.payment import Transaction
 from pipeline.state.periods import DAY_MS, HOUR_MS
 
@@ -30,6 +31,8 @@ LEAD_MS: Final = 8 * 60_000
 STEPS_MAX: Final = 2_000
 """Evaluations of one plan, 16 hours of them at 30 s; a longer plan against the breaker is our bug."""
 _LATENCY_MS: Final = 20
+_NO_COUNTS: Final = Counts()[:6]
+"""What an hour keeps of a scope: all but latencies."""
 
 
 class BreakerWatching:
@@ -140,27 +143,28 @@ def _history_of(target: Target, until_ms: int) -> History:
 
 
 def _made_history(target: Target, until_ms: int) -> History:
-    settings = target.in_force.policy.breaker
-    model = target.in_force.model
-    version = None if model is None else model.version
-    pool = counts_of(target.honest_answers, _LATENCY_MS, 0, version, settings.declares)
-    rng = np.random.default_rng([target.world.seed, 77])
-    history, totals = History(), {scope: Counts() for scope in pool}
+    """Draw each hour from the pool, so that hours stray as much by chance as real ones, and by 10 % beyond it."""
+    pool = target.honest_answers
+    rows = [_counted_alone(target, answer) for answer in pool]
+    scopes = sorted({scope for row in rows for scope in row})
+    values = np.zeros((len(scopes), len(pool), len(_NO_COUNTS)), dtype=np.int64)
+    for place, row in enumerate(rows):
+        for scope, counts in row.items():
+            values[scopes.index(scope), place] = counts[: len(_NO_COUNTS)]
+    is_stopped = np.array([answer.outcome is not Outcome.ALLOW for answer in pool])
+    rng, history = np.random.default_rng([target.world.seed, 77]), History()
+    totals = {scope: Counts() for scope in scopes}
     begins_ms = until_ms - HISTORY_DAYS * DAY_MS
     history.add(begins_ms, totals)
     for at_ms in range(begins_ms + HOUR_MS, until_ms + 1, HOUR_MS):
-        rise = float(rng.gamma(100, 0.01))
-        scale = HONEST_PER_S * 3600 / max(len(target.honest_answers), 1)
-        totals = {scope: total.plus(_hour(pool[scope], scale, rise)) for scope, total in totals.items()}
+        weights = np.where(is_stopped, float(rng.gamma(100, 0.01)), 1.0)
+        drawn = rng.multinomial(HONEST_PER_S * 3600, weights / weights.sum())
+        hour = np.einsum("spc,p->sc", values, drawn).tolist()
+        totals = {scope: totals[scope].plus(Counts(*hour[place])) for place, scope in enumerate(scopes)}
         history.add(at_ms, totals)
     return history
 
 
-def _hour(counts: Counts, scale: float, rise: float) -> Counts:
-    """Scale a scope's counts to an hour of the assumed rate; blocks, escalations and scores stray together by 10 %."""
-    block, escalate = round(counts.block * scale * rise), round(counts.escalate * scale * rise)
-    answered = max(round(counts.answered * scale), block + escalate)
-    return Counts(
-        answered - block - escalate, block, escalate, 0, round(counts.score_sum_ppm * scale * rise),
-        round(counts.score_square_sum_ppm * scale * rise),
-    )  # fmt: skip
+def _counted_alone(target: Target, answer: Answer) -> dict[str, Counts]:
+    settings, model = target.in_force.policy.breaker, target.in_force.model
+    return counts_of([answer], _LATENCY_MS, 0, None if model is None else model.version, settings.declares)

@@ -104,7 +104,7 @@ class World:
 
 
 def world_of(seed: int, policy: Policy, accounts: int = ACCOUNTS, days: int = DAYS) -> World:
-    """Return the world of a seed: the same object for every version that is attacked in it. To build one takes seconds."""
+    """Return the world of a seed: one object for every version that is attacked in it. It takes seconds to build."""
     key = (seed, policy.sha256, accounts, days)
     if key not in _WORLDS:
         if len(_WORLDS) >= WORLDS_MAX:

@@ -65,6 +65,9 @@ BENCHES: Final = {
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
     ),
+    "red-team": Bench(
+        "models", "attacks on the shipped model, on each layer without it, and on weakened models, which are refused"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),
@@ -102,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=COUNT",
         help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
         "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, "
-        "harsh or seed of breaker",
+        "harsh or seed of breaker; budget, trials or seed of red-team",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser
