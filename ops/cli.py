@@ -190,9 +190,9 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train red-team diff replay",
-                "Train models, attack them and tell them apart.",
-                "models.train.command models.redteam.command models.lifecycle.difference_command",
+                "train list show verify sign approve retire begin confirm red-team diff replay",
+                "Train models, sign and approve them, attack them, tell them apart.",
+                "models.train.command models.versions.command models.redteam.command models.lifecycle.difference_command",
             ),
         ),
     ),

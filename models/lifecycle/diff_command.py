@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.artefact.files import ModelRefused, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.scoring import Model
 from models.lifecycle.decision_files import exported_records, labels_of
 from models.lifecycle.differences import Differences, LabelKey, Part, Sum, differences
 from models.lifecycle.shapes import CalibrationChange, ShapeChange, calibration_change, shape_changes
+from models.versions.loading_files import load_registered
 from pipeline.audit.lookup_store import latest_records
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
@@ -134,7 +135,7 @@ def _features(stored: Sequence[StoredDecision]) -> np.typing.NDArray[np.int64] |
 
 def _model(settings: Settings, version: str) -> Model:
     try:
-        return load_version(settings.model_registry, version)
+        return load_registered(settings.model_registry, version)
     except ModelRefused as refusal:
         raise Failure(f"{refusal}.", "Name a version of the registry, or set FRAUD_MODEL_REGISTRY.") from refusal
 

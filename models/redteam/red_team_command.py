@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from models.artefact.files import ModelRefused, load_champion, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
 from models.artefact.strict import Json, canonical
@@ -20,6 +20,7 @@ from models.redteam.strategies.table import STRATEGIES
 from models.redteam.target import Target, target_of
 from models.redteam.trials import Attacked, Effort, attacked
 from models.versions.evidence_files import write_evidence
+from models.versions.loading_files import load_champion_of, load_registered
 from models.versions.registry_files import registry_at
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
@@ -59,7 +60,7 @@ def compare(
     """Attack the champion and the version side by side, and write the evidence; True where it passed."""
     key, policy = _key(key_path), _policy(settings)
     try:
-        champion = load_champion(settings.model_registry)
+        champion = load_champion_of(settings).model
     except ModelRefused as refusal:
         raise Failure(f"There is no champion to compare with: {refusal}.", "Name one first.") from refusal
     before = target_of(champion.version, policy, champion, seed)
@@ -153,7 +154,7 @@ def _policy(settings: Settings) -> Policy:
 
 def _model(settings: Settings, version: str) -> Model:
     try:
-        return load_version(settings.model_registry, version)
+        return load_registered(settings.model_registry, version)
     except ModelRefused as refusal:
         raise Failure(f"{refusal}.", "Name a version of the registry, or set FRAUD_MODEL_REGISTRY.") from refusal
 

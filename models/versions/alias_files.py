@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.artefact.files import FILE_BYTES_MAX
+from models.artefact.files import FILE_BYTES_MAX, SIGNATURE
 from models.artefact.strict import refuse
 from models.versions.aliases import (
     ALL_PPM,
@@ -22,7 +22,7 @@ from models.versions.artefact_files import digest_of
 from models.versions.chain_files import chain_length, chained_files
 from models.versions.history import Event
 from models.versions.history_files import append_history, require_not_retired
-from models.versions.locations import RECORDS_MAX, SIGNATURE, Alias, record_name, require_version
+from models.versions.locations import RECORDS_MAX, Alias, record_name, require_version
 from models.versions.records import Signing, opened_chain, sha256_of, signed_record
 from models.versions.registry_files import Registry
 from pipeline.keys.key_files import is_signed
@@ -97,14 +97,15 @@ def move_alias(
         before_sha256=None if last is None else last.sha256,
         signature_sha256=None if signature is None else sha256_of(signature),
         approvals=dict(approvals or {}),
-        history_sha256=None,
+        history_sequence=0,
+        history_sha256="",
     )
     require_sound(record, "the record")
     told = append_history(
         registry, keys, signing_key, event, version, digest,
         by=by, at_ms=at_ms, reasons=reasons, alias=alias.value, share_ppm=share_ppm,
     )  # fmt: skip
-    return _written(registry, record._replace(history_sha256=told.sha256), signing_key)
+    return _written(registry, record._replace(history_sequence=told.sequence, history_sha256=told.sha256), signing_key)
 
 
 def _previous(last: AliasRecord | None, version: str) -> tuple[str, str] | None:

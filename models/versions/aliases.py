@@ -33,7 +33,8 @@ APPROVALS_MAX: Final = 32
 _HASH_DIGITS: Final = 64
 _FIELDS: Final = {
     "alias", "sequence", "version", "digest", "previous_version", "previous_digest", "share_ppm", "salt", "at_ms", "by",
-    "before_sha256", "signature_sha256", "approvals", "history_sha256",
+    "before_sha256", "signature_sha256", "approvals", "history_sequence",
+    "history_sha256",
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ class AliasRecord(NamedTuple):
     `previous_version` decides what is left of the traffic while `share_ppm` is below ALL_PPM; None: there was none.
     `by`: whoever moved it, in words. `before_sha256`: of the record before; None: it is the first. `signature_sha256`:
     of the artefact's model.sig; None: it had none. `approvals`: hashes by the names of their files.
-    `history_sha256`: of the last record of the history as it was then; None: there was none.
+    `history_sequence`, `history_sha256`: the record of the history that says of the move.
     """
 
     alias: str
@@ -59,7 +60,8 @@ class AliasRecord(NamedTuple):
     before_sha256: str | None
     signature_sha256: str | None
     approvals: Mapping[str, str]
-    history_sha256: str | None
+    history_sequence: int
+    history_sha256: str
     signatures: tuple[Signature, ...] = ()
     sha256: str = ""
     """Of the record's file, which the next one names; empty where it isn't written yet."""
@@ -88,7 +90,8 @@ def alias_record_of(opened: Opened, name: str) -> AliasRecord:
         before_sha256=optional_text_of(content, "before_sha256", name),
         signature_sha256=optional_text_of(content, "signature_sha256", name),
         approvals=_approvals(content["approvals"], name),
-        history_sha256=optional_text_of(content, "history_sha256", name),
+        history_sequence=number_of(content, "history_sequence", name, RECORDS_MAX),
+        history_sha256=text_of(content, "history_sha256", name),
         signatures=opened.signatures,
         sha256=opened.sha256,
     )

@@ -21,7 +21,6 @@ ALIASES: Final = "aliases"
 APPROVALS: Final = "approvals"
 EVIDENCE: Final = "evidence"
 HISTORY: Final = "history"
-SIGNATURE: Final = "model.sig"
 RESERVED: Final = frozenset({ALIASES, APPROVALS, EVIDENCE, HISTORY, "champion"})
 """Names in a registry that are no version's."""
 RECORD_BYTES_MAX: Final = 1024 * 1024

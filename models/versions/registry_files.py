@@ -105,7 +105,7 @@ class DirectoryRegistry:
 
 
 class BucketRegistry:
-    """Credentials, region and endpoint come from where every S3 client looks: AWS_… variables, or the machine's role."""
+    """Credentials, region and endpoint come from where every S3 client looks: AWS_… variables or the machine's role."""
 
     def __init__(self, root: str) -> None:
         """Raises RegistryUnavailable."""

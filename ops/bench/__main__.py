@@ -68,6 +68,9 @@ BENCHES: Final = {
     "red-team": Bench(
         "models", "attacks on the shipped model, on each layer without it, and on weakened models, which are refused"
     ),
+    "registry": Bench(
+        "registry", "10,000 changes of one byte in a signed registry, and every whole forgery: none loads"
+    ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
     ),

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from models.artefact.files import load_champion
 from models.artefact.strict import Json, canonical
 from models.redteam.comparison import Compared, Pair, compared
 from models.redteam.evidence import evidence_of
@@ -22,6 +21,7 @@ from models.redteam.search import Searched
 from models.redteam.target import Target, target_of, without_soft
 from models.redteam.trials import Attacked, Effort, attacked
 from models.redteam.weakened import Weakness, weakened
+from models.versions.loading_files import load_champion_of
 from pipeline.decide.policy import parse_new_policy
 from pipeline.io.settings import Settings
 
@@ -35,7 +35,7 @@ def run(
     size = {**(QUICK if is_quick else SIZES), **(sizes or {})}
     began, effort, settings = time.monotonic(), Effort(size["budget"], size["trials"]), Settings()
     policy = parse_new_policy(settings.policy_path.read_bytes())
-    model = load_champion(settings.model_registry)
+    model = load_champion_of(settings).model
     shipped = target_of("shipped", policy, model, size["seed"])
     found = {"shipped": _attacked(say, shipped, effort)}
     for layer in (
