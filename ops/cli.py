@@ -192,11 +192,12 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card list show verify sign approve retire begin confirm challenger shadow disagreements "
-                "review-disagreement promote rollout rollback bias drift",
-                "Train models, show their cards, sign, approve, try and promote and watch them.",
+                "train card list show diff verify sign approve begin confirm challenger shadow disagreements "
+                "review-disagreement red-team bias drift promote rollout rollback retire replay",
+                "Train models, try, approve, promote and watch them.",
                 "models.train.command models.card.command models.versions.command models.challengers.command "
-                "pipeline.shadow.command pipeline.promotion.command pipeline.bias.command",
+                "pipeline.shadow.command models.redteam.command pipeline.bias.command pipeline.promotion.command "
+                "models.lifecycle.difference_command",
             ),
         ),
     ),

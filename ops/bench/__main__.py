@@ -68,6 +68,9 @@ BENCHES: Final = {
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
     ),
+    "red-team": Bench(
+        "models", "attacks on the shipped model, on each layer without it, and on weakened models, which are refused"
+    ),
     "registry": Bench(
         "registry", "10,000 changes of one byte in a signed registry, and every whole forgery: none loads"
     ),
@@ -111,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=COUNT",
         help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
         "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, "
-        "harsh or seed of breaker; days, years, starts or seed of bias",
+        "harsh or seed of breaker; days, years, starts or seed of bias; budget, trials or seed of red-team",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser
