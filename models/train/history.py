@@ -56,9 +56,16 @@ class Examples(NamedTuple):
     features: Matrix  # (n, len(FEATURES))
     fraud: NDArray[np.bool_]
     event_time_ms: NDArray[np.int64]
+    number: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    """Which payment of the stream each is, from 0; empty where nobody asks."""
 
     def rows(self, begin: int, end: int) -> Examples:
-        return Examples(self.features[begin:end], self.fraud[begin:end], self.event_time_ms[begin:end])
+        features, fraud, event_time_ms, number = self
+        return Examples(features[begin:end], fraud[begin:end], event_time_ms[begin:end], number[begin:end])
+
+    def chosen(self, rows: NDArray[np.bool_]) -> Examples:
+        features, fraud, event_time_ms, number = self
+        return Examples(features[rows], fraud[rows], event_time_ms[rows], number[rows] if len(number) else number)
 
 
 def read(path: Path, rules: FileMap = NO_MAP) -> Examples:
@@ -76,8 +83,7 @@ def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) ->
     parts = [observer.chunk(list(chunk)) for chunk in _chunks(stream)]
     if not parts:
         raise HistoryRefused("the history is empty")
-    features, fraud, times_ms = zip(*parts, strict=True)
-    return Examples(np.concatenate(features), np.concatenate(fraud), np.concatenate(times_ms))
+    return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:
@@ -120,10 +126,11 @@ class _Observer:
         self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
         self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
+        self._seen = 0
 
     def chunk(self, stream: list[TrafficEvent]) -> Examples:
         paid = [each for each in stream if isinstance(each, LabelledTransaction)]
-        event = np.array([self._event_row(each.transaction) for each in paid], dtype=np.int64).reshape(-1, len(EVENT))
+        event = np.array([self._event_row(each) for each in paid], dtype=np.int64).reshape(-1, len(EVENT))
         blocked = hits_of(self._static_hard, event)
         counted = [row for row in range(len(paid)) if row not in blocked]
         state: list[tuple[int, ...]] = []
@@ -134,12 +141,14 @@ class _Observer:
                 continue
             if row not in blocked:
                 amount_gbp_minor = int(event[row, _AMOUNT])
-                state.append(self._windows.observe(self._state_event(each.transaction, amount_gbp_minor)))
+                state.append(self._windows.observe(self._state_event(each, amount_gbp_minor)))
             row += 1
+        self._seen += len(paid)
         return Examples(
             feature_matrix(event[counted], np.array(state, dtype=np.int64).reshape(-1, len(STATE))),
             np.array([paid[row].fraud for row in counted], dtype=np.bool_),
             np.array([paid[row].transaction.event_time_ms for row in counted], dtype=np.int64),
+            np.array(counted, dtype=np.int64) + (self._seen - len(paid)),
         )
 
     def _take_in(self, context: Account | RiskSignal | Label) -> None:
@@ -151,20 +160,25 @@ class _Observer:
             case RiskSignal():
                 self._windows.upsert_risk_signal(context, LogPlace(context.observed_at_ms, 0))
 
-    def _event_row(self, transaction: Transaction) -> tuple[int, ...]:
-        source = Source(0, 0, transaction.event_time_ms)
+    def _event_row(self, paid: LabelledTransaction) -> tuple[int, ...]:
+        transaction, log_time_ms = paid.transaction, _log_time_ms(paid)
+        source = Source(0, 0, log_time_ms)
         if refusal := refusal_of(transaction, transaction.account_id.encode(), source):
             raise HistoryRefused(f"payment '{transaction.transaction_id}' can't be decided: {refusal.detail}")
-        return self._event_rows.row(transaction, transaction.event_time_ms)
+        return self._event_rows.row(transaction, log_time_ms)
 
-    def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
-        """Make the windows' event. Offset, digest and log time are of no use here, as nothing comes twice."""
-        t, near = transaction, self._event_rows.is_near_limit(amount_gbp_minor)
+    def _state_event(self, paid: LabelledTransaction, amount_gbp_minor: int) -> StateEvent:
+        """Make the windows' event. Offset and digest are of no use here, as nothing comes twice."""
+        t, near = paid.transaction, self._event_rows.is_near_limit(amount_gbp_minor)
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
-            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
+            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, _log_time_ms(paid),
             amount_gbp_minor, near, ip_address, t.device_id, True,
         )  # fmt: skip
+
+
+def _log_time_ms(paid: LabelledTransaction) -> int:
+    return paid.transaction.event_time_ms if paid.log_time_ms is None else paid.log_time_ms
 
 
 def _chunks(stream: Iterable[TrafficEvent]) -> Iterator[Iterator[TrafficEvent]]:

@@ -74,8 +74,17 @@ class Learner:
     hessian_min: float = 0.01  # of each leaf
 
 
-def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int = 1) -> Any:
-    """Fit an ExplainableBoostingClassifier over `learner.features`; `features` is (n, len(FEATURES))."""
+def fit(
+    learner: Learner,
+    features: Matrix,
+    fraud: NDArray[np.bool_],
+    jobs: int = 1,
+    weight: NDArray[np.float64] | None = None,
+) -> Any:
+    """Fit an ExplainableBoostingClassifier over `learner.features`; `features` is (n, len(FEATURES)).
+
+    weight: of each example; None where all count the same. The result doesn't depend on `jobs`.
+    """
     columns = booster_input(features, learner.features)
     booster = ExplainableBoostingClassifier(
         feature_names=list(learner.features),
@@ -95,7 +104,7 @@ def fit(learner: Learner, features: Matrix, fraud: NDArray[np.bool_], jobs: int 
     with warnings.catch_warnings():
         # It warns that its plots don't show missing values. Ours are the bin of NONE, and the reasons name them.
         warnings.filterwarnings("ignore", message="Missing values detected")
-        booster.fit(columns, fraud.astype(np.int64))
+        booster.fit(columns, fraud.astype(np.int64), sample_weight=weight)
     return booster
 
 
