@@ -74,7 +74,8 @@ class BeneficiaryWindows:
         is_full = len(self.payments) == BENEFICIARY_PAYMENTS_MAX
         self.run_told = self.run.told(now_ms, is_whole=not is_full)
         self.waiting.append(payment)
-        self._move_labels(until_ms, is_at_once=False)
+        if not self.delay_ms:
+            self._move_labels(until_ms, is_at_once=False)
         for place, _, queue in self.labelled:
             is_whole = len(self.waiting) + len(queue) < BENEFICIARY_PAYMENTS_MAX
             counts += (len(queue), self.frauds[place]) if is_whole else self._held(len(queue), self.frauds[place])
