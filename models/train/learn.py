@@ -79,7 +79,7 @@ class Learner:
     monotone: Mapping[str, int] = field(default_factory=lambda: MONOTONE)
     pairs: int = 10
     outer_bags: int = 3
-    bins: int = 128
+    bins: int = 1_024
     pair_bins: int = 32
     learning_rate: float = 0.04
     samples_in_leaf_min: int = 50
