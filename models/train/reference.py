@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from pipeline.domain.features import COLUMN, Matrix
 from pipeline.drift.reference import Reference, histogram_of, reference_json
 
 
-def with_reference(training: Json, features: Matrix, names: Sequence[str], probability_ppm: Matrix) -> Json:
+def with_reference(
+    training: Mapping[str, Json], features: Matrix, names: Sequence[str], probability_ppm: Matrix
+) -> dict[str, Json]:
     """Return a manifest's `training` with the reference of payments that were scored.
 
     features: all features of the payments. names: those that the model reads.
     """
-    assert isinstance(training, dict), "it is an object"
     histograms = {name: histogram_of(features[:, COLUMN[name]]) for name in names}
     scores = histogram_of(np.asarray(probability_ppm, np.int64))
     return {**training, "reference": reference_json(Reference(len(features), histograms, scores))}
