@@ -22,7 +22,7 @@ from models.card.content.blocks import (
 from pipeline.domain.free_text import shown
 
 _MARKS: Final = re.compile(r"([\\`*_\[\]<>|~&#$!{}])")
-_BEGINS_A_BLOCK: Final = re.compile(r"^(\s*)([-+=:]|\d+[.)])")
+_BEGINS_A_BLOCK: Final = re.compile(r"^(\d*)([-+=:]|(?<=\d)[.)](?=\s|$))")
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
@@ -55,8 +55,8 @@ def _block(block: Block, titles: dict[str, str]) -> Iterator[str]:
 
 
 def _line(text: Sequence[Inline], titles: dict[str, str]) -> str:
-    line = "".join(_inline(each, titles) for each in text)
-    return _BEGINS_A_BLOCK.sub(r"\1\\\2", line) if line[:1] in "-+=:" else re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    """Return a line whose beginning makes no list or rule of it, as "- " or "1. " would."""
+    return _BEGINS_A_BLOCK.sub(r"\1\\\2", "".join(_inline(each, titles) for each in text).lstrip())
 
 
 def _inline(part: Inline, titles: dict[str, str]) -> str:

@@ -25,7 +25,9 @@ def integers(*values: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
 
 def small_model(version: str = "small-1") -> Model:
     terms = (
-        Term(("amount_gbp_minor",), (integers(0, 5_000, 40_000, 90_000),), integers(0, -900_000, 0, 900_000, 3_000_000)),
+        Term(
+            ("amount_gbp_minor",), (integers(0, 5_000, 40_000, 90_000),), integers(0, -900_000, 0, 900_000, 3_000_000)
+        ),
         Term(("is_new_beneficiary",), (integers(0, 1),), integers(0, -400_000, 1_500_000)),
         Term(("beneficiary_age_hours",), (integers(0, 24, 700),), integers(50_000, 1_100_000, 0, -800_000)),
         Term(

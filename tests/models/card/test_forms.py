@@ -165,7 +165,7 @@ def parsed(html: str) -> Tags:
 
 
 def text_of(html: str) -> str:
-    return "\n".join(parsed(html).text)
+    return "".join(parsed(html).text)
 
 
 def test_no_page_holds_a_script_or_loads_anything(given: CardFacts) -> None:
