@@ -190,9 +190,9 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card",
-                "Train models, and show their cards.",
-                "models.train.command models.card.command",
+                "train card list show verify sign approve retire begin confirm",
+                "Train models, sign and approve them, keep them.",
+                "models.train.command models.card.command models.versions.command",
             ),
         ),
     ),

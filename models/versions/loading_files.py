@@ -121,7 +121,7 @@ def champion_version_of(settings: Settings) -> str:
     """Return the version that has most of the traffic's word, without loading it. Raises ModelRefused."""
     trust, registry = trust_of(settings), registry_at(settings.model_registry)
     if trust is None:
-        return _pointed_at(registry)
+        return pointed_at(registry)
     record = require_chain(Alias.CHAMPION, alias_records(registry, trust.keys, Alias.CHAMPION))
     return record.version if record.share_ppm == ALL_PPM else str(record.previous_version)
 
@@ -185,10 +185,10 @@ def _pinned_by_setting(registry: Registry, version: str, trust: Trust) -> Model:
 
 def _by_pointer(settings: Settings, registry: Registry) -> Model:
     version = settings.model_version
-    return load_registered(settings.model_registry, _pointed_at(registry) if version is None else version)
+    return load_registered(settings.model_registry, pointed_at(registry) if version is None else version)
 
 
-def _pointed_at(registry: Registry) -> str:
+def pointed_at(registry: Registry) -> str:
     if registry.names(f"{ALIASES}/{Alias.CHAMPION}"):
         refuse("the registry's champion is signed, and FRAUD_SEAL_KEYS_FILE names no key set that says by whom")
     if isinstance(registry, DirectoryRegistry):

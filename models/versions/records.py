@@ -92,12 +92,13 @@ def opened_chain(
     last = len(files) - 1
     found: list[tuple[str, Opened]] = []
     for at, (name, file) in enumerate(files):
-        trusted = keys if at == last else _with_vouched(keys)
+        trusted = keys if at == last else vouched(keys)
         found.append((name, opened(kind, name, file, trusted, is_signed)))
     return found
 
 
-def _with_vouched(keys: KeySet) -> KeySet:
+def vouched(keys: KeySet) -> KeySet:
+    """Return the keys as if none were revoked, for records that a later one, or a person, vouches for."""
     return KeySet({name: key._replace(revoked_at_ms=None, reason=None) for name, key in keys.keys.items()})
 
 
