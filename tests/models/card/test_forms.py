@@ -250,3 +250,12 @@ def test_a_check_that_failed_stands_where_the_model_fails() -> None:
     assert "Nobody has approved it as COMPLIANCE." in text
     limitations = model_card(cards(with_registry(USUAL_FACTS)))["considerations"]["technicalLimitations"]
     assert "The check red-team failed: card testing got through." in limitations
+
+
+def test_attacks_stand_in_a_table_with_what_the_cheapest_plan_costs() -> None:
+    side = {"evaded_ppm": 250_000, "evaded_low_ppm": 140_000, "evaded_high_ppm": 400_000}
+    figures = {
+        "attacks": {"card-testing": {"after": {**side, "cheapest": {"cost_minor": 1250, "through_minor": 90000}}}}
+    }
+    text = cards(replace(USUAL_FACTS, checks=(Check("red-team", True, 1, (), figures),))).markdown.decode()
+    assert "| card-testing | 25.00 % (14.00 to 40.00 %) | not known | £12.50 | £900.00 |" in text
