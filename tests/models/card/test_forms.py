@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from markdown_it import MarkdownIt
 
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import Json, ModelRefused
 from models.card.cards import Cards, cards, facts_of_artefact
 from models.card.content.blocks import Figure, Link, Paragraph, Table
 from models.card.content.regulations import annex_iv, sr_26_2, ss1_23
@@ -48,7 +48,7 @@ EXTREMES = {
 }
 
 
-@pytest.fixture(params=EXTREMES.values(), ids=EXTREMES.keys())
+@pytest.fixture(params=list(EXTREMES.values()), ids=list(EXTREMES))
 def given(request: pytest.FixtureRequest) -> CardFacts:
     found: CardFacts = request.param
     return found
@@ -253,8 +253,8 @@ def test_a_check_that_failed_stands_where_the_model_fails() -> None:
 
 
 def test_attacks_stand_in_a_table_with_what_the_cheapest_plan_costs() -> None:
-    side = {"evaded_ppm": 250_000, "evaded_low_ppm": 140_000, "evaded_high_ppm": 400_000}
-    figures = {
+    side: dict[str, Json] = {"evaded_ppm": 250_000, "evaded_low_ppm": 140_000, "evaded_high_ppm": 400_000}
+    figures: dict[str, Json] = {
         "attacks": {"card-testing": {"after": {**side, "cheapest": {"cost_minor": 1250, "through_minor": 90000}}}}
     }
     text = cards(replace(USUAL_FACTS, checks=(Check("red-team", True, 1, (), figures),))).markdown.decode()
