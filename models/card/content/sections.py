@@ -68,7 +68,7 @@ def sections(facts: CardFacts) -> list[Section]:
 def _brief(facts: CardFacts) -> Iterator[Block]:
     found = facts.measurement
     newest = newest_checks(facts)
-    passed = sum(check.passed for check in newest.values())
+    passed = sum(newest[kind].passed for kind in CHECK_KINDS if kind in newest)
     tiles: list[tuple[str, str]] = []
     if found is not None:
         at = share_word(found.block_at_ppm)
