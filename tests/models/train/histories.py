@@ -9,18 +9,18 @@ from typing import Final
 
 DAYS: Final = 40
 ACCOUNTS: Final = 40
-A_DAY: Final = 60
+A_DAY: Final = 80
 DAY_S: Final = 86_400
 COLUMNS: Final = ("transaction_id", "tx_time_s", "customer_id", "terminal_id", "amount_minor", "fraud")
 
 
 def rows(*, accounts: int = ACCOUNTS, seed: int = 1) -> list[tuple[int, ...]]:
-    """Return payments in order; one in twelve is fraud, mostly over a large amount."""
+    """Return payments in order; one in eight is fraud, mostly over a large amount."""
     rng = random.Random(seed)
     times_s = sorted(rng.randrange(DAYS * DAY_S) for _ in range(DAYS * A_DAY))
     found = []
     for number, time_s in enumerate(times_s):
-        fraud = rng.random() < 1 / 12
+        fraud = rng.random() < 1 / 8
         amount = rng.randrange(20_000, 60_000) if fraud and rng.random() < 0.8 else rng.randrange(500, 30_000)
         found.append((number, time_s, rng.randrange(accounts), rng.randrange(20), amount, int(fraud)))
     return found
