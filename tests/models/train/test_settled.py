@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.train.history import Examples, HistoryRefused
-from models.train.settled import DAY_MS, UNLABELLED, WEIGHT_MAX, Truth, final, known_at, settled
+from models.train.settled import DAY_MS, UNLABELLED, WEIGHT_MAX, Truth, final, in_order, known_at, settled
 from pipeline.domain.features import FEATURES, NONE
 
 DELAY_MS = 7 * DAY_MS
@@ -136,3 +136,12 @@ def test_a_payment_without_a_probability_is_a_band_of_its_own() -> None:
 
 def test_labels_that_are_all_in_teach_to_the_last_payment() -> None:
     assert days(final(examples(), "A test")) == list(range(DAYS))
+
+
+def test_a_late_payment_is_put_where_its_own_time_is() -> None:
+    found = examples(4)
+    late = found._replace(event_time_ms=found.event_time_ms[[1, 2, 0, 3]])
+    ordered = in_order(late)
+    assert ordered.event_time_ms.tolist() == found.event_time_ms.tolist()
+    assert ordered.number.tolist() == [2, 0, 1, 3]
+    assert ordered.features[:, 0].tolist() == [2, 0, 1, 3]
