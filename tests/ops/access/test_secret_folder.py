@@ -118,7 +118,9 @@ def test_services_start_in_production_with_what_it_holds(folder: Path, service: 
     files = {f"rail_{part}_file": f"/run/secrets/rail_{part}.pem" for part in ("authority", "certificate", "key")}
     sinks = {"alert_secrets": {"pager": "key"}}
     rail = {"rail_url": "https://rail.bank.example", **files}
-    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **keys, **sinks, **rail, **mounted), service)
+    people = {"people_file": "/var/lib/fraud-people/people"}
+    given = {**keys, **sinks, **rail, **mounted, **people}
+    assert [] == production_faults(Settings(profile=Profile.PRODUCTION, **given), service)
 
 
 def test_passwords_all_differ(folder: Path) -> None:
