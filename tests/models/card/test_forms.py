@@ -259,3 +259,11 @@ def test_attacks_stand_in_a_table_with_what_the_cheapest_plan_costs() -> None:
     }
     text = cards(replace(USUAL_FACTS, checks=(Check("red-team", True, 1, (), figures),))).markdown.decode()
     assert "| card-testing | 25.00 % (14.00 to 40.00 %) | not known | £12.50 | £900.00 |" in text
+
+
+@pytest.mark.parametrize("text", ["- a", "1. a", "2) a", "---", "===", "+ a", "   # a", "\t- a"])
+def test_no_limit_begins_a_list_or_a_heading(text: str) -> None:
+    made = cards(replace(USUAL_FACTS, limits=text)).markdown.decode()
+    plain = cards(replace(USUAL_FACTS, limits="a")).markdown.decode()
+    render = MarkdownIt("commonmark").enable("table").render
+    assert parsed(render(made)).tags == parsed(render(plain)).tags
