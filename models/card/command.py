@@ -38,7 +38,7 @@ def card(
 ) -> None:
     """Show a version's card of today.
 
-    It says what the version is for, how good it is, where it fails, and what was found since it was trained.
+    It says what the version is for, how good it is, where it fails, and what was found since.
     """
     from models.card.card_command import show
 

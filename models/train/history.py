@@ -85,11 +85,17 @@ def generated(settings: TrafficSettings) -> Examples:
 
 def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Examples:
     """Stream the events through the windows. Raises HistoryRefused for a payment that the pipeline would not accept."""
-    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
-    parts = [observer.chunk(list(chunk)) for chunk in _chunks(stream)]
+    parts = list(observed(stream, policy))
     if not parts:
         raise HistoryRefused("the history is empty")
     return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def observed(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Iterator[Examples]:
+    """Do as `examples_of`, and yield the examples in parts as they come."""
+    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
+    for chunk in _chunks(stream):
+        yield observer.chunk(list(chunk))
 
 
 def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:

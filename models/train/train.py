@@ -36,6 +36,7 @@ from models.train.learn import Learner, fit
 from models.train.lineage import code, libraries
 from models.train.metrics import Metrics, measure
 from models.train.plan_files import Plan, default_plan
+from models.train.reference import with_reference
 from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, settled
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
@@ -120,7 +121,10 @@ def train_history(
         "code": code(),
         "libraries": libraries(),
     }
-    manifest = _manifest(model, learner, training, metrics, _golden_rows(measured.features, scores.score_micro))
+    seen = measured.features, learner.features, scores.fraud_probability_ppm
+    manifest = _manifest(
+        model, learner, with_reference(training, *seen), metrics, _golden_rows(measured.features, scores.score_micro)
+    )
     monotone = tuple(name for name in learner.features if name in learner.monotone)
     facts = facts_at_training(model, manifest, monotone, limits, measured.features, scores, _measured(measured, scores))
     made = cards(facts)

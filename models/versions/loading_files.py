@@ -9,7 +9,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,13 +108,13 @@ def _load_by_alias(registry: Registry, trust: Trust, seen: Seen | None) -> Loade
     require_no_way_back(Alias.CHAMPION, records, seen)
     record = require_chain(Alias.CHAMPION, records)
     _require_history(registry, record)
-    model = _proved(registry, record, trust)
+    model = _proved(registry, record, trust, _approved_at_ms(records, record))
     if record.share_ppm == ALL_PPM:
         return Loaded(model, record)
     before = next(each for each in reversed(records) if each.version == record.previous_version)
     if before.digest != record.previous_digest:
         refuse("the version that has the rest of the traffic is another than the one that was in force")
-    return Loaded(_proved(registry, before, trust), record, candidate=model)
+    return Loaded(_proved(registry, before, trust, _approved_at_ms(records, before)), record, candidate=model)
 
 
 def champion_version_of(settings: Settings) -> str:
@@ -147,14 +147,20 @@ def glance(settings: Settings) -> bytes:
         return f"refused: {refusal}".encode()
 
 
-def _proved(registry: Registry, record: AliasRecord, trust: Trust) -> Model:
+def _approved_at_ms(records: Sequence[AliasRecord], record: AliasRecord) -> int:
+    """Return when the alias first moved by these approvals: a way back takes no new ones, whatever was lost since."""
+    same = (record.version, record.digest, record.approvals)
+    return min(each.at_ms for each in records if (each.version, each.digest, each.approvals) == same)
+
+
+def _proved(registry: Registry, record: AliasRecord, trust: Trust, approved_at_ms: int) -> Model:
     """Load the version that a record names, from the bytes that it pins. Raises ModelRefused."""
     contents = read_artefact(registry, record.version)
     _require_named(contents, record)
     model = load_contents(record.version, contents)
     require_signed(record.version, contents, trust.keys, record.at_ms, record.at_ms)
     if trust.people is not None:
-        require_approved(registry, record.version, record.digest, record.approvals, trust.people, record.at_ms)
+        require_approved(registry, record.version, record.digest, record.approvals, trust.people, approved_at_ms)
     return model
 
 

@@ -54,8 +54,11 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "shadow": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
+        "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
@@ -83,8 +86,11 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
+        "shadow": "fraud_shadow",
         "incident": "fraud_incident",
+        "bias": "fraud_bias",
         "incident-desk": "fraud_incident",
+        "promotion": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "alerts": "fraud_alerts",

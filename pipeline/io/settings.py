@@ -156,7 +156,15 @@ class Settings(BaseSettings):
     incident_lookback_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 10
     """Time from an incident's first alert back to the first decisions that are suspect: the breaker's window, two more
     evaluations that confirm it, and as much again for a fault that grows."""
+    shadow_port: Annotated[int, Field(ge=0, le=65535)] = 6075
+    """Port of the pages of the shadow's process."""
+    shadow_version: str | None = None
+    """Version of the challenger; None stands for the one that the registry names so."""
+    challengers_path: Path = Path("var/challengers")
+    """Folder of challengers that are no glass boxes, as `fraud models challenger` makes them, each in a folder of its
+    version."""
     incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
+    bias_port: Annotated[int, Field(ge=0, le=65535)] = 6077
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by

@@ -172,7 +172,9 @@ def test_what_a_process_does_not_use_is_not_asked_for() -> None:
     assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile", "incident", "alerts"])
+@pytest.mark.parametrize(
+    "service", ["worker", "audit", "executor", "review", "reconcile", "incident", "bias", "alerts"]
+)
 def test_process_does_not_start_and_says_why(fraud: Fraud, service: str) -> None:
     answer = fraud(service, "run", profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
     assert answer.code == 2
