@@ -267,3 +267,15 @@ def test_no_limit_begins_a_list_or_a_heading(text: str) -> None:
     plain = cards(replace(USUAL_FACTS, limits="a")).markdown.decode()
     render = MarkdownIt("commonmark").enable("table").render
     assert parsed(render(made)).tags == parsed(render(plain)).tags
+
+
+def test_a_long_record_of_training_is_cut_and_said_to_be() -> None:
+    training: dict[str, Json] = {
+        "choosing": {f"t{at:04}": at for at in range(1_000)},
+        "reference": {"features": {"a": [1]}},
+    }
+    text = cards(replace(USUAL_FACTS, training=training)).markdown.decode()
+    assert "920, in the manifest" in text
+    assert "choosing.t0079" in text
+    assert "choosing.t0080" not in text
+    assert "reference" not in text.partition("## How good it is")[0].partition("## What it learned from")[2]
