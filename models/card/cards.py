@@ -26,7 +26,6 @@ ALERTED_PER_MILLE: Final = 5
 
 __all__ = ["Attributes", "CardFacts", "Cards", "Measured", "cards", "facts_at_training"]
 
-
 HTML: Final = "card.html"
 CYCLONEDX: Final = "card.cdx.json"
 """Names of the card's other forms in an artefact."""

@@ -61,7 +61,7 @@ def _read_tuple(wanted: Any, value: Json, place: str) -> tuple[Any, ...]:
     return tuple(_read(inner, each, place) for each in value)
 
 
-def _read_mapping(wanted: Any, value: Json, place: str) -> dict[str, Any]:
+def _read_mapping(wanted: Any, value: Json, place: str) -> dict[str, object]:
     if not isinstance(value, dict):
         refuse(f"'{place}' is not an object")
     inner = typing.get_args(wanted)[1]

@@ -23,7 +23,7 @@ def newest_checks(facts: CardFacts) -> dict[str, Check]:
 
 
 def roles_signed(facts: CardFacts) -> set[str]:
-    """Return the roles of those needed that have signed, by names that stand under no other role."""
+    """Return the roles of those needed that somebody has signed under. Whether they are three people, faults say."""
     return {each.role.upper() for each in facts.approvals or ()} & set(ROLES)
 
 

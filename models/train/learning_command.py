@@ -50,7 +50,7 @@ def trained(asked: Asked, directory: Path, seed: int, jobs: int) -> dict[str, ob
         raise Failure(error.what, error.fix) from error
     except PlanRefused as refusal:
         raise Failure(
-            f"The plan can't be followed: {refusal}.", "Correct it; docs/models.md has an example."
+            f"The plan can't be followed: {refusal}.", "Correct it; docs/training.md has an example."
         ) from refusal
     except HistoryRefused as refusal:
         raise Failure(f"{named} can't train a model: {refusal}.", "Correct or extend it.") from refusal

@@ -75,6 +75,13 @@ def final(examples: Examples, source: str) -> History:
     return History(examples, examples.event_time_ms, None, 0, source, {"kind": "final"})
 
 
+def in_order(examples: Examples) -> Examples:
+    """Put examples in the order of their payments' own times; the log has a late payment where it came."""
+    features, fraud, event_time_ms, number = examples
+    order = np.argsort(event_time_ms, kind="stable")
+    return Examples(features[order], fraud[order], event_time_ms[order], number[order])
+
+
 def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str) -> History:
     """Keep what may teach by what is known at `until_ms`, the history's end. Raises HistoryRefused."""
     known = (truth.label != UNLABELLED) & (truth.labelled_at_ms <= until_ms)

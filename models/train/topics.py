@@ -20,7 +20,7 @@ import numpy as np
 from models.artefact.strict import Json
 from models.simulator import LabelledTransaction, TrafficEvent
 from models.train.history import HistoryRefused, examples_of
-from models.train.settled import DAY_MS, UNLABELLED, History, Truth, settled
+from models.train.settled import DAY_MS, UNLABELLED, History, Truth, in_order, settled
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.features import NONE
@@ -106,7 +106,7 @@ def history_of_topics(
     moments = [_Moment(at_ms, False, (0, place), event) for place, (at_ms, event) in enumerate(times)]
     moments += [_Moment(each.log_time_ms or 0, True, (1, place), each) for place, each in enumerate(paid)]
     moments.sort(key=itemgetter(0, 1, 2))
-    examples = examples_of(moment.event for moment in moments)
+    examples = in_order(examples_of(moment.event for moment in moments))
     labels = labels_of((event, at_ms) for at_ms, event in times if isinstance(event, Label))
     ids = [paid[number].transaction.transaction_id for number in examples.number.tolist()]
     truth = truth_of(ids, labels, fates)

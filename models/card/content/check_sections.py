@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
+from models.artefact.strict import Json
 from models.card.content.blocks import Block, Code, Inline, Paragraph, Subheading, Table
 from models.card.content.texts import flattened
-from models.card.facts import CardFacts, Occasion
+from models.card.facts import CardFacts, Estimate, Occasion
 from models.card.standing import CHECK_KINDS, ROLES, newest_checks, roles_signed
-from models.card.words import moment
+from models.card.words import UNKNOWN, estimated, moment, pounds
 
+ATTACKS: Final = "attacks"
+"""Where a red team's evidence has its figures by attack."""
 FIGURES_MAX: Final = 200
 """Rows of a check's figures on a card; its evidence in the registry has all of them."""
 
@@ -34,12 +37,50 @@ def checks(facts: CardFacts) -> Iterator[Block]:
         )
     yield Table(("check", "result", "when", "what it found"), rows)
     for kind, check in sorted(newest.items()):
-        figures = [row for name, value in sorted(check.figures.items()) for row in flattened(value, name)]
+        attacks = _attacks(check.figures.get(ATTACKS))
+        if attacks:
+            yield Subheading("Attacks")
+            yield Table(
+                ("attack", "gets through", "through the champion", "its cheapest plan costs", "and takes"), attacks
+            )
+        told = {name: value for name, value in check.figures.items() if name != ATTACKS or not attacks}
+        figures = [row for name, value in sorted(told.items()) for row in flattened(value, name)]
         if figures:
             yield Subheading(f"Figures of {kind}")
             yield Table(("figure", "value"), [[[Code(path)], [words]] for path, words in figures[:FIGURES_MAX]], (1,))
         if len(figures) > FIGURES_MAX:
             yield Paragraph([f"And {len(figures) - FIGURES_MAX:,} more in the evidence."])
+
+
+def _attacks(value: Json) -> list[list[Sequence[Inline]]]:
+    """Return a row for each attack of a red team's evidence; none where its figures have another form."""
+    if not isinstance(value, dict):
+        return []
+    rows: list[list[Sequence[Inline]]] = []
+    for name, each in sorted(value.items()):
+        after, before = _part(each, "after"), _part(each, "before")
+        cheapest = _part(after, "cheapest")
+        costs = [[_pounds(cheapest, figure)] for figure in ("cost_minor", "through_minor")]
+        if not after:
+            return []
+        rows.append([[name], [_evaded(after)], [_evaded(before)], *costs])
+    return rows
+
+
+def _part(value: Json, name: str) -> dict[str, Json]:
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _evaded(side: dict[str, Json]) -> str:
+    shares = [side.get(f"evaded{end}_ppm") for end in ("", "_low", "_high")]
+    known = [share if type(share) is int else None for share in shares]
+    return UNKNOWN if None in known else estimated(Estimate(*known))
+
+
+def _pounds(plan: dict[str, Json], name: str) -> str:
+    value = plan.get(name)
+    return pounds(value) if type(value) is int else "none succeeded" if not plan else UNKNOWN
 
 
 def approvals(facts: CardFacts) -> Iterator[Block]:

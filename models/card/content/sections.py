@@ -38,7 +38,10 @@ _TRAINING_WORDS: Final = {
     "calibration_payments": "payments that it was calibrated on",
     "sha256": "SHA-256 of features and labels",
 }
-_HIDDEN_TRAINING: Final = frozenset({"libraries", "source", "from_ms", "until_ms"})
+_REFERENCE: Final = "reference"
+_HIDDEN_TRAINING: Final = frozenset({"libraries", "source", "from_ms", "until_ms", _REFERENCE})
+RECORDED_MAX: Final = 80
+"""Rows of the training's record on a card: settings that were tried may be hundreds."""
 
 
 def sections(facts: CardFacts) -> list[Section]:
@@ -68,7 +71,7 @@ def sections(facts: CardFacts) -> list[Section]:
 def _brief(facts: CardFacts) -> Iterator[Block]:
     found = facts.measurement
     newest = newest_checks(facts)
-    passed = sum(check.passed for check in newest.values())
+    passed = sum(newest[kind].passed for kind in CHECK_KINDS if kind in newest)
     tiles: list[tuple[str, str]] = []
     if found is not None:
         at = share_word(found.block_at_ppm)
@@ -121,9 +124,17 @@ def _data(facts: CardFacts) -> Iterator[Block]:
     for name, words in (("from_ms", "first payment"), ("until_ms", "last payment")):
         value = facts.training.get(name)
         rows.append([[words], [moment(value) if isinstance(value, int) else UNKNOWN]])
-    for name, value in sorted(facts.training.items()):
-        if name not in _HIDDEN_TRAINING:
-            rows += [[_name(path), [words]] for path, words in flattened(value, name)]
+    recorded = [
+        (path, words)
+        for name, value in sorted(facts.training.items())
+        if name not in _HIDDEN_TRAINING
+        for path, words in flattened(value, name)
+    ]
+    rows += [[_name(path), [words]] for path, words in recorded[:RECORDED_MAX]]
+    if len(recorded) > RECORDED_MAX:
+        rows.append([["further facts of the training"], [f"{len(recorded) - RECORDED_MAX:,}, in the manifest"]])
+    if _REFERENCE in facts.training:
+        rows.append([["histograms that drift is held against"], ["in the manifest"]])
     if found := facts.measurement:
         rows += [
             [["measured from"], [moment(found.from_ms)]],

@@ -22,7 +22,7 @@ from models.card.content.blocks import (
 from pipeline.domain.free_text import shown
 
 _MARKS: Final = re.compile(r"([\\`*_\[\]<>|~&#$!{}])")
-_BEGINS_A_BLOCK: Final = re.compile(r"^(\s*)([-+=:]|\d+[.)])")
+_BEGINS_A_BLOCK: Final = re.compile(r"^(\d*)([-+=:.)])")
 
 
 def markdown(title: str, sections: Sequence[Section]) -> str:
@@ -38,9 +38,9 @@ def markdown(title: str, sections: Sequence[Section]) -> str:
 def _block(block: Block, titles: dict[str, str]) -> Iterator[str]:
     match block:
         case Paragraph(text):
-            yield _line(text, titles)
+            yield _beginning(_line(text, titles))
         case Listing(entries):
-            yield from (f"- {_line(entry, titles)}" for entry in entries)
+            yield from (f"- {_beginning(_line(entry, titles))}" for entry in entries)
         case Subheading(text):
             yield f"### {_escaped(text)}"
         case Table(head=head, rows=rows, numbers=numbers):
@@ -55,8 +55,12 @@ def _block(block: Block, titles: dict[str, str]) -> Iterator[str]:
 
 
 def _line(text: Sequence[Inline], titles: dict[str, str]) -> str:
-    line = "".join(_inline(each, titles) for each in text)
-    return _BEGINS_A_BLOCK.sub(r"\1\\\2", line) if line[:1] in "-+=:" else re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    return "".join(_inline(each, titles) for each in text)
+
+
+def _beginning(line: str) -> str:
+    """Return a line whose beginning makes no list, rule or heading of it; in a table's cell none could."""
+    return _BEGINS_A_BLOCK.sub(r"\1\\\2", line.lstrip())
 
 
 def _inline(part: Inline, titles: dict[str, str]) -> str:

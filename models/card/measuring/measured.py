@@ -80,7 +80,8 @@ def declared_segments(measured: Measured) -> tuple[str, ...]:
 
 def declared_parts(measured: Measured, segment: str) -> Iterator[Part]:
     values: list[str | None] = [dict(each.segments).get(segment) for each in measured.attributes]
-    yield from _parts(segment, measured, values)
+    # A segment that is called as one of ours is told apart from it.
+    yield from _parts(f"declared {segment}" if segment in (CHANNEL, AMOUNT_BAND) else segment, measured, values)
 
 
 def kinds_of(measured: Measured) -> Mapping[str, NDArray[np.intp]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -52,10 +53,10 @@ def measurement(measured: Measured, block_at_ppm: int, alerted_per_mille: int, s
     """Measure everything. There must be a payment."""
     assert len(measured.fraud), "there is nothing to measure on"
     everything = np.arange(len(measured.fraud))
-    segments = declared_segments(measured)
-    parts = [*amount_parts(measured), *channel_parts(measured)]
-    parts += [part for segment in segments for part in declared_parts(measured, segment)]
-    slices = tuple(_slice(measured, part, block_at_ppm, seed) for part in parts)
+    own = [*amount_parts(measured), *channel_parts(measured)]
+    declared = [list(declared_parts(measured, segment)) for segment in declared_segments(measured)]
+    of_own = tuple(_slice(measured, part, block_at_ppm, seed) for part in own)
+    of_declared = [tuple(_slice(measured, part, block_at_ppm, seed) for part in parts) for parts in declared]
     return Measurement(
         from_ms=int(measured.event_time_ms.min()),
         until_ms=int(measured.event_time_ms.max()),
@@ -64,12 +65,12 @@ def measurement(measured: Measured, block_at_ppm: int, alerted_per_mille: int, s
         resamples=RESAMPLES,
         without_amount=int((measured.amount_gbp_minor < 0).sum()),
         overall=_slice(measured, Part("", None, everything), block_at_ppm, seed),
-        slices=slices,
+        slices=sum(of_declared, of_own),
         kinds=_kinds(measured, block_at_ppm, alerted_per_mille),
         reliability=_reliability(measured),
         thresholds=tuple(_threshold(measured, at) for at in sorted({*THRESHOLDS_PPM, block_at_ppm})),
         fairness_floor_ppm=FAIRNESS_FLOOR_PPM,
-        fairness=tuple(_fairness(name, [each for each in slices if each.segment == name]) for name in segments),
+        fairness=tuple(_fairness(slices) for slices in of_declared),
     )
 
 
@@ -138,7 +139,7 @@ def _threshold(measured: Measured, at_ppm: int) -> Threshold:
     )
 
 
-def _fairness(segment: str, slices: list[Slice]) -> Fairness:
+def _fairness(slices: Sequence[Slice]) -> Fairness:
     """Compare the groups that declare the segment; those that don't are no group."""
     groups = [each for each in slices if each.value is not None]
     honest, stopped = sum(each.stopped.whole for each in groups), sum(each.stopped.part for each in groups)
@@ -148,7 +149,7 @@ def _fairness(segment: str, slices: list[Slice]) -> Fairness:
     rates = [each.stopped.ppm for each in groups if each.stopped.ppm is not None]
     least_over_greatest = min(rates) * _PPM // max(rates) if len(rates) > 1 and max(rates) else None
     verdicts = {each.verdict for each in compared}
-    return Fairness(segment, compared, least_over_greatest, _worst(verdicts))
+    return Fairness(slices[0].segment, compared, least_over_greatest, _worst(verdicts))
 
 
 def _group(group: Slice, others: Rate, comparisons: int) -> FairnessGroup:

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.artefact.files import tables_json
 from models.artefact.scoring import Calibration, Model, Scores, Term, score
+from models.artefact.strict import Json
 from models.card.cards import facts_at_training
 from models.card.facts import Approval, CardFacts, Check, Occasion
 from models.card.measuring.measured import Attributes, Measured, numbered
@@ -83,7 +84,7 @@ def facts(
     model, matrix = small_model(version), payments() if features is None else features
     scores = score(model, matrix)
     measured = measured_of(scores, matrix, USUAL if said is None else said)
-    manifest = {
+    manifest: dict[str, Json] = {
         "training": {
             "source": source,
             "payments": 5,

@@ -15,7 +15,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from markdown_it import MarkdownIt
 
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import Json, ModelRefused
 from models.card.cards import Cards, cards, facts_of_artefact
 from models.card.content.blocks import Figure, Link, Paragraph, Table
 from models.card.content.regulations import annex_iv, sr_26_2, ss1_23
@@ -48,7 +48,7 @@ EXTREMES = {
 }
 
 
-@pytest.fixture(params=EXTREMES.values(), ids=EXTREMES.keys())
+@pytest.fixture(params=list(EXTREMES.values()), ids=list(EXTREMES))
 def given(request: pytest.FixtureRequest) -> CardFacts:
     found: CardFacts = request.param
     return found
@@ -165,7 +165,7 @@ def parsed(html: str) -> Tags:
 
 
 def text_of(html: str) -> str:
-    return "\n".join(parsed(html).text)
+    return "".join(parsed(html).text)
 
 
 def test_no_page_holds_a_script_or_loads_anything(given: CardFacts) -> None:
@@ -250,3 +250,32 @@ def test_a_check_that_failed_stands_where_the_model_fails() -> None:
     assert "Nobody has approved it as COMPLIANCE." in text
     limitations = model_card(cards(with_registry(USUAL_FACTS)))["considerations"]["technicalLimitations"]
     assert "The check red-team failed: card testing got through." in limitations
+
+
+def test_attacks_stand_in_a_table_with_what_the_cheapest_plan_costs() -> None:
+    side: dict[str, Json] = {"evaded_ppm": 250_000, "evaded_low_ppm": 140_000, "evaded_high_ppm": 400_000}
+    figures: dict[str, Json] = {
+        "attacks": {"card-testing": {"after": {**side, "cheapest": {"cost_minor": 1250, "through_minor": 90000}}}}
+    }
+    text = cards(replace(USUAL_FACTS, checks=(Check("red-team", True, 1, (), figures),))).markdown.decode()
+    assert "| card-testing | 25.00 % (14.00 to 40.00 %) | not known | £12.50 | £900.00 |" in text
+
+
+@pytest.mark.parametrize("text", ["- a", "1. a", "2) a", "---", "===", "+ a", "   # a", "\t- a"])
+def test_no_limit_begins_a_list_or_a_heading(text: str) -> None:
+    made = cards(replace(USUAL_FACTS, limits=text)).markdown.decode()
+    plain = cards(replace(USUAL_FACTS, limits="a")).markdown.decode()
+    render = MarkdownIt("commonmark").enable("table").render
+    assert parsed(render(made)).tags == parsed(render(plain)).tags
+
+
+def test_a_long_record_of_training_is_cut_and_said_to_be() -> None:
+    training: dict[str, Json] = {
+        "choosing": {f"t{at:04}": at for at in range(1_000)},
+        "reference": {"features": {"a": [1]}},
+    }
+    text = cards(replace(USUAL_FACTS, training=training)).markdown.decode()
+    assert "920, in the manifest" in text
+    assert "choosing.t0079" in text
+    assert "choosing.t0080" not in text
+    assert "reference" not in text.partition("## How good it is")[0].partition("## What it learned from")[2]

@@ -130,6 +130,16 @@ def test_payments_that_declare_nothing_are_a_part_and_no_group() -> None:
     assert [group.value for group in fairness.groups] == ["18-24", "25-34", "65+"]
 
 
+def test_a_declared_segment_called_channel_is_another_than_the_channel() -> None:
+    said = [Attributes("CARD", "", (("channel", "shop"),)), Attributes("CARD", "", (("channel", "web"),))]
+    found = measurement(measured(said), BLOCK_AT_PPM, 5, 1)
+    values = {
+        name: [each.value for each in found.slices if each.segment == name] for name in ("channel", "declared channel")
+    }
+    assert values == {"channel": ["CARD"], "declared channel": ["shop", "web"]}
+    assert sum(group.outcome.whole for group in found.fairness[0].groups) == found.overall.payments
+
+
 def test_a_segment_with_a_value_for_each_payment_is_bounded() -> None:
     said = [Attributes("CARD", "", (("id", str(number)),)) for number in range(2_000)]
     found = measurement(measured(said, 2_000), BLOCK_AT_PPM, 5, 1)
