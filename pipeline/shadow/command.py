@@ -43,7 +43,7 @@ def shadow(
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Don't read labels.v1.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Report what a challenger's time in the shadow shows. That is agreement, its span, and the fraud it would have found."""
+    """Report what a challenger's time in the shadow shows. That is agreement, its span, and fraud found."""
     from pipeline.shadow.report_command import report, show_report
 
     settings = settings_from_environment()
