@@ -191,9 +191,10 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train challenger shadow disagreements review-disagreement",
-                "Train models, try them, and see what they differ in.",
-                "models.train.command models.challengers.command pipeline.shadow.command",
+                "train challenger list show verify sign approve retire begin confirm shadow disagreements"
+                " review-disagreement",
+                "Train models, sign and approve them, try them, keep them.",
+                "models.train.command models.challengers.command models.versions.command pipeline.shadow.command",
             ),
         ),
     ),

@@ -65,6 +65,9 @@ BENCHES: Final = {
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
     ),
+    "registry": Bench(
+        "registry", "10,000 changes of one byte in a signed registry, and every whole forgery: none loads"
+    ),
     "shadow": Bench(
         "models", "a challenger beside the worker, in turns: what it costs, and what one that tries to decide achieves"
     ),

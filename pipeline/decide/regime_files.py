@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import structlog
 
-from models.artefact.files import CHAMPION, POINTER_BYTES_MAX, ModelRefused, load_champion, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
+from models.versions.loading_files import glance, load_champion_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide import metrics
 from pipeline.decide.feeds.feed import (
@@ -41,7 +42,7 @@ log = structlog.get_logger("worker")
 
 
 class _Files(NamedTuple):
-    """The bytes as they were last read; empty where no such file can be."""
+    """The bytes as they were last read; empty where no such file can be. `champion`: what names the model."""
 
     policy: bytes
     champion: bytes
@@ -61,7 +62,7 @@ class RegimeSource:
         provide_feeds(settings)
         policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
         rates, sanctions = (read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
-        self._seen = _Files(policy_bytes, self._read_champion(), rates, sanctions)
+        self._seen = _Files(policy_bytes, glance(settings), rates, sanctions)
         policy, model, feeds = parse_new_policy(policy_bytes), self._load_model(), NO_FEEDS
         for kind in FeedKind:
             feeds = feeds.with_feed(self._first(kind, self._seen.of(kind), policy))
@@ -145,16 +146,11 @@ class RegimeSource:
         return feed
 
     def _load_model(self) -> Model:
-        version = self._settings.model_version
-        registry = self._settings.model_registry
-        return load_champion(registry) if version is None else load_version(registry, version)
+        return load_champion_of(self._settings).model
 
     def _read(self) -> _Files:
         rates, sanctions = (_read(in_force_path(self._settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
-        return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), self._read_champion(), rates, sanctions)
-
-    def _read_champion(self) -> bytes:
-        return _read(self._settings.model_registry / CHAMPION, POINTER_BYTES_MAX)
+        return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), glance(self._settings), rates, sanctions)
 
     def _report(self) -> None:
         model = "none" if self.current.model is None else self.current.model.version

@@ -114,8 +114,16 @@ class Settings(BaseSettings):
     """Folder of the feeds in force, exchange_rates.toml and sanctions.toml, and of `archive`, where all that ever were
     are kept. Development puts the shipped ones there where there are none; production never does."""
     model_registry: Path = _ROOT / "models" / "registry"
+    """The registry of models: a directory, or s3://BUCKET/PREFIX."""
     model_version: str | None = None
     """Version of the model; None stands for the one that the registry names its champion."""
+    model_memory: Path = Path("var/models")
+    """Folder where workers remember which signed record of the registry was in force, so that no older one follows."""
+    models_key_file: Path | None = None
+    """File of the Ed25519 key, in PEM, that signs what the registry of models says; `fraud keys create models` makes
+    one. No worker has it."""
+    artefacts_key_file: Path | None = None
+    """File of the key of P-256, in PEM, that signs the files of models; `fraud keys create artefacts` makes one."""
     label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
     state_shards: Annotated[int, Field(ge=1, le=256)] = 1
     framing: Framing = Framing.SINGLE_OBJECT

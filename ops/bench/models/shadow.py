@@ -69,7 +69,7 @@ DENIED: Final = {
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     turns, records = (QUICK_TURNS, RECORDS // 4) if is_quick else (TURNS, RECORDS)
     tree = compiled_tree_or_none(say)
-    models = ModelFolder(folder / "registry", Settings().model_registry)
+    models = ModelFolder(folder / "registry", Settings())
     version = models.add_wrong(DrillName.DRIFT, parse_policy(Settings().policy_path.read_bytes()))
     alone: list[dict[str, float]] = []
     beside: list[dict[str, float]] = []

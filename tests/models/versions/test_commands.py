@@ -1,0 +1,149 @@
+"""`fraud models`: from keys and three people to a champion, and what each command refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.versions.loading_files import load_champion_of
+from models.versions.registry_files import DirectoryRegistry
+from ops.bench.registry.scene import APPROVERS, FIRST, SECOND, SHIPPED, Book, copy_version, identity_settings
+from pipeline.io.settings import Settings
+from pipeline.people.people_files import write_people
+from tests.commands import Fraud
+
+
+@pytest.fixture
+def bank(fraud: Fraud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A registry with two unsigned versions, keys and people."""
+    registry = tmp_path / "registry"
+    shutil.copytree(SHIPPED / FIRST, registry / FIRST)
+    (registry / FIRST / "model.sig").unlink(missing_ok=True)
+    copy_version(DirectoryRegistry(registry), FIRST, SECOND)
+    write_people(tmp_path / "people", Book().acts)
+    assert fraud("keys", "create", "models", tmp_path / "models.key").code == 0
+    keys = (tmp_path / "models.key.keys").rename(tmp_path / "keys")
+    assert fraud("keys", "create", "artefacts", tmp_path / "artefacts.key", "--set", keys).code == 0
+    for name, value in {
+        "MODEL_REGISTRY": registry,
+        "MODEL_MEMORY": tmp_path / "memory",
+        "PEOPLE_FILE": tmp_path / "people",
+        "SEAL_KEYS_FILE": keys,
+        "MODELS_KEY_FILE": tmp_path / "models.key",
+        "ARTEFACTS_KEY_FILE": tmp_path / "artefacts.key",
+    }.items():
+        monkeypatch.setenv(f"FRAUD_{name}", str(value))
+    acting(monkeypatch, tmp_path, "rita")
+    return registry
+
+
+def acting(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str) -> None:
+    for setting, value in identity_settings(folder, name).items():
+        monkeypatch.setenv(setting, value)
+
+
+def approved(fraud: Fraud, monkeypatch: pytest.MonkeyPatch, folder: Path, version: str) -> None:
+    assert fraud("models", "sign", version).code == 0
+    for name, role in APPROVERS:
+        acting(monkeypatch, folder, name)
+        answer = fraud("models", "approve", version, "--role", role.value)
+        assert answer.code == 0, answer.err
+
+
+def test_three_people_make_a_champion(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = fraud("models", "approve", FIRST, "--role", "RISK")
+    assert (refused.code, "is not signed" in refused.err) == (1, True)
+    refused = fraud("models", "begin", FIRST, "--reason", "the first one")
+    assert (refused.code, "is not signed" in refused.err) == (1, True)
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    begun = fraud("models", "begin", FIRST, "--reason", "the first one")
+    assert begun.out == f"{FIRST}: BEGUN, by erin, as record 1 of the history.\n"
+    loaded = load_champion_of(Settings())
+    assert (loaded.model.version, loaded.record and loaded.record.sequence) == (FIRST, 1)
+    listed = [json.loads(line) for line in fraud("models", "list", "--json").out.splitlines()]
+    assert [(each["version"], each["alias"], each["fault"]) for each in listed] == [
+        (FIRST, "champion", None),
+        (SECOND, None, None),
+    ]
+    assert listed[0]["approved"] == "carl (COMPLIANCE), erin (ENGINEERING), rita (RISK)"
+    shown = json.loads(fraud("models", "show", FIRST, "--json").out)
+    assert [(each["event"], each["by"]) for each in shown["history"]] == [("BEGUN", "erin")]
+    assert "data_sha256" in json.dumps(shown["training"]) or shown["training"]
+    again = fraud("models", "begin", FIRST, "--reason", "once more")
+    assert (again.code, "has a champion" in again.err) == (1, True)
+
+
+def test_what_was_signed_is_not_signed_again_and_a_role_is_not_lent(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    again = fraud("models", "sign", FIRST)
+    assert (again.code, "is signed already" in again.err) == (1, True)
+    acting(monkeypatch, tmp_path, "rita")
+    lent = fraud("models", "approve", FIRST, "--role", "COMPLIANCE")
+    assert (lent.code, "you don't hold the role COMPLIANCE" in lent.err) == (1, True)
+    twice = fraud("models", "approve", FIRST, "--role", "RISK")
+    assert (twice.code, "is never written over" in twice.err) == (1, True)
+
+
+def test_verify_tells_every_fault_apart(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "sign", SECOND).code == 0
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    good = fraud("models", "verify")
+    assert (good.code, good.out.count(": good\n")) == (0, 8), good.out
+    card = bank / SECOND / "card.md"
+    card.write_bytes(card.read_bytes() + b" ")
+    spoilt = fraud("models", "verify")
+    assert spoilt.code == 1
+    assert "the SHA-256 of 'card.md' is not the manifest's" in spoilt.out
+    assert spoilt.out.count(": good\n") == 7
+    assert fraud("models", "verify", FIRST).code == 0
+    assert fraud("models", "verify", "../registry").code == 1
+
+
+def test_a_retired_version_stays_and_is_named_no_more(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    kept = fraud("models", "retire", FIRST, "--reason", "it is old")
+    assert (kept.code, "is champion" in kept.err) == (1, True)
+    assert fraud("models", "retire", SECOND, "--reason", "it missed a kind of fraud").code == 0
+    assert (bank / SECOND / "tables.json").exists()
+    assert "retired: it missed a kind of fraud" in fraud("models", "list").out
+    assert fraud("models", "sign", SECOND).code == 0, "what is kept may be signed"
+    refused = fraud("models", "approve", SECOND, "--role", "ENGINEERING")
+    assert (refused.code, "was retired" in refused.err) == (1, True)
+
+
+def test_a_champion_whose_key_was_revoked_is_confirmed_with_the_next(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    key_id = json.loads(fraud("keys", "list", "--set", tmp_path / "keys", "--json").out.splitlines()[0])["key_id"]
+    assert fraud("keys", "revoke", key_id, "--set", tmp_path / "keys", "--reason", "it was copied").code == 0
+    assert fraud("models", "verify").code == 1
+    assert fraud("keys", "create", "models", tmp_path / "next.key", "--set", tmp_path / "keys").code == 0
+    monkeypatch.setenv("FRAUD_MODELS_KEY_FILE", str(tmp_path / "next.key"))
+    confirmed = fraud("models", "confirm", "--reason", "the key was copied")
+    assert confirmed.code == 0, confirmed.err
+    assert load_champion_of(Settings()).model.version == FIRST
+
+
+def test_without_keys_nothing_is_signed(fraud: Fraud, bank: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRAUD_SEAL_KEYS_FILE")
+    (bank / "champion").write_text(f"{SECOND}\n")
+    refused = fraud("models", "sign", FIRST)
+    assert "No key set says which keys sign models" in refused.err
+    listed = fraud("models", "list").out.splitlines()
+    assert [line.split()[2] for line in listed] == ["unsigned", "champion,"]
+    assert fraud("models", "verify").code == 0, "the files are whole"
