@@ -11,7 +11,6 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from models.artefact.files import champion_version
 from models.artefact.strict import ModelRefused, canonical
 from models.challengers.learn_files import columns, write_learned
 from models.simulator import TrafficSettings
@@ -34,7 +33,7 @@ from pipeline.shadow.onnx_files import (
     write_onnx,
 )
 from tests.archive import Archive
-from tests.models.versions.given import keys_of, models_key, shipped_registry
+from tests.models.versions.given import VERSION, keys_of, models_key, shipped_registry
 from tests.shadow.given import placed
 
 FEATURES = ("amount_gbp_minor", "ip_fraud_reports")
@@ -267,7 +266,7 @@ def test_where_there_are_keys_the_signed_record_names_the_challenger_and_its_byt
     key = models_key(tmp_path)
     (tmp_path / "keys").write_text(key_set_text(keys_of(key)))
     settings = settings_of(model_registry=tmp_path / "registry", seal_keys_file=tmp_path / "keys")
-    version = champion_version(tmp_path / "registry")
+    version = VERSION
     (tmp_path / "registry" / "challenger").write_text(f"{version}\n")
     with pytest.raises(NoChallenger, match="no signed record"):
         load_challenger(settings)
