@@ -34,7 +34,7 @@ def challenger(
     map_path: PaymentsMap = None,
     as_json: Json = False,
 ) -> None:
-    """Learn a challenger that is no glass box, and write it as ONNX. It can answer in the shadow, and never decide."""
+    """Learn a challenger that is no glass box. It is written as ONNX, answers in the shadow, and never decides."""
     made = _made(history, map_path, out, version, learner, seed)
     words = ", ".join(f"{name} {value}" for name, value in made.items())
     Output(as_json=as_json).record({"challenger": str(out / version), **made}, f"{out / version}: {words}")

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.decide.policy import PolicyRefused, parse_policy
-from pipeline.decide.verdict import Regime
 from pipeline.drills.objectives import EVERY_DAYS
 from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.addresses import shown_address
@@ -30,8 +29,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
+from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
@@ -150,7 +148,7 @@ def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
             _topics(settings),
             settings.consumer_group,
             seal_check(settings),
-            partial(_versions, settings),
+            partial(archived_or_in_force, settings),
             Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))),
             now_ms,
         )
@@ -176,17 +174,6 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     """Make what counts labels, with a reader of its own."""
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
         yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
-
-
-def _versions(settings: Settings) -> RegimeOf:
-    """The archive's versions, and the policy that is in force, which may not be archived yet."""
-    archives = [RegimeArchive.of(settings, folder) for folder in (settings.policy_archive, settings.policy_path.parent)]
-
-    def regime_of(key: RegimeKey) -> Regime | Missing:
-        found = archives[0].regime_of(key)
-        return archives[1].regime_of(key) if isinstance(found, Missing) else found
-
-    return regime_of
 
 
 def _topics(settings: Settings) -> Topics:

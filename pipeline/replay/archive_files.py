@@ -29,7 +29,7 @@ from pipeline.decide.feeds.feed_files import archive_folder, plain_files
 from pipeline.decide.policy import Policy, PolicyRefused, parse_policy
 from pipeline.decide.verdict import Regime, regime
 from pipeline.io.settings import Settings
-from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey
+from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
 
 REGIMES_KEPT: Final = 64
 
@@ -120,3 +120,14 @@ class RegimeArchive:
         if model.hash != sha256:
             return Missing(f"model {version} in {self._registry} has another hash than the decision names")
         return model
+
+
+def archived_or_in_force(settings: Settings) -> RegimeOf:
+    """Return what finds the archive's versions, and the policy that is in force, which may not be archived yet."""
+    archives = [RegimeArchive.of(settings, folder) for folder in (settings.policy_archive, settings.policy_path.parent)]
+
+    def regime_of(key: RegimeKey) -> Regime | Missing:
+        found = archives[0].regime_of(key)
+        return archives[1].regime_of(key) if isinstance(found, Missing) else found
+
+    return regime_of

@@ -43,10 +43,7 @@ def shadow(
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Don't read labels.v1.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Report what a challenger's time in the shadow shows.
-
-    That is agreement, its span, and what it would have found.
-    """
+    """Report what a challenger's time in the shadow shows. That is agreement, its span, and fraud found."""
     from pipeline.shadow.report_command import report, show_report
 
     settings = settings_from_environment()
@@ -62,10 +59,7 @@ def disagreements(
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List the payments that the two models disagree on.
-
-    The most valuable come first.
-    """
+    """List payments on which challenger and champion differ. The most valuable come first."""
     from pipeline.shadow.disagreement_command import listed, show_disagreement
 
     output = Output(as_json=as_json)
@@ -83,7 +77,7 @@ def review_disagreement(
     digest: Digest = None,
     as_json: Json = False,
 ) -> None:
-    """Say in your name which of the two models was right."""
+    """Say which of the two was right about a payment. It is kept in your name."""
     from pipeline.people.identity_command import identity_of
     from pipeline.shadow.disagreement_command import review, show_reviewed
 

@@ -10,17 +10,17 @@ from prometheus_client import Counter, Gauge
 from pipeline.domain.trials.shadow_answer import ShadowAnswer, ShadowStanding
 
 SHADOW_ANSWERS: Final = Counter(
-    "fraud_shadow_answers_total", "Decisions that the challenger looked at, by what came of it", ["standing"]
+    "fraud_challenger_answers_total", "Decisions that the challenger looked at, by what came of it", ["standing"]
 )
 SHADOW_DISAGREEMENTS: Final = Counter(
-    "fraud_shadow_disagreements_total", "Compared payments on which challenger and champion disagree"
+    "fraud_challenger_disagreements_total", "Compared payments on which challenger and champion disagree"
 )
 SHADOW_LAST: Final = Gauge(
-    "fraud_shadow_last_decision_timestamp_seconds",
+    "fraud_challenger_last_decision_timestamp_seconds",
     "The broker's time of the latest decision that the challenger has taken in, or when there was none to take in",
 )
 SHADOW_REFUSED: Final = Gauge(
-    "fraud_shadow_challenger_refused", "1 while a challenger is named and can't be loaded, so that none answers"
+    "fraud_challenger_refused", "1 while a challenger is named and can't be loaded, so that none answers"
 )
 for _standing in ShadowStanding:
     SHADOW_ANSWERS.labels(_standing)

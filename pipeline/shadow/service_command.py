@@ -12,7 +12,6 @@ from typing import Final, NoReturn
 import structlog
 
 from models.artefact.strict import ModelRefused
-from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import StoredDecision
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
@@ -24,8 +23,7 @@ from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
 from pipeline.quarantine.put_aside_store import is_put_aside
-from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.regimes import Missing, RegimeKey, RegimeOf
+from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.seals.passed_over_store import PassedOver
 from pipeline.seals.proving import SealCheck
 from pipeline.seals.seal_files import seal_check
@@ -139,20 +137,9 @@ def shadow_of(
         held,
         store,
         challenger,
-        versions_of(settings),
+        archived_or_in_force(settings),
         appender.append,
         wire,
         settings.topic("shadow.v1"),
         PassedOver(CONSUMER, topic),  # the executor tells
     )
-
-
-def versions_of(settings: Settings) -> RegimeOf:
-    """The archive's policies and feeds, and the policy that is in force, which may not be archived yet."""
-    archives = [RegimeArchive.of(settings, folder) for folder in (settings.policy_archive, settings.policy_path.parent)]
-
-    def regime_of(key: RegimeKey) -> Regime | Missing:
-        found = archives[0].regime_of(key)
-        return archives[1].regime_of(key) if isinstance(found, Missing) else found
-
-    return regime_of

@@ -15,6 +15,10 @@ from models.artefact.strict import ModelRefused, canonical
 from models.challengers.learn_files import columns, write_learned
 from models.simulator import TrafficSettings
 from models.train.history import HistoryRefused, generated
+from models.versions.alias_files import move_alias
+from models.versions.locations import Alias
+from pipeline.io.settings import Profile
+from pipeline.keys.key_sets import KeySet, key_set_text
 from pipeline.shadow.challenger_files import NoChallenger, load_challenger
 from pipeline.shadow.comparing import compare
 from pipeline.shadow.onnx_files import (
@@ -29,6 +33,7 @@ from pipeline.shadow.onnx_files import (
     write_onnx,
 )
 from tests.archive import Archive
+from tests.models.versions.given import VERSION, keys_of, models_key, shipped_registry
 from tests.shadow.given import placed
 
 FEATURES = ("amount_gbp_minor", "ip_fraud_reports")
@@ -243,4 +248,31 @@ def test_one_name_for_two_models_is_refused(tmp_path: Path, archive: Archive, se
         load_challenger(settings)
     (archive.registry / "challenger").write_text("small-1\n")
     with pytest.raises(NoChallenger, match="two models"):
+        load_challenger(settings)
+
+
+def test_production_names_no_challenger_by_a_file_that_anybody_can_edit(archive: Archive, settings_of) -> None:
+    (archive.registry / "challenger").write_text("small-1\n")
+    keys = archive.registry.parent / "keys"
+    settings = settings_of(model_registry=archive.registry)
+    assert load_challenger(settings).version == "small-1"
+    keys.write_text(key_set_text(KeySet({})))
+    with pytest.raises(ModelRefused, match="no key of use models"):
+        load_challenger(settings.model_copy(update={"profile": Profile.PRODUCTION, "seal_keys_file": keys}))
+
+
+def test_where_there_are_keys_the_signed_record_names_the_challenger_and_its_bytes(tmp_path, settings_of) -> None:
+    registry = shipped_registry(tmp_path / "registry")
+    key = models_key(tmp_path)
+    (tmp_path / "keys").write_text(key_set_text(keys_of(key)))
+    settings = settings_of(model_registry=tmp_path / "registry", seal_keys_file=tmp_path / "keys")
+    version = VERSION
+    (tmp_path / "registry" / "challenger").write_text(f"{version}\n")
+    with pytest.raises(NoChallenger, match="no signed record"):
+        load_challenger(settings)
+    move_alias(registry, keys_of(key), key, alias=Alias.CHALLENGER, version=version, by="ann", at_ms=1)
+    assert load_challenger(settings).version == version
+    card = tmp_path / "registry" / version / "manifest.json"
+    card.write_bytes(card.read_bytes().replace(b'"approvals":[]', b'"approvals":[ ]'))
+    with pytest.raises(ModelRefused):
         load_challenger(settings)

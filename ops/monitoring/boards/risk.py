@@ -155,6 +155,23 @@ RISK: Final = Board(
             ),
         ),
         Panel(
+            "The challenger in the shadow",
+            "Decisions that it looked at, a second, by what came of it. Only COMPARED counts.",
+            _T,
+            Unit.PER_SECOND,
+            (
+                Line("sum by (standing) (rate(fraud_challenger_answers_total[5m]))", "{{standing}}"),
+                Line("sum(rate(fraud_challenger_disagreements_total[5m]))", "disagrees"),
+            ),
+        ),
+        Panel(
+            "Behind the decisions",
+            "Age of the latest decision that the challenger has taken in; its time in the shadow has gaps above a day.",
+            _T,
+            Unit.SECONDS,
+            (Line("time() - max(fraud_challenger_last_decision_timestamp_seconds)", "behind"),),
+        ),
+        Panel(
             "Policy and model in force",
             "On each worker; two at once are a roll-out under way.",
             Kind.TABLE,

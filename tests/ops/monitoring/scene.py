@@ -38,6 +38,7 @@ PORTS = {
     "witness": "FRAUD_WITNESS_PORT",
     "incident": "FRAUD_INCIDENT_PORT",
     "alerts": "FRAUD_ALERTS_PORT",
+    "shadow": "FRAUD_SHADOW_PORT",
 }
 
 
@@ -55,10 +56,10 @@ def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
     """Start everything, let everything happen that a board shows, and end everything on leaving."""
     with open_stage(directory) as stage:
         witness, reconcile = witness_process(stage.stack, directory), _process(stage, "reconcile")
-        incident = _process(stage, "incident")
+        incident, shadow = _process(stage, "incident"), _process(stage, "shadow")  # no challenger is named
         # Its only sink is an Alertmanager that isn't there, which is no reason not to be ready.
         alerts = alerts_process(stage.stack.bootstrap_servers, stage.stack.database_url, directory, {})
-        with running(witness, reconcile, incident, alerts):
+        with running(witness, reconcile, incident, alerts, shadow):
             processes = {
                 "worker": stage.worker,
                 "audit": stage.audit,
@@ -68,6 +69,7 @@ def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
                 "witness": witness,
                 "incident": incident,
                 "alerts": alerts,
+                "shadow": shadow,
             }
             ports = {name: int(process.environment[PORTS[name]]) for name, process in processes.items()}
             prometheus = Prometheus(directory / "prometheus", ports)
