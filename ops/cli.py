@@ -191,7 +191,7 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train list show verify sign approve begin confirm retire challenger shadow disagreements "
+                "train list show verify sign approve retire begin confirm challenger shadow disagreements "
                 "review-disagreement promote rollout rollback",
                 "Train models, sign, approve, try and promote them.",
                 "models.train.command models.versions.command models.challengers.command pipeline.shadow.command "
