@@ -84,7 +84,6 @@ OUTCOMES_S = 2 * CATCH_UP_S
 STOP_LIMIT_S = 25.0
 """For a graceful stop, all of Faust's included; under the 30 s after which an orchestrator kills."""
 FAUST_BUFFER_RECORDS = 131_072  # measured: with the default of 4096 the fetcher sleeps a second whenever buffers fill
-
 FAUST_DIRECTORY = Path(tempfile.gettempdir()) / "fraud-faust"
 """Faust wants a directory for tables; there are none."""
 
@@ -129,7 +128,6 @@ class Worker:
         self.outcomes = outcomes_topic.follower(self.outcomes_intake)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source, outcomes = RegimeSource(settings), settings.outcomes.topic
-        self.changes = Changes(self.source, self._decide_by)
         self.rebuild = Rebuild(
             self.state,
             self._open_reader,
@@ -159,6 +157,7 @@ class Worker:
             state_patience_s=settings.state_patience_s,
             clock_ms=now_ms,
         )
+        self.changes = Changes(self.source, self.agent, self.judge_of)
 
     def _state_under(self, prefix: str) -> RedisState:
         settings = self.settings
@@ -170,13 +169,9 @@ class Worker:
             timeout_s=settings.redis_timeout_s,
         )
 
-    def _decide_by(self, in_force: Regime) -> None:
-        self.agent.judge = self.judge_of(in_force)
-
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
-        partition_of, rollout = self.partitioning.of, self.source.rollout
-        return Judge(in_force, self.wire, topics, AGENT_ID, partition_of, self._floods, rollout)
+        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of, self._floods, self.source.rollout)
 
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
