@@ -54,6 +54,8 @@ CONTROL_APPENDERS = {
     "control.incident_alert": {"fraud_incident"},
     "control.incident_event": {"fraud_incident"},
     "control.disagreement_review": {"fraud_review"},
+    "control.model_move": {"fraud_incident"},
+    "control.model_refusal": {"fraud_incident"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
     "control.live_drill_consent": {"fraud_oncall"},
