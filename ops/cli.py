@@ -69,6 +69,7 @@ TABLE: Final = (
                 "Open incidents of what went wrong, and see to them.",
                 "pipeline.incident.command",
             ),
+            Group("bias", "run", "Watch how segments fare, and whether models drift.", "pipeline.bias.command"),
         ),
     ),
     Section(
@@ -191,11 +192,12 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train list show verify sign approve retire begin confirm challenger shadow disagreements "
-                "review-disagreement promote rollout rollback",
-                "Train models, sign, approve, try and promote them.",
-                "models.train.command models.versions.command models.challengers.command pipeline.shadow.command "
-                "pipeline.promotion.command",
+                "train card list show diff verify sign approve begin confirm challenger shadow disagreements "
+                "review-disagreement red-team bias drift promote rollout rollback retire replay",
+                "Train models, try, approve, promote and watch them.",
+                "models.train.command models.card.command models.versions.command models.challengers.command "
+                "pipeline.shadow.command models.redteam.command pipeline.bias.command pipeline.promotion.command "
+                "models.lifecycle.difference_command",
             ),
         ),
     ),

@@ -79,6 +79,7 @@ class LabelledTransaction(NamedTuple):
     transaction: Transaction
     fraud: bool
     scenario: str  # a Scenario
+    log_time_ms: int | None = None  # of its record; None where it was handed in when it was made
 
 
 TrafficEvent = LabelledTransaction | Account | RiskSignal | Label

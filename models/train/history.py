@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.card.measuring.measured import Attributes
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.feeds.feed_files import shipped_feeds
@@ -56,9 +57,21 @@ class Examples(NamedTuple):
     features: Matrix  # (n, len(FEATURES))
     fraud: NDArray[np.bool_]
     event_time_ms: NDArray[np.int64]
+    number: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    """Which payment of the stream each is, from 0; empty where nobody asks."""
+    attributes: NDArray[np.object_] = np.zeros(0, dtype=np.object_)
+    """What each payment says beside its features (models.card's Attributes), to measure by; empty where nothing is."""
 
     def rows(self, begin: int, end: int) -> Examples:
-        return Examples(self.features[begin:end], self.fraud[begin:end], self.event_time_ms[begin:end])
+        features, fraud, event_time_ms, number, attributes = self
+        return Examples(
+            features[begin:end], fraud[begin:end], event_time_ms[begin:end], number[begin:end], attributes[begin:end]
+        )
+
+    def chosen(self, rows: NDArray[np.bool_]) -> Examples:
+        number = self.number[rows] if len(self.number) else self.number
+        attributes = self.attributes[rows] if len(self.attributes) else self.attributes
+        return Examples(self.features[rows], self.fraud[rows], self.event_time_ms[rows], number, attributes)
 
 
 def read(path: Path, rules: FileMap = NO_MAP) -> Examples:
@@ -72,12 +85,17 @@ def generated(settings: TrafficSettings) -> Examples:
 
 def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Examples:
     """Stream the events through the windows. Raises HistoryRefused for a payment that the pipeline would not accept."""
-    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
-    parts = [observer.chunk(list(chunk)) for chunk in _chunks(stream)]
+    parts = list(observed(stream, policy))
     if not parts:
         raise HistoryRefused("the history is empty")
-    features, fraud, times_ms = zip(*parts, strict=True)
-    return Examples(np.concatenate(features), np.concatenate(fraud), np.concatenate(times_ms))
+    return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+
+def observed(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Iterator[Examples]:
+    """Do as `examples_of`, and yield the examples in parts as they come."""
+    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
+    for chunk in _chunks(stream):
+        yield observer.chunk(list(chunk))
 
 
 def events_of(path: Path, rules: FileMap = NO_MAP) -> Iterator[TrafficEvent]:
@@ -120,10 +138,12 @@ class _Observer:
         self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
         self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
+        self._attributes: dict[Attributes, Attributes] = {}
+        self._seen = 0
 
     def chunk(self, stream: list[TrafficEvent]) -> Examples:
         paid = [each for each in stream if isinstance(each, LabelledTransaction)]
-        event = np.array([self._event_row(each.transaction) for each in paid], dtype=np.int64).reshape(-1, len(EVENT))
+        event = np.array([self._event_row(each) for each in paid], dtype=np.int64).reshape(-1, len(EVENT))
         blocked = hits_of(self._static_hard, event)
         counted = [row for row in range(len(paid)) if row not in blocked]
         state: list[tuple[int, ...]] = []
@@ -134,13 +154,22 @@ class _Observer:
                 continue
             if row not in blocked:
                 amount_gbp_minor = int(event[row, _AMOUNT])
-                state.append(self._windows.observe(self._state_event(each.transaction, amount_gbp_minor)))
+                state.append(self._windows.observe(self._state_event(each, amount_gbp_minor)))
             row += 1
+        self._seen += len(paid)
         return Examples(
             feature_matrix(event[counted], np.array(state, dtype=np.int64).reshape(-1, len(STATE))),
             np.array([paid[row].fraud for row in counted], dtype=np.bool_),
             np.array([paid[row].transaction.event_time_ms for row in counted], dtype=np.int64),
+            np.array(counted, dtype=np.int64) + (self._seen - len(paid)),
+            np.fromiter((self._attributes_of(paid[row]) for row in counted), np.object_, len(counted)),
         )
+
+    def _attributes_of(self, paid: LabelledTransaction) -> Attributes:
+        """Payments that say the same share one object: a history has millions of payments and few such sayings."""
+        kind = paid.scenario if paid.fraud else ""
+        said = Attributes(paid.transaction.channel.value, kind, tuple(sorted(paid.transaction.segments.items())))
+        return self._attributes.setdefault(said, said)
 
     def _take_in(self, context: Account | RiskSignal | Label) -> None:
         match context:
@@ -151,20 +180,25 @@ class _Observer:
             case RiskSignal():
                 self._windows.upsert_risk_signal(context, LogPlace(context.observed_at_ms, 0))
 
-    def _event_row(self, transaction: Transaction) -> tuple[int, ...]:
-        source = Source(0, 0, transaction.event_time_ms)
+    def _event_row(self, paid: LabelledTransaction) -> tuple[int, ...]:
+        transaction, log_time_ms = paid.transaction, _log_time_ms(paid)
+        source = Source(0, 0, log_time_ms)
         if refusal := refusal_of(transaction, transaction.account_id.encode(), source):
             raise HistoryRefused(f"payment '{transaction.transaction_id}' can't be decided: {refusal.detail}")
-        return self._event_rows.row(transaction, transaction.event_time_ms)
+        return self._event_rows.row(transaction, log_time_ms)
 
-    def _state_event(self, transaction: Transaction, amount_gbp_minor: int) -> StateEvent:
-        """Make the windows' event. Offset, digest and log time are of no use here, as nothing comes twice."""
-        t, near = transaction, self._event_rows.is_near_limit(amount_gbp_minor)
+    def _state_event(self, paid: LabelledTransaction, amount_gbp_minor: int) -> StateEvent:
+        """Make the windows' event. Offset and digest are of no use here, as nothing comes twice."""
+        t, near = paid.transaction, self._event_rows.is_near_limit(amount_gbp_minor)
         ip_address = None if t.ip_address is None else canonical_ip_address(t.ip_address)
         return StateEvent(
-            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, t.event_time_ms,
+            0, t.transaction_id, b"", t.account_id, t.beneficiary_account_id, t.event_time_ms, _log_time_ms(paid),
             amount_gbp_minor, near, ip_address, t.device_id, True,
         )  # fmt: skip
+
+
+def _log_time_ms(paid: LabelledTransaction) -> int:
+    return paid.transaction.event_time_ms if paid.log_time_ms is None else paid.log_time_ms
 
 
 def _chunks(stream: Iterable[TrafficEvent]) -> Iterator[Iterator[TrafficEvent]]:

@@ -104,7 +104,7 @@ def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         if alias_records(registry, trust.keys, Alias.CHAMPION):
-            refuse("the registry has a champion; another takes its place by `fraud models promote`")
+            refuse("the registry has a champion; another takes its place when it is promoted")
         contents = read_artefact(registry, version)
         load_contents(version, contents)
         require_signed(version, contents, trust.keys, now_ms(), None)

@@ -24,7 +24,7 @@ class ApprovingRole(StrEnum):
 
 @models_app.command("list")
 def list_versions(as_json: Json = False) -> None:
-    """List the versions: which is champion, which are signed, approved or retired."""
+    """List the versions, and how each stands."""
     from models.versions.listing_command import facts_of_all, show_facts
 
     output = Output(as_json=as_json)
@@ -35,7 +35,7 @@ def list_versions(as_json: Json = False) -> None:
 
 @models_app.command("show")
 def show_version(version: Version, as_json: Json = False) -> None:
-    """Show where a version came from, who signed and approved it, and what happened to it."""
+    """Show a version: its origin, signature, approvals, history."""
     from models.versions.listing_command import show_whole
 
     show_whole(Output(as_json=as_json), settings_from_environment(), version)
@@ -46,7 +46,7 @@ def verify_versions(
     version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="One version; else all there is.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify every byte, signature, approval and chain of the registry. Exit 1 where one is not good."""
+    """Verify every byte, signature and chain. Exit 1 where one is not good."""
     from models.versions.verify_command import show_verified, verified
 
     found = verified(settings_from_environment(), version)
@@ -56,7 +56,7 @@ def verify_versions(
 
 @models_app.command("sign")
 def sign_version(version: Version, as_json: Json = False) -> None:
-    """Sign the files of a version with the key of FRAUD_ARTEFACTS_KEY_FILE, once they have been verified."""
+    """Sign a version, with the key of FRAUD_ARTEFACTS_KEY_FILE."""
     from models.versions.act_command import show_signed, sign
 
     show_signed(Output(as_json=as_json), sign(settings_from_environment(), version))
@@ -77,7 +77,7 @@ def approve_version(
 
 @models_app.command("retire")
 def retire_version(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Say that no alias will name a version again. Its files stay, for the replay of what it decided."""
+    """Retire a version: no alias names it again, and its files stay."""
     from models.versions.act_command import retire, show_event
 
     show_event(Output(as_json=as_json), retire(settings_from_environment(), version, reason))
@@ -93,7 +93,7 @@ def begin_registry(version: Version, reason: Reason, as_json: Json = False) -> N
 
 @models_app.command("confirm")
 def confirm_champion(reason: Reason, as_json: Json = False) -> None:
-    """Sign the champion's record anew, after the key that signed it was revoked."""
+    """Sign the champion's record anew, after a key was revoked."""
     from models.versions.act_command import confirm, show_event
 
     show_event(Output(as_json=as_json), confirm(settings_from_environment(), reason))

@@ -148,7 +148,7 @@ def glance(settings: Settings) -> bytes:
 
 
 def _approved_at_ms(records: Sequence[AliasRecord], record: AliasRecord) -> int:
-    """Return when the alias first moved by these approvals: a way back takes no new ones, whatever people lost since."""
+    """Return when the alias first moved by these approvals: a way back takes no new ones, whatever was lost since."""
     same = (record.version, record.digest, record.approvals)
     return min(each.at_ms for each in records if (each.version, each.digest, each.approvals) == same)
 

@@ -57,6 +57,8 @@ class Principal(StrEnum):
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
     INCIDENT = "fraud-incident"
+    BIAS = "fraud-bias"
+    """The process that watches how segments fare, and whether models still see what they were taught on."""
     ALERTS = "fraud-alerts"
     """The process that delivers alerts to people."""
     SHADOW = "fraud-shadow"
@@ -77,6 +79,7 @@ SERVICES: Final = (
     Principal.RECONCILE,
     Principal.WITNESS,
     Principal.INCIDENT,
+    Principal.BIAS,
     Principal.ALERTS,
     Principal.SHADOW,
 )
@@ -181,6 +184,11 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             reads=("alerts.v1",),
             writes=("alerts.v1",),  # where alerts themselves were lost
             groups=("fraud-incident",),
+        ),
+        Principal.BIAS: Rights(
+            reads=("decisions.v1", "labels.v1"),
+            writes=("alerts.v1",),
+            groups=("fraud-bias",),
         ),
         Principal.ALERTS: Rights(
             reads=("alerts.v1",),

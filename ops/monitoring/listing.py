@@ -20,6 +20,7 @@ PROCESSES: Final = {
     "reconcile": "reconcile",
     "witness": "witness",
     "incident": "incident",
+    "bias": "bias",
     "oncall": "alerts",
     "shadow": "shadow",
 }

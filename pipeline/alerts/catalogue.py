@@ -39,6 +39,8 @@ class AlertCode(StrEnum):
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
     MODEL_UNWATCHED = "MODEL_UNWATCHED"
+    BIAS_GAP = "BIAS_GAP"
+    DRIFT_FROM_TRAINING = "DRIFT_FROM_TRAINING"
     OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
     OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
@@ -132,6 +134,13 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
     AlertCode.MODEL_UNWATCHED: Entry(
         _CRITICAL, "The breaker has not been able to judge a scope with payments for hours; nothing would trip it."
+    ),
+    AlertCode.BIAS_GAP: Entry(
+        _CRITICAL,
+        "A segment of customers fares worse than the rest, and worse than is usual, by more than is let pass.",
+    ),
+    AlertCode.DRIFT_FROM_TRAINING: Entry(
+        (Severity.WARNING,), "What a model decides on, or what it answers, isn't what it was taught on any more."
     ),
     AlertCode.OUTCOMES_REFUSED: Entry(
         _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."
@@ -292,6 +301,8 @@ OVER_BY_ITSELF: Final = frozenset(
         AlertCode.FEED_AGEING,
         AlertCode.FEED_TOO_OLD,
         AlertCode.ROLLOUT_UNWATCHED,
+        AlertCode.BIAS_GAP,
+        AlertCode.DRIFT_FROM_TRAINING,
     }
 )
 """The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write

@@ -34,6 +34,8 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.BREAKER_RELEASE: None,
         _A.BREAKER_INITIALISE: None,
         _A.MODEL_UNWATCHED: _K.MODEL,
+        _A.BIAS_GAP: _K.MODEL,
+        _A.DRIFT_FROM_TRAINING: None,
         _A.OUTCOMES_REFUSED: None,
         _A.OUTCOMES_NOT_FOLLOWED: None,
         _A.OUT_OF_ORDER: _K.FORGERY,

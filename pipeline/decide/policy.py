@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.bias.settings import BiasSettings
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
@@ -41,6 +42,7 @@ from pipeline.decide.policy_rules import (
 )
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.features import LATE_HOURS
+from pipeline.drift.settings import DriftSettings
 from pipeline.drills.objectives import Drills
 
 FORMAT: Final = 1
@@ -175,6 +177,9 @@ class Policy(PolicyTable):
     """None where nobody set what a promotion takes: then every one is refused."""
     drills: Drills | None = None
     """None where nobody set objectives: then every drill fails, and is due each quarter."""
+    bias: BiasSettings = BiasSettings()
+    """The strict defaults where the file is of before there was such a table; so is the next one."""
+    drift: DriftSettings = DriftSettings()
     sha256: bytes
 
     @model_validator(mode="after")

@@ -164,6 +164,7 @@ class Settings(BaseSettings):
     """Folder of challengers that are no glass boxes, as `fraud models challenger` makes them, each in a folder of its
     version."""
     incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
+    bias_port: Annotated[int, Field(ge=0, le=65535)] = 6077
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by

@@ -45,7 +45,7 @@ OURS = (
     "alerts",
 )
 """Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts", "shadow")
+SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "bias", "alerts", "shadow")
 HEAVY = {
     "confluent_kafka",
     "cryptography",

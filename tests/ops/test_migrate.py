@@ -18,7 +18,15 @@ from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
 from pipeline.io.postgres import PositionMoved, Positions, connect, statements
 
-SERVICES = ("fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_incident")
+SERVICES = (
+    "fraud_audit",
+    "fraud_executor",
+    "fraud_review",
+    "fraud_rollback",
+    "fraud_reconcile",
+    "fraud_incident",
+    "fraud_bias",
+)
 FORBIDDEN = (
     "CREATE TABLE public.x (n integer)",
     "CREATE TABLE control.x (n integer)",

@@ -17,7 +17,7 @@ from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings,
 from models.train.history import events_of, examples_of
 from models.train.learn import Learner
 from models.train.train import train_examples
-from ops.bench.speed.handbook import PATH
+from ops.bench.speed.handbook_rate import PATH
 from pipeline.decide.policy import Policy, parse_new_policy
 
 REGISTRY: Final = Path("models/registry")

@@ -28,7 +28,7 @@ from pipeline.keys.key_files import SigningKey, create_signing_key
 from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.people.act_store import CHECKS
 from pipeline.people.acts import ActKind, SignedAct
-from pipeline.people.key_files import Identity
+from pipeline.people.key_files import SCRYPT_COSTS, Identity, sealed_text, write_private
 from pipeline.people.registry import Registry as People
 from pipeline.people.registry import advanced
 from pipeline.people.roles import Role
@@ -38,6 +38,7 @@ FIRST: Final = "glass-2026-11-02"
 SECOND: Final = "glass-second"
 AT_MS: Final = 1_764_000_000_000
 HOUR_MS: Final = 3_600_000
+PASSPHRASE: Final = "of nobody, for the bench"  # noqa: S105 - of keys that anybody can make
 ROLES: Final[Mapping[str, tuple[Role, ...]]] = MappingProxyType(
     {
         "rita": (Role.RISK,),
@@ -96,7 +97,21 @@ class Scene(NamedTuple):
 
 def identity(name: str) -> Identity:
     """The same in every run, so that a seed tells all."""
-    return Identity(name, Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"bench:{name}".encode()).digest()))
+    return Identity(name, _private(name))
+
+
+def _private(name: str) -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"bench:{name}".encode()).digest())
+
+
+def identity_settings(folder: Path, name: str) -> dict[str, str]:
+    """Write a person's key and its passphrase, and return the settings by which a command is theirs."""
+    key, passphrase = folder / f"{name}.identity", folder / "passphrase"
+    if not key.exists():
+        write_private(key, sealed_text(_private(name), name, PASSPHRASE, SCRYPT_COSTS.start))
+    if not passphrase.exists():
+        write_private(passphrase, PASSPHRASE)
+    return {"FRAUD_IDENTITY_FILE": str(key), "FRAUD_IDENTITY_PASSPHRASE_FILE": str(passphrase)}
 
 
 def make_scene(folder: Path) -> Scene:

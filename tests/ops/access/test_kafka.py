@@ -63,6 +63,7 @@ OWNERS = {
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
     "fraud-incident": Principal.INCIDENT,
+    "fraud-bias": Principal.BIAS,
     "fraud-alerts": Principal.ALERTS,
     "fraud-shadow": Principal.SHADOW,
     "fraud-command": Principal.READER,

@@ -128,6 +128,7 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "reconcile": "reconcile_port",
         "incident": "incident_port",
         "shadow": "shadow_port",
+        "bias": "bias_port",
         "alerts": "alerts_port",
     }.items(),
 )
@@ -201,6 +202,7 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
         "shadow",
     },
@@ -215,6 +217,7 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
         "shadow",
     },

@@ -1,0 +1,1 @@
+"""Benches of what a learned model is worth, and of what its answers cost."""
