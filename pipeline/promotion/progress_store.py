@@ -17,7 +17,8 @@ from pipeline.promotion.moves import began, is_shared
 from pipeline.promotion.stop_rule import Progress
 from pipeline.promotion.store import FRAUDS_MAX, read_arms, read_trips
 
-GROUP: Final = "fraud-promotion"
+GROUP: Final = "fraud-incident"
+"""Of the incident service's credentials on the broker, which people who move the champion have too."""
 
 
 def progress_of(connection: Connection, records: Sequence[AliasRecord], frauds: Sequence[str]) -> Progress:
