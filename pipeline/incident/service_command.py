@@ -53,7 +53,7 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
 def rollouts_of(
     settings: Settings, wire: WireFormat, publish: Callable[[Sequence[Alert]], None]
 ) -> RolloutWatch | None:
-    """Return the watch over rollouts; None where there are no keys for one, which keeps no incident from being opened."""
+    """Return the watch over rollouts; None where there are no keys for one: incidents are opened all the same."""
     try:
         desk = watching_desk(settings, wire)
     except ModelRefused as refusal:
