@@ -17,13 +17,14 @@ from models.artefact.strict import ModelRefused
 from models.versions.alias_files import alias_records
 from models.versions.aliases import AliasRecord
 from models.versions.locations import Alias
-from pipeline.alerts.catalogue import over, rolled_back_alert, unwatched_rollout_alert
+from pipeline.alerts.catalogue import over
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.alert import Alert
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.promotion import metrics
+from pipeline.promotion.alerts import rolled_back_alert, unwatched_rollout_alert
 from pipeline.promotion.desk_files import NO_KEY, NO_KEY_ID
 from pipeline.promotion.moves import is_shared
 from pipeline.promotion.moving_store import STOP_RULE, Desk, stop
