@@ -181,8 +181,8 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             watched_groups=("fraud-decide",),
         ),
         Principal.INCIDENT: Rights(
-            reads=("alerts.v1",),
-            writes=("alerts.v1",),  # where alerts themselves were lost
+            reads=("alerts.v1", "labels.v1"),  # the stop rule of rollouts counts labelled fraud
+            writes=("alerts.v1",),  # where alerts themselves were lost, and that a model was taken back
             groups=("fraud-incident",),
         ),
         Principal.BIAS: Rights(

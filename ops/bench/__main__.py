@@ -32,6 +32,7 @@ BENCHES: Final = {
     "throughput": Bench("speed", "decisions a second: this worker, a plain Faust agent, the transport alone"),
     "traces": Bench("speed", "the worker with and without traces, in turns: its throughput and CPU a decision"),
     "latency": Bench("speed", "open loop at 1,000 payments a second, to the committed decision"),
+    "shares": Bench("speed", "CPU a decision while two models share the payments, and of the look before each batch"),
     "seals": Bench("speed", "microseconds of CPU a decision to seal a batch, and to check it as a reader does"),
     "flat": Bench("speed", "cost a decision by number of accounts and of past payments; bytes an account"),
     "rebuild": Bench("speed", "the state from nothing and from an older RDB: minutes, payments a second"),

@@ -1,6 +1,6 @@
 """Pure and impure modules, told apart by their names, and the things that a pure one must not do.
 
-A module of `pipeline`, or of what serving takes from `models`, is pure unless its name says otherwise. A pure module maps
+A module of `pipeline`, or of what serving knows of models, is pure unless its name says otherwise. A pure module maps
 values to values, so what it decides can be decided again (I3). It imports pure modules only, so that it can't lose its
 purity by way of another.
 """

@@ -466,22 +466,6 @@ def rollback_alert(plan_id: str, reversals: int, applied_by: str, raised_at_ms: 
     return alert(AlertCode.ROLLBACK_APPLIED, summary, "all", {"plan": plan_id}, raised_at_ms)
 
 
-def rolled_back_alert(scope: str, sequence: int, words: Mapping[str, str], raised_at_ms: int) -> Alert:
-    """Make the alert about a version that was taken back. scope: the breaker's, of that version.
-
-    sequence: of the record that did it. words: `version` that decides now, `by` whom, and the `reason`.
-    """
-    version, evidence = words["version"], {"sequence": str(sequence), "version": words["version"]}
-    summary = f"{scope.removeprefix('model:')} was taken back by {words['by']}; {version} decides: {words['reason']}"
-    return alert(AlertCode.MODEL_ROLLED_BACK, summary, scope, evidence, raised_at_ms)
-
-
-def unwatched_rollout_alert(scope: str, sequence: int, raised_at_ms: int) -> Alert:
-    """Make the alert about a rollout that the stop rule can't judge, or can't end. sequence: of its present record."""
-    summary = f"Nothing can take {scope.removeprefix('model:')} back by itself: its rollout can't be judged or ended."
-    return alert(AlertCode.ROLLOUT_UNWATCHED, summary, scope, {"sequence": str(sequence)}, raised_at_ms)
-
-
 def feed_ageing_alert(kind: str, version: str, held: str, raised_at_ms: int) -> Alert:
     """Make the alert about a feed that will soon be too old. held: what is in force, and how old it is."""
     summary = f"The feed of {kind} grows old: {held}."

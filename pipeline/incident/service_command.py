@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn
 
+import structlog
+
 from models.artefact.strict import ModelRefused
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert
@@ -20,9 +22,9 @@ from pipeline.io.settings import Settings
 from pipeline.promotion.desk_files import watching_desk
 from pipeline.promotion.gathering_store import limits_of
 from pipeline.promotion.watch_service import RolloutWatch
-from pipeline.terminal.failures import Failure
 
 MINUTE_MS: Final = 60_000
+log = structlog.get_logger("incident")
 
 
 def run_incident(settings: Settings, wire: WireFormat) -> NoReturn:
@@ -51,10 +53,10 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
 def rollouts_of(
     settings: Settings, wire: WireFormat, publish: Callable[[Sequence[Alert]], None]
 ) -> RolloutWatch | None:
-    """Return the watch over rollouts. Failure where the registry's keys can't be used."""
+    """Return the watch over rollouts; None where there are no keys for one: incidents are opened all the same."""
     try:
         desk = watching_desk(settings, wire)
     except ModelRefused as refusal:
-        what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
-        raise Failure(what, "`fraud models verify` says how the registry stands.") from refusal
+        log.error("rollouts_unwatched", why=str(refusal))
+        return None
     return None if desk is None else RolloutWatch(desk, lambda: limits_of(settings), publish, now_ms)

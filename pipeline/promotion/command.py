@@ -23,9 +23,9 @@ class RolloutAction(StrEnum):
 
 @models_app.command("promote")
 def promote(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Give a version its first share of the payments.
+    """Give a version its first share, or say why not.
 
-    You sign it, as an OPERATOR; or you are told every reason why it may have none.
+    An OPERATOR does; the gate tells every reason at once.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import promote_version
@@ -43,9 +43,9 @@ def rollout(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how a rollout goes, or give it its next share.
+    """Show how a rollout goes, or raise its share.
 
-    It says what keeps it from that share; with `step` you give it, as an OPERATOR.
+    `step` gives it the next share, as an OPERATOR, where nothing is against that.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import show_status, step_on
@@ -65,9 +65,9 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put a version back that was champion, at once.
+    """Put a version back that was champion.
 
-    You sign it, as an OPERATOR, and it passes no gate. It opens an incident.
+    It decides from the next batch on; no gate is asked, but an OPERATOR does it. It opens an incident.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import go_back

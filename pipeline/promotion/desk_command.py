@@ -8,7 +8,6 @@ from typing import Final
 
 from models.artefact.strict import ModelRefused
 from models.versions.aliases import AliasRecord
-from pipeline.alerts.catalogue import rolled_back_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import PPM_A_PERCENT
@@ -20,6 +19,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
+from pipeline.promotion.alerts import rolled_back_alert
 from pipeline.promotion.desk_files import desk_of, reading_desk
 from pipeline.promotion.gathering_store import limits_of, standpoint
 from pipeline.promotion.moves import champion_of, is_shared, next_share_ppm

@@ -14,10 +14,11 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.promotion.moves import began, is_shared
-from pipeline.promotion.stop_rule import Progress
+from pipeline.promotion.stop_rule import Progress, Trip
 from pipeline.promotion.store import FRAUDS_MAX, read_arms, read_trips
 
-GROUP: Final = "fraud-promotion"
+GROUP: Final = "fraud-incident"
+"""Of the incident service's credentials on the broker, which people who move the champion have too."""
 
 
 def progress_of(connection: Connection, records: Sequence[AliasRecord], frauds: Sequence[str]) -> Progress:
@@ -32,8 +33,15 @@ def progress_of(connection: Connection, records: Sequence[AliasRecord], frauds: 
         began_ms=first.at_ms,
         frauds=frauds,
     )
-    trips = read_trips(connection, (ALL, model_scope(latest.version)), first.at_ms)
-    return Progress(latest.share_ppm, latest.at_ms, candidate, champion, trips)
+    return Progress(latest.share_ppm, latest.at_ms, candidate, champion, trips_of(connection, records))
+
+
+def trips_of(connection: Connection, records: Sequence[AliasRecord]) -> list[Trip]:
+    """Return what the breaker did to a candidate since its rollout began; cheap, whatever was decided since.
+
+    Raises DatabaseRefused, DatabaseUnavailable.
+    """
+    return read_trips(connection, (ALL, model_scope(records[-1].version)), began(records).at_ms)
 
 
 def frauds_told(settings: Settings, wire: WireFormat) -> list[str]:

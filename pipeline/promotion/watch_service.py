@@ -17,21 +17,24 @@ from models.artefact.strict import ModelRefused
 from models.versions.alias_files import alias_records
 from models.versions.aliases import AliasRecord
 from models.versions.locations import Alias
-from pipeline.alerts.catalogue import over, rolled_back_alert, unwatched_rollout_alert
+from pipeline.alerts.catalogue import over
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.alert import Alert
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.promotion import metrics
+from pipeline.promotion.alerts import rolled_back_alert, unwatched_rollout_alert
 from pipeline.promotion.desk_files import NO_KEY, NO_KEY_ID
 from pipeline.promotion.moves import is_shared
 from pipeline.promotion.moving_store import STOP_RULE, Desk, stop
-from pipeline.promotion.progress_store import progress_of
-from pipeline.promotion.stop_rule import stop_reasons
+from pipeline.promotion.progress_store import progress_of, trips_of
+from pipeline.promotion.stop_rule import Progress, stop_reasons
 
 LOOK_S: Final = 2.0
 """From one look to the next: about how long a tripped candidate's record stands."""
+RATES_S: Final = 60.0
+"""How old what is known of rates may be: each count reads all that was decided at the present share."""
 FRAUDS_S: Final = 60.0
 """How old what is known of labels may be: they come after days, and reading them all takes seconds."""
 
@@ -55,6 +58,8 @@ class RolloutWatch:
         self._frauds: Sequence[str] = ()
         self._frauds_fault: str | None = None
         self._unwatched: Alert | None = None
+        self._rated: tuple[str, Progress] | None = None  # of which record
+        self._rated_s = 0.0
 
     def look(self, connection: Connection) -> AliasRecord | None:
         """Return the record by which a candidate was taken back; None where none was.
@@ -84,7 +89,7 @@ class RolloutWatch:
             if limits is None:
                 reasons = ["The policy in force has no [promotion], so nothing says how far it may differ."]
             else:
-                reasons = stop_reasons(progress_of(connection, records, self._known_frauds()), limits)
+                reasons = stop_reasons(self._progress_of(connection, records), limits)
             stopped = stop(connection, self._desk, latest, reasons) if reasons else None
         except ModelRefused as refusal:
             self._is_unwatched(latest, str(refusal))
@@ -99,6 +104,15 @@ class RolloutWatch:
             words = {"version": stopped.version, "by": STOP_RULE, "reason": " ".join(reasons)}
             self._publish([rolled_back_alert(model_scope(latest.version), stopped.sequence, words, stopped.at_ms)])
         return stopped
+
+    def _progress_of(self, connection: Connection, records: Sequence[AliasRecord]) -> Progress:
+        """Return how the rollout goes: trips as of now, and rates that are RATES_S old at most."""
+        of = records[-1].sha256
+        if self._rated is None or self._rated[0] != of or self._clock_s() - self._rated_s >= RATES_S:
+            self._rated = of, progress_of(connection, records, self._known_frauds())
+            self._rated_s = self._clock_s()
+            return self._rated[1]
+        return self._rated[1]._replace(trips=trips_of(connection, records))
 
     def _known_frauds(self) -> Sequence[str]:
         """Return those that are known; labels that can't be read keep nothing else from being judged."""

@@ -23,8 +23,9 @@ def test_one_role_of_several_is_enough():
 
 
 ELSEWHERE = {ActKind.BREAKER_SWITCHED, ActKind.FEED_FORCED, ActKind.MODEL_APPROVED}
+"""Acts that no row stands for: on a topic, beside a feed, in the registry of models."""
 
 
 def test_every_act_that_a_row_stands_for_can_be_verified():
-    """Without its roles, verifying would end at the first such row. Others stand on a topic, or in files."""
+    """Without its roles, verifying would end at the first such row."""
     assert set(ActKind) - REGISTRY_KINDS - ELSEWHERE == ROLES.keys()

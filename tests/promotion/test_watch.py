@@ -16,7 +16,7 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection
 from pipeline.promotion.desk_files import NoKey
-from pipeline.promotion.watch_service import FRAUDS_S, LOOK_S, RolloutWatch
+from pipeline.promotion.watch_service import FRAUDS_S, LOOK_S, RATES_S, RolloutWatch
 from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
 
 
@@ -97,12 +97,22 @@ def test_labels_that_cannot_be_read_are_told_and_keep_nothing_else_from_being_ju
     assert watched.look() is None
     assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
     watched.watch._desk = watched.stage.desk._replace(frauds=list)
+    watched.clock_s += RATES_S
     assert watched.look() is None
     assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False), (AlertCode.ROLLOUT_UNWATCHED, True)]
     watched.watch._desk = watched.stage.desk._replace(frauds=away)
     watched.clock_s += FRAUDS_S
     watched.stage.trip("all")
     assert watched.look() == CHAMPION  # whatever the labels would say
+
+
+def test_rates_are_counted_once_a_minute_and_trips_at_each_look(watched: Watched) -> None:
+    assert watched.look() is None
+    rated = watched.watch._rated
+    assert watched.look() is None
+    assert watched.watch._rated is rated
+    watched.stage.trip(f"model:{CANDIDATE}")
+    assert watched.look() == CHAMPION
 
 
 def test_it_looks_no_more_often_than_it_must(watched: Watched) -> None:

@@ -57,3 +57,7 @@ class Rollout(NamedTuple):
         model = self.candidate.model
         assert model is not None, "a candidate is a model that could be loaded"
         return model
+
+    @property
+    def summary(self) -> dict[str, object]:
+        return {"model": self.model.version, "share_ppm": self.sharing.share_ppm}

@@ -59,6 +59,8 @@ CONTROL_APPENDERS = {
     "control.bias_known": {"fraud_bias"},
     "control.bias_gap": {"fraud_bias"},
     "control.disagreement_review": {"fraud_review"},
+    "control.model_move": {"fraud_incident"},
+    "control.model_refusal": {"fraud_incident"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
     "control.live_drill_consent": {"fraud_oncall"},
