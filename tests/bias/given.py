@@ -70,7 +70,6 @@ class Topics:
             bootstrap_servers=servers,
             topic_prefix=self.prefix,
             database_url=url_as(database_url, "fraud_bias"),
-            kafka_options={"session.timeout.ms": "6000"},
         )
 
     def service(self, snapshot_s: float = 0.0) -> BiasService:
