@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-ROOTS: Final = ("pipeline", "models.artefact")
+ROOTS: Final = ("pipeline", "models.artefact", "models.anytime")
 """Packages in which the rule holds; code that learns, operates or tests may do as it needs."""
 IMPURE_WORDS: Final = frozenset(
     {"agent", "app", "client", "command", "files", "metrics", "page", "service", "store", "topics"}
