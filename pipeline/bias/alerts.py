@@ -31,7 +31,7 @@ def gap_alert(gap: Gap) -> Alert:
 def gap_words(gap: Gap) -> str:
     rest_percent = 100 * gap.rest_events / gap.rest if gap.rest else 0.0
     fares = FARES[gap.measure]
-    more = f"{gap.ratio:.1f} times as often as" if gap.ratio < RATIO_MAX else "where nothing is of"
+    more = f"{gap.ratio:.1f} times as often as" if gap.ratio < RATIO_MAX else "far more often than"
     if gap.measure is Measure.FALSE_STOP:
         # Labels and reviews arrive at their own pace, so there is no share of payments to give.
         return (

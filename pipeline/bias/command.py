@@ -40,7 +40,7 @@ def bias(
 ) -> None:
     """Say how each segment fares beside the rest.
 
-    It says what could not be seen, too. Exit 1 where there is a gap.
+    It says what could not have been seen, too. Exit 1 where there is a gap.
     """
     from pipeline.bias.report_command import show_bias
 
@@ -57,9 +57,9 @@ def drift(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether inputs and scores are those of training.
+    """Say whether a model still sees what it was taught on.
 
-    It says what quality may be expected, too. Exit 1 on drift.
+    With the precision and recall to be expected before labels come. Exit 1 where something drifted.
     """
     from pipeline.bias.drift_report_command import show_drift
 

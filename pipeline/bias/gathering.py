@@ -62,6 +62,7 @@ class Gatherer:
         self._weights = AccountWeights(salt, PLACES)
         self._known_weights = AccountWeights(salt, PLACES)
         self._judged = after_minute
+        self._clock_ms = 0
         self._minutes: dict[int, _Minute] = {}
         self.by_version: dict[str, SegmentCounts] = {}
         self.asked: dict[str, list[Asked]] = {}
@@ -79,7 +80,8 @@ class Gatherer:
         counted = 0
         for decision, at_ms in decisions:
             answer = _answer(decision)
-            if not self._weights.counted([answer], ACCOUNT_BURST, ACCOUNT_WINDOW_MS, max(at_ms, 0)):
+            self._clock_ms = max(self._clock_ms, at_ms)  # partitions are read one after the other; this never goes back
+            if not self._weights.counted([answer], ACCOUNT_BURST, ACCOUNT_WINDOW_MS, self._clock_ms):
                 continue
             counted += 1
             payment = decision.snapshot.transaction

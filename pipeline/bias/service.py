@@ -43,6 +43,7 @@ from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.drift.counting import inputs_of
+from pipeline.drift.reference import Reference
 from pipeline.drift.reference_files import References
 from pipeline.drift.settings import DriftSettings
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
@@ -61,6 +62,8 @@ WAITING_MS: Final = 60_000
 WAITING_MAX: Final = 20_000
 LOOK_UP_MAX: Final = 1_000
 """Payments looked up in one statement."""
+KNOWN_MAX: Final = 50_000
+"""Payments that became known and aren't stored yet; more are stored at once."""
 
 WARM_MINUTES: Final = 60 * 24 * 30
 """A deployment that has no state yet counts what stands on the topic from so long before."""
@@ -87,26 +90,38 @@ class BiasService:
         topic: str,
         held: Held,
         tell: Callable[[Sequence[Alert]], None],
+        firsts: Callable[[Sequence[int]], Mapping[int, int]],
         in_force: Callable[[], InForce],
         references: References,
         salt: bytes,
         now_ms: Callable[[], int],
         snapshot_s: float = SNAPSHOT_S,
     ) -> None:
-        """topic: decisions.v1 with its prefix. in_force: what the policy says now. salt: by which accounts share
-        places; nobody may know it."""
-        self._source, self._labels, self._held, self._tell = source, labels, held, tell
+        """topic: decisions.v1 with its prefix. firsts: the oldest offset that each partition keeps.
+
+        in_force: what the policy says now. salt: by which accounts share places; nobody may know it.
+        """
+        self._source, self._labels, self._held, self._tell, self._firsts = source, labels, held, tell, firsts
         self._in_force_of, self._references, self._salt, self._now_ms = in_force, references, salt, now_ms
         self._positions, self._snapshot_s = Positions(CONSUMER, topic), snapshot_s
         self._in_force = in_force()
         self._standing: Standing | None = None
+        self._stored_at: dict[int, int] = {}
         self._forget()
 
     def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """Return where to go on. What was counted since the last stored state is counted again."""
+        """Return where to go on. What was counted since the last stored state is counted again.
+
+        What the topic no longer keeps is past: a monitor that begins late, or was away for long, goes on without it.
+        """
         self._standing = None
         with failures_named():
-            return self._positions.read(self._held.connection(), partitions)
+            self._stored_at = self._positions.read(self._held.connection(), partitions)
+        firsts = self._firsts(partitions)
+        for partition, stored in self._stored_at.items():
+            if 0 < stored < firsts[partition]:
+                log.error("decisions_expired", partition=partition, first=stored, kept_from=firsts[partition])
+        return {partition: max(stored, firsts[partition]) for partition, stored in self._stored_at.items()}
 
     def step(self, stopping: threading.Event) -> str | None:
         del stopping  # the read waits
@@ -115,8 +130,10 @@ class BiasService:
         if self._standing is None:
             self._begin(connection)
         self._take(batch)
-        told, is_behind = self._labels.read(connection)
-        self._waiting.extend((each, self._now_ms()) for each in told)
+        is_behind = len(self._waiting) > WAITING_MAX // 2
+        if not is_behind:
+            told, is_behind = self._labels.read(connection)
+            self._waiting.extend((each, self._now_ms()) for each in told)
         self._look_up(connection)
         is_caught_up = len(batch.records) < BATCH_RECORDS_MAX
         self._judge(connection, is_caught_up)
@@ -153,7 +170,7 @@ class BiasService:
 
     def _forget(self) -> None:
         self._moves: dict[int, PositionMove] = {}
-        self._waiting: deque[tuple[Told, int]] = deque(maxlen=WAITING_MAX)
+        self._waiting: deque[tuple[Told, int]] = deque()
         self._known: list[Known] = []
         self._hashes: dict[str, bytes] = {}
 
@@ -197,7 +214,7 @@ class BiasService:
         until = self._gatherer.newest - 2
         if is_caught_up:
             until = (self._now_ms() - SETTLED_MS) // MINUTE_MS - 1
-        is_due = time.monotonic() >= self._snapshot_due_s
+        is_due = time.monotonic() >= self._snapshot_due_s or len(self._known) >= KNOWN_MAX
         if until <= standing.minute or not (self._gatherer.has(until) or (is_due and self._known)):
             return
         if is_due:
@@ -208,13 +225,13 @@ class BiasService:
             for each in fresh:
                 metrics.KNOWN.labels("REVIEW" if each.is_by_review else "LABEL").inc()
             self._known = []
-            self._stored(connection)
+            self._stored()
             return
         turns = self._step(standing, until)
         if any(turn.opened or turn.ended for turn in turns):
             with failures_named(), connection.transaction():
                 self._save(connection, turns)
-            self._stored(connection)
+            self._stored()
 
     def _step(self, standing: Standing, until: int) -> list[Turn]:
         turns = [step(standing, minute, counts, self._in_force.bias) for minute, counts in self._gatherer.take(until)]
@@ -234,7 +251,7 @@ class BiasService:
         state = {"watch": standing_json(standing), "drift": self._drift.json()}
         counts, asked = self._gatherer.take_versions()
         inputs = {
-            version: inputs_of(asked.get(version, []), self._references.of(version, self._hashes.get(version, b"")))
+            version: inputs_of(asked.get(version, []), self._reference_of(version) if version in asked else None)
             for version in counts
         }
         if self._drift.is_due(standing.minute):
@@ -250,7 +267,8 @@ class BiasService:
                     append_gap(connection, sequence, gap, kind)
                     log.error("bias_gap", kind=kind, scope=gap.scope, measure=gap.measure.name, what=gap_words(gap))
         for move in self._moves.values():
-            self._positions.advance(connection, *move)
+            self._positions.advance(connection, move.partition, self._stored_at[move.partition], move.after)
+            self._stored_at[move.partition] = move.after
         self._labels.advance(connection)
         self._sequence, self._moves = sequence, {}
 
@@ -258,16 +276,18 @@ class BiasService:
         """Judge the day that is over, of every version that decided in it."""
         first_ms, end_ms = self._drift.span_ms(until_ms)
         spans = spans_since(connection, None, first_ms, end_ms)
-        references = {version: self._references.of(version, sha) for version, sha in self._hashes.items()}
+        references = {version: self._reference_of(version) for version in self._hashes}
         found, ended = self._drift.look(spans, references, self._in_force.drift)
         metrics.DRIFTED.set(sum(len(drifted) for drifted in found.values()))
         raised = [drift_alert(version, drifted, until_ms) for version, drifted in found.items()]
         return raised + [over(drift_alert(version, [], until_ms), until_ms) for version in ended]
 
-    def _stored(self, connection: Connection) -> None:
+    def _reference_of(self, version: str) -> Reference | None:
+        return self._references.of(version, self._hashes[version])
+
+    def _stored(self) -> None:
         self._snapshot_due_s = time.monotonic() + self._snapshot_s
         metrics.STATE_AT.set(self._now_ms() / 1000)
-        del connection
         if self._in_force_of().digest != self._in_force.digest:
             self._standing = None  # the policy has changed: begin again from what is stored now
             self._source.rewind()

@@ -68,6 +68,7 @@ def service_of(
         topic,
         held,
         AlertPublisher(appender.append, wire, settings.topic("alerts.v1")).publish,
+        lambda partitions: {each: extent.low for each, extent in reader.extents(topic, partitions).items()},
         policy_reader(settings),
         References(registry_at(settings.model_registry)),
         secrets.token_bytes(SALT_BYTES),

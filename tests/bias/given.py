@@ -17,7 +17,7 @@ from pipeline.domain.identities import DecisionId
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
-from tests.decisions import DECISION
+from tests.decisions import DECISION, written
 from tests.records import NOON_MS
 from tests.sealing import seal_headers
 from tests.servers import unused_prefix, url_as
@@ -70,7 +70,6 @@ class Topics:
             bootstrap_servers=servers,
             topic_prefix=self.prefix,
             database_url=url_as(database_url, "fraud_bias"),
-            kafka_options={"session.timeout.ms": "6000"},
         )
 
     def service(self, snapshot_s: float = 0.0) -> BiasService:
@@ -79,7 +78,7 @@ class Topics:
     def publish(self, decisions: list[Decision], at_ms: int, *, is_sealed: bool = True) -> None:
         topic = f"{self.prefix}decisions.v1"
         for each in decisions:
-            key, value = each.account_id.encode(), WIRE.encode(each)
+            key, value = each.account_id.encode(), written(each)
             partition = Partitioning(Partitioner.CRC32, PARTITIONS).of(key)
             headers = seal_headers(topic, key, value, partition) if is_sealed else []
             self._producer.produce(topic, value, key, partition, timestamp=at_ms, headers=headers)

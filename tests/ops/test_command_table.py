@@ -30,6 +30,7 @@ NO_JSON = {
     "shadow run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
     "incident run": "a service: it logs JSON on stderr",
+    "bias run": "a service: it logs JSON on stderr",
     "alerts run": "a service: it logs JSON on stderr",
 }
 OURS = (
@@ -43,6 +44,7 @@ OURS = (
     "review",
     "reconcile",
     "incident",
+    "bias",
     "alerts",
 )
 """Compose's services whose command, where they have one, is one of ours."""

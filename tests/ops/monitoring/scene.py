@@ -37,6 +37,7 @@ PORTS = {
     "reconcile": "FRAUD_RECONCILE_PORT",
     "witness": "FRAUD_WITNESS_PORT",
     "incident": "FRAUD_INCIDENT_PORT",
+    "bias": "FRAUD_BIAS_PORT",
     "alerts": "FRAUD_ALERTS_PORT",
     "shadow": "FRAUD_SHADOW_PORT",
 }
@@ -56,10 +57,11 @@ def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
     """Start everything, let everything happen that a board shows, and end everything on leaving."""
     with open_stage(directory) as stage:
         witness, reconcile = witness_process(stage.stack, directory), _process(stage, "reconcile")
-        incident, shadow = _process(stage, "incident"), _process(stage, "shadow")  # no challenger is named
+        incident, bias = _process(stage, "incident"), _process(stage, "bias")
+        shadow = _process(stage, "shadow")  # no challenger is named
         # Its only sink is an Alertmanager that isn't there, which is no reason not to be ready.
         alerts = alerts_process(stage.stack.bootstrap_servers, stage.stack.database_url, directory, {})
-        with running(witness, reconcile, incident, alerts, shadow):
+        with running(witness, reconcile, incident, bias, alerts, shadow):
             processes = {
                 "worker": stage.worker,
                 "audit": stage.audit,
@@ -68,6 +70,7 @@ def scraped_pipeline(directory: Path) -> Iterator[Scraped]:
                 "reconcile": reconcile,
                 "witness": witness,
                 "incident": incident,
+                "bias": bias,
                 "alerts": alerts,
                 "shadow": shadow,
             }
