@@ -192,7 +192,8 @@ TABLE: Final = (
                 "models",
                 "train list show verify sign approve retire begin confirm red-team diff replay",
                 "Train models, sign and approve them, attack them, tell them apart.",
-                "models.train.command models.versions.command models.redteam.command models.lifecycle.difference_command",
+                "models.train.command models.versions.command models.redteam.command "
+                "models.lifecycle.difference_command",
             ),
         ),
     ),
