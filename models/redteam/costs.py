@@ -14,7 +14,7 @@ from pipeline.state.periods import DAY_MS, HOUR_MS
 
 
 class Purchase(StrEnum):
-    """What a plan needs before its first payment."""
+    """Something that a plan needs before its first payment."""
 
     ACCOUNT = "the log-in of a person's account"
     RICH_ACCOUNT = "the log-in of an account that moves £10,000 a month or more"

@@ -1,4 +1,4 @@
-"""What `fraud models red-team` does: loads, attacks, shows, and writes plans and evidence."""
+"""The work of `fraud models red-team`: it loads, attacks and shows, and writes plans and evidence."""
 
 from __future__ import annotations
 
