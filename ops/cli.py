@@ -191,7 +191,7 @@ TABLE: Final = (
             Group(
                 "models",
                 "train list show verify sign approve retire begin confirm red-team diff replay",
-                "Train models, sign and approve them, attack them, tell them apart.",
+                "Train, sign, approve, attack and compare models.",
                 "models.train.command models.versions.command models.redteam.command "
                 "models.lifecycle.difference_command",
             ),
