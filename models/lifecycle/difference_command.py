@@ -33,10 +33,9 @@ def diff(
     labels: Annotated[bool, typer.Option(help="Read labels.v1 for what was fraud.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Say in what two versions differ.
+    """Say how two versions differ, and in which stored decisions.
 
-    That is which shapes differ, which stored decisions would change, and what it would have cost and saved.
-
+    It says what that would have cost and saved, as far as labels tell.
     With --last 0 nothing stored is read.
     """
     from models.lifecycle.diff_command import Decided, Labelled, show_diff

@@ -1,4 +1,4 @@
-"""What two models make of the same stored decisions: which outcomes change, where, and what that costs and saves.
+"""Two models on the same stored decisions: which outcomes change, where, and what that costs and saves.
 
 Invariants
 1. Both outcomes are decided by the code that serves, from the stored snapshot, under the policy and the feeds of each
@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 
 class Worth(NamedTuple):
-    """What the change would have cost and saved among the payments whose outcome changes and that have a label."""
+    """The cost and the saving of a change, among payments whose outcome changes and that have a label."""
 
     fraud_caught: Sum = Sum()  # let go before, stopped after
     fraud_missed: Sum = Sum()

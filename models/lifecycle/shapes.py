@@ -1,4 +1,4 @@
-"""What differs between two models' tables: shape by shape, exactly, over every bin of either.
+"""The differences of two models' tables: shape by shape, exactly, over every bin of either.
 
 Invariants
 1. A shape is the sum of a model's terms over the same features. Two models that score alike everywhere have no
@@ -25,7 +25,7 @@ _BELOW_ALL: Final = -(2**53)
 
 
 class ShapeChange(NamedTuple):
-    """How the shape of one or two features changed; log-odds in millionths."""
+    """A change in the shape of one or two features; log-odds in millionths."""
 
     features: Features
     is_added: bool  # only the later model has it
@@ -36,7 +36,7 @@ class ShapeChange(NamedTuple):
 
 
 class CalibrationChange(NamedTuple):
-    """How the same score is a different probability; in millionths."""
+    """A change in the probability that a score stands for; in millionths."""
 
     intercept_micro: int
     largest_ppm: int

@@ -40,7 +40,7 @@ def red_team(
 ) -> None:
     """Attack a version, and report what gets through.
 
-    The guardrails and the breaker stand around it, in this process.
+    The guardrails and the breaker stand around it, all in this process.
 
     With --evidence, exit 1 where an attack gets more through than through the champion.
     """

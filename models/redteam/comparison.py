@@ -57,11 +57,16 @@ class Compared(NamedTuple):
 
     @property
     def trials_needed(self) -> int:
-        """Trials that must all go one way before anything can be reported: with fewer, an attack says nothing."""
-        limit_ppm, needed = CHANCE_PPM_MAX // max(len(self.pairs), 1), 1
-        while sign_test_ppm(needed, 0) > limit_ppm:
-            needed += 1
-        return needed
+        """Trials that must all go one way before anything can be reported; with fewer, an attack says nothing."""
+        return trials_needed(len(self.pairs))
+
+
+def trials_needed(attacks: int) -> int:
+    """Return how many trials an attack needs, beside so many attacks, to be able to show a rise at all."""
+    limit_ppm, needed = CHANCE_PPM_MAX // max(attacks, 1), 1
+    while sign_test_ppm(needed, 0) > limit_ppm:
+        needed += 1
+    return needed
 
 
 def compared(

@@ -14,10 +14,10 @@ from pipeline.state.periods import DAY_MS, HOUR_MS
 
 
 class Purchase(StrEnum):
-    """What a plan needs before its first payment."""
+    """Something that a plan needs before its first payment."""
 
     ACCOUNT = "the log-in of a person's account"
-    RICH_ACCOUNT = "the log-in of an account that moves RICH_MONTH_MINOR a month or more"
+    RICH_ACCOUNT = "the log-in of an account that moves £10,000 a month or more"
     REMOTE_ACCESS = "remote access to the victim's own device and address"
     DEVICE = "a fresh device and a residential address"
     COPIED_CARD = "a copy of the victim's card"

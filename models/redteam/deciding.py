@@ -46,7 +46,7 @@ _AMOUNT: Final = EVENT.index("amount_gbp_minor")
 
 
 class Course(NamedTuple):
-    """What became of a plan, in the order of its acts; money in pence."""
+    """The fate of a plan, in the order of its acts; money in pence."""
 
     outcomes: tuple[str, ...]  # an Outcome, or REFUSED
     routes: tuple[str, ...]
@@ -73,7 +73,7 @@ class Course(NamedTuple):
 
 
 class _Follower(NamedTuple):
-    """What a decision leads to, at a time."""
+    """Something that a decision leads to, at a time."""
 
     due_ms: int
     number: int
@@ -162,7 +162,7 @@ class _Thief:
             self._later(now_ms + LABELLED_AFTER_MS, self._label(act, now_ms + LABELLED_AFTER_MS, is_fraud=False))
 
     def _told_of(self, act: Act, outcome: Outcome) -> None:
-        """What a theft leads to: labels, and reports of what was bought for it."""
+        """Plan what a theft leads to: labels, and reports of what was bought for it."""
         now_ms, payment = act.logged_at_ms, act.transaction
         if outcome is Outcome.BLOCK:
             return  # what was blocked has no label: nobody asks the victim

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.artefact.strict import Json
 from models.redteam.costs import Purchase, cost_minor
@@ -30,6 +30,12 @@ class Act(NamedTuple):
     transaction: Transaction
     logged_at_ms: int
     is_said_honest: bool = False  # somebody gets it labelled honest where it is paid
+
+
+_INTEGERS: Final = frozenset({"amount_minor", "event_time_ms", "beneficiary_opened_at_ms", "account_opened_epoch_day"})
+_OPTIONAL: Final = frozenset(
+    {"beneficiary_name", "beneficiary_opened_at_ms", "reference", "ip_address", "device_id", "source_system"}
+)
 
 
 class PlanRefused(ValueError):
@@ -93,10 +99,21 @@ def _act_json(act: Act) -> Json:
 
 def _act_of(value: Json) -> Act:
     written = _object(value)
-    said = {name: written[name] for name in Transaction._fields} | {"channel": Channel(str(written["channel"]))}
-    transaction = Transaction(**said)  # type: ignore[arg-type]  # the worker's decoder checks what it is told
+    told = {name: written[name] for name in Transaction._fields}
+    if wrong := [name for name, value in told.items() if not _is_possible(name, value)]:
+        raise PlanRefused(f"the {wrong[0]} of a payment has another form than a payment's")
+    transaction = Transaction(**told)  # type: ignore[arg-type]  # each was checked by its name
+    transaction = transaction._replace(channel=Channel(str(written["channel"])))
     logged_at_ms, is_said_honest = _integer(written["logged_at_ms"]), bool(_integer(written["is_said_honest"]))
     return Act(Role(str(written["role"])), transaction, logged_at_ms, is_said_honest)
+
+
+def _is_possible(name: str, value: Json) -> bool:
+    if value is None:
+        return name in _OPTIONAL
+    if name == "segments":
+        return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+    return isinstance(value, int) if name in _INTEGERS else isinstance(value, str)
 
 
 def _object(value: Json) -> dict[str, Json]:

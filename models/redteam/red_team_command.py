@@ -1,4 +1,4 @@
-"""What `fraud models red-team` does: loads, attacks, shows, and writes plans and evidence."""
+"""The work of `fraud models red-team`: it loads, attacks and shows, and writes plans and evidence."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
 from models.artefact.strict import Json, canonical
 from models.redteam import report as reporting
-from models.redteam.comparison import Compared, compared
+from models.redteam.comparison import Compared, compared, trials_needed
 from models.redteam.deciding import carry_out
 from models.redteam.evidence import evidence_of
 from models.redteam.plan import Plan, PlanRefused, plan_of
 from models.redteam.search import Carried
 from models.redteam.strategies.table import STRATEGIES
 from models.redteam.target import Target, target_of
-from models.redteam.trials import Attacked, Effort, attacked
+from models.redteam.trials import HEAVY_SHARE, Attacked, Effort, attacked
 from models.versions.evidence_files import write_evidence
 from models.versions.loading_files import load_champion_of, load_registered
 from models.versions.registry_files import registry_at
@@ -59,6 +59,7 @@ def compare(
 ) -> bool:
     """Attack the champion and the version side by side, and write the evidence; True where it passed."""
     key, policy = _key(key_path), _policy(settings)
+    _require_enough(effort)
     try:
         champion = load_champion_of(settings).model
     except ModelRefused as refusal:
@@ -85,6 +86,16 @@ def compare(
     for finding in () if output.as_json else evidence.findings:
         output.line(f"  {finding}")
     return evidence.passed
+
+
+def _require_enough(effort: Effort) -> None:
+    needed = trials_needed(ATTACKS)
+    short = [each.name for each in STRATEGIES if effort.for_attack(each.name).trials < needed]
+    if short:
+        raise Failure(
+            f"Evidence takes {needed} trials of each attack, and {', '.join(short)} would get fewer.",
+            f"Leave --quick out, or give --trials {needed * HEAVY_SHARE}.",
+        )
 
 
 def replayed(settings: Settings, version: str, path: Path, output: Output) -> bool:

@@ -1,4 +1,4 @@
-"""What a red team found, as figures and as lines for people."""
+"""A red team's findings, as figures and as lines for people."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def compared_json(compared: Compared) -> dict[str, Json]:
 
 
 def honest_json(target: Target) -> dict[str, Json]:
-    """What the version does to honest people: one that stops everybody is evaded by nobody."""
+    """Tell of honest people: a version that stops everybody is evaded by nobody."""
     return {
         "payments": target.honest_payments,
         "blocked": target.honest_stopped,

@@ -39,7 +39,7 @@ FULL: Final = Effort(budget=120, trials=40)
 
 
 class Tried(NamedTuple):
-    """What came of one find's trials, in their order."""
+    """One find's trials, in their order."""
 
     choices: Choices
     carried: tuple[Carried, ...]
@@ -58,7 +58,7 @@ class Tried(NamedTuple):
 
 
 class Attacked(NamedTuple):
-    """What an attack does to a version; money in pence, over all trials."""
+    """An attack on a version; money in pence, over all trials."""
 
     strategy: Strategy
     searched: Searched
@@ -74,7 +74,7 @@ class Attacked(NamedTuple):
 
     @property
     def cheapest(self) -> Carried | None:
-        """Of all the plans that were carried out and succeeded, the one that cost least."""
+        """The plan that cost least, of all that were carried out and succeeded."""
         succeeded = [each for each in self.worst.carried if each.course.is_success]
         found = succeeded if self.searched.cheapest is None else [self.searched.cheapest, *succeeded]
         return min(found, key=lambda each: (each.course.cost_minor, -each.course.through_minor), default=None)

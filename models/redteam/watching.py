@@ -32,7 +32,7 @@ STEPS_MAX: Final = 2_000
 """Evaluations of one plan, 16 hours of them at 30 s; a longer plan against the breaker is our bug."""
 _LATENCY_MS: Final = 20
 _NO_COUNTS: Final = Counts()[:6]
-"""What an hour keeps of a scope: all but latencies."""
+"""An hour keeps all counts of a scope but latencies."""
 
 
 class BreakerWatching:

@@ -48,7 +48,7 @@ TOPICS: Final = TopicNames("decisions.v1", "alerts.v1")
 
 
 class Dossier(NamedTuple):
-    """What a thief who holds an account's log-in sees of it."""
+    """An account as a thief sees it who holds its log-in."""
 
     account_id: str
     latest: Transaction  # its latest payment with a device and an address of its own

@@ -1,4 +1,4 @@
-"""What a strategy is: a name, a sentence, the choices that a search makes, and how they become a plan."""
+"""A strategy: a name, a sentence, the choices that a search makes, and how they become a plan."""
 
 from __future__ import annotations
 

@@ -147,6 +147,18 @@ def test_a_plan_without_a_field_of_a_payment_is_refused() -> None:
         plan_of(value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("amount_minor", "12"), ("account_id", None), ("segments", {"a": 1}), ("channel", "PIGEON")]
+)
+def test_a_payment_in_another_form_is_refused(name: str, value: object) -> None:
+    made = scene(7)
+    made.payment(made.victim(5), made.mule(12), 100, made.at(0, 12))
+    written = plan_json(made.plan())
+    written["payments"][0][name] = value  # type: ignore[index,call-overload]
+    with pytest.raises(PlanRefused):
+        plan_of(written)
+
+
 def test_an_empty_plan_comes_to_nothing() -> None:
     course = carry_out(Plan("nothing", (), {}), target())
     assert (course.sought_minor, course.outcomes) == (0, ())
