@@ -46,7 +46,7 @@ def history_of_decisions(
         said = [wire.decode_decision_record(bytes(record)) for (record,) in connection.execute(_SQL["by_people"])]
         with connection.cursor(name="decided") as cursor:
             cursor.itersize = ROWS_A_READ
-            records = (bytes(record) for record, _ in cursor.execute(_SQL["decided"]))
+            records = (bytes(record) for (record,) in cursor.execute(_SQL["decided"]))
             return history_of(_stored(records, wire, advance), fates_by(said), features, labels, delay_ms)
 
 
