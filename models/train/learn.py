@@ -19,6 +19,14 @@ TWIN_CORRELATION: Final = 0.95
 RISING: Final = 1
 FALLING: Final = -1
 
+UNUSUAL_FEATURES: Final = (
+    "amount_percent_of_earlier_average_ever",
+    "account_percent_of_earlier_average_max_7d",
+    "beneficiary_fraud_run_30d",
+    "beneficiary_fraud_run_hours_30d",
+)
+"""How unusual the payment is for its account, how unusual the most unusual one of its week was, and the run of frauds
+at the beneficiary (ADR 0041)."""
 MODEL_FEATURES: Final = (
     "amount_gbp_minor",
     "beneficiary_age_hours",
@@ -36,6 +44,7 @@ MODEL_FEATURES: Final = (
     "account_volume_percent_of_normal_month",
     "beneficiary_risk_ppm_7d",
     "beneficiary_risk_ppm_30d",
+    *UNUSUAL_FEATURES,
 )
 """Features of a model. Each says something that a person can check and understand. Segments, and the features that
 guardrails own, are not here. Nor is a feature that says nearly the same as another: such twins get large contributions
@@ -53,6 +62,9 @@ MONOTONE: Final[Mapping[str, int]] = MappingProxyType(
         "device_fraud_reports": RISING,
         "beneficiary_risk_ppm_7d": RISING,
         "beneficiary_risk_ppm_30d": RISING,
+        "amount_percent_of_earlier_average_ever": RISING,
+        "account_percent_of_earlier_average_max_7d": RISING,
+        "beneficiary_fraud_run_30d": RISING,
     }
 )
 """Directions of the monotone features. Whatever the sample says, more fraud reports must not speak for a payment. Nor
@@ -67,7 +79,7 @@ class Learner:
     monotone: Mapping[str, int] = field(default_factory=lambda: MONOTONE)
     pairs: int = 10
     outer_bags: int = 3
-    bins: int = 128
+    bins: int = 1_024
     pair_bins: int = 32
     learning_rate: float = 0.04
     samples_in_leaf_min: int = 50

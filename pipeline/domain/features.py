@@ -60,6 +60,11 @@ ACCOUNT_STATE: Final = (
     "account_volume_count_30d",
     "account_volume_minor_30d",
     "is_unpaid_beneficiary",  # 1 where no payment to this beneficiary was made at least PAYEE_KNOWN_AFTER_MS before
+    "account_count_ever",  # attempted payments since the account's first, kept for ever
+    "account_sum_minor_ever",
+    # The greatest amount_percent_of_earlier_average_ever that an earlier payment in (t - 7 d, t] had when it was made;
+    # 0 where none had one.
+    "account_percent_of_earlier_average_max_7d",
 )
 SHARED_STATE: Final = (
     "beneficiary_count_24h",
@@ -75,6 +80,10 @@ SHARED_STATE: Final = (
     "ip_fraud_reports",
     "device_fraud_reports",
     "beneficiary_confirmed_frauds",  # known by now of the payments of 30 days and the label delay
+    # How many of the latest usual payments in (t - delay - 30 d, t - delay] were all labelled fraud, and the time since
+    # that run began (pipeline/state/unusual/fraud_run.py); NONE where there is no run.
+    "beneficiary_fraud_run_30d",
+    "beneficiary_fraud_run_hours_30d",
 )
 STATE: Final = ACCOUNT_STATE + SHARED_STATE
 DERIVED: Final = (
@@ -87,6 +96,7 @@ DERIVED: Final = (
     "beneficiary_risk_ppm_7d",
     "beneficiary_risk_ppm_30d",
     "amount_percent_of_earlier_average_30d",  # against the volume before this payment; NONE where there is none
+    "amount_percent_of_earlier_average_ever",  # against all payments attempted before; NONE where there is none
 )
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
@@ -116,6 +126,14 @@ BENEFICIARY_PAYMENTS_MAX: Final = 100_000
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio of 10,000 to 1 and more is reported as this, so that a tiny divisor can't overflow a table or a sentence."""
 
+RUN_HOURS_MAX: Final = 24 * (30 + 365)
+"""A run began at most 30 days and the label delay ago; no delay is as long as a year."""
+LIFETIME_SUM_MINOR_MAX: Final = 2**51
+"""A sum of payments that has come to this isn't known any more. It is 22 thousand payments of the largest amount, and
+doubled it is the largest integer that Lua holds exactly."""
+LIFETIME_COUNT_MAX: Final = 2**39
+"""A count of payments that has come to this isn't known any more: a thousand a second for 17 years."""
+
 GREATEST: Final = {
     "amount_gbp_minor": AMOUNT_MINOR_MAX,
     "local_minute_of_day": 1439,
@@ -124,6 +142,9 @@ GREATEST: Final = {
     **{
         name: ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX for name in ACCOUNT_STATE if name.startswith("account_sum_minor_")
     },
+    "account_count_ever": LIFETIME_COUNT_MAX,
+    "account_sum_minor_ever": LIFETIME_SUM_MINOR_MAX,
+    "account_percent_of_earlier_average_max_7d": RATIO_PERCENT_MAX,
     "account_volume_count_30d": ACCOUNT_PAYMENTS_MAX,
     "account_volume_minor_24h": ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX,
     "account_volume_minor_30d": ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX,
@@ -133,7 +154,9 @@ GREATEST: Final = {
     **{name: AMOUNT_MINOR_MAX for name in DERIVED if name.startswith("account_average_minor_")},
     "amount_percent_of_average_30d": RATIO_PERCENT_MAX,
     "amount_percent_of_earlier_average_30d": RATIO_PERCENT_MAX,
+    "amount_percent_of_earlier_average_ever": RATIO_PERCENT_MAX,
     "account_volume_percent_of_normal_month": RATIO_PERCENT_MAX,
+    "beneficiary_fraud_run_hours_30d": RUN_HOURS_MAX,
     **{name: 1_000_000 for name in DERIVED if name.startswith("beneficiary_risk_ppm_")},
     **{name: 1 for name in FEATURES if name.startswith("is_")},
 }
@@ -161,6 +184,9 @@ _RATIOS_OF_RATIOS: Final = (("amount_percent_of_average_30d", "amount_gbp_minor"
 _PERCENT_OF_EARLIER: Final = COLUMN["amount_percent_of_earlier_average_30d"]
 _PERCENT_OF_MONTH: Final = COLUMN["account_volume_percent_of_normal_month"]
 _CAPPED: Final = [COLUMN["amount_percent_of_average_30d"], _PERCENT_OF_MONTH, _PERCENT_OF_EARLIER]
+_PERCENT_OF_EVER: Final = COLUMN["amount_percent_of_earlier_average_ever"]
+_COUNT_EVER: Final = COLUMN["account_count_ever"]
+_SUM_EVER: Final = COLUMN["account_sum_minor_ever"]
 _AMOUNT: Final = COLUMN["amount_gbp_minor"]
 _MONTH: Final = COLUMN["account_normal_month_minor"]
 _VOLUME_30D: Final = COLUMN["account_volume_minor_30d"]
@@ -194,6 +220,7 @@ def feature_matrix(event: Matrix, state: Matrix) -> Matrix:
         ratios.enter(features)
     _enter_percent_of_month(features)
     _enter_percent_of_earlier(features)
+    _enter_percent_of_ever(features)
     features[:, _CAPPED] = np.minimum(features[:, _CAPPED], RATIO_PERCENT_MAX)
     return features
 
@@ -228,3 +255,39 @@ def _enter_percent_of_earlier(features: Matrix) -> None:
         np.where(amount > 0, RATIO_PERCENT_MAX, NONE),  # all earlier ones came to nothing
     )
     features[:, _PERCENT_OF_EARLIER] = np.where(is_unknown, UNKNOWN, np.where(has_earlier, percent, NONE))
+
+
+def _enter_percent_of_ever(features: Matrix) -> None:
+    amount, total, count = features[:, _AMOUNT], features[:, _SUM_EVER], features[:, _COUNT_EVER]
+    features[:, _PERCENT_OF_EVER] = percents_of_earlier(amount, total, count)
+
+
+def percents_of_earlier(amount: Matrix, total: Matrix, count: Matrix) -> Matrix:
+    """Amounts in percent of the average of all payments before them, as `percent_of_average` says of one.
+
+    total, count: with the payments themselves. UNKNOWN where one of the three is.
+    """
+    is_unknown = (amount == UNKNOWN) | (total == UNKNOWN) | (count == UNKNOWN)
+    earlier, earlier_sum = count - 1, total - amount
+    has_earlier = (amount >= 0) & (total >= 0) & (earlier > 0) & (earlier_sum >= 0)
+    number = np.where(has_earlier, earlier, 1)
+    average = np.where(has_earlier, (2 * earlier_sum + number) // (2 * number), 0)
+    divisor = np.where(average > 0, average, 1)
+    percent = np.where(
+        average > 0,
+        np.minimum((200 * amount + divisor) // (2 * divisor), RATIO_PERCENT_MAX),
+        np.where(amount > 0, RATIO_PERCENT_MAX, NONE),
+    )
+    return np.where(is_unknown, UNKNOWN, np.where(has_earlier, percent, NONE))
+
+
+def percent_of_average(amount_minor: int, total_minor: int, count: int) -> int:
+    """An amount in percent of the average of `count` payments that come to `total_minor`; both are rounded half up.
+
+    NONE where there are none, or where neither they nor the amount come to anything. The average is rounded first, so
+    that the state store's scripts compute the same in doubles.
+    """
+    average = (2 * total_minor + count) // (2 * count) if count else 0
+    if average:
+        return min((200 * amount_minor + average) // (2 * average), RATIO_PERCENT_MAX)
+    return RATIO_PERCENT_MAX if count and amount_minor else NONE

@@ -16,6 +16,7 @@ from pipeline.state.periods import (
     NORMAL_MONTH_BLOCKS,
 )
 from pipeline.state.state_event import StateEvent
+from pipeline.state.unusual.account_lifetime import AccountLifetime
 
 _Paid = tuple[int, int, str, bool]  # effective time, amount, beneficiary, is near limit
 _DAY: Final = ACCOUNT_WINDOWS_MS.index(DAY_MS)
@@ -24,8 +25,8 @@ _MONTH: Final = ACCOUNT_WINDOWS_MS.index(30 * DAY_MS)
 
 class AccountWindows:
     __slots__ = (
-        "beneficiaries", "block", "block_sums", "count", "first_block", "latest_ms", "near_limit", "recent", "sums",
-        "windows",
+        "beneficiaries", "block", "block_sums", "count", "first_block", "latest_ms", "lifetime", "near_limit", "recent",
+        "sums", "windows",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class AccountWindows:
         self.beneficiaries: set[str] = set()
         self.first_block = self.block = 0
         self.block_sums = [0] * (NORMAL_MONTH_BLOCKS + 1)  # the current block first
+        self.lifetime = AccountLifetime()
 
     @property
     def month_blocks(self) -> int:
@@ -67,6 +69,7 @@ class AccountWindows:
         volume_count_30d, volume_30d = self._volume(_MONTH, now_ms, amount, outcomes)
         is_unpaid = outcomes is None or not outcomes.is_paid(event.beneficiary_account_id, now_ms)
         row += (volume_24h, volume_count_30d, volume_30d, int(is_unpaid))
+        row += self.lifetime.observe(now_ms, amount)
         return row
 
     def _enter(self, payment: _Paid) -> list[int]:

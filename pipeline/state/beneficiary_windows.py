@@ -5,36 +5,39 @@ from __future__ import annotations
 from collections import deque
 
 from pipeline.domain.context import Label
-from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, UNKNOWN
+from pipeline.domain.features import BENEFICIARY_PAYMENTS_MAX, NONE, UNKNOWN
 from pipeline.state.account_windows import count_down
 from pipeline.state.periods import BENEFICIARY_WINDOWS_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
+from pipeline.state.unusual.fraud_run import FraudRun, Kind
 
 
 class _Received:
     """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "later", "time_ms")
+    __slots__ = ("fraud", "key", "kind", "later", "number", "time_ms")
 
-    def __init__(self, time_ms: int, key: tuple[str, str, int]) -> None:
-        self.time_ms, self.key, self.fraud = time_ms, key, False
+    def __init__(self, number: int, time_ms: int, key: tuple[str, str, int], kind: Kind) -> None:
+        self.number, self.time_ms, self.key, self.kind, self.fraud = number, time_ms, key, kind, False
         self.later: _Received | None = None
 
 
 class BeneficiaryWindows:
     __slots__ = (
-        "by_key", "delay_ms", "frauds", "frauds_held", "frauds_pinned", "labelled", "latest_ms", "payments",
-        "pinned_ms", "senders", "waiting", "windows",
+        "by_key", "delay_ms", "frauds", "frauds_held", "frauds_pinned", "labelled", "latest_ms", "number", "payments",
+        "pinned_ms", "run", "run_told", "waiting", "windows",
     )  # fmt: skip
 
     def __init__(self, label_delay_ms: int) -> None:
-        self.delay_ms, self.latest_ms = label_delay_ms, 0
+        self.delay_ms, self.latest_ms, self.number = label_delay_ms, 0, 0
         self.payments: deque[_Received] = deque()  # all that any window holds
         self.by_key: dict[tuple[str, str, int], _Received] = {}
         self.windows = [(width, deque[_Received](), dict[str, int]()) for width in BENEFICIARY_WINDOWS_MS]
         self.waiting: deque[_Received] = deque()  # younger than the label delay
         self.labelled = [(place, width, deque[_Received]()) for place, width in enumerate(LABEL_WINDOWS_MS)]
         self.frauds = [0] * len(LABEL_WINDOWS_MS)
+        self.run = FraudRun[_Received](self.labelled[-1][2])
+        self.run_told = (0, NONE)
         self.frauds_held = 0  # among `payments`, however young they are
         self.frauds_pinned = self.pinned_ms = 0  # those that were pushed out, and the time of the latest
 
@@ -42,7 +45,7 @@ class BeneficiaryWindows:
     def confirmed_frauds(self) -> int:
         return min(self.frauds_held + self.frauds_pinned, BENEFICIARY_PAYMENTS_MAX)
 
-    def observe(self, event: StateEvent) -> list[int]:
+    def observe(self, event: StateEvent, kind: Kind) -> list[int]:
         """Count `event`.
 
         Return the payments of 24 h and 7 d, the senders of both, then labelled and frauds for each label window. The
@@ -50,9 +53,10 @@ class BeneficiaryWindows:
         still holds, and of the frauds of all: a payee of 3,000 payments a day is no stranger, and no fewer of its
         payments were fraud. Where it holds none any more, it is UNKNOWN.
         """
-        sender = event.account_id
-        now_ms = self.latest_ms = max(event.event_time_ms, self.latest_ms)
-        payment = _Received(now_ms, (sender, event.transaction_id, event.event_time_ms))
+        sender, previous_ms = event.account_id, self.latest_ms
+        now_ms = self.latest_ms = max(event.event_time_ms, previous_ms)
+        self.number += 1
+        payment = _Received(self.number, now_ms, (sender, event.transaction_id, event.event_time_ms), kind)
         self._keep(payment)
         counts: list[int] = []
         distinct: list[int] = []
@@ -65,8 +69,13 @@ class BeneficiaryWindows:
             counts.append(len(queue) if is_whole else UNKNOWN)
             distinct.append(len(senders) if is_whole else UNKNOWN)
         counts += distinct
+        until_ms = now_ms - self.delay_ms
+        self._move_labels(until_ms, is_at_once=bool(self.waiting) and previous_ms <= until_ms)
+        is_full = len(self.payments) == BENEFICIARY_PAYMENTS_MAX
+        self.run_told = self.run.told(now_ms, is_whole=not is_full)
         self.waiting.append(payment)
-        self._move_labels(now_ms - self.delay_ms)
+        if not self.delay_ms:
+            self._move_labels(until_ms, is_at_once=False)
         for place, _, queue in self.labelled:
             is_whole = len(self.waiting) + len(queue) < BENEFICIARY_PAYMENTS_MAX
             counts += (len(queue), self.frauds[place]) if is_whole else self._held(len(queue), self.frauds[place])
@@ -87,6 +96,8 @@ class BeneficiaryWindows:
             for place, width_ms, _ in self.labelled:
                 is_inside = until_ms - width_ms < payment.time_ms <= until_ms
                 self.frauds[place] += (1 if fraud else -1) * is_inside
+            if is_inside:  # the longest window
+                self.run.relabel(payment)
         return True
 
     def _keep(self, payment: _Received) -> None:
@@ -142,15 +153,26 @@ class BeneficiaryWindows:
         for place, _, queue in self.labelled:
             if queue and queue[0] is oldest:
                 self.frauds[place] -= queue.popleft().fraud
+                if queue is self.labelled[-1][2]:
+                    self.run.leave(oldest)
 
-    def _move_labels(self, until_ms: int) -> None:
-        """Let payments that are old enough enter the label windows, and those that are too old leave them."""
-        waiting, frauds = self.waiting, self.frauds
+    def _move_labels(self, until_ms: int, *, is_at_once: bool) -> None:
+        """Let payments that are old enough enter the label windows, and those that are too old leave them.
+
+        is_at_once: all that wait enter, and the run of frauds is looked up anew.
+        """
+        waiting, frauds, run, longest = self.waiting, self.frauds, self.run, self.labelled[-1][2]
         while waiting and waiting[0].time_ms <= until_ms:
             entering = waiting.popleft()
             for place, _, queue in self.labelled:
                 queue.append(entering)
                 frauds[place] += entering.fraud
+            if not is_at_once:
+                run.enter(entering)
+        if is_at_once:
+            run.look_back()
         for place, width_ms, queue in self.labelled:
             while queue and queue[0].time_ms <= until_ms - width_ms:
-                frauds[place] -= queue.popleft().fraud
+                frauds[place] -= (leaving := queue.popleft()).fraud
+                if queue is longest:
+                    run.leave(leaving)

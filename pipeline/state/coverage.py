@@ -73,7 +73,9 @@ _LABELLED: Final = [
     (width_ms, _columns(f"beneficiary_labelled_{name}", f"beneficiary_frauds_{name}"))
     for name, width_ms in zip(("1d", "7d", "30d"), LABEL_WINDOWS_MS, strict=True)
 ]
+_RUN: Final = _columns("beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d")
 _CONFIRMED: Final = _COLUMN["beneficiary_confirmed_frauds"]
+_LIFETIME: Final = _columns("account_count_ever", "account_sum_minor_ever", "account_percent_of_earlier_average_max_7d")
 _SINCE_LAST: Final = _COLUMN["account_ms_since_last"]
 _MONTH: Final = _COLUMN["account_normal_month_minor"]
 _OF_PAYMENTS: Final = [
@@ -111,6 +113,8 @@ def enter_unknown(
         _enter(state, columns, counted & (times - label_delay_ms - width_ms < missing_until_ms))
     longest_ms = label_delay_ms + LABEL_WINDOWS_MS[-1]
     _enter(state, [_CONFIRMED], counted & (times - longest_ms < missing_until_ms))
+    # Whether the oldest payment of a run is usual depends on those that were held when it came.
+    _enter(state, _RUN, counted & (times - 2 * longest_ms < missing_until_ms))
 
 
 def enter_stale(state: Matrix, is_stale: NDArray[np.bool_], month_blocks: Matrix) -> None:
@@ -134,6 +138,7 @@ def _enter_accounts(
     """payments_ms, outcomes_ms: event time from which on none is missing; that of outcomes differs by row."""
     by_payments = counted & (payments_ms > _NEVER_MISSING_MS)
     by_outcomes = counted & (outcomes_ms > _NEVER_MISSING_MS)
+    _enter(state, _LIFETIME, by_payments)  # a missing payment is of every average from then on
     for width_ms, columns in _BY_PAYMENTS:
         _enter(state, columns, by_payments & (times - width_ms < payments_ms))
     for width_ms, columns in _BY_OUTCOMES:

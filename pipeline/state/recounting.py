@@ -9,12 +9,12 @@ account did before stays as it was counted then. Whatever else a row says follow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.domain.features import NONE, STATE
+from pipeline.domain.features import NONE, STATE, UNKNOWN
 from pipeline.state.state_event import StateEvent
 
 _SUMS: Final = np.array(
@@ -39,5 +39,11 @@ def restate(state: NDArray[np.int64], events: Sequence[StateEvent], counted: NDA
     if not others.size:
         return
     now, then = stated[others], counted[others]
-    state[others[:, np.newaxis], _SUMS] += ((now >> 1) - (then >> 1))[:, np.newaxis]
-    state[others, _NEAR_LIMIT] += (now & 1) - (then & 1)
+    _add(state, others[:, np.newaxis], _SUMS, ((now >> 1) - (then >> 1))[:, np.newaxis])
+    _add(state, others, _NEAR_LIMIT, (now & 1) - (then & 1))
+
+
+def _add(state: NDArray[np.int64], rows: NDArray[np.intp], columns: Any, more: NDArray[np.int64]) -> None:
+    """What is UNKNOWN, because its window is full, stays so."""
+    held = state[rows, columns]
+    state[rows, columns] = np.where(held == UNKNOWN, UNKNOWN, held + more)

@@ -2,10 +2,10 @@
 
 The tag `{p3}` marks the keys that belong to partition 3 (its accounts), and `{s0}` those that belong to shard 0 (ids,
 beneficiaries, IP addresses, devices, declared months). With one shard on one server, a batch takes one round trip. With
-more shards, or on a cluster, a batch takes two, and each script touches one slot: claims come first, since only a FRESH
-payment counts; then come accounts and shared windows together. Under every tag, the script that
-counts also stores how far each partition was observed (`reached`). So whatever a crash leaves between the scripts, each
-goes on from its own position, and a tag that lost writes says so.
+more shards, or on a cluster, a batch takes three, and each script touches one slot: claims come first, since only a
+FRESH payment counts; then come accounts, which say what a payment is for its payer, and then shared windows. Under
+every tag, the script that counts also stores how far each partition was observed (`reached`). So whatever a crash
+leaves between the scripts, each goes on from its own position, and a tag that lost writes says so.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pipeline.state.script_files import Call
 from pipeline.state.script_store import StateFault, StateRefused, StateUnavailable
 from pipeline.state.shape import Shape
 from pipeline.state.survey import Survey
+from pipeline.state.unusual.kinds import answering, kinds
 from pipeline.state.windows import (
     CLAIM_KEPT_MS,
     PartitionEvents,
@@ -340,14 +341,22 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
     async def _count(self, prepared: Prepared, answers: _AnswersBy, when_ready: bool) -> None:
         """Count what is FRESH. The next batch's claim notices state that was lost after this one's."""
         asked: list[_Asked] = []
-        for chunk, _, account, shared in prepared.requests:
+        for chunk, _, account, _ in prepared.requests:
             answer = answers[chunk.partition]
-            freshness = answer.freshness_of(chunk)
-            call: Call = (scripts.ACCOUNTS, account.keys, (account.body, *self._account_limits, freshness))
-            asked.append(_Asked(chunk, call, answer.account))
+            told = (answering(account.body), *self._account_limits, answer.freshness_of(chunk))
+            asked.append(_Asked(chunk, (scripts.ACCOUNTS, account.keys, told), answer.account))
+        await self._count_all(asked, when_ready)
+        asked = []
+        for chunk, _, _, shared in prepared.requests:
+            answer = answers[chunk.partition]
+            place = slice(chunk.place, chunk.place + len(chunk.events))
+            told_kinds = kinds(answer.state[place], answer.counted[place], answer.coverage.payments_ms)
             for request in shared:
-                call = (scripts.SHARED, request.keys, (request.body, *self._shared_limits, freshness))
-                asked.append(_Asked(chunk, call, answer.shared))
+                told_of = (request.body, *self._shared_limits, answer.freshness_of(chunk), told_kinds)
+                asked.append(_Asked(chunk, (scripts.SHARED, request.keys, told_of), answer.shared))
+        await self._count_all(asked, when_ready)
+
+    async def _count_all(self, asked: list[_Asked], when_ready: bool) -> None:
         while asked:
             asked = await self._count_on(asked, when_ready)
 

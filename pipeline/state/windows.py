@@ -38,8 +38,9 @@ from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import DAY_MS
 from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
+from pipeline.state.unusual.fraud_run import Kind, kind_of
 
-LAYOUT: Final = 5
+LAYOUT: Final = 6
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
 builds the state anew. Raise it with every change of the STATE features, of these windows or of how they are stored."""
 CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
@@ -123,8 +124,11 @@ class Windows:
         self._normal_months = Facts(absent=NONE)  # by account, GBP minor
         self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
-        """Count `event` and return its STATE features, which are all NONE where it does not count."""
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True, is_past_whole: bool = True) -> tuple[int, ...]:
+        """Count `event` and return its STATE features, which are all NONE where it does not count.
+
+        is_past_whole: all earlier payments of its account were counted.
+        """
         if not event.is_counted:
             return _NO_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
@@ -135,12 +139,15 @@ class Windows:
         if beneficiary is None:
             beneficiary = self._beneficiaries[beneficiary_id] = BeneficiaryWindows(self._label_delay_ms)
         outcomes = self._outcomes.get(account_id) if with_outcomes else None
+        of_account = account.observe(event, self._normal_months[account_id], outcomes)
+        kind = kind_of(account.lifetime.percent) if is_past_whole else Kind.UNKNOWN
         return (
-            *account.observe(event, self._normal_months[account_id], outcomes),
-            *beneficiary.observe(event),
+            *of_account,
+            *beneficiary.observe(event, kind),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             beneficiary.confirmed_frauds,
+            *beneficiary.run_told,
         )
 
     def month_blocks(self, account_id: str) -> int:
@@ -308,7 +315,7 @@ class MemoryState:
     def _count(self, share: PartitionEvents, progress: _Progress, event: StateEvent) -> _Snapshot:
         position = self._outcomes.get(share.partition, NONE)
         is_whole = max(position, 0) >= max(self._outcomes_due.get(share.partition, 0), share.outcomes_due)
-        row = self.windows.observe(event, with_outcomes=is_whole)
+        row = self.windows.observe(event, with_outcomes=is_whole, is_past_whole=progress.since_ms == NONE)
         blocks = self.windows.month_blocks(event.account_id)
         snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN, counted_as(event))
         progress.snapshots[event.offset] = snapshot

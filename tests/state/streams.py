@@ -127,5 +127,8 @@ def label_of(event: StateEvent, *, fraud: bool = True) -> Label:
 
 
 def labels_of(log: Log) -> list[Label]:
-    """Return a label of every third record, alternately fraud and not."""
-    return [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]
+    """Return a label of every third record, alternately fraud and not; then every fifth is fraud, and turned back."""
+    labels = [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]
+    for _, event in log.records[::5]:
+        labels += [label_of(event), label_of(event, fraud=False)]
+    return labels + [label_of(event) for _, event in log.records[::2]]

@@ -9,14 +9,14 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.features import NONE, STATE, UNKNOWN
+from pipeline.domain.features import NONE, RATIO_PERCENT_MAX, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 from pipeline.state.outcomes import PAYEE_PAYMENTS_MAX, WITHDRAWN_KEPT_MS
 from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BENEFICIARY_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_MS
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
-from tests.state.stores import DAY_MS
+from tests.state.stores import DAY_MS, HOUR_MS
 from tests.state.streams import Log, label_of, logs, outcome_of
 
 DELAY_MS = 7 * DAY_MS
@@ -122,7 +122,52 @@ def account_features(payments: Timed, outcomes: Outcomes) -> list[int]:
         outcomes.volume(windows[1], now_ms - DAY_MS, own)[1],
         *outcomes.volume(windows[3], now_ms - 30 * DAY_MS, own),
         int(outcomes.is_unpaid(payments, now_ms, payee)),
+        len(payments),
+        sum(each.amount_gbp_minor for _, each in payments),
+        greatest_percent(payments),
     ]
+
+
+def percent_of_earlier(payments: Timed) -> int:
+    """How many percent the last payment is of the average of all before it, with both rounded half up."""
+    *earlier, (_, last) = payments
+    total = sum(each.amount_gbp_minor for _, each in earlier)
+    if not earlier or not (total or last.amount_gbp_minor):
+        return NONE
+    average = (2 * total + len(earlier)) // (2 * len(earlier))
+    if not average:
+        return RATIO_PERCENT_MAX if last.amount_gbp_minor else NONE
+    return min((200 * last.amount_gbp_minor + average) // (2 * average), RATIO_PERCENT_MAX)
+
+
+def greatest_percent(payments: Timed) -> int:
+    now_ms, _ = payments[-1]
+    places = [place for place, (time_ms, _) in enumerate(payments[:-1], 1) if time_ms > now_ms - 7 * DAY_MS]
+    return max([percent_of_earlier(payments[:place]) for place in places] + [0])
+
+
+def unusual(seen: list[StateEvent]) -> set[str]:
+    """Ids of payments that are more than twice the average of their payer's earlier ones."""
+    found: set[str] = set()
+    for place, event in enumerate(seen, 1):
+        paid = timed([each for each in seen[:place] if each.account_id == event.account_id])
+        if percent_of_earlier(paid) > 200:
+            found.add(event.transaction_id)
+    return found
+
+
+def fraud_run(payments: Timed, frauds: set[str], apart: set[str]) -> tuple[int, int]:
+    """The run of frauds of a beneficiary's usual payments, and the hours since its first payment or one beside it."""
+    now_ms, _ = payments[-1]
+    run, began_ms = 0, NONE
+    for time_ms, event in reversed(payments):
+        if not now_ms - DELAY_MS - LABEL_WINDOWS_MS[-1] < time_ms <= now_ms - DELAY_MS:
+            continue
+        is_usual = event.transaction_id not in apart
+        if is_usual and event.transaction_id not in frauds:
+            break
+        run, began_ms = run + is_usual, time_ms
+    return (run, (now_ms - began_ms) // HOUR_MS) if run else (0, NONE)
 
 
 def beneficiary_features(payments: Timed, frauds: set[str]) -> list[int]:
@@ -164,9 +209,13 @@ def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: L
         assert expected == list(row.values())[: len(expected)]
         held = within(received, received[-1][0], DELAY_MS + LABEL_WINDOWS_MS[-1])
         assert row["beneficiary_confirmed_frauds"] == sum(each.transaction_id in frauds for each in held)
-        if len(seen) % 3 == 0:
-            assert windows.label(label_of(event))
-            frauds.add(event.transaction_id)
+        run = row["beneficiary_fraud_run_30d"], row["beneficiary_fraud_run_hours_30d"]
+        assert run == fraud_run(received, frauds, unusual(seen))
+        while random.random() < 0.4:
+            labelled = random.choice([each for _, each in received[-20:]])
+            fraud = random.random() < 0.8
+            if windows.label(label_of(labelled, fraud=fraud)):
+                (frauds.add if fraud else frauds.discard)(labelled.transaction_id)
         become(windows, outcomes, random.choice(seen), random)
 
 

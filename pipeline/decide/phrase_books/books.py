@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.decide.phrase_books.v1.book import PhraseBook
+from pipeline.decide.phrase_books.v2.book import PhraseBook as SecondBook
 
 __all__ = ["BOOKS", "CURRENT", "PhraseBook", "book_of", "book_or_current"]
 
-CURRENT: Final = PhraseBook()
-BOOKS: Final[dict[str, PhraseBook]] = {book.version: book for book in (CURRENT,)}
+CURRENT: Final[PhraseBook] = SecondBook()
+BOOKS: Final[dict[str, PhraseBook]] = {book.version: book for book in (PhraseBook(), CURRENT)}
 
 
 def book_or_current(version: str) -> PhraseBook:

@@ -22,7 +22,12 @@ _SAME: Final = (
     ),
     ("account_sum_minor_7d", "account_average_minor_7d"),
     ("account_count_30d", "account_volume_count_30d"),
-    ("amount_percent_of_average_30d", "amount_percent_of_earlier_average_30d"),
+    (
+        "amount_percent_of_average_30d",
+        "amount_percent_of_earlier_average_30d",
+        "amount_percent_of_earlier_average_ever",
+    ),
+    ("beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d"),
     ("is_new_beneficiary", "is_unpaid_beneficiary"),
     ("beneficiary_frauds_1d", "beneficiary_risk_ppm_1d", "beneficiary_labelled_1d"),
     ("beneficiary_frauds_7d", "beneficiary_risk_ppm_7d", "beneficiary_labelled_7d"),

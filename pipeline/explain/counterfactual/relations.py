@@ -40,6 +40,8 @@ AMOUNT: Final = COLUMN["amount_gbp_minor"]
 NEAR_LIMIT: Final = COLUMN["account_near_limit_count_24h"]
 SINCE_LAST: Final = COLUMN["account_ms_since_last"]
 IS_NEW: Final = COLUMN["is_new_beneficiary"]
+RUN: Final = COLUMN["beneficiary_fraud_run_30d"]
+RUN_HOURS: Final = COLUMN["beneficiary_fraud_run_hours_30d"]
 HOLDING_AMOUNT: Final = tuple(
     COLUMN[name] for name in FEATURES if name.startswith(("account_sum_minor_", "account_volume_minor_"))
 )
@@ -54,8 +56,8 @@ def _chain(pattern: str, names: Sequence[str]) -> list[tuple[str, str]]:
 _ORDERED: Final = tuple(
     (COLUMN[lesser], COLUMN[greater])
     for lesser, greater in (
-        *_chain("account_count_{}", _WINDOWS),
-        *_chain("account_sum_minor_{}", _WINDOWS),
+        *_chain("account_count_{}", (*_WINDOWS, "ever")),
+        *_chain("account_sum_minor_{}", (*_WINDOWS, "ever")),
         ("account_volume_minor_24h", "account_sum_minor_24h"),
         ("account_volume_minor_30d", "account_sum_minor_30d"),
         ("account_volume_minor_24h", "account_volume_minor_30d"),
@@ -73,6 +75,7 @@ _ORDERED: Final = tuple(
         *_chain("beneficiary_frauds_{}", _CHECKED),
         *[(f"beneficiary_frauds_{window}", f"beneficiary_labelled_{window}") for window in _CHECKED],
         ("beneficiary_frauds_30d", "beneficiary_confirmed_frauds"),
+        ("beneficiary_fraud_run_30d", "beneficiary_frauds_30d"),
     )
 )
 """The first is never greater than the second."""
@@ -92,11 +95,11 @@ def _same(count: str, total: str, outer: str) -> _Same:
 
 
 _SAME: Final = (
-    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in pairwise(_WINDOWS)],
+    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in pairwise((*_WINDOWS, "ever"))],
     _same("account_volume_count_30d", "account_volume_minor_30d", "30d"),
 )
 _ALONE: Final = (
-    *[(COLUMN[f"account_count_{window}"], COLUMN[f"account_sum_minor_{window}"]) for window in _WINDOWS],
+    *[(COLUMN[f"account_count_{window}"], COLUMN[f"account_sum_minor_{window}"]) for window in (*_WINDOWS, "ever")],
     (COLUMN["account_volume_count_30d"], COLUMN["account_volume_minor_30d"]),
 )
 """Count and sum of a window: where the payment is alone, the sum is its amount."""
@@ -114,6 +117,7 @@ _RATIOS: Final = (
         "account_volume_minor_30d",
         "account_volume_count_30d",
     ),
+    ("amount_percent_of_earlier_average_ever", "amount_gbp_minor", "account_sum_minor_ever", "account_count_ever"),
 )
 FEEDING: Final = {COLUMN[derived]: frozenset(COLUMN[name] for name in sources) for derived, *sources in _RATIOS}
 """Of each feature that follows from others: the facts that it is computed from."""
@@ -128,6 +132,7 @@ def _links() -> dict[int, set[int]]:
         *[(count, SINCE_LAST) for count, _ in _SINCE],
         *[(AMOUNT, total) for total in HOLDING_AMOUNT],
         (AMOUNT, NEAR_LIMIT),
+        (RUN, RUN_HOURS),
         *[(same.number, same.outer_total) for same in _SAME],
     ]
     for first, second in pairs:
@@ -207,6 +212,8 @@ class Relations:
         among = self._among(touched | {AMOUNT})  # it doesn't move, and bounds what does
         if among.is_any:
             self._settle_all(rows, among, fixed | {AMOUNT})  # what a payment is follows from nothing
+        if RUN in touched and RUN_HOURS not in fixed:
+            rows[rows[:, RUN] == 0, RUN_HOURS] = NONE  # no run began
         if touched & FEEDING.keys():
             rows = feature_matrix(rows[:, : len(EVENT)], rows[:, STATE_SLICE])
         return rows, self._are_possible(rows, among, touched)
@@ -250,7 +257,7 @@ class Relations:
         for column, greatest in _BOUNDED:
             if column in touched:
                 value = rows[:, column]
-                wrong |= ((value > greatest) | (value < 0)) & (value != self.row[column])
+                wrong |= ((value > greatest) | (value < 0) & (column != RUN_HOURS)) & (value != self.row[column])
         for lesser, greater in among.ordered:
             wrong |= _above(rows, lesser, greater)
         for count, total in among.alone:
@@ -261,6 +268,8 @@ class Relations:
             wrong |= _untimely(rows, count, width_ms)
         if touched & {SINCE_LAST, IS_NEW} and not (self.row[SINCE_LAST] == NONE and self.row[IS_NEW] == 0):
             wrong |= (rows[:, SINCE_LAST] == NONE) & (rows[:, IS_NEW] == 0)
+        if RUN in touched and not _without_start(self.row[np.newaxis])[0]:
+            wrong |= _without_start(rows)
         if NEAR_LIMIT in touched and self.row[NEAR_LIMIT] >= self._is_near(self.row[AMOUNT : AMOUNT + 1])[0]:
             wrong |= (rows[:, NEAR_LIMIT] >= 0) & (rows[:, NEAR_LIMIT] < self._is_near(rows[:, AMOUNT]))
         return np.asarray(~wrong)
@@ -315,6 +324,12 @@ def _above(rows: Matrix, lesser: int, greater: int) -> NDArray[np.bool_]:
 def _not_alone(rows: Matrix, count: int, total: int) -> NDArray[np.bool_]:
     known = (rows[:, total] >= 0) & (rows[:, AMOUNT] >= 0)
     return np.asarray((rows[:, count] == 1) & known & (rows[:, total] != rows[:, AMOUNT]))
+
+
+def _without_start(rows: Matrix) -> NDArray[np.bool_]:
+    """Where there is a run that never began, or none that did."""
+    run, hours = rows[:, RUN], rows[:, RUN_HOURS]
+    return np.asarray(((run > 0) & (hours == NONE)) | ((run == 0) & (hours >= 0)))
 
 
 def _unequal(rows: Matrix, same: _Same) -> NDArray[np.bool_]:

@@ -11,8 +11,9 @@ local payments_max, kept_for_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
 key, text = KEYS[1], call('GET', KEYS[1])
 if not text then return 0 end
 if #text == EVENT_BYTES then  -- one payment alone
-  if sub(text, PAYMENT_AT, FRAUD_AT - 1) ~= payment then return 0 end
-  call('SETRANGE', key, integer(FRAUD_AT - 1), string.char(fraud))
+  if sub(text, PAYMENT_AT, FLAGS_AT - 1) ~= payment then return 0 end
+  local flags = byte(text, FLAGS_AT)
+  call('SETRANGE', key, integer(FLAGS_AT - 1), string.char(flags - flags % 2 + fraud))
   return 1
 end
 bytes = #text - HEADER_BYTES
@@ -20,6 +21,7 @@ local header = {unpack_at(FORMAT, text, bytes + 1)}
 past, room = header[1], header[2]
 -- The header holds a window's values at these indices plus its number, 1 to 6 and 1 to 3; then the frauds of all.
 local LATEST, COUNTS, FRAUDS, ALL_FRAUDS, PINNED, PINNED_AT = 3, 3, 17, 21, 22, 23
+local RUN, ENDED_BEHIND = 24, 25
 local head = past + bytes / EVENT_BYTES
 local labelled = head - header[COUNTS + 3]  -- events before this index are as old as the label delay
 
@@ -57,18 +59,20 @@ local function find_payment(index)
     local at = find(events, payment, PAYMENT_AT, true)
     while at do
       local place = at - PAYMENT_AT
-      if place % EVENT_BYTES == 0 then return index + place / EVENT_BYTES, string.byte(events, place + FRAUD_AT) end
+      if place % EVENT_BYTES == 0 then return index + place / EVENT_BYTES, byte(events, place + FLAGS_AT) end
       at = find(events, payment, at + 1, true)
     end
     index = index + max(#events / EVENT_BYTES, 1)
   end
 end
 
-local function mark(index)
+local function mark(index, flags)
   if index < past then
-    call('SETRANGE', of_kind(PAST_KIND), integer(past_place(index) + FRAUD_AT - 1), string.char(fraud))
+    call('SETRANGE', of_kind(PAST_KIND), integer(past_place(index) + FLAGS_AT - 1), string.char(flags))
   else
-    call('SETRANGE', key, integer((index - past) * EVENT_BYTES + FRAUD_AT - 1), string.char(fraud))
+    local at = (index - past) * EVENT_BYTES + FLAGS_AT
+    call('SETRANGE', key, integer(at - 1), string.char(flags))
+    text = sub(text, 1, at - 1) .. string.char(flags) .. sub(text, at + 1)
   end
 end
 
@@ -83,15 +87,22 @@ local function pin()
   return 1
 end
 
-local index, marked = find_payment(search())
+local index, flags = find_payment(search())
 if not index then return pin() end
+local marked = flags % 2
 if marked ~= fraud then
-  mark(index)
+  mark(index, flags + fraud - marked)
   header[ALL_FRAUDS] = header[ALL_FRAUDS] + fraud - marked
   for window = 1, 3 do
     if index < labelled and index >= head - header[COUNTS + 3 + window] then
       header[FRAUDS + window] = header[FRAUDS + window] + fraud - marked
     end
+  end
+  -- A run doesn't reach back behind the payment that ended the one before.
+  local oldest = head - header[COUNTS + 6]
+  local kind = flags - marked
+  if kind ~= UNUSUAL and index < labelled and index >= oldest and index + 1 >= header[ENDED_BEHIND] then
+    header[RUN], header[ENDED_BEHIND] = look_back(oldest, labelled)
   end
   call('SETRANGE', key, integer(bytes), pack(FORMAT, unpack(header)))
 end

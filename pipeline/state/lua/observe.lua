@@ -13,13 +13,14 @@ if must_be_ready == 1 and call('EXISTS', KEYS[1]) == 0 then return {} end
 local key, argument = 1, 10
 local replies = {}
 
-local function run(script, keys_count, limit_at, limits, freshness)
+local function run(script, keys_count, limit_at, limits, freshness, kinds)
   local keys = {}
   for place = 1, keys_count do keys[place] = KEYS[key + place] end
   key, argument = key + keys_count, argument + 1
   local arguments = {ARGV[argument]}
   for place = limit_at, limit_at + limits - 1 do arguments[#arguments + 1] = ARGV[place] end
   arguments[#arguments + 1] = freshness
+  arguments[#arguments + 1] = kinds
   local reply = script(keys, arguments)
   replies[#replies + 1] = reply
   return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
@@ -45,6 +46,6 @@ while at <= #shape do
   local freshness = run(claim, of_claim, 2, 2)
   if not freshness then break end
   if not run(observe_accounts, of_accounts, 4, 3, freshness) then break end
-  if not run(observe_shared, of_shared, 7, 4, freshness) then break end
+  if not run(observe_shared, of_shared, 7, 4, freshness, kinds_told) then break end
 end
 return replies

@@ -11,14 +11,20 @@
 -- with 8 · (2 · amount + is near limit): a policy with other rates may ask for the row again (recounting.py).
 -- An event holds the time in 4 bytes, 2 · amount + is near limit in 5, and the beneficiary hash in 5. The header holds
 -- past, room and latest time; count, sum and expiry of each window; near limit, distinct and beneficiaries; first
--- block, block, and the sums of blocks, beginning with the current one.
+-- block, block, and the sums of blocks, beginning with the current one; then count and sum of all payments ever, and the
+-- number of peaks.
+-- The peaks stand between events and header: payments of the last week that may still be its most unusual one, each less
+-- unusual than the one before (pipeline/state/unusual/account_lifetime.py). A peak is its time in 5 bytes, and in 3 how many
+-- percent it was of the average before it.
 -- The lower 4 bytes of an event's time are kept; they span 49 days, and no window looks back further.
 
-FORMAT = '>I5I2I5' .. 'I3I3I3I3' .. 'I7I7I7I7' .. 'I5I5I5I5' .. 'I3I3I3' .. 'I2I2' .. 'I7I7I7I7'
-HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, PARTY_AT, PARTY_BYTES = 113, '>I4I5c5', 14, 10, 5
+FORMAT = '>I5I2I5' .. 'I3I3I3I3' .. 'I7I7I7I7' .. 'I5I5I5I5' .. 'I3I3I3' .. 'I2I2' .. 'I7I7I7I7' .. 'I5I7B'
+HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, PARTY_AT, PARTY_BYTES = 126, '>I4I5c5', 14, 10, 5
+BESIDE_FORMAT = 'c0'  -- all of it
 PAST_KIND, PARTY_KIND = 'p', 'r'
 SPILL_BYTES = 11 * EVENT_BYTES  -- 15 events would save 2 % of the work, but cost 64 bytes more an account
-local ROW = '<' .. string.rep('l', 19)  -- offset, features, position of the outcomes
+local ROW = '<' .. string.rep('l', 22)  -- offset, features, position of the outcomes
+local AMOUNT_AT, COUNT_EVER_AT = 13 * 8 + 1, 18 * 8 + 1  -- in a row
 local EMPTY = string.rep('\0', HEADER_BYTES)
 local WRAP = 2^32
 local HOUR_MS, DAY_MS, WEEK_MS, MONTH_MS = 3600000, 86400000, 7 * 86400000, 30 * 86400000
@@ -26,6 +32,9 @@ local KNOWN_AFTER_MS = DAY_MS  -- PAYEE_KNOWN_AFTER_MS of pipeline/domain/featur
 local UNKNOWN = -2  -- of a feature; and position in a row while outcomes that were known are still to be taken in
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
+local PEAK, PEAK_BYTES, PEAKS_MAX = '>I5I3', 8, 16
+local USUAL, UNUSUAL, KIND_UNKNOWN, UNUSUAL_PERCENT = 0, 2, 4, 200  -- as in pipeline/state/unusual/fraud_run.py
+local PERCENT_MAX, EVER_COUNT_MAX, EVER_SUM_MAX = 1000000, 2^39, 2^51  -- as in pipeline/domain/features.py
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
 allowance = allowance or tonumber(ARGV[4])
@@ -133,7 +142,7 @@ end
 -- Returns the row of a payment of which nothing is known.
 local function unknown_row(offset)
   local row = pack('<l', offset)
-  return row .. string.rep(pack('<l', UNKNOWN), 18)
+  return row .. string.rep(pack('<l', UNKNOWN), 21)
 end
 
 -- Returns the mean, rounded half up. 2 · total would exceed 2^53, so the remainder decides about the half.
@@ -141,6 +150,54 @@ local function mean_of(total, count)
   local mean = floor(total / count)
   if 2 * (total - mean * count) >= count then mean = mean + 1 end
   return mean
+end
+
+-- Returns how many percent an amount is of the average of `count` payments before it.
+local function percent_of(minor, sum, count)
+  local average = count > 0 and mean_of(sum, count) or 0
+  if average > 0 then return min(floor((200 * minor + average) / (2 * average)), PERCENT_MAX) end
+  return count > 0 and minor > 0 and PERCENT_MAX or NONE
+end
+
+-- Returns what a payment is for its payer.
+local function kind_of(percent)
+  if since ~= NONE then return KIND_UNKNOWN end
+  return percent > UNUSUAL_PERCENT and UNUSUAL or USUAL
+end
+
+-- Returns what a payment was for its payer that was counted before.
+local function kind_told(row)
+  local count, sum = unpack_at('<ll', row, COUNT_EVER_AT)
+  if count == UNKNOWN then return KIND_UNKNOWN end
+  local minor = floor(unpack_at('<l', row, AMOUNT_AT) / 16)
+  return kind_of(percent_of(minor, sum - minor, count - 1))
+end
+
+local kind = KIND_UNKNOWN  -- of the current payment
+
+-- Returns the peaks, count and sum with one more payment; then what its row tells of them: count and sum with it, and the
+-- greatest percentage of those before it.
+local function live_on(peaks, count, sum, time, minor)
+  local percent = percent_of(minor, sum, count)
+  count, sum = min(count + 1, EVER_COUNT_MAX), min(sum + minor, EVER_SUM_MAX)
+  kind = kind_of(percent)
+  if count == EVER_COUNT_MAX or sum == EVER_SUM_MAX then
+    kind = KIND_UNKNOWN
+    return '', count, sum, UNKNOWN, UNKNOWN, UNKNOWN
+  end
+  local from, to, greatest = 1, #peaks, 0
+  while from <= to and unpack_at('>I5', peaks, from) <= time - WEEK_MS do from = from + PEAK_BYTES end
+  if from <= to then greatest = unpack_at('>I3', peaks, from + 5) end
+  if percent ~= NONE then
+    while from <= to and unpack_at('>I3', peaks, to - 2) <= percent do to = to - PEAK_BYTES end
+    if to - from + 1 == PEAKS_MAX * PEAK_BYTES then  -- the last one stays for longer, in place of both
+      percent, to = unpack_at('>I3', peaks, to - 2), to - PEAK_BYTES
+    end
+    peaks = sub(peaks, from, to) .. pack(PEAK, time, percent)
+  elseif from > 1 then
+    peaks = sub(peaks, from)
+  end
+  return peaks, count, sum, count, sum, greatest
 end
 
 -- Answers that were given without a payment that counted late, before theirs in the log, tell too little. They lie behind
@@ -155,11 +212,12 @@ end
 
 local function observe(number, offset, time, amount, beneficiary)
   key, text, past_key = KEYS[number], texts[number - 1] or EMPTY, nil
-  bytes = #text - HEADER_BYTES
+  bytes = #text - HEADER_BYTES - byte(text, #text) * PEAK_BYTES
   local latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block
-  local b1, b2, b3, b4
+  local b1, b2, b3, b4, count_ever, sum_ever, peaks
   past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
-    b1, b2, b3, b4 = unpack_at(FORMAT, text, bytes + 1)
+    b1, b2, b3, b4, count_ever, sum_ever = unpack_at(FORMAT, text, #text - HEADER_BYTES + 1)
+  peaks = sub(text, bytes + 1, #text - HEADER_BYTES)
   local head, since_last = past + bytes / EVENT_BYTES, NONE
   local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NOTHING, head - c2
   if head == 0 then
@@ -213,8 +271,9 @@ local function observe(number, offset, time, amount, beneficiary)
   end
   if not is_whole then
     -- The latest time stays, since the same payment comes again: until it is counted, none behind it is.
-    texts[number - 1] = sub(text, 1, bytes) .. pack(FORMAT, past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4,
-      e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block, b1, b2, b3, b4)
+    texts[number - 1] = sub(text, 1, bytes) .. peaks .. pack(FORMAT, past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4,
+      e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block, b1, b2, b3, b4, count_ever, sum_ever,
+      #peaks / PEAK_BYTES)
     return nil
   end
 
@@ -255,9 +314,12 @@ local function observe(number, offset, time, amount, beneficiary)
   if complete == 3 then month = mean_of(v2 + v3 + v4, 3) end
   if complete > known then month = UNKNOWN end
 
+  local told_count, told_sum, greatest
+  peaks, count_ever, sum_ever, told_count, told_sum, greatest = live_on(peaks, count_ever, sum_ever, time, minor)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
-  texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, past, room, time, c1, c2, c3, c4,
-    s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4)
+  texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, peaks, past, room, time, c1, c2, c3,
+    c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4, count_ever,
+    sum_ever, #peaks / PEAK_BYTES)
   if is_silent then return '' end
   -- A window that is full may have pushed out what would still be in it. One that isn't has not: what was pushed out is
   -- older than all that is left, of which some has left by its age. Longer windows are full where shorter ones are.
@@ -268,12 +330,15 @@ local function observe(number, offset, time, amount, beneficiary)
     if c1 >= payments_max then c1, s1 = UNKNOWN, UNKNOWN end
   end
   return pack(ROW, offset, c1, s1, c2, s2, c3, s3, c4, s4, since_last, distinct, near, month,
-    is_new + 2 * complete + 8 * amount, volume_day, volume_count, volume_month, is_unpaid, position)
+    is_new + 2 * complete + 8 * amount, volume_day, volume_count, volume_month, is_unpaid, told_count, told_sum, greatest,
+    position)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
 local kept, late = nil, 0
-local kind, ends = OBSERVED, last
+local reply, ends = OBSERVED, last
+local kinds = {}
+for place = 1, #freshness do kinds[place] = KIND_UNKNOWN end
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
@@ -282,30 +347,31 @@ while at <= #request do
   elseif offset >= reached then
     local row = observe(number, offset, time, amount, beneficiary)
     if not row then
-      kind, ends = TOO_MUCH, offset
+      reply, ends = TOO_MUCH, offset
       break
     end
-    rows[#rows + 1] = row
+    rows[#rows + 1], kinds[place + 1] = row, kind
   else
     kept = kept or snapshots(KEYS[1], ROW, first)
     local row = kept[offset]
+    if row then kinds[place + 1] = kind_told(row) end
     if row and offset > late_after and offset < late_until then
       row = unknown_row(offset)
     elseif not row and is_rebuild == 0 then
       if offset < pruned then return failure(PRUNED, offset) end
       row = observe(number, offset, time, amount, beneficiary)  -- didn't count when it was first observed
       if not row then
-        kind, ends = TOO_MUCH, offset
+        reply, ends = TOO_MUCH, offset
         break
       end
-      rows[#rows + 1] = row
+      rows[#rows + 1], kinds[place + 1] = row, kind
       late = late + 1
       count_late(offset)
     end
     answers[#answers + 1] = row
   end
 end
-if #rows > 1 or kind == TOO_MUCH then
+if #rows > 1 or reply == TOO_MUCH then
   local written = {}
   for place = 1, #KEYS - 1 do
     if texts[place] then
@@ -315,5 +381,6 @@ if #rows > 1 or kind == TOO_MUCH then
   end
   call('MSET', unpack(written))
 end
+kinds_told = string.char(unpack(kinds))
 if is_late_told then call('HSET', KEYS[1], 'late', pack('>I6I6', late_after, late_until)) end
-return finish(KEYS[1], reached, ends, committed, pruned, kind, rows, late, answers)
+return finish(KEYS[1], reached, ends, committed, pruned, reply, rows, late, answers)

@@ -8,14 +8,16 @@
 -- declared month (0 where this shard doesn't hold it), its time, its sender hash and its payment hash.
 -- ARGV[2]: how many payments a beneficiary may hold; ARGV[3]: label delay in ms; ARGV[4]: how long a beneficiary is kept
 -- after its last payment, in ms. ARGV[5]: the allowance (see calls.lua). ARGV[6]: the freshness of the chunk, a byte for
--- each payment; one that is not FRESH is not counted.
+-- each payment; one that is not FRESH is not counted. ARGV[7]: what each payment is for its payer, likewise.
 
 local request, payments_max, delay_ms, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[6]
 kept_ms, allowance = ARGV[4], allowance or tonumber(ARGV[5])
 local first, last, committed, is_initial, is_rebuild, since, beneficiaries, at = unpack_at('>I6I6I6BBI6I2', request)
 local is_silent = is_rebuild == 2  -- nobody wants the rows
-local ROW = '<' .. string.rep('l', 15)  -- offset, features, declared month
+local ROW = '<' .. string.rep('l', 17)  -- offset, features, declared month
 local UNKNOWN = -2
+local HOUR_MS = 3600000
+local kinds = ARGV[7]
 local is_changed, is_renewed = {}, {}  -- by number of the beneficiary
 
 local reached, lost, pruned, is_missing = begin(KEYS[1], first, is_initial)
@@ -34,30 +36,51 @@ local function fact(number, otherwise)
   return value
 end
 
+-- The current beneficiary's run of frauds, and the index behind the payment that ended the run before.
+local run, ended_behind
+
+-- Takes a payment into the run that has become as old as the label delay.
+local function check(index, flags)
+  if flags == 0 then
+    run, ended_behind = 0, index + 1
+  elseif flags % 4 == FRAUD and run ~= RUN_UNKNOWN then
+    run = run + 1
+  end
+end
+
+-- Forgets a payment, the oldest of all.
+local function forget(index, flags)
+  if index + 1 == ended_behind then
+    ended_behind = 0
+  elseif ended_behind == 0 and flags % 4 == FRAUD and run > 0 and run ~= RUN_UNKNOWN then
+    run = run - 1
+  end
+end
+
 -- Lets the oldest payments leave a window, at least one: those that are too old at `time`, as far as the allowance goes.
 -- Returns the window's new count and expiry, and how many frauds left it. It adds the senders, the oldest first, to
--- `left`.
-local function leave(count, width, time, left)
+-- `left`, and calls `also` for each.
+local function leave(count, width, time, left, also)
   local head, frauds, next_time = past + bytes / EVENT_BYTES, 0, nil
   local events, place, size = event_at(head - count)
   local weight = left and PARTY_WEIGHT or 1
   local free = count - 1
   local least = free - floor(allowance / weight)
   repeat
-    local fraud
     if left then left[#left + 1] = party_at(events, place) end
+    local flags = byte(events, place + FLAGS_AT - 1)
+    if also then also(head - count, flags) end
     count = count - 1
     if place + EVENT_BYTES < size then
-      fraud, next_time = unpack_at('>BI5', events, place + FRAUD_AT - 1)
       place = place + EVENT_BYTES
+      next_time = unpack_at('>I5', events, place)
     else
-      fraud = byte(events, place + FRAUD_AT - 1)
       if count > 0 then
         events, place, size = event_at(head - count)
         next_time = unpack_at('>I5', events, place)
       end
     end
-    frauds = frauds + fraud
+    frauds = frauds + flags % 2
   until count == 0 or next_time + width > time or count <= least
   allowance = allowance - (free - count) * weight
   return count, count > 0 and next_time + width or NEVER, frauds
@@ -91,21 +114,36 @@ local function held_of(labelled, frauds, pinned)
   return labelled, min(frauds + pinned, labelled)
 end
 
-local function observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+-- Returns the run, and the hours since the first payment of it or beside it, which is the event at index `from`.
+local function run_told(is_full, from, time)
+  if run == RUN_UNKNOWN or is_full and ended_behind == 0 then return UNKNOWN, UNKNOWN end
+  if run == 0 then return 0, NONE end
+  return run, floor((time - unpack_at('>I5', event_at(from))) / HOUR_MS)
+end
+
+local function observe(number, time, sender, payment, kind, offset, ip_reports, device_reports, declared)
   key, text, past_key = KEYS[number + 1], texts[number] or '', nil
   bytes = #text - HEADER_BYTES
   local latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds
   local pinned, pinned_at = 0, 0
   if bytes > 0 then
     past, room, latest, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3,
-      all_frauds, pinned, pinned_at = unpack_at(FORMAT, text, bytes + 1)
+      all_frauds, pinned, pinned_at, run, ended_behind = unpack_at(FORMAT, text, bytes + 1)
   else  -- none, or one payment alone
     bytes, past, room, latest = #text, 0, 0, 0
     c1, is_renewed[number] = bytes / EVENT_BYTES, is_renewed[number] or bytes == 0
     c2, c4, c5, c6, senders_day, senders_week, all_frauds = c1, c1, c1, c1, c1, c1, 0
-    if c1 == 1 then latest, all_frauds = unpack_at('>I5xxxxxxxxxxB', text) end
+    run, ended_behind = 0, 0
+    local lone = 0
+    if c1 == 1 then
+      latest, lone = unpack_at('>I5xxxxxxxxxxB', text)
+      all_frauds = lone % 2
+    end
     c3, f1 = c1, 0
-    if delay_ms == 0 then c3, f1 = 0, all_frauds end
+    if delay_ms == 0 then
+      c3, f1 = 0, all_frauds
+      if c1 == 1 then check(0, lone) end
+    end
     f2, f3 = f1, f1
     e1, e2, e3 = latest + DAY_MS, latest + WEEK_MS, latest + delay_ms
     e4, e5, e6 = e3 + DAY_MS, e3 + WEEK_MS, e3 + MONTH_MS
@@ -125,6 +163,10 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   if e3 <= time and latest + delay_ms <= time then
     local waiting = all_frauds - f3  -- the longest label window holds all payments that don't wait
     c3, e3, f1, f2, f3 = 0, NEVER, f1 + waiting, f2 + waiting, all_frauds
+    if latest + delay_ms + MONTH_MS > time then
+      local head = past + bytes / EVENT_BYTES
+      run, ended_behind = look_back(head - c6, head)
+    end
   end
   if e4 <= time and latest + delay_ms + DAY_MS <= time then c4, e4, f1 = 0, NEVER, 0 end
   if e5 <= time and latest + delay_ms + WEEK_MS <= time then c5, e5, f2 = 0, NEVER, 0 end
@@ -132,6 +174,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     c6, e6, f3, all_frauds = 0, NEVER, 0, 0
     if past > 0 then call('UNLINK', of_kind(PAST_KIND)) end
     text, bytes, past, room, pages_read[key] = '', 0, 0, 0, nil
+    run, ended_behind = 0, 0
   end
 
   -- The day goes before the week, which takes the senders along, and the delay before the label windows.
@@ -143,7 +186,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   end
   if e2 <= time then
     left_week = {}
-    c2, e2, frauds = leave(c2, WEEK_MS, time, left_week)
+    c2, e2, frauds = leave(c2, WEEK_MS, time, left_week, delay_ms == WEEK_MS and check)
   end
   -- Payments that have become as old as the label delay enter the label windows; then those too old for a window leave
   -- it.
@@ -151,7 +194,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     if delay_ms == WEEK_MS then  -- the payments that have left the week are the same ones
       c3, e3 = c2, e2
     else
-      c3, e3, frauds = leave(c3, delay_ms, time)
+      c3, e3, frauds = leave(c3, delay_ms, time, nil, check)
     end
     f1, f2, f3 = f1 + frauds, f2 + frauds, f3 + frauds
   end
@@ -165,7 +208,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     f2 = f2 - frauds
   end
   if e6 <= time and e3 > time then
-    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time)
+    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, time, nil, forget)
     f3, all_frauds = f3 - frauds, all_frauds - frauds
   end
   local is_whole = e1 > time and e2 > time and e3 > time and e4 > time and e5 > time and e6 > time
@@ -190,7 +233,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
       c5, e5, frauds = leave(c5, delay_ms + WEEK_MS, 0)
       f2 = f2 - frauds * is_labelled
     end
-    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, 0)
+    c6, e6, frauds = leave(c6, delay_ms + MONTH_MS, 0, nil, forget)
     f3, all_frauds = f3 - frauds * is_labelled, all_frauds - frauds
     if frauds > 0 then pinned, pinned_at = min(pinned + frauds, payments_max), (unpack_at('>I5', event_at(head - full))) end
   end
@@ -214,7 +257,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   if not is_whole then
     -- Whoever comes meanwhile counts at this time too, and lets go of the rest first.
     texts[number] = sub(text, 1, bytes) .. pack(FORMAT, past, room, time, c1, c2, c3, c4, c5, c6, e1, e2, e3, e4, e5,
-      e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at)
+      e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at, run, ended_behind)
     is_changed[number] = true
     return nil
   end
@@ -224,6 +267,12 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     if previous < week and not is_recent(sender, week) then senders_week = senders_week + 1 end
   end
 
+  if c6 == c3 then run, ended_behind = 0, 0 end  -- none is checked
+  local run_length, run_hours
+  if not is_silent then
+    run_length, run_hours = run_told(c6 + 1 >= payments_max, ended_behind > 0 and ended_behind or head - c6, time)
+  end
+  if delay_ms == 0 then check(head, kind) end
   if c1 == 0 then e1 = time + DAY_MS end
   if c2 == 0 then e2 = time + WEEK_MS end
   if c4 == 0 then e4 = time + delay_ms + DAY_MS end
@@ -236,10 +285,11 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
   c1, c2, c4, c5, c6 = c1 + 1, c2 + 1, c4 + 1, c5 + 1, c6 + 1
   if bytes >= SPILL_BYTES then spill(head + 1 - c6, head + 1 - c2) end
   if head == 0 then
-    texts[number] = pack(EVENT_FORMAT, time, payment, sender, 0)
+    texts[number] = pack(EVENT_FORMAT, time, payment, sender, kind)
   else
-    texts[number] = pack(format_of(bytes), text, time, payment, sender, 0, past, room, time, c1, c2, c3, c4, c5, c6,
-      e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at)
+    texts[number] = pack(format_of(bytes), text, time, payment, sender, kind, past, room, time, c1, c2, c3, c4,
+      c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at, run,
+      ended_behind)
   end
   is_changed[number] = true
   if is_silent then return '' end
@@ -253,7 +303,7 @@ local function observe(number, time, sender, payment, offset, ip_reports, device
     if c1 >= payments_max then c1, senders_day = UNKNOWN, UNKNOWN end
   end
   return pack(ROW, offset, c1, c2, senders_day, senders_week, l1, f1, l2, f2, l3, f3, ip_reports, device_reports,
-    min(all_frauds + pinned, payments_max), declared)
+    min(all_frauds + pinned, payments_max), run_length, run_hours, declared)
 end
 
 -- Writes the logs that were changed. A log's own string is the first of its keys to expire. It is renewed with the first
@@ -276,13 +326,13 @@ local function write_logs()
   end
 end
 
-local function count(number, time, sender, payment, offset, ip_address, device, account)
-  if is_silent then return number == 0 and '' or observe(number, time, sender, payment, offset) end
+local function count(number, time, sender, payment, kind, offset, ip_address, device, account)
+  if is_silent then return number == 0 and '' or observe(number, time, sender, payment, kind, offset) end
   local ip_reports, device_reports, declared = fact(ip_address, 0), fact(device, 0), fact(account, NONE)
   if number == 0 then
-    return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, -1, declared)
+    return pack(ROW, offset, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, ip_reports, device_reports, -1, -1, -1, declared)
   end
-  return observe(number, time, sender, payment, offset, ip_reports, device_reports, declared)
+  return observe(number, time, sender, payment, kind, offset, ip_reports, device_reports, declared)
 end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, NONE)}, {}
@@ -292,10 +342,11 @@ while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
+  local kind = byte(kinds, place + 1)
   if byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset >= reached then
-    local row = count(number, time, sender, payment, offset, ip_address, device, account)
+    local row = count(number, time, sender, payment, kind, offset, ip_address, device, account)
     if not row then
       kind, ends = TOO_MUCH, offset
       break
@@ -306,7 +357,7 @@ while at <= #request do
     local row = kept[offset]
     if not row and is_rebuild == 0 then
       if offset < pruned then return failure(PRUNED, offset) end
-      row = count(number, time, sender, payment, offset, ip_address, device, account)
+      row = count(number, time, sender, payment, kind, offset, ip_address, device, account)
       if not row then
         kind, ends = TOO_MUCH, offset
         break

@@ -21,6 +21,7 @@ local PARTY_WEIGHT = 6  -- a payment that leaves costs this many times more wher
 -- The layout of what is counted. Every header begins with `past` and `room`. An event's party begins at PARTY_AT,
 -- counted from 1. A log whose recent events take SPILL_BYTES sends a page to the past before it takes one more event.
 local FORMAT, HEADER_BYTES, EVENT_FORMAT, EVENT_BYTES, SPILL_BYTES, PARTY_AT, PARTY_BYTES, PAST_KIND, PARTY_KIND
+local BESIDE_FORMAT = ''  -- of what stands between the recent events and the header
 
 -- How long the keys of a log are kept after they were last written, in ms as text; nil: for ever.
 local kept_ms
@@ -180,13 +181,14 @@ local function spill(live, known)
   text, bytes, past = sub(text, size + 1), bytes - size, first + PAGE_EVENTS
 end
 
--- The formats that pack a log's string: a number of bytes of the string as it was, one more event, and the header.
+-- The formats that pack a log's string: a number of bytes of the string as it was, one more event, what stands beside the
+-- events, and the header.
 local formats = {}
 
 local function format_of(kept)
   local format = formats[kept]
   if not format then
-    format = 'c' .. integer(kept) .. EVENT_FORMAT .. FORMAT
+    format = 'c' .. integer(kept) .. EVENT_FORMAT .. BESIDE_FORMAT .. FORMAT
     formats[kept] = format
   end
   return format

@@ -11,6 +11,10 @@ local NONE = -1  -- known to be absent, as in pipeline/domain/features.py
 local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
 local FRESH = 0  -- the freshness of an id that is new
 
+-- What each payment of a chunk is for its payer, a byte each: observe_accounts.lua tells observe_shared.lua, where both run
+-- in one call.
+local kinds_told
+
 local function failure(kind, offset)
   return kind .. struct.pack('<l', offset)
 end

@@ -19,6 +19,7 @@ from tests.decide.phrase_books.wording import FEW, MANY, lines
 HERE: Final = Path(__file__).parent
 RELEASED: Final = {
     "1": "fe7afdc220881148103b3a58dd657abbafabdec1cfede8b0c481f569aa37e557",
+    "2": "e58254e5c1951339419879da10122124afff10c64cdd85368609eaa4f235acaa",
 }
 """The SHA-256 over all the wording of every version that was ever released. A line of it never changes."""
 
@@ -45,6 +46,10 @@ def test_a_released_book_says_what_it_said(version: str) -> None:
 def test_the_current_book_has_words_for_every_feature() -> None:
     """A new feature's words are of a new version: decisions of before don't have it."""
     assert set(CURRENT.features) == {*FEATURES, "confidence_bp"}
+
+
+def test_book_2_says_of_what_book_1_knows_what_that_says() -> None:
+    assert set(lines(BOOKS["1"], FEW)) <= set(lines(BOOKS["2"], FEW))
 
 
 class Reworded(PhraseBook):

@@ -1,0 +1,63 @@
+"""Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds.
+
+Invariants
+1. Of every feature that book 1 knows it says what that says, to the byte.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.decide.phrase_books.v1.book import PhraseBook as FirstBook
+from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
+from pipeline.decide.phrase_books.v1.features import Phrase
+from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, count_of
+
+_EVER: Final = "the payments that the account has ever attempted, this one included,"
+
+PHRASES: Final[dict[str, Phrase]] = {
+    **FIRST_PHRASES,
+    "account_count_ever": Phrase(
+        "the account has attempted {} since it was first seen, this one included",
+        count_of("payment"),
+        "how many payments the account has ever attempted is not known",
+        "how many payments the account has ever attempted was not looked up",
+    ),
+    "account_sum_minor_ever": Phrase(
+        f"{_EVER} come to {{}}", POUNDS, f"what {_EVER} come to is not known", f"what {_EVER} come to was not looked up"
+    ),
+    "account_percent_of_earlier_average_max_7d": Phrase(
+        "the largest payment that the account attempted before in the last 7 days, against its average until then, was"
+        " {} of it",
+        PERCENT,
+        "how the account's payments in the last 7 days compare with its earlier ones is not known",
+        "how the account's payments in the last 7 days compare with its earlier ones was not looked up",
+        "the account attempted no payment before in the last 7 days that compares with earlier ones",
+    ),
+    "beneficiary_fraud_run_30d": Phrase(
+        "the beneficiary's checked 30 days end with {} in a row, unusual amounts apart",
+        count_of("fraudulent payment"),
+        "how many fraudulent payments in a row the beneficiary's checked 30 days end with is not known",
+        "how many fraudulent payments in a row the beneficiary's checked 30 days end with was not looked up",
+        "the beneficiary's checked 30 days end with no fraudulent payment, unusual amounts apart",
+    ),
+    "beneficiary_fraud_run_hours_30d": Phrase(
+        "the beneficiary's fraudulent payments in a row began {} ago",
+        HOURS,
+        "when the beneficiary's fraudulent payments in a row began is not known",
+        "the beneficiary's checked 30 days end with no fraudulent payments in a row",
+    ),
+    "amount_percent_of_earlier_average_ever": Phrase(
+        "the payment is {} of the average of all the account's earlier payments",
+        PERCENT,
+        "how the payment compares with all the account's earlier payments is not known",
+        "the account has no earlier payment to compare with",
+    ),
+}
+
+
+class PhraseBook(FirstBook):
+    """Version 2. A later version inherits, as this one does."""
+
+    def __init__(self, version: str = "2", phrases: dict[str, Phrase] = PHRASES) -> None:
+        super().__init__(version, phrases)

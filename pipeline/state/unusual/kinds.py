@@ -1,0 +1,42 @@
+"""What payments are for their payers, between the two scripts that count them, where these run in calls of their own.
+
+Payers and beneficiaries stand under different tags then. So the beneficiary's script is told what the payer's answered:
+it costs a round trip more, and what isn't answered any more is unknown, which is strict (`fraud_run`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.domain.features import ACCOUNT_STATE, NONE, percents_of_earlier
+from pipeline.state.unusual.fraud_run import UNUSUAL_PERCENT, Kind
+
+_COUNT: Final = ACCOUNT_STATE.index("account_count_ever")
+_SUM: Final = ACCOUNT_STATE.index("account_sum_minor_ever")
+_REBUILD_AT: Final = 19  # in the request of a chunk: behind three offsets, and whether it may be the first
+_IS_SILENT: Final = 2
+_IS_PASSING: Final = 1
+
+
+def kinds(state: NDArray[np.int64], counted: NDArray[np.int64], payments_since_ms: int) -> bytes:
+    """Return a byte for each payment.
+
+    state: (n, len(STATE)), as it was answered. counted: (n,), `counted_as` of each when it counted; NONE where it
+    didn't, or where that isn't told. payments_since_ms: since when the payers' partition is whole, NONE
+    where it always was.
+    """
+    count, total = state[:, _COUNT], state[:, _SUM]
+    percent = percents_of_earlier(np.where(counted == NONE, NONE, counted >> 1), total, count)
+    known = np.where(percent > UNUSUAL_PERCENT, Kind.UNUSUAL, Kind.USUAL)
+    is_unknown = (count < 0) | (counted == NONE) | (payments_since_ms != NONE)
+    return np.where(is_unknown, Kind.UNKNOWN, known).astype(np.uint8).tobytes()
+
+
+def answering(body: bytes) -> bytes:
+    """Return the request to count a chunk's accounts as one whose answer is wanted."""
+    if body[_REBUILD_AT] != _IS_SILENT:
+        return body
+    return body[:_REBUILD_AT] + bytes([_IS_PASSING]) + body[_REBUILD_AT + 1 :]

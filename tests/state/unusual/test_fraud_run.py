@@ -1,0 +1,135 @@
+"""The run of frauds at a beneficiary, in the reference and in Redis: late labels, labels turned back, and opponents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from pipeline.domain.features import NONE, UNKNOWN
+from pipeline.state.state_event import StateEvent
+from pipeline.state.unusual.fraud_run import LOOKED_AT_MAX
+from pipeline.state.windows import MemoryState
+from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, SyncRedisState, column, observe_all, payment, share
+from tests.state.streams import label_of
+
+MakeState = Callable[..., SyncRedisState]
+RUN, HOURS = "beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d"
+
+
+def daily(count: int, *, step_ms: int = DAY_MS) -> list[StateEvent]:
+    """Return payments of as many payers to one beneficiary."""
+    return [payment(place, START_MS + place * step_ms, account_id=f"payer-{place}") for place in range(count)]
+
+
+def asks(store: Store, offset: int, time_ms: int) -> tuple[int, int]:
+    """Return the run and its hours as the next payment is told them."""
+    (observation,) = store.observe([share([payment(offset, time_ms, account_id=f"payer-{offset}")], start=offset)])
+    return column(observation.state, RUN)[0], column(observation.state, HOURS)[0]
+
+
+def labelled(store: Store, events: Sequence[StateEvent], *, fraud: bool = True) -> None:
+    for event in events:
+        assert store.label(label_of(event, fraud=fraud))
+
+
+def test_the_run_is_what_the_checked_payments_end_with(store: Store) -> None:
+    events = daily(10)
+    observe_all(store, events)
+    labelled(store, [*events[1:3], *events[4:7]])
+    assert (3, 24 * 9) == asks(store, 10, START_MS + 13 * DAY_MS)
+
+
+def test_without_labels_there_is_no_run(store: Store) -> None:
+    observe_all(store, daily(10))
+    assert (0, NONE) == asks(store, 10, START_MS + 20 * DAY_MS)
+
+
+def test_a_payment_is_checked_a_week_after_it_was_made(store: Store) -> None:
+    events = daily(2)
+    observe_all(store, events)
+    labelled(store, events)
+    assert [(0, NONE), (1, 24 * 7), (1, 24 * 8 - 1), (2, 24 * 8)] == [
+        asks(store, 2 + place, START_MS + late_ms)
+        for place, late_ms in enumerate((7 * DAY_MS - 1, 7 * DAY_MS, 8 * DAY_MS - 1, 8 * DAY_MS))
+    ]
+
+
+def test_a_label_that_comes_late_is_put_in_its_place(store: Store) -> None:
+    events = daily(10)
+    observe_all(store, events)
+    labelled(store, [events[5], *events[7:10]])
+    assert (3, 24 * 11 - 1) == asks(store, 10, START_MS + 18 * DAY_MS - HOUR_MS)
+    labelled(store, [events[6]])
+    assert (5, 24 * 13 - 1) == asks(store, 11, START_MS + 18 * DAY_MS - HOUR_MS)
+
+
+def test_a_label_that_is_turned_back_ends_the_run_where_its_payment_stands(store: Store) -> None:
+    events = daily(10)
+    observe_all(store, events)
+    labelled(store, events)
+    assert 10 == asks(store, 10, START_MS + 16 * DAY_MS)[0]
+    labelled(store, [events[6]], fraud=False)
+    assert (3, 24 * 9) == asks(store, 11, START_MS + 16 * DAY_MS)
+    labelled(store, [events[2]], fraud=False)
+    assert 3 == asks(store, 12, START_MS + 16 * DAY_MS)[0]
+    labelled(store, [events[9]], fraud=False)
+    assert (0, NONE) == asks(store, 13, START_MS + 16 * DAY_MS)
+
+
+def test_a_payment_that_is_unusual_for_its_payer_is_of_no_run_and_ends_none(store: Store) -> None:
+    """The payer's third payment is four times the average of the two before."""
+    events = [*daily(3), *(payment(place, START_MS + place * DAY_MS, account_id="unusual") for place in (3, 4))]
+    events.append(payment(5, START_MS + 5 * DAY_MS, account_id="unusual", amount_gbp_minor=400))
+    observe_all(store, events)
+    labelled(store, events[:5])
+    assert 5 == asks(store, 6, START_MS + 12 * DAY_MS)[0]
+    labelled(store, events[5:])
+    assert 5 == asks(store, 7, START_MS + 12 * DAY_MS)[0]
+
+
+def test_a_run_is_forgotten_with_its_payments(store: Store) -> None:
+    events = daily(10)
+    observe_all(store, events)
+    labelled(store, events)
+    assert [(10, 24 * 36), (9, 24 * 36), (1, 24 * 36), (0, NONE)] == [
+        asks(store, 10 + place, START_MS + (36 + late) * DAY_MS) for place, late in enumerate((0, 1, 9, 10))
+    ]
+
+
+@pytest.mark.parametrize("count", [LOOKED_AT_MAX, LOOKED_AT_MAX + 1])
+def test_a_run_that_is_too_long_to_be_looked_through_is_unknown_until_it_is_known_again(
+    redis_state: MakeState, count: int
+) -> None:
+    """All of a flood become old enough at once, and all are fraud."""
+    told = []
+    for store in (MemoryState(), redis_state()):
+        events = [replace(event, account_id=f"payer-{event.offset % 7}") for event in daily(count, step_ms=1)]
+        observe_all(store, events, batch=1_000)
+        labelled(store, events)
+        woken = START_MS + 8 * DAY_MS
+        answers = [asks(store, count, woken)]
+        labelled(store, [events[-1]], fraud=False)
+        answers.append(asks(store, count + 1, woken + 1))
+        labelled(store, [events[-1]])
+        answers.append(asks(store, count + 2, woken + 2))
+        answers.append(asks(store, count + 3, woken + 8 * DAY_MS))
+        told.append(answers)
+    assert told[0] == told[1]
+    known = (count, 24 * 8 - 1) if count == LOOKED_AT_MAX else (UNKNOWN, UNKNOWN)
+    assert [known, (0, NONE), known, (0, NONE)] == [
+        (run, hours if run == UNKNOWN or hours == NONE else 24 * 8 - 1) for run, hours in told[0]
+    ]
+
+
+def test_after_a_late_start_no_payment_ends_a_run_until_its_payers_past_is_known(store: Store) -> None:
+    """Another partition, which is whole, tells of its own payers."""
+    store.observe([share([], start=5)], initial=True, since_ms=START_MS - 100 * DAY_MS)
+    store.observe([share([], partition=1)])
+    events = [replace(event, offset=event.offset + 5) for event in daily(3)]
+    store.observe([share(events, start=5)])
+    labelled(store, events[:1])
+    assert 1 == asks(store, 8, START_MS + 10 * DAY_MS)[0]
+    (observation,) = store.observe([share([payment(0, START_MS + 3 * DAY_MS, account_id="whole")], partition=1)])
+    assert 1 == column(observation.state, RUN)[0]
