@@ -77,9 +77,7 @@ def final(examples: Examples, source: str) -> History:
 
 def in_order(examples: Examples) -> Examples:
     """Put examples in the order of their payments' own times; the log has a late payment where it came."""
-    features, fraud, event_time_ms, number = examples
-    order = np.argsort(event_time_ms, kind="stable")
-    return Examples(features[order], fraud[order], event_time_ms[order], number[order])
+    return examples.chosen(np.argsort(examples.event_time_ms, kind="stable"))
 
 
 def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str) -> History:
