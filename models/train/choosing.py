@@ -141,7 +141,7 @@ def _before(history: History, moment_ms: int) -> History:
 
 
 def _average_precision_ppm(learner: Learner, learned: History, judged: History, jobs: int) -> int:
-    booster: Any = fit(learner, learned.examples.features, learned.examples.fraud, jobs, learned.weight)
+    booster: Any = fit(learner, learned.examples.features, learned.examples.fraud, jobs)
     intercept_micro, terms = compile_terms(booster, learner.features)
     flat = Calibration(np.array([], dtype=np.int64), np.array([0], dtype=np.int64))
     found = score(Model("tried", bytes(32), intercept_micro, terms, flat, {}), judged.examples.features).score_micro

@@ -3,8 +3,8 @@
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 
 -- name: decided
--- The stored bytes of every decision and when the log took it, in the order in which they were decided on.
-SELECT record, (extract(epoch FROM filed_at) * 1000)::bigint FROM audit.ai_decision_log
+-- The stored bytes of every decision, in the order in which they were decided on.
+SELECT record FROM audit.ai_decision_log
 ORDER BY source_partition, source_offset, topic_partition, topic_offset;
 
 -- name: by_people
@@ -15,7 +15,3 @@ SELECT record FROM (
     SELECT record, 1, created_at, topic_partition, topic_offset FROM audit.reversal_log
 ) AS said
 ORDER BY kind, created_at, topic_partition, topic_offset;
-
--- name: count
--- How many decisions there are to read.
-SELECT count(*) FROM audit.ai_decision_log;

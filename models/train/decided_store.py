@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from models.artefact.strict import Json
+from models.card.measuring.measured import Attributes
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import History, settled
 from models.train.topics import Fate, Labels, fates_of, known_until_ms, truth_of
@@ -46,7 +47,7 @@ def history_of_decisions(
         said = [wire.decode_decision_record(bytes(record)) for (record,) in connection.execute(_SQL["by_people"])]
         with connection.cursor(name="decided") as cursor:
             cursor.itersize = ROWS_A_READ
-            records = (bytes(record) for record, _ in cursor.execute(_SQL["decided"]))
+            records = (bytes(record) for (record,) in cursor.execute(_SQL["decided"]))
             return history_of(_stored(records, wire, advance), fates_by(said), features, labels, delay_ms)
 
 
@@ -77,7 +78,7 @@ def history_of(
             guarded += 1
         elif not _holds(release, tuple(features)):
             unheld += 1
-        elif UNKNOWN in decision.snapshot.features:
+        elif any(decision.snapshot.features[column] == UNKNOWN for column in _held(release)):
             unknown += 1
         else:
             rows.append(decision.snapshot.features)
@@ -106,7 +107,9 @@ def _in_order(rows: list[tuple[int, ...]], heads: list[Decision]) -> tuple[Examp
     places = [(head.source_partition, head.source_offset) for head in heads]
     partition, offset = np.array(places, dtype=np.int64).T
     order = np.lexsort((offset, partition, times_ms))
-    examples = Examples(matrix[order], np.zeros(len(rows), dtype=np.bool_), times_ms[order], order.astype(np.int64))
+    nobody, said = np.zeros(len(rows), dtype=np.bool_), map(_attributes_of, heads)
+    number = np.arange(len(rows), dtype=np.int64)
+    examples = Examples(matrix, nobody, times_ms, number, np.fromiter(said, np.object_, len(rows))).chosen(order)
     return examples, [heads[row].transaction_id for row in order.tolist()]
 
 
@@ -119,6 +122,17 @@ def _stored(records: Iterable[bytes], wire: WireFormat, advance: Advance) -> Ite
             yield found
         else:
             raise HistoryRefused("the audit log holds a decision that can't be read; `fraud audit verify` says which")
+
+
+def _attributes_of(head: Decision) -> Attributes:
+    payment = head.snapshot.transaction
+    return Attributes(payment.channel.value, "", tuple(sorted(payment.segments.items())))
+
+
+@lru_cache
+def _held(release: int) -> tuple[int, ...]:
+    """The columns of the features that writers of a release knew."""
+    return tuple(COLUMN[name] for name in features_known(release))
 
 
 @lru_cache

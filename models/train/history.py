@@ -68,7 +68,7 @@ class Examples(NamedTuple):
             features[begin:end], fraud[begin:end], event_time_ms[begin:end], number[begin:end], attributes[begin:end]
         )
 
-    def chosen(self, rows: NDArray[np.bool_]) -> Examples:
+    def chosen(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> Examples:
         number = self.number[rows] if len(self.number) else self.number
         attributes = self.attributes[rows] if len(self.attributes) else self.attributes
         return Examples(self.features[rows], self.fraud[rows], self.event_time_ms[rows], number, attributes)

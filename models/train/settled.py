@@ -11,7 +11,9 @@ Invariants
 Leaving stopped payments out makes what the model in force blocks rare among the examples. Where some like them were let
 through (by the fallback, by a breaker's sample, by a person) or were labelled, these stand for the others as well: each
 counts by one over the share, among all payments with such a probability, of which the truth is known, up to WEIGHT_MAX.
-Where the truth of none is known, no weight can help, and the count is told ("unseen").
+So they count where probabilities are calibrated and settings judged. The tables are learned without weights, because
+what was stopped follows from what the features say, and then weights bring only noise (ADR 0042). Where the truth of
+none is known, no weight can help, and the count is told ("unseen").
 """
 
 from __future__ import annotations
@@ -77,9 +79,7 @@ def final(examples: Examples, source: str) -> History:
 
 def in_order(examples: Examples) -> Examples:
     """Put examples in the order of their payments' own times; the log has a late payment where it came."""
-    features, fraud, event_time_ms, number = examples
-    order = np.argsort(event_time_ms, kind="stable")
-    return Examples(features[order], fraud[order], event_time_ms[order], number[order])
+    return examples.chosen(np.argsort(examples.event_time_ms, kind="stable"))
 
 
 def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str) -> History:

@@ -107,7 +107,7 @@ def train_history(
     chosen = choose(learning, plan.tried, plan.folds, jobs, advance) if plan.tried else None
     learner = plan.learner if chosen is None else chosen.learner
     learned, measured = learning.examples, measuring.examples
-    booster = fit(learner, learned.features, learned.fraud, jobs, learning.weight)
+    booster = fit(learner, learned.features, learned.fraud, jobs)
     advance()
     model = compiled_model(booster, learner, directory.name, learned, calibrating)
     scores = score(model, measured.features)
@@ -117,7 +117,7 @@ def train_history(
         "parameters": parameters(learner),
         "choosing": told(chosen),
         "labels": dict(history.labels),
-        "weighting": "none" if history.weight is None else "by the share of known labels",
+        "weighting": "none" if history.weight is None else "calibration, by the share of known labels",
         "code": code(),
         "libraries": libraries(),
     }

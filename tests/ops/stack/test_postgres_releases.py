@@ -24,7 +24,9 @@ from pipeline.io.postgres import statements
 pytestmark = pytest.mark.real
 
 ROOT = Path(__file__).parents[3]
-FILES = sorted(path for folder in ("pipeline", "ops/access", "ops/state") for path in (ROOT / folder).rglob("*.sql"))
+FILES = sorted(
+    path for folder in ("pipeline", "models", "ops/access", "ops/state") for path in (ROOT / folder).rglob("*.sql")
+)
 PLACEHOLDER = re.compile(r"%%|%s|%b|%\(\w+\)[sb]")
 # What only runs in a transaction of its own, several commands at once, and so can't be prepared.
 SETTINGS_ONLY = {"plan_for_points"}
