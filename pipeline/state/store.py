@@ -350,7 +350,7 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         for chunk, _, _, shared in prepared.requests:
             answer = answers[chunk.partition]
             place = slice(chunk.place, chunk.place + len(chunk.events))
-            told_kinds = kinds(answer.state[place], answer.counted[place], answer.coverage.payments_ms)
+            told_kinds = kinds(answer.state[place], answer.counted[place])
             for request in shared:
                 arguments = (request.body, *self._shared_limits, answer.freshness_of(chunk), told_kinds)
                 asked.append(_Asked(chunk, (scripts.SHARED, request.keys, arguments), answer.shared))
