@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,8 +14,6 @@ from pipeline.terminal.output import Output, coloured
 if TYPE_CHECKING:
     from ops.verifier.export import Outside, Report
     from ops.verifier.freshness import Freshness
-
-FINDINGS_SHOWN: Final = 1000
 
 audit_app = typer.Typer()
 
@@ -93,24 +91,22 @@ def verified(
 
 
 def show_report(output: Output, report: Report, fresh: Freshness, restores_known: int) -> bool:
-    """True when nothing was found, and no stream began anew that the reader doesn't know of."""
-    from ops.verifier.freshness import ages
+    """Show all of a report; return whether the log is as it was written."""
+    from ops.verifier.telling import FINDINGS_SHOWN, finding_text, is_clean, sums
 
     for finding in report.findings[:FINDINGS_SHOWN]:
-        place = f"{finding.table}, partition {finding.partition}, offset {finding.offset}"
-        output.record(finding._asdict(), f"{coloured(finding.kind, 'red')} {place}: {finding.detail}")
+        output.record(finding._asdict(), f"{coloured(finding.kind, 'red')} {finding_text(finding)}")
+    for statement in report.quarantined:
+        output.record({"quarantined": statement}, f"QUARANTINED {statement}")
     tables = report.tables
     for restored in tables.restored:
         output.record({"restored": restored}, f"RESTORED {restored}")
-    counts: dict[str, object] = {name: value for name, value in report._asdict().items() if name != "findings"}
-    counts["tables"] = {name: value for name, value in tables._asdict().items() if name not in ("findings", "restored")}
-    line = f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,}"
-    newest = "; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh))
-    line += (
-        f" of them\n{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} leaves under a signed head"
-    )
-    if (restores := len(tables.restored)) > restores_known:
-        line += f"\n{restores} streams began anew after a restore, and --restores says that {restores_known} are known"
-    line = f"{line}\n{len(report.findings) or 'no'} findings\n{newest}"
-    output.record({**counts, "found": len(report.findings)}, line)
-    return not report.findings and len(tables.restored) <= restores_known
+    told_above = ("findings", "quarantined", "restored")
+    counts: dict[str, object] = {name: value for name, value in report._asdict().items() if name not in told_above}
+    counts["tables"] = {name: value for name, value in tables._asdict().items() if name not in told_above}
+    *before, last = sums(report, fresh, restores_known)
+    if not output.as_json:
+        for line in before:
+            output.line(line)
+    output.record({**counts, "found": len(report.findings)}, last)
+    return is_clean(report, restores_known)

@@ -62,12 +62,14 @@ TABLE: Final = (
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
+            Group("shadow", "run", "Let a challenger answer beside the champion.", "pipeline.shadow.command"),
             Group(
                 "incident",
                 "run list show ack note resolve report",
                 "Open incidents of what went wrong, and see to them.",
                 "pipeline.incident.command",
             ),
+            Group("bias", "run", "Watch how segments fare, and whether models drift.", "pipeline.bias.command"),
         ),
     ),
     Section(
@@ -188,7 +190,15 @@ TABLE: Final = (
                 "Create, rotate and revoke the keys that seal and sign.",
                 "ops.access.command",
             ),
-            Group("models", "train", "Train models.", "models.train.command"),
+            Group(
+                "models",
+                "train card list show diff verify sign approve begin confirm challenger shadow disagreements "
+                "review-disagreement red-team bias drift promote rollout rollback retire replay",
+                "Train models, try, approve, promote and watch them.",
+                "models.train.command models.card.command models.versions.command models.challengers.command "
+                "pipeline.shadow.command models.redteam.command pipeline.bias.command pipeline.promotion.command "
+                "models.lifecycle.difference_command",
+            ),
         ),
     ),
 )

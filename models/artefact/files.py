@@ -2,16 +2,18 @@
 
     <version>/tables.json     the model: integers and feature names, nothing else
     <version>/card.md         what it is for, how good it is, where it fails; for people
-    <version>/manifest.json   SHA-256 of the two, features, training, metrics, golden vectors, approvals
+    <version>/card.html       the same as a page, where there is one
+    <version>/card.cdx.json   the same for machines, as CycloneDX, where there is one
+    <version>/manifest.json   SHA-256 of these, features, training, metrics, golden vectors, approvals
+    <version>/model.sig       a signature over all of these, which models/versions verifies; it may be missing here
 
 Invariants
 1. Loading verifies everything and returns a Model, or raises ModelRefused with one sentence, whatever the files hold
    and whatever kind of file they are; there is no third way.
 2. Nothing in an artefact is executable. The JSON is canonical (sorted keys, no spaces, integers only), so equal content
    has equal bytes and no key can stand twice.
-3. The model's hash is the SHA-256 of manifest.json, which holds the hashes of the other files. A detached signature
-   over those same bytes can be added as one more file. Until this module verifies it, a file of that name is refused
-   like any other unexpected file.
+3. The model's hash is the SHA-256 of manifest.json, which holds the hashes of the other files but of the signature
+   over them. A file that the manifest doesn't name is refused.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -58,6 +61,7 @@ __all__ = [
     "golden_json",
     "load",
     "load_champion",
+    "load_contents",
     "load_version",
     "tables_json",
     "write",
@@ -66,6 +70,9 @@ __all__ = [
 FORMAT: Final = 1
 TABLES: Final = "tables.json"
 CARD: Final = "card.md"
+CARDS: Final = frozenset({"card.html", "card.cdx.json"})
+"""Other forms of the card, which a version may have."""
+SIGNATURE: Final = "model.sig"
 MANIFEST: Final = "manifest.json"
 CHAMPION: Final = "champion"
 """The file of a registry that names the version in force."""
@@ -91,6 +98,17 @@ def load(directory: Path) -> Model:
         if not _VERSION.fullmatch(version):
             refuse("the directory's name is not a version (letters, digits, dots, hyphens)")
         contents = _contents(directory)
+    except ModelRefused as refusal:
+        raise ModelRefused(f"model '{version}' is refused: {refusal}") from refusal
+    return load_contents(version, contents)
+
+
+def load_contents(version: str, contents: Mapping[str, bytes]) -> Model:
+    """Verify the files of a model, which may come from anywhere, and return it. Raises ModelRefused."""
+    try:
+        if not _VERSION.fullmatch(version):
+            refuse("its name is not a version (letters, digits, dots, hyphens)")
+        _require_files(contents)
         manifest = mapping(parsed(contents[MANIFEST], MANIFEST), MANIFEST, _MANIFEST_KEYS)
         _verify_identity(manifest, version, contents)
         features = _feature_names(manifest["features"])
@@ -152,45 +170,61 @@ def golden_json(vectors: Sequence[GoldenVector]) -> Json:
     ]
 
 
-def write(directory: Path, tables: bytes, card: bytes, manifest: Mapping[str, Json]) -> None:
+def write(
+    directory: Path,
+    tables: bytes,
+    card: bytes,
+    manifest: Mapping[str, Json],
+    other_cards: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
     """Write an artefact; `manifest` comes without `format`, `version` and `files`.
 
-    The manifest is written last, so a half-written directory can't be loaded. Raises FileExistsError where the version
-    exists, because versions are never changed.
+    other_cards: the card's other forms, by the names of CARDS. The manifest is written last, so a half-written
+    directory can't be loaded. Raises FileExistsError where the version exists, because versions are never changed.
     """
     directory.mkdir(parents=True)
-    files: Json = {name: hashlib.sha256(content).hexdigest() for name, content in ((TABLES, tables), (CARD, card))}
-    (directory / TABLES).write_bytes(tables)
-    (directory / CARD).write_bytes(card)
+    assert other_cards.keys() <= CARDS, "a card has these forms"
+    contents = {TABLES: tables, CARD: card, **other_cards}
+    files: Json = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
     whole: Json = {**manifest, "format": FORMAT, "version": directory.name, "files": files}
     (directory / MANIFEST).write_bytes(canonical(whole))
 
 
 def _contents(directory: Path) -> dict[str, bytes]:
-    expected = {TABLES, CARD, MANIFEST}
     try:
         entries = {entry.name: entry for entry in directory.iterdir()}
-        if strangers := sorted(entries.keys() - expected):
-            refuse(f"it holds the unexpected file '{strangers[0]}'")
-        if missing := sorted(expected - entries.keys()):
-            refuse(f"the file '{missing[0]}' is missing")
+        _require_names(entries.keys())
         for name, entry in entries.items():
             if entry.is_symlink() or not entry.is_file():
                 refuse(f"'{name}' is not a plain file")
         contents = {name: read_plain(entry, FILE_BYTES_MAX) for name, entry in entries.items()}
     except OSError as error:
         raise ModelRefused(f"its files can't be read ({error.strerror})") from error
-    if long := [name for name, content in sorted(contents.items()) if len(content) > FILE_BYTES_MAX]:
-        refuse(f"'{long[0]}' is larger than {FILE_BYTES_MAX} bytes")
     return contents
 
 
-def _verify_identity(manifest: dict[str, Json], version: str, contents: dict[str, bytes]) -> None:
+def _require_names(names: Collection[str]) -> None:
+    expected = {TABLES, CARD, MANIFEST}
+    if strangers := sorted(set(names) - expected - CARDS - {SIGNATURE}):
+        refuse(f"it holds the unexpected file '{strangers[0]}'")
+    if missing := sorted(expected - set(names)):
+        refuse(f"the file '{missing[0]}' is missing")
+
+
+def _require_files(contents: Mapping[str, bytes]) -> None:
+    _require_names(contents.keys())
+    if long := [name for name, content in sorted(contents.items()) if len(content) > FILE_BYTES_MAX]:
+        refuse(f"'{long[0]}' is larger than {FILE_BYTES_MAX} bytes")
+
+
+def _verify_identity(manifest: dict[str, Json], version: str, contents: Mapping[str, bytes]) -> None:
     if manifest["format"] != FORMAT:
         refuse(f"its format is not {FORMAT}")
     if manifest["version"] != version:
         refuse("the manifest names another version than the directory")
-    files = mapping(manifest["files"], "files", {TABLES, CARD})
+    files = mapping(manifest["files"], "files", contents.keys() - {MANIFEST, SIGNATURE})
     for name, expected in files.items():
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             refuse(f"the SHA-256 of '{name}' is not the manifest's")
@@ -214,7 +248,7 @@ def _feature_names(value: Json) -> tuple[str, ...]:
     return names
 
 
-def _model(contents: dict[str, bytes], version: str, features: tuple[str, ...], manifest: dict[str, Json]) -> Model:
+def _model(contents: Mapping[str, bytes], version: str, features: tuple[str, ...], manifest: dict[str, Json]) -> Model:
     tables = mapping(parsed(contents[TABLES], TABLES), TABLES, {"intercept_micro", "terms", "calibration"})
     terms = array(tables["terms"], "terms")
     if not 1 <= len(terms) <= TERMS_MAX:

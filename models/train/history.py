@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.card.measuring.measured import Attributes
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.feeds.feed_files import shipped_feeds
@@ -58,14 +59,19 @@ class Examples(NamedTuple):
     event_time_ms: NDArray[np.int64]
     number: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
     """Which payment of the stream each is, from 0; empty where nobody asks."""
+    attributes: NDArray[np.object_] = np.zeros(0, dtype=np.object_)
+    """What each payment says beside its features (models.card's Attributes), to measure by; empty where nothing is."""
 
     def rows(self, begin: int, end: int) -> Examples:
-        features, fraud, event_time_ms, number = self
-        return Examples(features[begin:end], fraud[begin:end], event_time_ms[begin:end], number[begin:end])
+        features, fraud, event_time_ms, number, attributes = self
+        return Examples(
+            features[begin:end], fraud[begin:end], event_time_ms[begin:end], number[begin:end], attributes[begin:end]
+        )
 
     def chosen(self, rows: NDArray[np.bool_]) -> Examples:
-        features, fraud, event_time_ms, number = self
-        return Examples(features[rows], fraud[rows], event_time_ms[rows], number[rows] if len(number) else number)
+        number = self.number[rows] if len(self.number) else self.number
+        attributes = self.attributes[rows] if len(self.attributes) else self.attributes
+        return Examples(self.features[rows], self.fraud[rows], self.event_time_ms[rows], number, attributes)
 
 
 def read(path: Path, rules: FileMap = NO_MAP) -> Examples:
@@ -132,6 +138,7 @@ class _Observer:
         self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
         self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
+        self._attributes: dict[Attributes, Attributes] = {}
         self._seen = 0
 
     def chunk(self, stream: list[TrafficEvent]) -> Examples:
@@ -155,7 +162,14 @@ class _Observer:
             np.array([paid[row].fraud for row in counted], dtype=np.bool_),
             np.array([paid[row].transaction.event_time_ms for row in counted], dtype=np.int64),
             np.array(counted, dtype=np.int64) + (self._seen - len(paid)),
+            np.fromiter((self._attributes_of(paid[row]) for row in counted), np.object_, len(counted)),
         )
+
+    def _attributes_of(self, paid: LabelledTransaction) -> Attributes:
+        """Payments that say the same share one object: a history has millions of payments and few such sayings."""
+        kind = paid.scenario if paid.fraud else ""
+        said = Attributes(paid.transaction.channel.value, kind, tuple(sorted(paid.transaction.segments.items())))
+        return self._attributes.setdefault(said, said)
 
     def _take_in(self, context: Account | RiskSignal | Label) -> None:
         match context:

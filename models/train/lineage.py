@@ -20,8 +20,8 @@ GIT_S_MAX: Final = 20.0
 UNKNOWN_REVISION: Final = "unknown"
 LIBRARIES: Final = ("interpret-core", "numpy", "scikit-learn", "scipy")
 SOURCES: Final = (
-    "models/artefact", "models/simulator", "models/train", "pipeline/decide", "pipeline/domain", "pipeline/publish",
-    "pipeline/state",
+    "models/artefact", "models/card", "models/simulator", "models/train", "pipeline/decide", "pipeline/domain",
+    "pipeline/publish", "pipeline/state",
 )  # fmt: skip
 """What features, labels and tables are made by."""
 SUFFIXES: Final = frozenset({".py", ".sql", ".toml", ".json"})

@@ -23,11 +23,12 @@ from typing import Any, Final
 import numpy as np
 
 from models.artefact import files as artefact
-from models.artefact.scoring import Calibration, Model, score
+from models.artefact.scoring import Calibration, Model, Scores, score
 from models.artefact.strict import Json
 from models.artefact.vectors import golden_vectors
+from models.card.cards import CYCLONEDX, HTML, cards, facts_at_training
+from models.card.measuring.measured import Measured, numbered
 from models.simulator import TrafficEvent, TrafficSettings
-from models.train.card import card
 from models.train.choosing import FOLDS, Advance, choose, parameters, told
 from models.train.compile import calibrate, compile_terms
 from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, events_of, examples_of, generated
@@ -35,6 +36,7 @@ from models.train.learn import Learner, fit
 from models.train.lineage import code, libraries
 from models.train.metrics import Metrics, measure
 from models.train.plan_files import Plan, default_plan
+from models.train.reference import with_reference
 from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, settled
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
@@ -56,8 +58,7 @@ DEFAULT_TRAFFIC: Final = TrafficSettings(seed=20261101, accounts=3000, start_ms=
 
 _GENERATED_LIMITS = """\
 It has only seen simulated traffic: its figures say how well it learned the simulator, not how well it finds real fraud.
-Before real use, train it on the institution's own history. It finds takeovers, card testing and structuring best, about
-half of the push payments, and of the frauds at a compromised merchant few before the first labels arrive."""
+Before real use, train it on the institution's own history."""
 HISTORY_LIMITS = """\
 It knows frauds of the kinds and the times in its history; new schemes and drift are what monitoring, the circuit
 breaker and the fallback rules are for."""
@@ -111,10 +112,8 @@ def train_history(
     model = compiled_model(booster, learner, directory.name, learned, calibrating)
     scores = score(model, measured.features)
     metrics = measure(scores, measured.fraud)
-    facts = _card_facts(history, learner, learned, calibrating.examples)
-    text = card(model, metrics, facts, scores, [name for name in learner.features if name in learner.monotone], limits)
     training: dict[str, Json] = {
-        **facts,
+        **_taught(history, learner, learned, calibrating.examples),
         "parameters": parameters(learner),
         "choosing": told(chosen),
         "labels": dict(history.labels),
@@ -122,8 +121,15 @@ def train_history(
         "code": code(),
         "libraries": libraries(),
     }
-    manifest = _manifest(model, learner, training, metrics, _golden_rows(measured.features, scores.score_micro))
-    artefact.write(directory, artefact.tables_json(model), text.encode(), manifest)
+    seen = measured.features, learner.features, scores.fraud_probability_ppm
+    manifest = _manifest(
+        model, learner, with_reference(training, *seen), metrics, _golden_rows(measured.features, scores.score_micro)
+    )
+    monotone = tuple(name for name in learner.features if name in learner.monotone)
+    facts = facts_at_training(model, manifest, monotone, limits, measured.features, scores, _measured(measured, scores))
+    made = cards(facts)
+    other_cards = {HTML: made.html, CYCLONEDX: made.cyclonedx}
+    artefact.write(directory, artefact.tables_json(model), made.markdown, manifest, other_cards)
     artefact.load(directory)
     return metrics
 
@@ -145,7 +151,18 @@ def compiled_model(booster: Any, learner: Learner, version: str, learned: Exampl
     return Model(version, bytes(32), intercept_micro, terms, calibration, typical)
 
 
-def _card_facts(history: History, learner: Learner, learned: Examples, calibrated: Examples) -> dict[str, int | str]:
+def _measured(examples: Examples, scores: Scores) -> Measured:
+    return Measured(
+        scores.score_micro,
+        scores.fraud_probability_ppm,
+        examples.fraud,
+        examples.features[:, COLUMN["amount_gbp_minor"]],
+        examples.event_time_ms,
+        *numbered(examples.attributes),
+    )
+
+
+def _taught(history: History, learner: Learner, learned: Examples, calibrated: Examples) -> dict[str, int | str]:
     examples = history.examples
     return {
         "source": history.source,

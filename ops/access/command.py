@@ -40,6 +40,10 @@ class KeyKind(StrEnum):
     """Signs the reports of drills."""
     FEEDS = "feeds"
     """Signs exchange rates and sanctions, as their publisher."""
+    MODELS = "models"
+    """Signs what the registry of models says: aliases, evidence and history."""
+    ARTEFACTS = "artefacts"
+    """Signs the files of models, as OpenSSF Model Signing does."""
 
 
 class SigningKind(StrEnum):
@@ -50,6 +54,8 @@ class SigningKind(StrEnum):
     REVERSALS = "reversals"
     DRILLS = "drills"
     FEEDS = "feeds"
+    MODELS = "models"
+    ARTEFACTS = "artefacts"
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -109,7 +115,9 @@ def create_passwords(
 def create_key(
     kind: Annotated[
         KeyKind,
-        typer.Argument(help="Seals dead letters or records, or signs for the audit log, its witness, drills or feeds."),
+        typer.Argument(
+            help="Seals dead letters or records, or signs for the log, its witness, drills, feeds or models."
+        ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: Annotated[

@@ -14,12 +14,13 @@ from pipeline.io.production import DATABASE_ROLES
 OURS: Final = sorted({*ROLES, DATABASE_ROLES["worker"], "fraud_service"})
 """The roles of the migrations; fraud_service is the group of the services' roles, and nobody logs in as it."""
 
-_SERVICES: Final = ("audit", "executor", "review", "rollback", "reconcile", "incident", "alerts")
+_SERVICES: Final = ("audit", "executor", "review", "rollback", "reconcile", "incident", "bias", "alerts", "shadow")
 _MEMBERS: Final = (
     *((f"fraud_{name}", "fraud_service") for name in _SERVICES),
     ("fraud_rollback", "fraud_reader"),
     ("fraud_reconcile", "fraud_reader"),
     ("fraud_incident", "fraud_reader"),
+    ("fraud_bias", "fraud_reader"),
 )
 """Who is a member of what, by the migrations, and written down apart from them."""
 

@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.sealing import DeadLetterKey, create_key_file
-from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.keys.artefact_key_files import ArtefactKey, create_artefact_key
+from pipeline.keys.key_files import SigningKey, create_signing_key, read_key_set, replace_key_set, set_path_beside
 from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, TrustedKey, with_key, with_revocation
 from pipeline.seals.proving import SEAL_USES
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
+
+REGISTRY_USES: Final = frozenset({KeyUse.MODELS, KeyUse.ARTEFACTS})
+"""Uses whose keys sign in the registry of models; workers know them from the key set of seals."""
 
 
 class Created(NamedTuple):
@@ -47,7 +51,7 @@ def create_signature_key(use: KeyUse, path: Path, key_set: Path | None) -> Creat
     """
     held = None if key_set is None else _read(key_set)
     with _file_failures(path):
-        key = create_signing_key(path, use, with_set=held is None)
+        key = _made(path, use, with_set=held is None)
     if key_set is not None and held is not None:
         _replace(key_set, lambda: with_key(held, use, key.public, now_ms()))
     return _created(key.key_id, use, path, key_set or set_path_beside(path))
@@ -59,7 +63,7 @@ def rotate_key(use: KeyUse, path: Path, key_set: Path, overlap_hours: float) -> 
     if not held.of_use(use):
         raise Failure(f"The key set {key_set} has no key for {use} to rotate.", f"Run `fraud keys create {use}`.")
     with _file_failures(path):
-        key = create_signing_key(path, use, with_set=False)
+        key = _made(path, use, with_set=False)
     began_ms = now_ms()
     retire_at_ms = began_ms + round(overlap_hours * 3_600_000)
     _replace(key_set, lambda: with_key(held, use, key.public, began_ms, retire_at_ms))
@@ -87,12 +91,21 @@ def show_trusted(output: Output, key: TrustedKey) -> None:
     output.record(fields, line)
 
 
+def _made(path: Path, use: KeyUse, *, with_set: bool) -> SigningKey | ArtefactKey:
+    if use is KeyUse.ARTEFACTS:
+        return create_artefact_key(path, with_set=with_set)
+    return create_signing_key(path, use, with_set=with_set)
+
+
 def _created(key_id: str, use: KeyUse, path: Path, key_set: Path) -> Created:
     if use in SEAL_USES:
         setting = "FRAUD_SEAL_KEY_FILE"
         advice = (
             f"once {key_set} is with every reader and writer of decisions.v1: under a key that is unknown nobody acts"
         )
+    elif use in REGISTRY_USES:
+        setting = f"FRAUD_{use.upper()}_KEY_FILE"
+        advice = f"where versions are signed and aliases moved, once {key_set} is with every worker"
     else:
         setting = f"FRAUD_{use.upper()}_KEY_FILE"
         advice = f"and give {key_set} to the audit service, the witness and those who verify"

@@ -57,8 +57,12 @@ class Principal(StrEnum):
     """The process that keeps, apart from the audit service, what that has signed."""
     RECONCILE = "fraud-reconcile"
     INCIDENT = "fraud-incident"
+    BIAS = "fraud-bias"
+    """The process that watches how segments fare, and whether models still see what they were taught on."""
     ALERTS = "fraud-alerts"
     """The process that delivers alerts to people."""
+    SHADOW = "fraud-shadow"
+    """The process in which a challenger answers, and decides nothing."""
     READER = "fraud-reader"
     """The commands by which people only look: tail, explain, verify."""
     PUBLISHER = "fraud-publisher"
@@ -75,7 +79,9 @@ SERVICES: Final = (
     Principal.RECONCILE,
     Principal.WITNESS,
     Principal.INCIDENT,
+    Principal.BIAS,
     Principal.ALERTS,
+    Principal.SHADOW,
 )
 """Principals that run without a person."""
 ADMINISTRATOR: Final = "fraud-admin"
@@ -97,6 +103,7 @@ EVERY_TOPIC: Final = (
     "witness.v1",
     "breaker_switches.v1",
     "breaker_hours.v1",
+    "shadow.v1",
 )
 
 
@@ -178,10 +185,20 @@ ACCESS: Final[Mapping[Principal, Rights]] = MappingProxyType(
             writes=("alerts.v1",),  # where alerts themselves were lost
             groups=("fraud-incident",),
         ),
+        Principal.BIAS: Rights(
+            reads=("decisions.v1", "labels.v1"),
+            writes=("alerts.v1",),
+            groups=("fraud-bias",),
+        ),
         Principal.ALERTS: Rights(
             reads=("alerts.v1",),
             writes=("alerts.v1",),  # what it can't deliver, and its heartbeat
             groups=("fraud-alerts",),
+        ),
+        Principal.SHADOW: Rights(
+            reads=("decisions.v1",),
+            writes=("shadow.v1",),  # and nothing else: not even an alert, which could wake people up for nothing
+            groups=("fraud-shadow",),
         ),
         Principal.READER: Rights(
             reads=EVERY_TOPIC,

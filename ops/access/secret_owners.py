@@ -30,6 +30,8 @@ USERS: Final[Mapping[str, tuple[int, int]]] = {
     "months": (10010, 10010),
     "incident": (10012, 10012),
     "alerts": (10013, 10013),
+    "bias": (10015, 10015),
+    "shadow": (10014, 10014),
     # The users that the images of the servers have.
     "kafka": (1000, 1000),
     "redis": (999, 1000),
@@ -74,7 +76,7 @@ CONSUMERS: Final[Mapping[str, str]] = {
     **{f"{principal.removeprefix('fraud-')}_kafka_options": principal.removeprefix("fraud-") for principal in SERVICES},
     **{
         f"{service}_database_url": service
-        for service in ("audit", "executor", "review", "reconcile", "incident", "alerts")
+        for service in ("audit", "executor", "review", "reconcile", "incident", "bias", "alerts", "shadow")
     },
 }
 """The service that reads each file. A file that isn't named here is for people, and stays its maker's alone."""

@@ -66,8 +66,20 @@ BENCHES: Final = {
     "breaker": Bench(
         "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),
+    "bias": Bench(
+        "bias", "a quiet year without a false alert; minutes to see 40 % of a postcode blocked, days to see 5 %"
+    ),
     "reasons": Bench(
         "reasons", "400,000 decisions without a reason of a kind that was wrong once; each counterfactual turns its own"
+    ),
+    "red-team": Bench(
+        "models", "attacks on the shipped model, on each layer without it, and on weakened models, which are refused"
+    ),
+    "registry": Bench(
+        "registry", "10,000 changes of one byte in a signed registry, and every whole forgery: none loads"
+    ),
+    "shadow": Bench(
+        "models", "a challenger beside the worker, in turns: what it costs, and what one that tries to decide achieves"
     ),
     "rollback": Bench(
         "rollback", "10,000 decisions of a wrong model reversed under traffic and kill -9: the plan, and nothing else"
@@ -106,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=COUNT",
         help="change a size: of hostile, as ops.bench.hostile.attacks names them; accounts or payments of rebuild; "
         "warm or measured of scale; decisions, counterfactuals or counterfactual_s of reasons; years, weeks, lanes, "
-        "harsh or seed of breaker",
+        "harsh or seed of breaker; days, years, starts or seed of bias; budget, trials or seed of red-team",
     )
     parser.add_argument("--keep", action="store_true", help="keep that folder of a run that goes well, too")
     return parser

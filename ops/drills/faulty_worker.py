@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
 import numpy as np
 
-from models.artefact.files import load_champion
 from models.artefact.scoring import Model, Term
+from models.versions.loading_files import Loaded, load_champion_of
 from pipeline.decide import regime_files
 from pipeline.decide.keeper_service import keep_filled
 from pipeline.decide.worker_command import run_worker
@@ -47,9 +46,13 @@ class FailingEdges(np.ndarray):
         return self.view(np.ndarray).searchsorted(values, *arguments, **named)
 
 
-def faulty_champion(registry: Path) -> Model:
+def faulty_champion(settings: Settings) -> Loaded:
     """Load the champion, and spoil it where its version ends in SLOW or FAILING."""
-    model = load_champion(registry)
+    loaded = load_champion_of(settings)
+    return loaded._replace(model=_spoilt(loaded.model))
+
+
+def _spoilt(model: Model) -> Model:
     match model.version.rpartition("-")[2]:
         case "slow":
             return _with_first_edges(model, SlowEdges)
@@ -71,7 +74,7 @@ def _with_first_edges(model: Model, kind: type[Any]) -> Model:
 
 def main() -> None:
     keep_filled(Settings())  # a worker gives up its place in an outage, and a supervisor fills it again
-    with mock.patch.object(regime_files, "load_champion", faulty_champion):
+    with mock.patch.object(regime_files, "load_champion_of", faulty_champion):
         run_worker(Settings())
 
 

@@ -6,7 +6,6 @@ All are the champion with one thing changed, so that nothing else explains what 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +14,17 @@ from typing import Final
 
 import numpy as np
 
-from models.artefact.files import champion_version, golden_json, load_champion, tables_json, write
+from models.artefact.files import golden_json, load_champion, tables_json, write
 from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, PROBABILITY_PPM_MAX, Calibration, Model, Term
 from models.artefact.vectors import golden_vectors
+from models.versions.artefact_files import read_artefact
+from models.versions.loading_files import champion_version_of
+from models.versions.registry_files import registry_at
 from ops.demo.scene import golden_rows
 from ops.drills.faulty_worker import FAILING, SLOW
 from pipeline.decide.policy import Policy
 from pipeline.drills.drills import DrillName
+from pipeline.io.settings import Settings
 
 VERSION_CHARACTERS: Final = 20
 """What a version keeps of the champion's, with room for what is wrong with it."""
@@ -38,10 +41,12 @@ DRIFT_PPM: Final = 100_000
 class ModelFolder:
     """The lane's own registry: a copy of the champion, and the models that went wrong."""
 
-    def __init__(self, folder: Path, shipped: Path) -> None:
-        """Copies the champion of the registry `shipped`. Raises ModelRefused, or OSError."""
-        self.folder, self.good = folder, champion_version(shipped)
-        shutil.copytree(shipped / self.good, folder / self.good)
+    def __init__(self, folder: Path, deployment: Settings) -> None:
+        """Copies the champion of a deployment's registry. Raises ModelRefused, or OSError."""
+        self.folder, self.good = folder, champion_version_of(deployment)
+        (folder / self.good).mkdir(parents=True)
+        for name, content in read_artefact(registry_at(deployment.model_registry), self.good).items():
+            (folder / self.good / name).write_bytes(content)
         self.name_champion(self.good)
 
     def name_champion(self, version: str) -> None:

@@ -14,7 +14,8 @@ import psycopg
 import redis
 from confluent_kafka import KafkaException
 
-from models.artefact.files import ModelRefused, champion_version
+from models.artefact.files import ModelRefused
+from models.versions.loading_files import champion_version_of
 from ops.access.roles import POSTGRES_OWNER
 from ops.drills.course import Performed, perform
 from ops.drills.lane import LaneNames, LaneNotSeparate, forget_deployment
@@ -161,7 +162,7 @@ def _setting(asked: Asked, names: LaneNames, started_at_ms: int, deployment: Set
 def model_in_force(deployment: Settings) -> str:
     """Return the champion's version, or `unknown`."""
     try:
-        return champion_version(deployment.model_registry)
+        return champion_version_of(deployment)
     except (ModelRefused, OSError):
         return "unknown"
 

@@ -159,7 +159,7 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
         raise DrillNotCarriedOut("the deployment's routes of alerts can't be read, or have no heartbeat")
     with ExitStack() as ending:
         policy, target = _write_policy(asked, folder, deployment)
-        models = ModelFolder(folder / "registry", deployment.model_registry)
+        models = ModelFolder(folder / "registry", deployment)
         if asked.drill is DrillName.ONE_POSTCODE:
             models.block_as_usual()
         postgres = _postgres(ending, folder)

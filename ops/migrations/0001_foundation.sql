@@ -77,7 +77,7 @@ SELECT control.make_append_only('control.migration');
 CREATE FUNCTION control.partitioned_tables() RETURNS TABLE (parent regclass)
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control')
+    WHERE c.relkind = 'p' AND NOT c.relispartition AND n.nspname IN ('audit', 'ledger', 'review', 'control', 'shadow')
     ORDER BY n.nspname, c.relname
 $$;
 

@@ -1,7 +1,7 @@
 -- Records of decisions.v1 of which it was not proved who wrote them, by who passed them over; append-only.
 
 CREATE TABLE control.unproved_record (
-    consumer text NOT NULL CHECK (consumer IN ('executor', 'review', 'audit')),
+    consumer text NOT NULL CHECK (consumer IN ('executor', 'review', 'audit', 'shadow')),
     topic text NOT NULL CHECK (length(topic) BETWEEN 1 AND 249),
     topic_partition integer NOT NULL CHECK (topic_partition >= 0),
     topic_offset bigint NOT NULL CHECK (topic_offset >= 0),

@@ -20,7 +20,9 @@ PROCESSES: Final = {
     "reconcile": "reconcile",
     "witness": "witness",
     "incident": "incident",
+    "bias": "bias",
     "oncall": "alerts",
+    "shadow": "shadow",
 }
 """The process of a package; what others declare is exposed by several."""
 

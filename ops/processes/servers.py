@@ -1,14 +1,18 @@
 """A server as a process of its own: start it until it answers, stop it, kill it, pause it."""
 
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -21,7 +25,9 @@ LOG_TAIL_CHARACTERS = 2_000
 PORTS_FIRST = 10_240
 PORTS_A_SHARE = 100
 PORT_SHARES = 220  # the last port of the last share is 32239
+RESERVED_MAX = 20  # more than one process starts servers at once
 _port_turns = itertools.count()
+_reserved: deque[int] = deque()
 _TIED = Path(__file__).with_name("tied.py")
 
 
@@ -143,16 +149,31 @@ def free_port() -> int:
     """A TCP port of the loopback interface that nothing listens on, and that no process is likely to take meanwhile.
 
     Systems pick the ports of outgoing connections from 32768 or 49152 up, so none below is taken by one. A process
-    looks in a share of its own, by its id, and takes turns there: two that ask at once get different ports, and one
-    that asks twice before it uses the first gets two. Raises ServerFailed.
+    looks in a share of its own, by its id, and takes turns there: one that asks twice before it uses the first port
+    gets two. Ids are more than shares, so a process's latest RESERVED_MAX ports are also reserved while it lives:
+    another one of its share doesn't get a port whose server still starts. Raises ServerFailed.
     """
     first = PORTS_FIRST + os.getpid() % PORT_SHARES * PORTS_A_SHARE
     for _ in range(PORTS_A_SHARE):
         port = first + next(_port_turns) % PORTS_A_SHARE
         with socket.socket() as probe, contextlib.suppress(OSError):
+            fcntl.lockf(_reservations(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
             probe.bind((LOOPBACK, port))
+            _reserved.append(port)
+            if len(_reserved) > RESERVED_MAX:
+                fcntl.lockf(_reservations(), fcntl.LOCK_UN, 1, _reserved.popleft())
             return port
     raise ServerFailed(f"Every port from {first} to {first + PORTS_A_SHARE - 1} is in use.")
+
+
+@cache
+def _reservations() -> int:
+    """Open the file whose byte at each port's number is locked by the process that the port is reserved for.
+
+    The system lets go of a process's locks when it ends, however that happens.
+    """
+    path = Path(tempfile.gettempdir()) / f"fraud-ports-of-{os.getuid()}"
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 def process_cpu_seconds(pid: int) -> float:

@@ -33,6 +33,7 @@ TOPIC_OF: Final = {
     "breaker_switch.v1": "breaker_switches.v1",
     "breaker_hour.v1": "breaker_hours.v1",
     "execution.v1": "executions.v1",
+    "shadow.v1": "shadow.v1",
 }
 
 

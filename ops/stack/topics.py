@@ -136,6 +136,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "what the model answered in each of the last 192 hours: the breaker's yardstick, whatever becomes of Redis",
     ),
     Topic(
+        "shadow.v1",
+        True,
+        Cleanup.DELETE,
+        90 * DAY_MS,
+        _RECORD_MAX_BYTES,
+        "what a challenger would have answered, by which nobody decides; a quarter to look, the database has the rest",
+    ),
+    Topic(
         "executions.v1",
         True,
         Cleanup.DELETE,

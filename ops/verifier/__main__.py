@@ -18,11 +18,10 @@ import time
 from pathlib import Path
 
 from .export import Outside, Report, Trust, Unreadable, verify_export
-from .freshness import MAX_AGE_DEFAULT, Freshness, age_of, ages
+from .freshness import MAX_AGE_DEFAULT, Freshness, age_of
 from .keys import KeySet, read_keys
 from .proofs import refused, shown_row
-
-FINDINGS_SHOWN = 1000
+from .telling import FINDINGS_SHOWN, finding_text, is_clean, sums
 
 
 def main() -> int:
@@ -88,36 +87,22 @@ def _shown(line: str) -> str:
 
 
 def _tell(report: Report, fresh: Freshness, restores_known: int, *, as_json: bool) -> int:
-    """Whoever claims a restore may have what they changed chained anew: the reader must know of it."""
-    restores = len(report.tables.restored)
-    is_clean = not report.findings and restores <= restores_known
+    code = 0 if is_clean(report, restores_known) else 1
     if as_json:
         findings = [finding._asdict() for finding in report.findings[:FINDINGS_SHOWN]]
         counts = {name: value for name, value in report.tables._asdict().items() if name != "findings"}
         told = {**report._asdict(), "tables": counts, "findings": findings, "found": len(report.findings)}
         print(json.dumps(told))
-        return 0 if is_clean else 1
+        return code
     for finding in report.findings[:FINDINGS_SHOWN]:
-        place = finding.table if finding.partition is None else f"{finding.table}, partition {finding.partition}"
-        place += "" if finding.offset is None else f", offset {finding.offset}"
-        print(_shown(f"{finding.kind} {place}: {finding.detail}"))
+        print(_shown(f"{finding.kind} {finding_text(finding)}"))
     for statement in report.quarantined:
         print(_shown(f"QUARANTINED {statement}"))
     for restored in report.tables.restored:
         print(_shown(f"RESTORED {restored}"))
-    print(
-        f"{report.rows:,} rows of {report.partitions} partitions, {report.heads} signed heads over {report.signed:,} "
-        f"of them, {report.younger:,} leaves younger than the export: {len(report.findings) or 'no'} findings"
-    )
-    tables = report.tables
-    print(
-        f"{tables.rows:,} rows of ledger, reviews and control, {tables.signed:,} of {tables.leaves:,} leaves under a "
-        f"signed head, {tables.younger:,} younger than the other side"
-    )
-    if restores > restores_known:
-        print(f"{restores} streams began anew after a restore, and --restores says that {restores_known} are known")
-    print("; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh)))
-    return 0 if is_clean else 1
+    for line in sums(report, fresh, restores_known):
+        print(line)
+    return code
 
 
 def _tell_proof(why: str | None, row: str | None, *, as_json: bool) -> int:

@@ -39,6 +39,8 @@ class AlertCode(StrEnum):
     BREAKER_RELEASE = "BREAKER_RELEASE"
     BREAKER_INITIALISE = "BREAKER_INITIALISE"
     MODEL_UNWATCHED = "MODEL_UNWATCHED"
+    BIAS_GAP = "BIAS_GAP"
+    DRIFT_FROM_TRAINING = "DRIFT_FROM_TRAINING"
     OUTCOMES_REFUSED = "OUTCOMES_REFUSED"
     OUTCOMES_NOT_FOLLOWED = "OUTCOMES_NOT_FOLLOWED"
     OUT_OF_ORDER = "OUT_OF_ORDER"
@@ -79,6 +81,8 @@ class AlertCode(StrEnum):
     FEED_AGEING = "FEED_AGEING"
     FEED_TOO_OLD = "FEED_TOO_OLD"
     REGIME_CHANGED = "REGIME_CHANGED"
+    MODEL_ROLLED_BACK = "MODEL_ROLLED_BACK"
+    ROLLOUT_UNWATCHED = "ROLLOUT_UNWATCHED"
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
@@ -130,6 +134,13 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.BREAKER_INITIALISE: Entry(_INFO, "A deployment that has never decided began with the model."),
     AlertCode.MODEL_UNWATCHED: Entry(
         _CRITICAL, "The breaker has not been able to judge a scope with payments for hours; nothing would trip it."
+    ),
+    AlertCode.BIAS_GAP: Entry(
+        _CRITICAL,
+        "A segment of customers fares worse than the rest, and worse than is usual, by more than is let pass.",
+    ),
+    AlertCode.DRIFT_FROM_TRAINING: Entry(
+        (Severity.WARNING,), "What a model decides on, or what it answers, isn't what it was taught on any more."
     ),
     AlertCode.OUTCOMES_REFUSED: Entry(
         _CRITICAL, "Records that say what became of payments can't be used, so their payees stay unknown."
@@ -246,6 +257,12 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "Exchange rates or the list of sanctions are too old by the policy, or missing; payments are decided strictly.",
     ),
     AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy, model or feed than before."),
+    AlertCode.MODEL_ROLLED_BACK: Entry(
+        _CRITICAL, "A version of the model was taken back, by a person or by the stop rule; the one before decides."
+    ),
+    AlertCode.ROLLOUT_UNWATCHED: Entry(
+        _CRITICAL, "A version is being rolled out, and nothing can take it back by itself."
+    ),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
         _PASSING_OR_NOT,
         "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
@@ -283,6 +300,9 @@ OVER_BY_ITSELF: Final = frozenset(
         AlertCode.DRILL_OVERDUE,
         AlertCode.FEED_AGEING,
         AlertCode.FEED_TOO_OLD,
+        AlertCode.ROLLOUT_UNWATCHED,
+        AlertCode.BIAS_GAP,
+        AlertCode.DRIFT_FROM_TRAINING,
     }
 )
 """The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
@@ -444,6 +464,22 @@ def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope
 def rollback_alert(plan_id: str, reversals: int, applied_by: str, raised_at_ms: int) -> Alert:
     summary = f"Rollback plan {plan_id} is carried out, by {applied_by}: {reversals:,} reversals."
     return alert(AlertCode.ROLLBACK_APPLIED, summary, "all", {"plan": plan_id}, raised_at_ms)
+
+
+def rolled_back_alert(scope: str, sequence: int, words: Mapping[str, str], raised_at_ms: int) -> Alert:
+    """Make the alert about a version that was taken back. scope: the breaker's, of that version.
+
+    sequence: of the record that did it. words: `version` that decides now, `by` whom, and the `reason`.
+    """
+    version, evidence = words["version"], {"sequence": str(sequence), "version": words["version"]}
+    summary = f"{scope.removeprefix('model:')} was taken back by {words['by']}; {version} decides: {words['reason']}"
+    return alert(AlertCode.MODEL_ROLLED_BACK, summary, scope, evidence, raised_at_ms)
+
+
+def unwatched_rollout_alert(scope: str, sequence: int, raised_at_ms: int) -> Alert:
+    """Make the alert about a rollout that the stop rule can't judge, or can't end. sequence: of its present record."""
+    summary = f"Nothing can take {scope.removeprefix('model:')} back by itself: its rollout can't be judged or ended."
+    return alert(AlertCode.ROLLOUT_UNWATCHED, summary, scope, {"sequence": str(sequence)}, raised_at_ms)
 
 
 def feed_ageing_alert(kind: str, version: str, held: str, raised_at_ms: int) -> Alert:

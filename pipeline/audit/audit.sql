@@ -70,6 +70,12 @@ WHERE decision_id = %s ORDER BY created_at, topic_partition, topic_offset LIMIT 
 SELECT topic_partition, topic_offset, record FROM audit.ai_decision_log
 ORDER BY topic_partition, topic_offset;
 
+-- name: latest_decisions
+-- The stored bytes of the latest decisions, newest first: of all, or of those that one version of the model is named in.
+SELECT record FROM audit.ai_decision_log
+WHERE %(model_version)s::text IS NULL OR model_version = %(model_version)s
+ORDER BY created_at DESC, topic_partition, topic_offset DESC LIMIT %(limit)s;
+
 -- name: export_decisions
 -- All of ai_decision_log as lines of JSON, in the order of the topic.
 COPY (

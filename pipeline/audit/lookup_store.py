@@ -19,6 +19,16 @@ def candidates(connection: Connection, wanted: str) -> Sequence[Candidate]:
     return candidates_of(connection, [wanted])[wanted]
 
 
+def latest_records(connection: Connection, limit: int, model_version: str | None = None) -> list[bytes]:
+    """The stored bytes of the latest decisions, newest first. model_version: those that name it only.
+
+    Raises DatabaseUnavailable, DatabaseRefused.
+    """
+    with failures_named():
+        asked = {"limit": limit, "model_version": model_version}
+        return [bytes(record) for (record,) in connection.execute(_SQL["latest_decisions"], asked).fetchall()]
+
+
 def candidates_of(connection: Connection, wanted: Iterable[str]) -> Mapping[str, Sequence[Candidate]]:
     """The candidates of each id; raises as `candidates`."""
     found: dict[str, list[Candidate]] = {name: [] for name in wanted}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from models.artefact.files import ModelRefused, champion_version
+from models.artefact.files import ModelRefused
+from models.versions.loading_files import champion_version_of
 from pipeline.breaker.control_command import breaker_settings, with_store
 from pipeline.breaker.detecting.gauges import Gauge
 from pipeline.io.settings import Settings
@@ -40,6 +41,6 @@ def _told(gauge: Gauge) -> str:
 def _version(settings: Settings) -> str | None:
     """Return the version in force; None where none can be named, and then no version is judged."""
     try:
-        return champion_version(settings.model_registry)
+        return champion_version_of(settings)
     except (ModelRefused, OSError):
         return None

@@ -224,7 +224,9 @@ class DecisionAgent:
             metrics.STAGE_SECONDS.labels("commit").observe(done_s - committing_s)
             metrics.count_batch(judged, batch.records, self._clock_ms(), work.judge.in_force.currencies)
             _log_committed(batch, judged)
-        await self._breaker.record(batch, judged.answers, work.judge.in_force, judged.seconds)
+        rollout = work.judge.rollout
+        candidate = None if rollout is None else (rollout.model.version, judged.candidate_answers)
+        await self._breaker.record(batch, judged.answers, work.judge.in_force, judged.seconds, candidate)
         await self._release(work.judge, judged)
 
     async def _release(self, judge: Judge, judged: Judged) -> None:
@@ -341,7 +343,7 @@ class DecisionAgent:
     async def _judge(self, judge: Judge, observed: _Observed) -> Judged:
         reading, observations, modes = observed
         if modes is None:
-            modes = await self._breaker.modes(judge.in_force)
+            modes = await self._breaker.modes(judge.in_force, judge.rollout)
         judged, resumed_s = Judged(seconds=reading.seconds), time.perf_counter()
         for part in judge.judge(reading, observations, modes, self._clock_ms()):
             judged.extend(part)

@@ -40,6 +40,7 @@ from pipeline.decide.rebuilding.eviction_agent import EVICTION_INTERVAL_S, Evict
 from pipeline.decide.rebuilding.partition_agent import Topics
 from pipeline.decide.rebuilding.regime_agent import RegimeWatch
 from pipeline.decide.regime_files import RegimeSource
+from pipeline.decide.rollout.sharing import Rollout
 from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.decide.verdict import Regime
 from pipeline.domain.log import Outgoing, Record
@@ -128,6 +129,7 @@ class Worker:
         self.outcomes = outcomes_topic.follower(self.outcomes_intake)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.source, outcomes = RegimeSource(settings), settings.outcomes.topic
+        self._looking = asyncio.Lock()
         self.rebuild = Rebuild(
             self.state,
             self._open_reader,
@@ -170,7 +172,20 @@ class Worker:
 
     def judge_of(self, in_force: Regime) -> Judge:
         topics = TopicNames(self.settings.topic("decisions.v1"), self.settings.topic("alerts.v1"))
-        return Judge(in_force, self.wire, topics, AGENT_ID, self.partitioning.of, self._floods)
+        partition_of, rollout = self.partitioning.of, self.source.rollout
+        return Judge(in_force, self.wire, topics, AGENT_ID, partition_of, self._floods, rollout)
+
+    async def take_up_changes(self) -> None:
+        """Decide the next batch by what the files say now; one look at a time."""
+        async with self._looking:
+            # In a thread: a file may be slow to read, and a strange one slow to refuse.
+            if (changed := await asyncio.to_thread(self.source.changed)) is not None:
+                self.agent.judge = self.judge_of(changed)
+
+    async def heed_moves(self) -> None:
+        """Have the next batch decided by the champion that the registry names by now: a way back waits for no timer."""
+        if self.source.is_moved:
+            await self.take_up_changes()
 
     def _letter_of(self, each: SetAside) -> Outgoing:
         topic, keep_payload = self.settings.topic("transactions.v1"), each.keep_payload
@@ -260,7 +275,7 @@ class Worker:
             log.error("outcomes_not_caught_up", partitions=sorted(seen), error="TimeoutError", why="it takes too long")
 
     def readiness(self) -> dict[str, object]:
-        model = self.agent.judge.in_force.model
+        model, rollout = self.agent.judge.in_force.model, self.agent.judge.rollout
         return {
             **state_page("ready", self.not_ready()).body,
             "partitions": list(self.transactions.assigned_partitions),
@@ -271,6 +286,7 @@ class Worker:
             "policy": self.agent.judge.in_force.policy.version,
             "feeds": feed_versions(self.agent.judge.in_force.feeds),
             "model": None if model is None else model.version,
+            "rollout": None if rollout is None else {"model": rollout.model.version, **_share_of(rollout)},
             "breaker": self.breaker.summary(),
             "switches": self.switches.summary,
         }
@@ -286,6 +302,10 @@ class Worker:
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
         proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
+
+
+def _share_of(rollout: Rollout) -> dict[str, int]:
+    return {"share_ppm": rollout.sharing.share_ppm}
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:
@@ -333,6 +353,7 @@ def _add_decisions(app: WorkerApp, worker: Worker) -> None:
     async def decide(stream: AsyncIterable[Batch]) -> None:
         async for batch in stream:
             try:
+                await worker.heed_moves()
                 await worker.agent.decide(batch)
             except Exception as error:  # the outermost loop: this worker's place is over, another takes it
                 app.give_up(error)
@@ -416,9 +437,7 @@ def _add_timers(app: WorkerApp, worker: Worker) -> None:
 
     @app.timer(RELOAD_INTERVAL_S)
     async def reload() -> None:
-        # In a thread: a file may be slow to read, and a strange one slow to refuse.
-        if (changed := await asyncio.to_thread(worker.source.changed)) is not None:
-            worker.agent.judge = worker.judge_of(changed)
+        await worker.take_up_changes()
         await regimes.look(worker.agent.judge.in_force, now_ms(), worker.alerts.publish)
 
     ages = AgeWatch()

@@ -27,6 +27,8 @@ from pipeline.breaker.answer_counts import Answer, is_part
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.event_features import EventRows
 from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.rollout.candidate import Candidate, Encoding
+from pipeline.decide.rollout.sharing import Rollout
 from pipeline.decide.rules import hits_of
 from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
@@ -72,6 +74,7 @@ class Payment:
         self.record, self.decoded, self.event = record, decoded, event
         self.is_counted = True  # False where a static guardrail blocks it
         self.is_of_known_account = False  # True where its account has a profile, or paid before the last 24 hours
+        self.is_candidates = False  # True where a model that is being rolled out answers it
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,8 @@ class Judged:
     decided: list[Payment] = field(default_factory=list)  # for each decision in `outgoing`, in that order
     verdicts: list[Verdict] = field(default_factory=list)  # likewise
     set_aside: list[SetAside] = field(default_factory=list)
-    answers: list[Answer] = field(default_factory=list)  # of the model, route MODEL or not
+    answers: list[Answer] = field(default_factory=list)  # of the champion, route MODEL or not
+    candidate_answers: list[Answer] = field(default_factory=list)  # likewise, of the model that is being rolled out
     outcomes: Counter[tuple[Outcome, Route]] = field(default_factory=Counter)  # of decisions
     currencies: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # decisions by outcome and currency
     amounts_minor: Counter[tuple[Outcome, str]] = field(default_factory=Counter)  # and what they are about
@@ -144,6 +148,7 @@ class Judged:
         self.verdicts += other.verdicts
         self.set_aside += other.set_aside
         self.answers += other.answers
+        self.candidate_answers += other.candidate_answers
         self.outcomes.update(other.outcomes)
         self.currencies.update(other.currencies)
         self.amounts_minor.update(other.amounts_minor)
@@ -168,7 +173,8 @@ class Judged:
             if answer is None:
                 self._count_silence(payment, verdict)
                 continue
-            self.answers.append(_answer(payment, verdict, answer.outcome, answer.fraud_probability_ppm))
+            answers = self.candidate_answers if payment.is_candidates else self.answers
+            answers.append(_answer(payment, verdict, answer.outcome, answer.fraud_probability_ppm))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
         for worth, amounts_minor in worths.items():
@@ -180,13 +186,14 @@ class Judged:
         if verdict.silence is Silence.NOT_ASKED:
             self.unasked += 1
             return
-        self.answers.append(_answer(payment, verdict, None, None))
+        answers = self.candidate_answers if payment.is_candidates else self.answers
+        answers.append(_answer(payment, verdict, None, None))
         if verdict.silence is Silence.FAILED:
             self.model_faults[verdict.fault] += 1
 
 
 def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
-    transaction, (state, scope, use_model) = payment.decoded.transaction, verdict.mode
+    transaction, (state, scope, use_model, _) = payment.decoded.transaction, verdict.mode
     if state is not BreakerState.CLOSED:
         scope = unmarked_scope(scope)
     return Answer(
@@ -218,15 +225,18 @@ class Judge:
         agent_id: str,
         partition_of: PartitionOf,
         floods: dict[RefusalCode, Flood] | None = None,
+        rollout: Rollout | None = None,
     ) -> None:
         """partition_of: of transactions.v1; a payment on another partition than its account's is refused. floods: what
-        is not told yet of refused payments, which outlives a Judge; None for one that begins with nothing.
+        is not told yet of refused payments, which outlives a Judge; None for one that begins with nothing. rollout: a
+        model that answers the payments whose mode says so; None where there is none.
         """
-        self.in_force = in_force
+        self.in_force, self.rollout = in_force, rollout
         self._wire, self._topics, self._partition_of = wire, topics, partition_of
         self._event_rows = EventRows(in_force.policy, in_force.feeds)
         self._floods = {} if floods is None else floods
         self._encoder: DecisionEncoder = DecisionEncoder(wire.header("decision.v1"), in_force, agent_id)
+        self._candidate = None if rollout is None else Candidate.of(wire.header("decision.v1"), rollout, agent_id)
 
     def read(self, records: Iterable[Record]) -> Reading:
         payments: list[Payment] = []
@@ -286,7 +296,13 @@ class Judge:
             payment.is_of_known_account = is_known
         transactions = [payment.decoded.transaction for payment in payments]
         own = [foreign_money(transaction) for transaction in transactions]
-        verdicts = verdicts_of(features, [modes(each) for each in transactions], self.in_force, own=own)
+        told = [modes(each) for each in transactions]
+        if self._candidate is None:
+            verdicts = verdicts_of(features, told, self.in_force, own=own)
+        else:
+            for payment, mode in zip(payments, told, strict=True):
+                payment.is_candidates = mode.is_candidates
+            verdicts = self._candidate.verdicts(features, told, self.in_force, own)
         observed = with_position(features, positions)
         for start in range(0, len(payments), SLICE_RECORDS):
             end = start + SLICE_RECORDS
@@ -347,7 +363,11 @@ class Judge:
         self, payments: Sequence[Payment], observed: Matrix, verdicts: Sequence[Verdict], now_ms: int
     ) -> Judged:
         decoded, sources = [p.decoded for p in payments], [p.record.source for p in payments]
-        values = self._encoder.encode(decoded, sources, observed, verdicts, [now_ms] * len(payments))
+        encoding = Encoding(decoded, sources, observed, verdicts, [now_ms] * len(payments))
+        if self._candidate is None:
+            values = self._encoder.encode(*encoding)
+        else:
+            values = self._candidate.encode(self._encoder, encoding)
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
         outgoing = [Outgoing(topic, payment.record.key, value) for payment, value in keyed]

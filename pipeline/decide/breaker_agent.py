@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import structlog
 
-from pipeline.breaker import Routing, Switches, Transition
+from pipeline.breaker import Switches, Transition
 from pipeline.breaker.alerts import breaker_alert, unwatched_alert
 from pipeline.breaker.answer_counts import Answer, Counts, DeclaresOf, counts_of
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.hour_topics import HourTopic
+from pipeline.breaker.states import BreakerRecord
 from pipeline.breaker.store import BreakerStore, BreakerUnavailable
 from pipeline.decide import metrics
 from pipeline.decide.batch import ModesOf
 from pipeline.decide.policy import Policy
-from pipeline.decide.verdict import Mode, Regime
+from pipeline.decide.rollout.modes import is_in_the_loop, modes_under, shared_modes
+from pipeline.decide.rollout.sharing import Rollout
+from pipeline.decide.verdict import Regime
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Span
-from pipeline.domain.payment import Transaction
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.transaction_log import Batch
 
@@ -97,35 +99,51 @@ class BreakerWatch:
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
 
-    async def modes(self, in_force: Regime) -> ModesOf:
+    async def modes(self, in_force: Regime, rollout: Rollout | None = None) -> ModesOf:
         """The breaker's word on each payment of the next batch; UNKNOWN where its state can't be read (I4).
 
-        Neither the store's states nor people's switches say enough without the other.
+        Neither the store's states nor people's switches say enough without the other. rollout: a model that answers a
+        share of the payments, as long as its own scope is known to be in the loop.
         """
-        version = None if in_force.model is None else in_force.model.version
-        declares = in_force.policy.breaker.declares
-        routing = Routing({}, version, declares)
+        records: Mapping[str, BreakerRecord] = {}
         states = {"all": BreakerState.UNKNOWN}
         try:
             if (switches := self._switches()) is not None:
-                view = await self._store.read(switches)
-                routing = Routing(view.records, version, declares)
-                states = {scope: record.state for scope, record in view.records.items()}
+                records = (await self._store.read(switches)).records
+                states = {scope: record.state for scope, record in records.items()}
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
         self._report(states)
-        if routing.uniform is not None:
-            uniform = Mode(*routing.uniform)
-            return lambda _transaction: uniform
-        return lambda transaction: _mode(routing, transaction)
+        champion = modes_under(records, in_force)
+        if rollout is None or not is_in_the_loop(records, rollout.model.version):
+            return champion
+        return shared_modes(champion, modes_under(records, rollout.candidate), rollout.sharing)
 
-    async def record(self, batch: Batch, answers: Sequence[Answer], in_force: Regime, seconds: float) -> None:
+    async def record(
+        self,
+        batch: Batch,
+        answers: Sequence[Answer],
+        in_force: Regime,
+        seconds: float,
+        candidate: tuple[str, Sequence[Answer]] | None = None,
+    ) -> None:
         """Counts what the model answered, or would have answered.
 
         seconds: how long deciding took, without waiting for Redis, for other batches or for the commit. Taking the
-        model out of the loop makes none of these quicker.
+        model out of the loop makes none of these quicker. candidate: the version that is being rolled out, and its
+        answers.
         """
-        settings, model = in_force.policy.breaker, in_force.model
+        model = in_force.model
+        self._add(batch, None if model is None else model.version, answers, in_force, seconds)
+        if candidate is not None:
+            self._add(batch, *candidate, in_force, seconds)
+        if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
+            await self.flush()
+
+    def _add(
+        self, batch: Batch, version: str | None, answers: Sequence[Answer], in_force: Regime, seconds: float
+    ) -> None:
+        settings = in_force.policy.breaker
         # A reading of a window reaches back by up to an interval more.
         window_ms = (settings.window_s + settings.evaluation_interval_s) * 1000
         now_ms = time.monotonic_ns() // 1_000_000
@@ -133,11 +151,8 @@ class BreakerWatch:
         if self._weights.uncounted:
             metrics.BREAKER_NEW_UNCOUNTED.inc(self._weights.uncounted)
             self._weights.uncounted, self._is_crowded = 0, True
-        version = None if model is None else model.version
         found = _Batch(counted, int(seconds * 1000), len(answers), version, settings.declares)
         self._pending.add(batch.spans, found)
-        if time.monotonic() - self._flushed_s >= RECORD_INTERVAL_S:
-            await self.flush()
 
     async def flush(self) -> None:
         """Sends what was counted since the last time."""
@@ -245,10 +260,6 @@ class BreakerWatch:
         metrics.BREAKER_STATE.clear()
         for scope, state in states.items():
             metrics.BREAKER_STATE.labels(scope, state).set(1)
-
-
-def _mode(routing: Routing, transaction: Transaction) -> Mode:
-    return Mode(*routing.route_of(transaction.transaction_id, transaction.segments, transaction.channel))
 
 
 def _log(transition: Transition) -> None:

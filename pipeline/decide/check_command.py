@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
 
-from models.artefact.files import ModelRefused, load_champion, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
+from models.versions.loading_files import load_champion_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
@@ -190,11 +191,10 @@ def _policy_bytes(settings: Settings) -> bytes:
 
 
 def _model(settings: Settings) -> str:
-    registry, version = settings.model_registry, settings.model_version
     try:
-        model = load_champion(registry) if version is None else load_version(registry, version)
+        model = load_champion_of(settings).model
     except ModelRefused as refusal:
-        what = f"No model can be loaded from {registry}: {refusal}."
+        what = f"No model can be loaded from {settings.model_registry}: {refusal}."
         raise Failure(what, "Train one (`fraud models train`), or set FRAUD_MODEL_REGISTRY.") from refusal
     return f"{model.version}, {len(model.terms)} terms, sha256 {model.hash.hex()[:16]}"
 

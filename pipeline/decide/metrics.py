@@ -74,7 +74,10 @@ FEED_TOO_OLD = Gauge(
     "fraud_feed_too_old_seconds", "The age from which a feed is too old, by the policy in force", ["kind"]
 )
 POLICY_REFUSED = Counter("fraud_policy_refused_total", "Times a changed policy file was refused")
-IN_FORCE = Gauge("fraud_in_force", "1 for the policy and model in force", ["policy", "model"])
+IN_FORCE = Gauge("fraud_in_force", "1 for the policy and each model in force", ["policy", "model"])
+CANDIDATE_SHARE = Gauge(
+    "fraud_candidate_share_ratio", "Share of payments that a model which is being rolled out decides; 0 where none is"
+)
 SHADOW_DISAGREEMENTS = Counter(
     "fraud_shadow_disagreements_total", "Decisions of the fallback where the model would have differed"
 )

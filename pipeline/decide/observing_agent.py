@@ -162,7 +162,7 @@ class Observer:
     ) -> tuple[Observations, ModesOf | None]:
         if not ahead.is_judged():
             return await answer, None
-        return await asyncio.gather(answer, self._breaker.modes(judge.in_force))
+        return await asyncio.gather(answer, self._breaker.modes(judge.in_force, judge.rollout))
 
     async def _compare_context(self) -> None:
         self.is_holding = True

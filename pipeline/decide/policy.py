@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.bias.settings import BiasSettings
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
@@ -39,7 +40,9 @@ from pipeline.decide.policy_rules import (
     SoftRule,
     SoftRules,
 )
+from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.features import LATE_HOURS
+from pipeline.drift.settings import DriftSettings
 from pipeline.drills.objectives import Drills
 
 FORMAT: Final = 1
@@ -170,8 +173,13 @@ class Policy(PolicyTable):
     """None in a file of a release that had no such figure; parse_new_policy refuses it."""
     customers: Customers | None = None
     """None where the file doesn't say: then a customer's text names no place of contact beyond the usual one."""
+    promotion: Promotion | None = None
+    """None where nobody set what a promotion takes: then every one is refused."""
     drills: Drills | None = None
     """None where nobody set objectives: then every drill fails, and is due each quarter."""
+    bias: BiasSettings = BiasSettings()
+    """The strict defaults where the file is of before there was such a table; so is the next one."""
+    drift: DriftSettings = DriftSettings()
     sha256: bytes
 
     @model_validator(mode="after")

@@ -14,9 +14,10 @@ from typing import NamedTuple
 
 import structlog
 
-from models.artefact.files import CHAMPION, POINTER_BYTES_MAX, ModelRefused, load_champion, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
-from models.artefact.scoring import Model
+from models.versions.loading_files import Loaded, glance, load_champion_of
+from models.versions.registry_files import RegistryUnavailable
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide import metrics
 from pipeline.decide.feeds.feed import (
@@ -33,6 +34,8 @@ from pipeline.decide.feeds.feed_files import in_force_path, keep, provide_feeds
 from pipeline.decide.feeds.signature_files import signature_fault
 from pipeline.decide.feeds.standing_files import require_at_start, require_follows
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
+from pipeline.decide.rollout.moves_files import Moves, rollout_of
+from pipeline.decide.rollout.sharing import SHARE_PPM_ALL
 from pipeline.decide.verdict import Regime, regime
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
@@ -41,7 +44,7 @@ log = structlog.get_logger("worker")
 
 
 class _Files(NamedTuple):
-    """The bytes as they were last read; empty where no such file can be."""
+    """The bytes as they were last read; empty where no such file can be. `champion`: what names the model."""
 
     policy: bytes
     champion: bytes
@@ -57,42 +60,53 @@ class RegimeSource:
 
     def __init__(self, settings: Settings) -> None:
         """Raises OSError, PolicyRefused, ModelRefused or FeedRefused."""
-        self._settings = settings
+        self._settings, self._moves = settings, Moves(settings.model_registry)
         provide_feeds(settings)
         policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
         rates, sanctions = (read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
-        self._seen = _Files(policy_bytes, self._read_champion(), rates, sanctions)
-        policy, model, feeds = parse_new_policy(policy_bytes), self._load_model(), NO_FEEDS
+        self._seen = _Files(policy_bytes, glance(settings), rates, sanctions)
+        policy, self._loaded, feeds = parse_new_policy(policy_bytes), load_champion_of(settings), NO_FEEDS
         for kind in FeedKind:
             feeds = feeds.with_feed(self._first(kind, self._seen.of(kind), policy))
-        self.current = regime(policy, model, feeds)
-        self._report()
+        self._decide_by(policy, self._loaded, feeds)
 
     def changed(self) -> Regime | None:
         """A new regime when policy, champion or a feed changed and can be used; what can't be used changes nothing."""
+        self._moves.look()
         before, self._seen = self._seen, self._read()
         if self._seen == before:
             return None
-        policy, model = self._policy_and_model(before)
+        policy, loaded = self._policy_and_models(before)
         feeds = self._feeds(before, policy)
-        if policy is self.current.policy and model is self.current.model and feeds == self.current.feeds:
+        if policy is self.current.policy and loaded is self._loaded and feeds == self.current.feeds:
             return None
-        self.current = regime(policy, model, feeds)
-        self._report()
+        self._decide_by(policy, loaded, feeds)
         return self.current
 
-    def _policy_and_model(self, before: _Files) -> tuple[Policy, Model | None]:
+    @property
+    def is_moved(self) -> bool:
+        """Whether the registry's champion was moved since `changed` last looked: cheap enough to ask at each batch."""
+        return self._moves.is_moved
+
+    def _decide_by(self, policy: Policy, loaded: Loaded, feeds: Feeds) -> None:
+        self._loaded = loaded
+        self.current, self.rollout = regime(policy, loaded.model, feeds), rollout_of(policy, loaded, feeds)
+        self._report()
+
+    def _policy_and_models(self, before: _Files) -> tuple[Policy, Loaded]:
         current = self.current
         if (self._seen.policy, self._seen.champion) == (before.policy, before.champion):
-            return current.policy, current.model
+            return current.policy, self._loaded
         try:
-            return parse_new_policy(self._seen.policy), self._load_model()
+            return parse_new_policy(self._seen.policy), load_champion_of(self._settings)
         except Exception as error:  # a refusal, or whatever else a person's file makes our code raise
             metrics.POLICY_REFUSED.inc()
             is_refusal = isinstance(error, (PolicyRefused, ModelRefused))
             why = str(error) if is_refusal else type(error).__name__
             log.error("change_refused", why=why, kept=current.policy.version, exc_info=not is_refusal)
-            return current.policy, current.model
+            if isinstance(error, RegistryUnavailable):
+                self._seen = before  # it may be there at the next look, and a way back must not be missed
+            return current.policy, self._loaded
 
     def _feeds(self, before: _Files, policy: Policy) -> Feeds:
         feeds = self.current.feeds
@@ -144,26 +158,31 @@ class RegimeSource:
             log.warning("feed_not_kept", kind=feed.kind, version=feed.version, error=error.strerror)
         return feed
 
-    def _load_model(self) -> Model:
-        version = self._settings.model_version
-        registry = self._settings.model_registry
-        return load_champion(registry) if version is None else load_version(registry, version)
-
     def _read(self) -> _Files:
         rates, sanctions = (_read(in_force_path(self._settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
-        return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), self._read_champion(), rates, sanctions)
-
-    def _read_champion(self) -> bytes:
-        return _read(self._settings.model_registry / CHAMPION, POINTER_BYTES_MAX)
+        return _Files(_read(self._settings.policy_path, POLICY_BYTES_MAX), glance(self._settings), rates, sanctions)
 
     def _report(self) -> None:
         model = "none" if self.current.model is None else self.current.model.version
         metrics.IN_FORCE.clear()
         metrics.IN_FORCE.labels(self.current.policy.version, model).set(1)
+        if self.rollout is not None:
+            metrics.IN_FORCE.labels(self.current.policy.version, self.rollout.model.version).set(1)
+        share_ppm = 0 if self.rollout is None else self.rollout.sharing.share_ppm
+        metrics.CANDIDATE_SHARE.set(share_ppm / SHARE_PPM_ALL)
         metrics.tell_review_capacity(self.current.policy)
         metrics.tell_feeds(self.current)
         metrics.begin_currencies(self.current)
-        log.info("regime", policy=self.current.policy.version, model=model, **feed_versions(self.current.feeds))
+        candidate = None if self.rollout is None else self.rollout.model.version
+        versions = feed_versions(self.current.feeds)
+        log.info(
+            "regime",
+            policy=self.current.policy.version,
+            model=model,
+            candidate=candidate,
+            share_ppm=share_ppm,
+            **versions,
+        )
 
 
 def _read(path: Path, bytes_max: int) -> bytes:

@@ -59,11 +59,15 @@ _BYTES: Final = 8
 
 
 class Mode(NamedTuple):
-    """The breaker's word on one payment: the governing scope, its state, and whether the model may answer."""
+    """The word on one payment: the breaker's governing scope, its state, and whether the model may answer.
+
+    is_candidates: a model that is being rolled out answers it, and not the champion (pipeline/decide/rollout).
+    """
 
     state: BreakerState
     scope: str
     use_model: bool
+    is_candidates: bool = False
 
 
 @dataclass(init=False)

@@ -17,7 +17,7 @@ from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
 from pipeline.replay.feature_lists import unheld_features
 from pipeline.replay.regimes import Missing, RegimeOf
-from pipeline.replay.verify import Check, regime_key, verify
+from pipeline.replay.verify import Check, Result, regime_key, verify
 
 
 class TermShare(NamedTuple):
@@ -77,8 +77,16 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
     )
     [check] = verify([stored], regime_of)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
-    otherwise = otherwise_of(decision, regime_of, stored.release)
+    otherwise = _otherwise(stored, check, regime_of)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)
+
+
+def _otherwise(stored: StoredDecision, check: Check, regime_of: RegimeOf) -> Otherwise | Missing:
+    """Return what would have had to be otherwise, of a decision that follows from what it says; of no other it is
+    known."""
+    if check.result is Result.DIFFERS:
+        return Missing(f"decided again it DIFFERS in {', '.join(check.differing)}, so it isn't known what made it so")
+    return otherwise_of(stored.decision, regime_of, stored.release)
 
 
 def _model_account(decision: Decision, regime_of: RegimeOf) -> ModelAccount | Missing:

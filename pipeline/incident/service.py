@@ -35,6 +35,7 @@ from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.postgres import Connection, Held, Positions, failures_named
 from pipeline.people.act_store import RegistryReader
 from pipeline.people.registry import Registry
+from pipeline.promotion.watch_service import RolloutWatch
 
 CONSUMER: Final = "incident"
 GROUP: Final = "fraud-incident"
@@ -72,8 +73,13 @@ class IncidentService:
         tell: Callable[[Sequence[Alert]], None],
         lookback_ms: int,
         now_ms: Callable[[], int],
+        rollouts: RolloutWatch | None = None,
     ) -> None:
-        """topic: alerts.v1 with its prefix. lookback_ms: from an alert back to the first decisions that are suspect."""
+        """topic: alerts.v1 with its prefix. lookback_ms: from an alert back to the first decisions that are suspect.
+
+        rollouts: takes a model back that goes wrong; None where no record of the registry is signed.
+        """
+        self._rollouts = rollouts
         self._reader, self._wire, self._topic, self._held = reader, wire, topic, held
         self._tell, self._lookback_ms, self._now_ms = tell, lookback_ms, now_ms
         self._positions = Positions(CONSUMER, topic)
@@ -87,6 +93,8 @@ class IncidentService:
             self._tell(unread)  # before the position moves on: told again after a kill, it has the same id
         if any(read.after > read.before for read in reads.values()):
             self._store(connection, reads)
+        if self._rollouts is not None:
+            self._rollouts.look(connection)  # by the transitions that are stored by now
         if all(read.is_at_end for read in reads.values()):
             stopping.wait(IDLE_S)
             return None

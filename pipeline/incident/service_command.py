@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NoReturn
 
+from models.artefact.strict import ModelRefused
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert
 from pipeline.incident.service import GROUP, IncidentService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
@@ -14,6 +17,10 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Held, PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.promotion.desk_files import watching_desk
+from pipeline.promotion.gathering_store import limits_of
+from pipeline.promotion.watch_service import RolloutWatch
+from pipeline.terminal.failures import Failure
 
 MINUTE_MS: Final = 60_000
 
@@ -37,4 +44,17 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
         alerts.publish,
         settings.incident_lookback_minutes * MINUTE_MS,
         now_ms,
+        rollouts_of(settings, wire, alerts.publish),
     )
+
+
+def rollouts_of(
+    settings: Settings, wire: WireFormat, publish: Callable[[Sequence[Alert]], None]
+) -> RolloutWatch | None:
+    """Return the watch over rollouts. Failure where the registry's keys can't be used."""
+    try:
+        desk = watching_desk(settings, wire)
+    except ModelRefused as refusal:
+        what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+        raise Failure(what, "`fraud models verify` says how the registry stands.") from refusal
+    return None if desk is None else RolloutWatch(desk, lambda: limits_of(settings), publish, now_ms)

@@ -40,11 +40,12 @@ class Need(StrEnum):
     SEAL_KEY = "the key that seals its records"
     SEAL_KEYS = "the key set of seals"
     ALERT_SECRETS = "the secrets of alert sinks"
+    MODEL = "the model's signatures"
 
 
 NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
     {
-        "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY, Need.SEAL_KEY, Need.SEAL_KEYS}),
+        "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY, Need.SEAL_KEY, Need.SEAL_KEYS, Need.MODEL}),
         "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY, Need.KEY_SET, Need.SEAL_KEYS}),
         "witness": frozenset({Need.KAFKA, Need.WITNESS_KEY, Need.KEY_SET}),
         "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL, Need.SEAL_KEYS}),
@@ -53,8 +54,11 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
+        "shadow": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
+        "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
@@ -82,8 +86,11 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "apply": "fraud_rollback",
         "redrive": "fraud_rollback",
         "reconcile": "fraud_reconcile",
+        "shadow": "fraud_shadow",
         "incident": "fraud_incident",
+        "bias": "fraud_bias",
         "incident-desk": "fraud_incident",
+        "promotion": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "alerts": "fraud_alerts",
@@ -243,6 +250,19 @@ def _alert_secrets(settings: Settings) -> Iterator[str]:
         )
 
 
+def _model(settings: Settings) -> Iterator[str]:
+    """Whether the registry is signed is seen when it is loaded, where the key set is read (models/versions)."""
+    if settings.people_file is None:
+        yield "Nothing says who may approve a model: set FRAUD_PEOPLE_FILE to the file that the review service writes"
+    if settings.model_version is not None:
+        yield "The model would be another than the one that signed records name: unset FRAUD_MODEL_VERSION"
+    if settings.models_key_file is not None or settings.artefacts_key_file is not None:
+        yield (
+            "The worker could sign what it decides by: unset FRAUD_MODELS_KEY_FILE and FRAUD_ARTEFACTS_KEY_FILE,"
+            " whose keys belong where models are approved"
+        )
+
+
 _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.KAFKA: _kafka,
     Need.REDIS: _redis,
@@ -256,4 +276,5 @@ _CHECKS: Final[dict[Need, Callable[[Settings], Iterator[str]]]] = {
     Need.SEAL_KEY: _seal_key,
     Need.SEAL_KEYS: _seal_keys,
     Need.ALERT_SECRETS: _alert_secrets,
+    Need.MODEL: _model,
 }

@@ -114,8 +114,16 @@ class Settings(BaseSettings):
     """Folder of the feeds in force, exchange_rates.toml and sanctions.toml, and of `archive`, where all that ever were
     are kept. Development puts the shipped ones there where there are none; production never does."""
     model_registry: Path = _ROOT / "models" / "registry"
+    """The registry of models: a directory, or s3://BUCKET/PREFIX."""
     model_version: str | None = None
     """Version of the model; None stands for the one that the registry names its champion."""
+    model_memory: Path = Path("var/models")
+    """Folder where workers remember which signed record of the registry was in force, so that no older one follows."""
+    models_key_file: Path | None = None
+    """File of the Ed25519 key, in PEM, that signs what the registry of models says; `fraud keys create models` makes
+    one. No worker has it."""
+    artefacts_key_file: Path | None = None
+    """File of the key of P-256, in PEM, that signs the files of models; `fraud keys create artefacts` makes one."""
     label_delay_days: Annotated[int, Field(ge=0, le=30)] = 7
     state_shards: Annotated[int, Field(ge=1, le=256)] = 1
     framing: Framing = Framing.SINGLE_OBJECT
@@ -148,7 +156,15 @@ class Settings(BaseSettings):
     incident_lookback_minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 10
     """Time from an incident's first alert back to the first decisions that are suspect: the breaker's window, two more
     evaluations that confirm it, and as much again for a fault that grows."""
+    shadow_port: Annotated[int, Field(ge=0, le=65535)] = 6075
+    """Port of the pages of the shadow's process."""
+    shadow_version: str | None = None
+    """Version of the challenger; None stands for the one that the registry names so."""
+    challengers_path: Path = Path("var/challengers")
+    """Folder of challengers that are no glass boxes, as `fraud models challenger` makes them, each in a folder of its
+    version."""
     incident_port: Annotated[int, Field(ge=0, le=65535)] = 6074
+    bias_port: Annotated[int, Field(ge=0, le=65535)] = 6077
 
     rail_url: Annotated[str, Field(pattern=r"^https?://[^/@?#]+$")] = "http://127.0.0.1:8090"
     """Address of the payment rail that the executor pays by. With https, executor and rail prove who they are by

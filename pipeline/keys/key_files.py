@@ -68,12 +68,12 @@ def create_signing_key(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     key = SigningKey(private)
-    _write_new(path, secret, 0o600)
-    _write_new(path.with_name(path.name + ".pub"), key.public_pem, 0o644)
+    write_new(path, secret, 0o600)
+    write_new(path.with_name(path.name + ".pub"), key.public_pem, 0o644)
     if with_set:
         begins_ms = time.time_ns() // 1_000_000 if valid_from_ms is None else valid_from_ms
         keys = with_key(KeySet({}), use, key.public, begins_ms)
-        _write_new(set_path_beside(path), key_set_text(keys).encode(), 0o644)
+        write_new(set_path_beside(path), key_set_text(keys).encode(), 0o644)
     return key
 
 
@@ -96,7 +96,7 @@ def replace_key_set(path: Path, keys: KeySet) -> None:
     """Write the set whole beside its file, then put it in its place, so that no reader finds half of one."""
     partial = path.with_name(f".{path.name}.new")
     partial.unlink(missing_ok=True)
-    _write_new(partial, key_set_text(keys).encode(), 0o644)
+    write_new(partial, key_set_text(keys).encode(), 0o644)
     partial.replace(path)
 
 
@@ -124,7 +124,8 @@ def raw(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Raises FileExistsError where there is one."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

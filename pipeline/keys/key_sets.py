@@ -21,6 +21,9 @@ from pipeline.domain.times import utc_text
 KIND: Final = "fraud-key-set-v1"
 KEY_ID_DIGITS: Final = 16
 PUBLIC_BYTES: Final = 32
+"""Length of a raw Ed25519 key."""
+POINT_BYTES: Final = 33
+"""Length of a compressed point of P-256 (SEC 1, section 2.3.3), which begins with 2 or 3."""
 _NAMES: Final = frozenset({"key_id", "use", "public", "valid_from", "valid_until", "revoked_at", "reason"})
 KEYS_MAX: Final = 10_000
 """Most keys of a set: a key a day for 27 years."""
@@ -42,10 +45,19 @@ class KeyUse(StrEnum):
     """Signs the reports of drills."""
     FEEDS = "feeds"
     """Signs the exchange rates and sanctions that decisions are made by."""
+    MODELS = "models"
+    """Signs what a registry of models says: its aliases, evidence and history."""
+    ARTEFACTS = "artefacts"
+    """Signs the files of models as OpenSSF Model Signing does: by ECDSA on P-256, not by Ed25519."""
+
+    @property
+    def public_bytes(self) -> int:
+        """Return the length of a raw public key for this use."""
+        return POINT_BYTES if self is KeyUse.ARTEFACTS else PUBLIC_BYTES
 
 
 class TrustedKey(NamedTuple):
-    """An Ed25519 key. Its times are milliseconds since 1970; None: without end, or never.
+    """An Ed25519 key, or for artefacts one of P-256. Its times are milliseconds since 1970; None: no end, or never.
 
     revoked_at_ms: the moment from which somebody else may have had the key, not that of the command.
     """
@@ -158,10 +170,10 @@ def _key(written: Mapping[str, str | None]) -> TrustedKey:
     begins_ms = _time(written["valid_from"])
     if begins_ms is None:
         raise KeySetRefused(f"the key {key_id} has no time from which it is valid")
-    if len(public) != PUBLIC_BYTES or key_id_of(public) != key_id:
+    use = KeyUse(_text(written["use"]))
+    if len(public) != use.public_bytes or key_id_of(public) != key_id:
         raise KeySetRefused(f"the key {key_id} does not have that id")
     ends_ms, revoked_ms = _time(written["valid_until"]), _time(written["revoked_at"])
-    use = KeyUse(_text(written["use"]))
     return _required(
         TrustedKey(key_id, use, public, begins_ms, ends_ms, revoked_ms, None if reason is None else _text(reason))
     )

@@ -51,6 +51,8 @@ class ActKind(StrEnum):
     LETTERS_REDRIVEN = "LETTERS_REDRIVEN"
     BREAKER_SWITCHED = "BREAKER_SWITCHED"
     FEED_FORCED = "FEED_FORCED"  # a feed put in force that is older than the one before, or changes too much
+    MODEL_APPROVED = "MODEL_APPROVED"  # a version of the model, by its digest, as one of three roles
+    MODEL_MOVED = "MODEL_MOVED"  # the champion: promoted, given a larger share, or put back
     LIVE_DRILL_PROPOSED = "LIVE_DRILL_PROPOSED"
     LIVE_DRILL_CONFIRMED = "LIVE_DRILL_CONFIRMED"
     LIVE_DRILL_BEGUN = "LIVE_DRILL_BEGUN"
@@ -61,6 +63,7 @@ class ActKind(StrEnum):
     INCIDENT_ACKNOWLEDGED = "INCIDENT_ACKNOWLEDGED"
     INCIDENT_NOTED = "INCIDENT_NOTED"
     INCIDENT_RESOLVED = "INCIDENT_RESOLVED"
+    DISAGREEMENT_REVIEWED = "DISAGREEMENT_REVIEWED"
 
 
 REGISTRY_KINDS: Final = frozenset(

@@ -23,6 +23,9 @@ class Role(StrEnum):
     ROLLBACK_REQUESTER = "ROLLBACK_REQUESTER"  # makes rollback plans
     ROLLBACK_APPROVER = "ROLLBACK_APPROVER"  # applies a plan that somebody else made
     OPERATOR = "OPERATOR"  # throws switches, consents to live drills, forces feeds, redrives, answers for alerts
+    RISK = "RISK"  # approves versions of the model, for those who answer for fraud and its costs
+    COMPLIANCE = "COMPLIANCE"  # approves versions of the model, for those who answer for the rules
+    ENGINEERING = "ENGINEERING"  # approves versions of the model, for those who run it
 
 
 REVIEWERS: Final = (Role.REVIEWER, Role.SENIOR_REVIEWER)

@@ -42,6 +42,8 @@ ROLES: Final[Mapping[ActKind, tuple[Role, ...]]] = {
     ActKind.ALERT_RESOLVED: (Role.OPERATOR,),
     ActKind.ALERTS_SILENCED: (Role.OPERATOR,),
     ActKind.ALERTS_UNSILENCED: (Role.OPERATOR,),
+    ActKind.DISAGREEMENT_REVIEWED: REVIEWERS,
+    ActKind.MODEL_MOVED: (Role.OPERATOR,),
     ActKind.LIVE_DRILL_PROPOSED: (Role.OPERATOR,),
     ActKind.LIVE_DRILL_CONFIRMED: (Role.OPERATOR,),
     ActKind.LIVE_DRILL_BEGUN: (Role.OPERATOR,),

@@ -22,7 +22,7 @@ from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 LINE_CHARACTERS_MAX: Final = 256 * 1024
-"""A payment with every text at its limit takes 2,000. A longer line is no line of a file of payments."""
+"""A payment with every text at its limit takes 2,000. A longer line, or row of lines, is none of a file of payments."""
 VALUE_CHARACTERS_MAX: Final = 128 * 1024
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which its own begins with
@@ -82,10 +82,13 @@ class _Broken(Exception):
 
 
 class _Lines:
-    """The lines of a text with their ends, of bounded length, counted. Raises _Broken."""
+    """The lines of a text with their ends, counted; a row of them, like a line, is bounded. Raises _Broken."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
-        self._text, self.number = text, 0
+        self._text, self.number, self._row_characters = text, 0, 0
+
+    def begin_row(self) -> None:
+        self._row_characters = 0
 
     def __iter__(self) -> _Lines:
         return self
@@ -99,8 +102,10 @@ class _Lines:
         if not line:
             raise StopIteration
         self.number += 1
-        if len(line) >= LINE_CHARACTERS_MAX:
-            raise _Broken(Fault(self.number, None, f"is longer than {LINE_CHARACTERS_MAX:,} characters"))
+        self._row_characters += len(line)
+        if self._row_characters >= LINE_CHARACTERS_MAX:
+            whose = "is" if len(line) == self._row_characters else "makes a row"
+            raise _Broken(Fault(self.number, None, f"{whose} longer than {LINE_CHARACTERS_MAX:,} characters"))
         return line
 
 
@@ -179,6 +184,7 @@ def _rows(lines: _Lines, separator: str, width: int) -> Iterator[tuple[int, list
     reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
         begin = lines.number + 1
+        lines.begin_row()
         try:
             row = next(reader, None)
         except csv.Error as error:

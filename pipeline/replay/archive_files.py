@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.artefact.files import ModelRefused, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
 from models.artefact.scoring import Model
+from models.versions.loading_files import load_registered
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
@@ -113,7 +114,7 @@ class RegimeArchive:
 
     def _model(self, version: str, sha256: bytes) -> Model | Missing:
         try:
-            model = load_version(self._registry, version)
+            model = load_registered(self._registry, version)
         except ModelRefused as refusal:
             return Missing(str(refusal))
         if model.hash != sha256:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import uuid4
 
-from models.artefact.files import ModelRefused, load_version
+from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
+from models.versions.loading_files import load_registered
 from pipeline.alerts.catalogue import rollback_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
@@ -231,7 +232,7 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
     model, policy, folder = None, None, settings.policy_archive
     if asked.good_model is not None:
         try:
-            model = Version(asked.good_model, load_version(settings.model_registry, asked.good_model).hash)
+            model = Version(asked.good_model, load_registered(settings.model_registry, asked.good_model).hash)
         except ModelRefused as refusal:
             raise Failure(f"{refusal}.", "Give a version of FRAUD_MODEL_REGISTRY.") from refusal
     if asked.good_policy is not None:

@@ -509,6 +509,17 @@ def test_what_a_forger_wrote_reaches_no_terminal(capsys: pytest.CaptureFixture[s
     assert "[8m" in printed
 
 
+def test_the_command_tells_all_that_the_verifier_tells(capsys: pytest.CaptureFixture[str]) -> None:
+    tables = EMPTY.tables._replace(restored=["partition 0 began anew"])
+    of_the_export = Finding(Kind.STALE, "the export", None, None, "it is 3 days old")
+    report = EMPTY._replace(findings=[of_the_export], quarantined=["a statement"], tables=tables, younger=7)
+    fresh = Freshness(0, None, is_witnessed=False)
+    assert 1 == _tell(report, fresh, 0, as_json=False)
+    alone = capsys.readouterr().out
+    assert not show_report(Output(as_json=False), report, fresh, 0)
+    assert alone == capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("known", "code"), [(0, 1), (1, 0), (2, 0)])
 def test_a_restore_that_nobody_said_they_know_of_is_no_clean_log(known: int, code: int) -> None:
     report = EMPTY._replace(tables=EMPTY.tables._replace(restored=["partition 0 began anew"]))

@@ -97,9 +97,9 @@ class Breaker:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    async def modes(self, in_force: object) -> None: ...
+    async def modes(self, *_: object) -> None: ...
 
-    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float) -> None:
+    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float, _: object) -> None:
         self.seconds.append(seconds)
 
 
@@ -107,6 +107,7 @@ class JudgeInPlace:
     """Allows each payment; fails at its first attempt at `fails_at`, and at each of `poisoned`."""
 
     in_force = SimpleNamespace(model=None, currencies=frozenset())
+    rollout = None
 
     def __init__(self) -> None:
         self.fails_at: int | None = None

@@ -8,6 +8,7 @@ from pipeline.explain.text_page import explanation_lines
 from pipeline.replay.regimes import Missing
 from pipeline.replay.verify import Result
 from tests.archive import CLOSED, OPEN, payment, stored
+from tests.decisions import decision_of, written
 
 
 def explained(archive, mode=CLOSED, **fields):
@@ -93,6 +94,13 @@ def test_without_the_model_the_rest_is_still_explained(archive):
     assert isinstance(found.model, Missing)
     assert found.check.result is Result.UNVERIFIABLE
     assert "Not shown: model 'small-1' is refused" in "\n".join(explanation_lines(found))
+
+
+def test_of_an_altered_decision_nobody_is_told_what_made_it_so(archive):
+    [value] = archive.values([payment(1)], [CLOSED], ip_fraud_reports=3)
+    altered = decision_of(value)._replace(confidence_bp=1)
+    found = explanation(stored(written(altered)), 2, 17, archive.regime_of)
+    assert found.otherwise == Missing("decided again it DIFFERS in confidence_bp, so it isn't known what made it so")
 
 
 def test_json_holds_every_term_and_hashes_as_text(archive):

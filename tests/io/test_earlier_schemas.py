@@ -40,6 +40,7 @@ DECODERS = {
     "breaker_switch.v1": WIRE.decode_breaker_switch,
     "breaker_hour.v1": WIRE.decode_breaker_hour,
     "witness.v1": WIRE.decode_witnessed,
+    "shadow.v1": WIRE.decode_shadow_answer,
 }
 
 

@@ -33,6 +33,7 @@ SOUND = {
     "seal_key": "pem",
     "seal_keys": "set",
     "alert_secrets": {"pager": "correct-horse"},
+    "people_file": Path("/var/lib/fraud-people/people"),
 }
 
 
@@ -41,6 +42,10 @@ def _database(options: str) -> str:
 
 
 FAULTS = {
+    "nobody who may approve a model": ("worker", {"people_file": None}, "Nothing says who may approve a model"),
+    "a model beside the signed one": ("worker", {"model_version": "v1"}, "unset FRAUD_MODEL_VERSION"),
+    "a worker that may sign models": ("worker", {"models_key_file": Path("/keys/models.key")}, "could sign what it"),
+    "a worker that may sign artefacts": ("worker", {"artefacts_key_file": Path("/keys/a.key")}, "could sign what it"),
     "no secrets of alerts": ("alerts", {"alert_secrets": {}}, "No sink of alerts has a secret"),
     "broker without TLS": ("worker", {"kafka_options": KAFKA | {"security.protocol": "SASL_PLAINTEXT"}}, "without TLS"),
     "broker without anything": ("audit", {"kafka_options": {}}, "without TLS"),
@@ -167,7 +172,9 @@ def test_what_a_process_does_not_use_is_not_asked_for() -> None:
     assert [] == production_faults(_settings(redis_url="redis://127.0.0.1:6379/0", dead_letter_key=None), "executor")
 
 
-@pytest.mark.parametrize("service", ["worker", "audit", "executor", "review", "reconcile", "incident", "alerts"])
+@pytest.mark.parametrize(
+    "service", ["worker", "audit", "executor", "review", "reconcile", "incident", "bias", "alerts"]
+)
 def test_process_does_not_start_and_says_why(fraud: Fraud, service: str) -> None:
     answer = fraud(service, "run", profile="production", redis_url="redis://:correct-horse@127.0.0.1/0")
     assert answer.code == 2

@@ -27,6 +27,7 @@ from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.domain.trials.shadow_answer import ShadowAnswer, ShadowStanding
 from pipeline.io.avro.schema_files import schema_text
 from pipeline.io.avro.wire import Encoded, WireFormat
 
@@ -69,6 +70,12 @@ RECORDS = {
         st.lists(HASH, max_size=4),
     ),
     Witnessed: st.builds(Witnessed, TEXT, TEXT, st.binary(max_size=90), st.none() | st.binary(max_size=90)),
+    ShadowAnswer: st.builds(
+        ShadowAnswer,
+        *(TEXT, TEXT, TEXT, INT, LONG, LONG, TEXT, LONG, TEXT, HASH, TEXT),
+        *(st.sampled_from(ShadowStanding), st.sampled_from(Outcome), st.none() | st.sampled_from(Outcome)),
+        *(INT, INT, st.none() | TEXT, st.none() | TEXT),
+    ),
     Account: st.builds(Account, TEXT, LONG, st.none() | LONG),
     RiskSignal: st.builds(RiskSignal, st.sampled_from(RiskSignalKind), TEXT, INT, LONG),
     Label: st.builds(Label, TEXT, TEXT, TEXT, LONG, st.booleans(), LONG, TEXT),
@@ -87,6 +94,7 @@ SCHEMAS = {
     Execution: "execution.v1",
     Anchor: "anchor.v1",
     Witnessed: "witness.v1",
+    ShadowAnswer: "shadow.v1",
     Account: "account.v1",
     RiskSignal: "risk_signal.v1",
     Label: "label.v1",
@@ -101,6 +109,7 @@ DECODERS = {
     Execution: WIRE.decode_execution,
     Anchor: WIRE.decode_anchor,
     Witnessed: WIRE.decode_witnessed,
+    ShadowAnswer: WIRE.decode_shadow_answer,
     Account: WIRE.decode_account,
     RiskSignal: WIRE.decode_risk_signal,
     Label: WIRE.decode_label,

@@ -30,11 +30,12 @@ ONE = with_key(KeySet({}), KeyUse.AUDIT, PUBLIC, 1_000)
 
 @st.composite
 def trusted_keys(draw: st.DrawFn) -> TrustedKey:
-    public, begins_ms = draw(st.binary(min_size=32, max_size=32)), draw(TIMES)
+    use, begins_ms = draw(st.sampled_from(KeyUse)), draw(TIMES)
+    public = draw(st.binary(min_size=use.public_bytes, max_size=use.public_bytes))
     ends_ms = draw(st.none() | TIMES.map(lambda span_ms: begins_ms + span_ms // 2))
     revoked_ms = draw(st.none() | TIMES)
     reason = None if revoked_ms is None else draw(st.sampled_from(["It was copied.", "Ünsicher"]))
-    return TrustedKey(key_id_of(public), draw(st.sampled_from(KeyUse)), public, begins_ms, ends_ms, revoked_ms, reason)
+    return TrustedKey(key_id_of(public), use, public, begins_ms, ends_ms, revoked_ms, reason)
 
 
 @given(st.lists(trusted_keys(), max_size=5, unique_by=lambda key: key.key_id))

@@ -26,6 +26,7 @@ NO_JSON = {
     "witness run": "a service: it logs JSON on stderr",
     "executor run": "a service: it logs JSON on stderr",
     "review run": "a service: it logs JSON on stderr",
+    "shadow run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
     "incident run": "a service: it logs JSON on stderr",
     "alerts run": "a service: it logs JSON on stderr",
@@ -44,7 +45,7 @@ OURS = (
     "alerts",
 )
 """Compose's services whose command, where they have one, is one of ours."""
-SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts")
+SERVICES = ("worker", "audit", "witness", "executor", "review", "reconcile", "incident", "bias", "alerts", "shadow")
 HEAVY = {
     "confluent_kafka",
     "cryptography",

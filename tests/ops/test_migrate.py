@@ -18,7 +18,15 @@ from ops.processes.servers import free_port
 from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
 from pipeline.io.postgres import PositionMoved, Positions, connect, statements
 
-SERVICES = ("fraud_audit", "fraud_executor", "fraud_review", "fraud_rollback", "fraud_reconcile", "fraud_incident")
+SERVICES = (
+    "fraud_audit",
+    "fraud_executor",
+    "fraud_review",
+    "fraud_rollback",
+    "fraud_reconcile",
+    "fraud_incident",
+    "fraud_bias",
+)
 FORBIDDEN = (
     "CREATE TABLE public.x (n integer)",
     "CREATE TABLE control.x (n integer)",
@@ -171,7 +179,7 @@ def test_every_partitioned_table_has_this_month_and_the_next_two(url: str) -> No
     now = datetime.now(UTC)
     months = [divmod(now.year * 12 + now.month - 1 + ahead, 12) for ahead in range(3)]
     query = """SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE relkind = 'p' AND nspname IN ('audit', 'ledger', 'review', 'control') AND EXISTS (
+        WHERE relkind = 'p' AND nspname IN ('audit', 'ledger', 'review', 'control', 'shadow') AND EXISTS (
             SELECT FROM pg_inherits JOIN pg_class p ON p.oid = inhrelid
             WHERE inhparent = c.oid AND p.relname = c.relname || %s)"""
     with psycopg.connect(url) as connection:

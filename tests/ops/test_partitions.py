@@ -20,6 +20,7 @@ OTHERS = (
     "fraud_rollback",
     "fraud_reconcile",
     "fraud_incident",
+    "fraud_bias",
     "fraud_reader",
 )
 

@@ -128,6 +128,10 @@ def _broken_text() -> None:
     faulty("torn-utf16.csv", text.encode("utf-16") + b"\x00", 3, None, "not utf-16")
     faulty("nul-byte.csv", csv_text(whole(reference="Re\0nt")), 3, "reference", "NUL")
     faulty("line-of-a-megabyte.csv", text + "x" * 1_000_000, 4, None, "longer than")
+    endless = ",".join(['"\n"'] * 200_000)  # packed it takes hardly anything
+    faulty(
+        "row-of-a-million-lines.csv.gz", gzip.compress((text + endless).encode()), 65_540, None, "makes a row longer"
+    )
     unreadable("torn-gzip.csv.gz", gzip.compress(text.encode() * 50)[:-20], "gzip")
     unreadable("gzip-of-other-checksum.csv.gz", _other_checksum(gzip.compress(text.encode())), "gzip")
     unreadable("gzip-twice.csv.gz", gzip.compress(gzip.compress(text.encode())), "gzip twice")

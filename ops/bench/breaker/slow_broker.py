@@ -49,14 +49,15 @@ class _Breaker:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    async def modes(self, _in_force: object) -> None: ...
+    async def modes(self, *_: object) -> None: ...
 
-    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float) -> None:
+    async def record(self, _batch: object, _answers: object, _in_force: object, seconds: float, _: object) -> None:
         self.seconds.append(seconds)
 
 
 class _Judge:
     in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
+    rollout = None
 
     def read(self, records: Sequence[Record]) -> Reading:
         return Reading([], [(record, None) for record in records])  # type: ignore[misc] # no refusal: nobody asks

@@ -27,7 +27,7 @@ UP_S_MAX: Final = 60.0
 ANCHORED_S_MAX: Final = 30.0
 HEALED_S_MAX: Final = 60.0
 LOCKED_OUT_S_MAX: Final = 30.0
-IN_DATABASE: Final = ("audit", "executor", "review", "reconcile", "incident", "alerts")
+IN_DATABASE: Final = ("audit", "executor", "review", "reconcile", "incident", "bias", "alerts")
 WRONG: Final = {
     "kafka": ("/etc/kafka/secrets/kafka_client.properties", "/opt/kafka/config/server.properties"),
     "redis": ("/run/secrets/redis_password_health", "/etc/hosts"),

@@ -25,10 +25,12 @@ from ops.bench.production.compose_files import BASE, PRODUCTION, Service, intern
 from ops.bench.production.images import PROJECT
 from ops.bench.production.machine import LAYERS, Container, Networks
 from ops.bench.production.play import Play
+from ops.bench.registry.scene import APPROVERS, FIRST, SHIPPED, Book, identity_settings
 from ops.stack.certificates import issue
 from pipeline.decide.feeds.feed import FeedKind
 from pipeline.decide.feeds.feed_files import shipped_as_of
 from pipeline.io.clock import now_ms
+from pipeline.people.people_files import write_people
 
 HOSTS: Final = ("kafka", "redis", "postgres")
 RAIL_HOST: Final = "rail.bank.example"
@@ -45,6 +47,8 @@ heartbeat = { sinks = ["hook"] }
 """
 """Sinks that can't be reached from there: the service must run and wait all the same."""
 VOLUMES: Final = "volumes"
+_REVIEW_USER: Final = 10004
+"""The user that writes the people's file, as docker-compose.yml numbers it."""
 UP_S_MAX: Final = 300.0
 POLL_S: Final = 0.3
 STARTS_MAX: Final = 4
@@ -94,6 +98,7 @@ class Stage:
         for use, name in (("reviews", "review_seal_key"), ("reversals", "rollback_seal_key")):
             self.command("keys", "create", use, str(self.secrets / name), "--set", str(keys))
         self._publish_feeds(keys)
+        self._approve_model(keys)
         (self.secrets / "alert_routes.toml").write_text(ALERT_ROUTES)
         (self.secrets / "alert_secrets").write_text(json.dumps({"pager": "0" * 32, "hook": "whsec_" + "A" * 32}))
         self.command("passwords", "create", str(self.secrets))
@@ -110,6 +115,29 @@ class Stage:
             self.command("feeds", "sign", str(path), "--key", str(publisher))
             settings = {"FRAUD_FEEDS_PATH": str(feeds), "FRAUD_SEAL_KEYS_FILE": str(keys)}
             self.command("feeds", "install", str(path), settings=settings)
+
+    def _approve_model(self, keys: Path) -> None:
+        """Sign the shipped model, have three people approve it, and name it the registry's first champion."""
+        volumes, registry = self.folder / VOLUMES, self.folder / VOLUMES / "registry-production"
+        people = volumes / "people-production"
+        people.mkdir()
+        write_people(people / "people", Book().acts)
+        shutil.chown(people, _REVIEW_USER)
+        shutil.copytree(SHIPPED / FIRST, registry / FIRST)
+        settings = {
+            "FRAUD_MODEL_REGISTRY": str(registry),
+            "FRAUD_SEAL_KEYS_FILE": str(keys),
+            "FRAUD_PEOPLE_FILE": str(people / "people"),
+        }
+        for use in ("models", "artefacts"):
+            self.command("keys", "create", use, str(self.folder / f"{use}.key"), "--set", str(keys))
+            settings[f"FRAUD_{use.upper()}_KEY_FILE"] = str(self.folder / f"{use}.key")
+        self.command("models", "sign", FIRST, settings=settings)
+        for name, role in APPROVERS:
+            theirs = {**settings, **identity_settings(self.folder, name)}
+            self.command("models", "approve", FIRST, "--role", role.value, settings=theirs)
+        self.command("models", "begin", FIRST, "--reason", "the first one", settings=theirs)
+        self.command("models", "verify", settings=settings)
 
     def command(self, *words: str, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         """Run a `fraud` command of the operator's, as root on the machine."""

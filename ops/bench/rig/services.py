@@ -101,6 +101,18 @@ def witness_process(stack: RealStack, directory: Path) -> ServerProcess:
     return _service(directory, "witness", ("ops.cli", "witness", "run"), "FRAUD_WITNESS_PORT", settings, page=None)
 
 
+def shadow_process(
+    bootstrap_servers: str, database_url: str, directory: Path, environment: Mapping[str, str]
+) -> ServerProcess:
+    """Make `fraud shadow run` in its own role; `database_url` is the owner's."""
+    settings = {
+        "FRAUD_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "FRAUD_DATABASE_URL": url_of(database_url, "fraud_shadow"),
+        **environment,
+    }
+    return _service(directory, "shadow", ("ops.cli", "shadow", "run"), "FRAUD_SHADOW_PORT", settings)
+
+
 def review_process(stack: RealStack, directory: Path, environment: Mapping[str, str]) -> ServerProcess:
     """Make `fraud review run` in its own role."""
     settings = {**environment, "FRAUD_DATABASE_URL": url_of(stack.database_url, "fraud_review")}

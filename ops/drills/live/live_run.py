@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from models.artefact.files import ModelRefused, champion_version
+from models.artefact.files import ModelRefused
+from models.versions.loading_files import champion_version_of
 from ops.access.roles import POSTGRES_OWNER
 from ops.drills.live.watching import LiveWatch, Watched, trip_s
 from ops.drills.notes import Moment
@@ -219,7 +220,7 @@ def _require_well(breaker: _Breaker, deployment: Settings) -> None:
     if (found := breaker.not_closed()) is None:
         raise LiveDrillRefused("the breaker's state can't be read")
     try:
-        in_force = model_scope(champion_version(deployment.model_registry))
+        in_force = model_scope(champion_version_of(deployment))
     except (ModelRefused, OSError):
         in_force = None
     open_scopes = [

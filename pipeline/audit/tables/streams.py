@@ -23,6 +23,8 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "audit.quarantined": "the log of decisions.v1 chains it",
         "audit.chain_link": "the leaf file of decisions.v1 says what it must hold, and the verifier compares",
         "ledger.guarded_account": "it holds rows to lock, and says nothing about an account",
+        "shadow.answer": "it decides nothing, and follows from decisions.v1 and the challenger's files",
+        "shadow.beginning": "where the shadow began; it decides nothing",
         "control.turn": "it holds rows to lock, which a migration writes",
     }
 )

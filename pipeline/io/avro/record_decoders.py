@@ -26,6 +26,7 @@ from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.identities import DecisionId, ExecutionId, ReversalId, ReviewId
 from pipeline.domain.reversal import RecordKind, Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.domain.trials.shadow_answer import ShadowAnswer, ShadowStanding
 from pipeline.io.avro.reading import (
     Malformed,
     close_block,
@@ -49,6 +50,7 @@ _SEVERITIES: Final = tuple(Severity)
 _SIGNAL_KINDS: Final = tuple(RiskSignalKind)
 _SWITCH_POSITIONS: Final = tuple(SwitchPosition)
 _EXECUTION_STATES: Final = tuple(ExecutionState)
+_SHADOW_STANDINGS: Final = tuple(ShadowStanding)
 _SHA256_BYTES: Final = 32
 
 
@@ -207,6 +209,47 @@ def read_execution(body: bytes, at: int) -> tuple[Execution, int]:
         amount_gbp_minor,
         payment_logged_at_ms,
         returned_minor,
+    ), at
+
+
+def read_shadow_answer(body: bytes, at: int) -> tuple[ShadowAnswer, int]:
+    decision_id, at = read_text(body, at)
+    transaction_id, at = read_text(body, at)
+    account_id, at = read_text(body, at)
+    decision_partition, at = read_int(body, at)
+    decision_offset, at = read_long(body, at)
+    decided_at_ms, at = read_long(body, at)
+    segments, at = read_text(body, at)
+    amount_gbp_minor, at = read_long(body, at)
+    challenger_version, at = read_text(body, at)
+    challenger_hash, at = read_fixed(body, at, _SHA256_BYTES)
+    champion_version, at = read_text(body, at)
+    standing, at = read_symbol(body, at, _SHADOW_STANDINGS)
+    champion_outcome, at = read_symbol(body, at, _OUTCOMES)
+    challenger_outcome, at = _read_optional_outcome(body, at)
+    champion_probability_ppm, at = read_int(body, at)
+    challenger_probability_ppm, at = read_int(body, at)
+    champion_says, at = read_optional_text(body, at)
+    challenger_says, at = read_optional_text(body, at)
+    return ShadowAnswer(
+        DecisionId(decision_id),
+        transaction_id,
+        account_id,
+        decision_partition,
+        decision_offset,
+        decided_at_ms,
+        segments,
+        amount_gbp_minor,
+        challenger_version,
+        challenger_hash,
+        champion_version,
+        standing,
+        champion_outcome,
+        challenger_outcome,
+        champion_probability_ppm,
+        challenger_probability_ppm,
+        champion_says,
+        challenger_says,
     ), at
 
 

@@ -19,6 +19,7 @@ SCHEMAS: Final = (
     "breaker_switch.v1",
     "breaker_hour.v1",
     "witness.v1",
+    "shadow.v1",
 )
 
 

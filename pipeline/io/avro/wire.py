@@ -27,6 +27,7 @@ from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
+from pipeline.domain.trials.shadow_answer import ShadowAnswer
 from pipeline.io.avro.decision_decoder import DECISION, decode_decision
 from pipeline.io.avro.payment_decoder import decode_with_digest
 from pipeline.io.avro.reading import Malformed
@@ -42,6 +43,7 @@ from pipeline.io.avro.record_decoders import (
     read_reversal,
     read_review_outcome,
     read_risk_signal,
+    read_shadow_answer,
     read_witnessed,
 )
 from pipeline.io.avro.schema_files import schema_text
@@ -84,6 +86,7 @@ Encoded = (
     | BreakerSwitch
     | BreakerHour
     | Witnessed
+    | ShadowAnswer
 )
 """The records that `WireFormat.encode` takes."""
 _BOUNDED: Final = frozenset({"transaction.v1", "account.v1", "risk_signal.v1", "label.v1"})
@@ -101,6 +104,7 @@ _SCHEMA_OF: Final[Mapping[type[Encoded], str]] = {
     BreakerSwitch: "breaker_switch.v1",
     BreakerHour: "breaker_hour.v1",
     Witnessed: "witness.v1",
+    ShadowAnswer: "shadow.v1",
 }
 
 
@@ -213,6 +217,9 @@ class WireFormat:
 
     def decode_witnessed(self, value: bytes | None) -> Witnessed | Refusal:
         return self._decoded("witness.v1", Witnessed, read_witnessed, value)
+
+    def decode_shadow_answer(self, value: bytes | None) -> ShadowAnswer | Refusal:
+        return self._decoded("shadow.v1", ShadowAnswer, read_shadow_answer, value)
 
     def encode(self, record: Encoded) -> bytes:
         kind = type(record)

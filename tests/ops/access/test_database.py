@@ -19,7 +19,7 @@ from ops.stack.postgres import bundled_folder, postgres_server, postgres_url
 WORKER = "fraud_worker"
 # Written down apart from the migrations: a grant added there by mistake is found here. By table, who may append.
 # Tables of a schema that aren't named are the schema owner's.
-APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "fraud_review"}
+APPENDERS = {"audit": "fraud_audit", "ledger": "fraud_executor", "review": "fraud_review", "shadow": "fraud_shadow"}
 CONTROL_APPENDERS = {
     "control.consumer_position": {
         "fraud_audit",
@@ -29,6 +29,8 @@ CONTROL_APPENDERS = {
         "fraud_reconcile",
         "fraud_incident",
         "fraud_alerts",
+        "fraud_bias",
+        "fraud_shadow",
     },
     "control.rollback_plan": {"fraud_rollback"},
     "control.rollback_plan_content": {"fraud_rollback"},
@@ -52,11 +54,16 @@ CONTROL_APPENDERS = {
     "control.incident": {"fraud_incident"},
     "control.incident_alert": {"fraud_incident"},
     "control.incident_event": {"fraud_incident"},
+    "control.bias_state": {"fraud_bias"},
+    "control.bias_span": {"fraud_bias"},
+    "control.bias_known": {"fraud_bias"},
+    "control.bias_gap": {"fraud_bias"},
+    "control.disagreement_review": {"fraud_review"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
     "control.live_drill_consent": {"fraud_oncall"},
     "control.live_drill_begin": set(),  # the owner's, too
-    "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit"},
+    "control.unproved_record": {"fraud_executor", "fraud_review", "fraud_audit", "fraud_shadow"},
     "ledger.account": {"fraud_treasurer"},
     "ledger.funding": {"fraud_treasurer"},
     "ledger.posting": {"fraud_executor", "fraud_treasurer"},  # of a step, or of a funding: triggers tell them apart
@@ -157,7 +164,7 @@ def _url(database: Database, role: str, password: str = PASSWORD) -> str:
 def _tables(owner: psycopg.Connection) -> list[str]:
     found = owner.execute(
         """SELECT format('%s.%s', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-           WHERE n.nspname IN ('audit', 'ledger', 'review', 'control', 'api') AND c.relkind IN ('r', 'p')"""
+           WHERE n.nspname IN ('audit', 'ledger', 'review', 'control', 'shadow', 'api') AND c.relkind IN ('r', 'p')"""
     )
     return [name for (name,) in found]
 

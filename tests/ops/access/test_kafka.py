@@ -26,7 +26,8 @@ WRITERS = {
     "transactions.v1": {Principal.PUBLISHER, Principal.ROLLBACK},
     "decisions.v1": {Principal.WORKER, Principal.REVIEW, Principal.ROLLBACK},
     "transactions.dead.v1": {Principal.WORKER},
-    "alerts.v1": set(Principal) - {Principal.READER, Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER},
+    "alerts.v1": set(Principal)
+    - {Principal.READER, Principal.PUBLISHER, Principal.REGISTRY, Principal.BREAKER, Principal.SHADOW},
     "accounts.v1": {Principal.PUBLISHER},
     "risk_signals.v1": {Principal.PUBLISHER},
     "labels.v1": {Principal.PUBLISHER},
@@ -35,6 +36,7 @@ WRITERS = {
     "witness.v1": {Principal.WITNESS},
     "breaker_switches.v1": {Principal.BREAKER},
     "breaker_hours.v1": {Principal.WORKER},
+    "shadow.v1": {Principal.SHADOW},
 }
 READERS_OF_OUTCOMES = {
     "executions.v1": {Principal.EXECUTOR, Principal.WORKER, Principal.RECONCILE, Principal.READER},
@@ -61,7 +63,9 @@ OWNERS = {
     "fraud-breaker": Principal.BREAKER,
     "fraud-reconcile": Principal.RECONCILE,
     "fraud-incident": Principal.INCIDENT,
+    "fraud-bias": Principal.BIAS,
     "fraud-alerts": Principal.ALERTS,
+    "fraud-shadow": Principal.SHADOW,
     "fraud-command": Principal.READER,
     "schema-registry": Principal.REGISTRY,
 }

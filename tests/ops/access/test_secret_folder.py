@@ -105,7 +105,7 @@ def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "service", ["worker", "audit", "witness", "executor", "review", "reconcile", "incident", "alerts"]
+    "service", ["worker", "audit", "witness", "executor", "review", "reconcile", "incident", "bias", "alerts", "shadow"]
 )
 def test_services_start_in_production_with_what_it_holds(folder: Path, service: str) -> None:
     mounted = {

@@ -14,7 +14,7 @@ import pytest
 from ops.bench.rig.evidence import CUT_LIST, SCRATCH, cut_to_size, folder_for
 
 PLANTED = """
-import sys, threading, time
+import signal, sys, threading, time
 from functools import partial
 from pathlib import Path
 from ops.bench.rig.evidence import carry_out
@@ -45,6 +45,7 @@ def run(say, folder, *, is_quick):
 def wait(folder):
     time.sleep(600)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background of a shell are deaf to it
 sys.exit(carry_out("planted", run, Path(sys.argv[1]), is_quick=True, is_kept="--keep" in sys.argv))
 """
 ENDINGS = {

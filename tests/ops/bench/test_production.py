@@ -8,7 +8,19 @@ import pytest
 from ops.bench.production import production
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
-CHECKED = ("kafka", "redis", "postgres", "worker", "audit", "executor", "review", "reconcile", "incident", "alerts")
+CHECKED = (
+    "kafka",
+    "redis",
+    "postgres",
+    "worker",
+    "audit",
+    "executor",
+    "review",
+    "reconcile",
+    "incident",
+    "bias",
+    "alerts",
+)
 
 
 @pytest.mark.skipif(production.why_not() is not None, reason=production.why_not() or "it can be acted out")

@@ -23,7 +23,7 @@ BLOCK_PPM = POLICY.model.block_probability_ppm
 
 @pytest.fixture
 def folder(tmp_path):
-    return ModelFolder(tmp_path / "registry", SHIPPED.model_registry)
+    return ModelFolder(tmp_path / "registry", SHIPPED)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_drifted_model_blocks_the_same_payments_with_higher_scores(folder, r
 def test_a_failing_model_raises_for_some_payments_and_scores_the_others_as_ever(folder, rows):
     good = load_champion(folder.folder)
     folder.name_champion(folder.add_wrong(DrillName.FAILING_MODEL, POLICY))
-    failing = faulty_champion(folder.folder)
+    failing = faulty_champion(Settings(model_registry=folder.folder)).model
     first = COLUMN[failing.terms[0].features[0]]
     rows[:, first] = np.where(rows[:, first] % FAILS_EVERY == 0, rows[:, first] + 1, rows[:, first])
     assert (score(failing, rows).score_micro == score(good, rows).score_micro).all()
@@ -96,7 +96,7 @@ def test_a_failing_model_raises_for_some_payments_and_scores_the_others_as_ever(
 def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
     good = load_champion(folder.folder)
     folder.name_champion(folder.add_wrong(DrillName.SLOW_MODEL, POLICY))
-    slow = faulty_champion(folder.folder)
+    slow = faulty_champion(Settings(model_registry=folder.folder)).model
     began_s = time.monotonic()
     assert (score(slow, rows).score_micro == score(good, rows).score_micro).all()
     assert SLOW_S <= time.monotonic() - began_s < 2 * SLOW_S, "once a batch"
@@ -104,4 +104,7 @@ def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
 
 def test_the_worker_of_a_lane_leaves_every_other_model_as_it_is(folder, rows):
     good = load_champion(folder.folder)
-    assert (score(faulty_champion(folder.folder), rows).score_micro == score(good, rows).score_micro).all()
+    assert (
+        score(faulty_champion(Settings(model_registry=folder.folder)).model, rows).score_micro
+        == score(good, rows).score_micro
+    ).all()

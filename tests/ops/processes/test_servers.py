@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,18 @@ def test_ports_are_handed_out_in_turn_and_passed_over_while_in_use() -> None:
         assert listening.getsockname()[1] not in ports
         assert len(set(ports[:10])) == 10
         assert {(port - PORTS_FIRST) // PORTS_A_SHARE for port in ports} == {os.getpid() % PORT_SHARES}
+
+
+def test_a_port_is_reserved_while_the_process_that_asked_lives() -> None:
+    """Two processes of one share, where neither has used its port yet."""
+    ask = "import os, sys; os.getpid = lambda: int(sys.argv[1]); from ops.processes.servers import free_port; "
+    command = [sys.executable, "-c", ask + "print(free_port(), flush=True); input()", str(os.getpid())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        reserved = int(other.stdout.readline())
+        assert reserved not in [free_port() for _ in range(PORTS_A_SHARE)]
+        other.communicate("\n")
+    assert reserved in [free_port() for _ in range(PORTS_A_SHARE)]
 
 
 def _shell(script: str, directory: Path, *, is_ready: bool) -> ServerProcess:

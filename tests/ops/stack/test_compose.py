@@ -127,6 +127,8 @@ def test_service_has_limits_and_a_health_check(service: str) -> None:
         "review": "review_port",
         "reconcile": "reconcile_port",
         "incident": "incident_port",
+        "shadow": "shadow_port",
+        "bias": "bias_port",
         "alerts": "alerts_port",
     }.items(),
 )
@@ -162,8 +164,8 @@ def test_service_has_no_rights_to_spare(compose: dict[str, Any], service: str) -
 def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> None:
     mounts = [entry for entry in BASE["services"][service].get("volumes", [])]
     assert all(entry.partition(":")[0] in BASE["volumes"] for entry in mounts), "no folder of the machine's"
-    keys = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile"}
-    shared = *keys, {"review", "worker"}, {"worker", "reconcile"}
+    keys = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile", "shadow"}
+    shared = *keys, {"review", "worker"}, {"worker", "reconcile", "shadow"}
     for mount in mounts:
         users = {name for name in SERVICES if mount in BASE["services"][name].get("volumes", [])}
         assert users == {service} or users in shared, "in development the keys of one kind are together"
@@ -200,7 +202,9 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
+        "shadow",
     },
     "state": {"redis", "worker"},
     "database": {
@@ -213,7 +217,9 @@ NETWORKS = {
         "review",
         "reconcile",
         "incident",
+        "bias",
         "alerts",
+        "shadow",
     },
     "rail": {"executor", "rail"},
     "pages": {"worker"},

@@ -34,6 +34,7 @@ SERVICES = {
     "review": ["review", "run"],
     "reconcile": ["reconcile", "run"],
     "incident": ["incident", "run"],
+    "bias": ["bias", "run"],
     "alerts": ["alerts", "run"],
 }
 STANDSTILL_S = "3"

@@ -193,7 +193,8 @@ def test_a_file_that_was_changed_is_refused(started_redis: StartedRedis, tmp_pat
     _observe(url, 0, 10)
     assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
     (file,) = tmp_path.glob("*/master-0.rdb")
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
     assert (refused.code, "not what was written" in refused.err) == (2, True)
 

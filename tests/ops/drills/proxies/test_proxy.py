@@ -70,7 +70,7 @@ def test_a_cut_ends_connections_and_refuses_new_ones_until_it_is_mended(proxy):
         proxy.cut()
         with pytest.raises(ConnectionError):
             connection.recv(1)
-    with connected(proxy) as refused, pytest.raises(ConnectionError):
+    with pytest.raises(ConnectionError), connected(proxy) as refused:  # as early as in connecting
         refused.recv(1)
     proxy.mend()
     with connected(proxy) as connection:

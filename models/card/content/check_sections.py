@@ -1,0 +1,67 @@
+"""The sections of what others found and said after training: checks and approvals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from models.card.content.blocks import Block, Code, Inline, Paragraph, Subheading, Table
+from models.card.content.texts import flattened
+from models.card.facts import CardFacts, Occasion
+from models.card.standing import CHECK_KINDS, ROLES, newest_checks, roles_signed
+from models.card.words import moment
+
+FIGURES_MAX: Final = 200
+"""Rows of a check's figures on a card; its evidence in the registry has all of them."""
+
+
+def checks(facts: CardFacts) -> Iterator[Block]:
+    if facts.checks is None:
+        yield Paragraph(_unknown(facts, "any check ran"))
+        return
+    newest = newest_checks(facts)
+    rows = []
+    for kind in [*CHECK_KINDS, *sorted(newest.keys() - set(CHECK_KINDS))]:
+        check = newest.get(kind)
+        result = "missing: nothing is known of it" if check is None else "passed" if check.passed else "failed"
+        rows.append(
+            [
+                [kind],
+                [result],
+                [moment(check.made_at_ms) if check else ""],
+                ["; ".join(check.findings) if check else ""],
+            ]
+        )
+    yield Table(("check", "result", "when", "what it found"), rows)
+    for kind, check in sorted(newest.items()):
+        figures = [row for name, value in sorted(check.figures.items()) for row in flattened(value, name)]
+        if figures:
+            yield Subheading(f"Figures of {kind}")
+            yield Table(("figure", "value"), [[[Code(path)], [words]] for path, words in figures[:FIGURES_MAX]], (1,))
+        if len(figures) > FIGURES_MAX:
+            yield Paragraph([f"And {len(figures) - FIGURES_MAX:,} more in the evidence."])
+
+
+def approvals(facts: CardFacts) -> Iterator[Block]:
+    if facts.approvals is None:
+        yield Paragraph(_unknown(facts, "anybody approved"))
+        return
+    rows = [[[each.role], [each.name], [each.at]] for each in facts.approvals]
+    rows += [[[role], ["nobody yet"], [""]] for role in ROLES if role not in roles_signed(facts)]
+    yield Table(("role", "who", "when"), rows)
+    yield from (Paragraph([f"{fault[:1].upper()}{fault[1:]}."]) for fault in facts.approval_faults)
+    yield Paragraph(
+        [
+            "An approval is a person's signature over the artefact's digest. Promotion checks that three different "
+            "people signed; this table repeats what the registry holds."
+        ]
+    )
+
+
+def _unknown(facts: CardFacts, what: str) -> list[Inline]:
+    """Say why something isn't known, and how to know it."""
+    if facts.occasion is Occasion.TRAINING:
+        why = f"Not known: this card was made at training, before {what}. "
+    else:
+        why = "Not known: no key set, or no file of people, says whose signatures count. "
+    return [why, Code("fraud models card"), " with them makes the card of today, with what the registry says since."]

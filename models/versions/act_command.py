@@ -1,0 +1,229 @@
+"""`fraud models sign`, `approve`, `retire`, `begin` and `confirm`: each adds to the registry, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from models.artefact.files import SIGNATURE, load_contents
+from models.artefact.strict import ModelRefused, refuse
+from models.versions.alias_files import alias_records, move_alias
+from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
+from models.versions.artefact_files import digest_of, read_artefact
+from models.versions.history import Event, HistoryRecord
+from models.versions.history_files import append_history, read_history, require_not_retired
+from models.versions.loading_files import Trust, trust_of
+from models.versions.locations import Alias
+from models.versions.records import vouched
+from models.versions.registry_files import Registry, registry_at
+from models.versions.signature_files import require_signed, signed_artefact
+from pipeline.io.clock import now_ms
+from pipeline.io.settings import Settings
+from pipeline.keys.artefact_key_files import ArtefactKey
+from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.keys.key_sets import KeyUse, untrusted
+from pipeline.people.identity_command import identity_of
+from pipeline.people.people_files import PeopleFileRefused, read_people
+from pipeline.people.registry import Registry as People
+from pipeline.people.roles import Role
+from pipeline.people.store import person_of
+from pipeline.terminal.failures import FAILED_CHECK, Failure
+from pipeline.terminal.output import Output
+
+REASON_CHARACTERS_MAX = 500
+
+
+class Signed(NamedTuple):
+    version: str
+    key_id: str
+
+
+class Approved(NamedTuple):
+    """missing: what the version lacks still, in a sentence; None where three people stand for it."""
+
+    version: str
+    digest: str
+    role: Role
+    name: str
+    missing: str | None
+
+
+def sign(settings: Settings, version: str) -> Signed:
+    """Failure where the version can't be loaded, is signed already, or the key set doesn't trust the key."""
+    with _refusals():
+        registry = registry_at(settings.model_registry)
+        contents = read_artefact(registry, version)
+        if SIGNATURE in contents:
+            refuse(f"version '{version}' is signed already, and nothing of a version is written over")
+        load_contents(version, contents)
+        key = _artefacts_key(settings)
+        trust = _trust(settings)
+        signature = signed_artefact(version, contents, key)
+        signed_by = require_signed(version, {**contents, SIGNATURE: signature}, trust.keys, now_ms(), None)
+        registry.create(f"{version}/{SIGNATURE}", signature)
+    return Signed(version, signed_by)
+
+
+def approve(settings: Settings, version: str, role: Role) -> Approved:
+    """Failure where the version is not signed and sound, or the person doesn't hold the role."""
+    by, people = identity_of(settings), _people(settings)
+    if not person_of(people, by).holds(role):
+        fix = "`fraud people list` shows who does."
+        raise Failure(f"Refused: you don't hold the role {role}, or your key isn't registered.", fix, FAILED_CHECK)
+    with _refusals():
+        registry, trust = registry_at(settings.model_registry), _trust(settings)
+        contents = read_artefact(registry, version)
+        load_contents(version, contents)
+        require_signed(version, contents, trust.keys, now_ms(), None)
+        require_not_retired(registry, trust.keys, version)
+        write_approval(registry, version, role, by, now_ms(), people.root)
+        standing = standing_approvals(registry, version, people, now_ms())
+        return Approved(version, digest_of(registry, version), role, by.name, standing.missing)
+
+
+def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
+    """Failure where an alias names it."""
+    by, key = identity_of(settings).name, _models_key(settings)
+    with _refusals():
+        registry, trust = registry_at(settings.model_registry), _trust(settings)
+        for alias in Alias:
+            records = alias_records(registry, trust.keys, alias)
+            if records and version in (records[-1].version, records[-1].previous_version):
+                refuse(f"version '{version}' is {alias}, or what a rollback of it would go back to")
+        require_not_retired(registry, trust.keys, version)
+        return append_history(
+            registry, trust.keys, key, Event.RETIRED, version, digest_of(registry, version),
+            by=by, at_ms=now_ms(), reasons=(_reason(reason),),
+        )  # fmt: skip
+
+
+def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
+    """Failure where there was a champion before, or the version isn't signed and approved."""
+    by, key, people = identity_of(settings).name, _models_key(settings), _people(settings)
+    with _refusals():
+        registry, trust = registry_at(settings.model_registry), _trust(settings)
+        if alias_records(registry, trust.keys, Alias.CHAMPION):
+            refuse("the registry has a champion; another takes its place when it is promoted")
+        contents = read_artefact(registry, version)
+        load_contents(version, contents)
+        require_signed(version, contents, trust.keys, now_ms(), None)
+        standing = standing_approvals(registry, version, people, now_ms())
+        if standing.missing is not None:
+            refuse("; ".join([f"version '{version}' is not approved: {standing.missing}", *standing.faults]))
+        _moved(
+            registry, trust, key, version, by, Event.BEGUN, pinned_approvals(registry, standing), _reason(reason)
+        )  # fmt: skip
+        return read_history(registry, trust.keys)[-1]
+
+
+def confirm(settings: Settings, reason: str) -> HistoryRecord:
+    """Failure where there is no champion. The record before may be signed by a key that counts no more."""
+    by, key = identity_of(settings).name, _models_key(settings)
+    with _refusals():
+        registry, trust = registry_at(settings.model_registry), _trust(settings)
+        trust = trust._replace(keys=vouched(trust.keys))
+        records = alias_records(registry, trust.keys, Alias.CHAMPION)
+        if not records:
+            refuse("the registry names no champion")
+        last = records[-1]
+        move_alias(
+            registry, trust.keys, key, alias=Alias.CHAMPION, version=last.version, by=by,
+            at_ms=max(now_ms(), last.at_ms), event=Event.CONFIRMED, share_ppm=last.share_ppm, salt=last.salt,
+            approvals=last.approvals, reasons=(_reason(reason),),
+        )  # fmt: skip
+        return read_history(registry, trust.keys)[-1]
+
+
+def show_signed(output: Output, signed: Signed) -> None:
+    output.record(signed._asdict(), f"Version {signed.version} is signed by the key {signed.key_id}.")
+
+
+def show_approved(output: Output, approved: Approved) -> None:
+    rest = "three people stand for it" if approved.missing is None else approved.missing
+    line = f"{approved.name} approves {approved.version} ({approved.digest[:16]}) as {approved.role}; {rest}."
+    output.record(approved._asdict(), line)
+
+
+def show_event(output: Output, record: HistoryRecord) -> None:
+    line = f"{record.version}: {record.event}, by {record.by}, as record {record.sequence} of the history."
+    output.record({**record._asdict(), "reasons": list(record.reasons)}, line)
+
+
+def _moved(
+    registry: Registry,
+    trust: Trust,
+    key: SigningKey,
+    version: str,
+    by: str,
+    event: Event,
+    approvals: dict[str, str],
+    reason: str,
+) -> None:
+    move_alias(
+        registry, trust.keys, key, alias=Alias.CHAMPION, version=version, by=by, at_ms=now_ms(), event=event,
+        approvals=approvals, reasons=(reason,),
+    )  # fmt: skip
+
+
+def _trust(settings: Settings) -> Trust:
+    trust = trust_of(settings)
+    if trust is None:
+        raise Failure(
+            "No key set says which keys sign models.",
+            "Set FRAUD_SEAL_KEYS_FILE to one that holds keys of the uses models and artefacts (`fraud keys create`).",
+        )
+    return trust
+
+
+def _people(settings: Settings) -> People:
+    if settings.people_file is None:
+        raise Failure("FRAUD_PEOPLE_FILE names no file that says who may.", "`fraud people export` writes it.")
+    try:
+        return read_people(settings.people_file).registry
+    except PeopleFileRefused as refusal:
+        what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+        raise Failure(what, "`fraud people export` writes it anew.") from refusal
+
+
+def _models_key(settings: Settings) -> SigningKey:
+    """Failure where there is none, or the key set doesn't trust it: nobody would heed what it signs."""
+    fix = "`fraud keys create models PATH --set SET` makes one."
+    if settings.models_key_file is None:
+        raise Failure("FRAUD_MODELS_KEY_FILE names no key that signs what the registry says.", fix)
+    try:
+        key = SigningKey.from_file(settings.models_key_file)
+    except SigningKeyRefused as refusal:
+        raise Failure(f"{refusal}.", fix) from refusal
+    with _refusals():
+        why = untrusted(_trust(settings).keys, KeyUse.MODELS, key.key_id, now_ms(), None)
+    if why is not None:
+        raise Failure(f"Nobody would heed what this key signs: {why}.", fix)
+    return key
+
+
+def _artefacts_key(settings: Settings) -> ArtefactKey:
+    fix = "`fraud keys create artefacts PATH --set SET` makes one."
+    if settings.artefacts_key_file is None:
+        raise Failure("FRAUD_ARTEFACTS_KEY_FILE names no key that signs models.", fix)
+    try:
+        return ArtefactKey.from_file(settings.artefacts_key_file)
+    except SigningKeyRefused as refusal:
+        raise Failure(f"{refusal}.", fix) from refusal
+
+
+def _reason(reason: str) -> str:
+    if not (0 < len(reason.strip()) <= REASON_CHARACTERS_MAX and reason.isprintable()):
+        raise Failure(
+            "The reason is empty, too long or not printable.", f"Give one of 1 to {REASON_CHARACTERS_MAX} characters."
+        )
+    return reason.strip()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except ModelRefused as refusal:
+        what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
+        raise Failure(what, "`fraud models verify` says how the registry stands.", FAILED_CHECK) from refusal

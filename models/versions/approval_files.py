@@ -1,0 +1,137 @@
+"""Approvals in a registry: each a person's signed act, in a file of its own that is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from models.artefact.strict import Json, ModelRefused, canonical, mapping, parsed, refuse
+from models.versions.approvals import (
+    APPROVALS_MAX,
+    APPROVING_ROLES,
+    Approval,
+    Standing,
+    approval_fault,
+    file_name,
+    missing_roles,
+    subject_of,
+)
+from models.versions.artefact_files import digest_of
+from models.versions.locations import APPROVALS
+from models.versions.records import sha256_of, text_of
+from models.versions.registry_files import Registry
+from pipeline.people.act_store import CHECKS, evidence_fields, evidence_of
+from pipeline.people.acts import CONTENT_BYTES_MAX, ActKind, ActMalformed, SignedAct, act_of
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Registry as People
+from pipeline.people.roles import Role
+
+APPROVAL_BYTES_MAX: Final = 4 * CONTENT_BYTES_MAX
+
+
+def write_approval(registry: Registry, version: str, role: Role, by: Identity, at_ms: int, root: str) -> str:
+    """Sign a version's digest as one role, and return the name of the file. Raises ModelRefused.
+
+    AlreadyThere is raised where this key has approved the version as that role before.
+    """
+    if role not in APPROVING_ROLES:
+        refuse(f"a version is approved as {', '.join(each.value for each in APPROVING_ROLES)}")
+    digest = digest_of(registry, version)
+    signed = by.sign(ActKind.MODEL_APPROVED, subject_of(version, digest, role), at_ms, root)
+    name = file_name(version, role, by.key_id)
+    registry.create(name, _file(signed))
+    return name
+
+
+def standing_approvals(registry: Registry, version: str, people: People, at_ms: int) -> Standing:
+    """Return the approvals that count now, for the gate and for people. Raises RegistryUnavailable, ModelRefused."""
+    digest, folder = digest_of(registry, version), f"{APPROVALS}/{version}"
+    names = registry.names(folder)
+    if len(names) > APPROVALS_MAX:
+        refuse(f"version '{version}' has more than {APPROVALS_MAX} approvals")
+    found: dict[str, Approval] = {}
+    faults: list[str] = []
+    for name in (f"{folder}/{each}" for each in names):
+        try:
+            approval, fault = _judged(_read(registry, name), name, version, digest, people, at_ms, is_pending=True)
+        except ModelRefused as refusal:
+            faults.append(str(refusal))
+            continue
+        if fault is None:
+            found[name] = approval
+        else:
+            faults.append(f"'{name}' counts as nothing: {fault}")
+    return Standing(found, tuple(faults), missing_roles(list(found.values())))
+
+
+def pinned_approvals(registry: Registry, standing: Standing) -> dict[str, str]:
+    """Return the hashes of the approvals that stand, by file, for the record that moves an alias by them."""
+    return {name: sha256_of(_read(registry, name)) for name in standing.approvals}
+
+
+def require_approved(
+    registry: Registry, version: str, digest: str, pinned: Mapping[str, str], people: People, as_of_ms: int
+) -> None:
+    """Raises ModelRefused where the approvals that an alias moved by are not what they were, or don't count.
+
+    as_of_ms: when the alias moved. What a person lost since then takes nothing back.
+    """
+    found: list[Approval] = []
+    for name, sha256 in pinned.items():
+        file = _read(registry, name)
+        if sha256_of(file) != sha256:
+            refuse(f"'{name}' is not the approval that the alias moved by")
+        approval, fault = _judged(file, name, version, digest, people, as_of_ms, is_pending=False)
+        if fault is not None:
+            refuse(f"'{name}' counts as nothing: {fault}")
+        found.append(approval)
+    if (missing := missing_roles(found)) is not None:
+        refuse(f"version '{version}' is not approved: {missing}")
+
+
+def _judged(
+    file: bytes, name: str, version: str, digest: str, people: People, as_of_ms: int, *, is_pending: bool
+) -> tuple[Approval, str | None]:
+    """Return an approval, and why it counts as nothing or None. Raises ModelRefused where its file is none."""
+    signed = _signed_act(file, name)
+    try:
+        act = act_of(signed.content)
+    except ActMalformed as malformed:
+        raise ModelRefused(f"'{name}' holds no act: {malformed}") from malformed
+    said = act.subject.get("role")
+    if said not in {role.value for role in APPROVING_ROLES}:
+        refuse(f"'{name}' approves as no role that there is")
+    role = Role(str(said))
+    if name != file_name(version, role, act.key_id):
+        refuse(f"'{name}' is named otherwise than what it holds")
+    fault = approval_fault(
+        people, signed, role, version, digest, CHECKS, as_of_ms=as_of_ms, is_pending=is_pending
+    )  # fmt: skip
+    return Approval(role, act.name, act.key_id, act.at_ms), fault
+
+
+def _file(signed: SignedAct) -> bytes:
+    evidence: Json = None if signed.evidence is None else dict(evidence_fields(signed.evidence) or {})
+    return canonical({"act": signed.content, "signature": signed.signature.hex(), "evidence": evidence})
+
+
+def _read(registry: Registry, name: str) -> bytes:
+    file = registry.read(name, APPROVAL_BYTES_MAX)
+    if file is None:
+        refuse(f"the approval '{name}' is missing")
+    return file
+
+
+def _signed_act(file: bytes, name: str) -> SignedAct:
+    if len(file) > APPROVAL_BYTES_MAX:
+        refuse(f"'{name}' is larger than {APPROVAL_BYTES_MAX} bytes")
+    fields = mapping(parsed(file, name), name, {"act", "signature", "evidence"})
+    written = text_of(fields, "signature", name)
+    try:
+        signature, evidence = bytes.fromhex(written), evidence_of(fields["evidence"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelRefused(f"'{name}' holds no signed act") from error
+    signed = SignedAct(text_of(fields, "act", name), signature, evidence)
+    if _file(signed) != file:
+        refuse(f"'{name}' is not in the one form that an approval has")
+    return signed

@@ -1,0 +1,88 @@
+"""Approvals: three people of three roles, each with a signed act over a version's digest.
+
+Invariants
+1. An approval says role, version and digest in what is signed. It is nothing for another artefact, role or registry
+   of people, and one that is replayed says again what it said.
+2. Each of the three roles has another person. Who holds two of them stands for one.
+3. An approval counts where its person had role and key when they signed, and still had them when the alias moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Final, NamedTuple
+
+from models.versions.locations import APPROVALS
+from pipeline.people.acts import ActKind, SignedAct, Subject, act_of
+from pipeline.people.registry import Checks, Expected, Registry, act_fault
+from pipeline.people.roles import Role, folded
+
+APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
+APPROVALS_MAX: Final = 32
+"""Most approvals of a version that are looked at."""
+
+
+class Approval(NamedTuple):
+    role: Role
+    name: str
+    key_id: str
+    at_ms: int
+
+
+class Standing(NamedTuple):
+    """The approvals of a version that count, by file name, and why the others don't, in sentences.
+
+    `missing`: why the roles aren't filled; None where three people fill them.
+    """
+
+    approvals: Mapping[str, Approval]
+    faults: tuple[str, ...]
+    missing: str | None
+
+
+def subject_of(version: str, digest: str, role: Role) -> Subject:
+    return {"version": version, "digest": digest, "role": role.value}
+
+
+def file_name(version: str, role: Role, key_id: str) -> str:
+    return f"{APPROVALS}/{version}/{role.value}-{key_id}.json"
+
+
+def approval_fault(
+    people: Registry,
+    signed: SignedAct,
+    role: Role,
+    version: str,
+    digest: str,
+    checks: Checks,
+    *,
+    as_of_ms: int,
+    is_pending: bool,
+) -> str | None:
+    """Return why an approval counts as nothing; None where it counts.
+
+    as_of_ms: now, or when the alias moved by it. is_pending: nothing has come of it yet.
+    """
+    act = act_of(signed.content)
+    expected = Expected(ActKind.MODEL_APPROVED, act.name, subject_of(version, digest, role), (role,))
+    if (fault := act_fault(people, signed, expected, checks, is_pending=is_pending)) is not None:
+        return fault
+    if act.at_ms > as_of_ms:
+        return "it says a later time than the one at which it was used"
+    if people.revoked.get(act.key_id, as_of_ms + 1) <= as_of_ms:
+        return "its key was revoked before it was used"
+    if not people.person(act.name, as_of_ms).holds(role):
+        return "its author did not hold the role any more when it was used"
+    return None
+
+
+def missing_roles(approvals: Sequence[Approval]) -> str | None:
+    """Return why three different people don't fill the three roles; None where they do."""
+    by_role = {role: [each for each in approvals if each.role is role] for role in APPROVING_ROLES}
+    if lacking := [role.value for role, given in by_role.items() if not given]:
+        return f"nobody has approved it as {', '.join(lacking)}"
+    for chosen in product(*by_role.values()):
+        if len({folded(each.name) for each in chosen}) == len(APPROVING_ROLES):
+            return None
+    return "one person stands under two of the roles, and each needs another"

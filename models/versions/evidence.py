@@ -1,0 +1,62 @@
+"""Evidence: what a check found about one version, for the gate that promotes it and for the card that tells of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from models.artefact.strict import Json, refuse
+from models.versions.records import Opened, require_fields, text_of, texts_of, time_of
+
+KIND: Final = "evidence"
+EVIDENCE_KINDS: Final = ("golden", "red-team", "calibration", "latency", "bias", "shadow", "drift")
+FINDINGS_MAX: Final = 1_000
+FINDING_CHARACTERS_MAX: Final = 1_000
+
+
+class Evidence(NamedTuple):
+    """`digest`: the artefact's, in hexadecimal. `figures`: integers, texts, and lists and objects of these."""
+
+    kind: str
+    version: str
+    digest: str
+    made_at_ms: int
+    passed: bool
+    findings: tuple[str, ...]
+    figures: Mapping[str, Json]
+
+
+def content_of(evidence: Evidence) -> dict[str, Json]:
+    """Raises ModelRefused for what no evidence is."""
+    _require(evidence)
+    return {
+        "kind": evidence.kind,
+        "version": evidence.version,
+        "digest": evidence.digest,
+        "at_ms": evidence.made_at_ms,
+        "passed": evidence.passed,
+        "findings": list(evidence.findings),
+        "figures": dict(evidence.figures),
+    }
+
+
+def evidence_of(opened: Opened, name: str) -> Evidence:
+    """Raises ModelRefused."""
+    content = opened.content
+    require_fields(content, {"kind", "version", "digest", "at_ms", "passed", "findings", "figures"}, name)
+    passed, figures = content["passed"], content["figures"]
+    if not isinstance(passed, bool) or not isinstance(figures, dict):
+        refuse(f"'{name}' doesn't say whether it passed, or gives no figures")
+    kind, version, digest = (text_of(content, field, name) for field in ("kind", "version", "digest"))
+    evidence = Evidence(
+        kind, version, digest, time_of(content, name), passed, texts_of(content, "findings", name), figures
+    )
+    _require(evidence)
+    return evidence
+
+
+def _require(evidence: Evidence) -> None:
+    if evidence.kind not in EVIDENCE_KINDS:
+        refuse(f"evidence is of one of the kinds {', '.join(EVIDENCE_KINDS)}")
+    if len(evidence.findings) > FINDINGS_MAX or any(len(each) > FINDING_CHARACTERS_MAX for each in evidence.findings):
+        refuse(f"evidence has at most {FINDINGS_MAX} findings of {FINDING_CHARACTERS_MAX} characters")

@@ -1,0 +1,66 @@
+"""Evidence in a registry: written once by whoever checked, and read only where its signature is good.
+
+A key of use `models` signs it. Evidence names version and digest, so that what was found about one artefact is nothing
+about another, also where its file is copied.
+"""
+
+from __future__ import annotations
+
+from models.artefact.strict import refuse
+from models.versions.artefact_files import digest_of
+from models.versions.evidence import KIND, Evidence, content_of, evidence_of
+from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
+from models.versions.records import Signing, opened, sha256_of, signed_record
+from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet
+
+EVIDENCE_FILES_MAX = 1_000
+"""Most evidence of one version: seven kinds, each anew every few days for a year."""
+HASH_DIGITS = 16
+
+
+def write_evidence(registry: Registry, evidence: Evidence, signing_key: Signing) -> str:
+    """Return the name of the new file; writing the same again changes nothing. Raises ModelRefused."""
+    require_version(evidence.version)
+    if (held := digest_of(registry, evidence.version)) != evidence.digest:
+        refuse(f"the evidence is about {evidence.digest[:16]}, and version '{evidence.version}' is {held[:16]}")
+    file = signed_record(KIND, content_of(evidence), signing_key)
+    if len(file) > RECORD_BYTES_MAX:
+        refuse(f"evidence takes at most {RECORD_BYTES_MAX} bytes")
+    name = _name(evidence.version, evidence.kind, file)
+    try:
+        registry.create(name, file)
+    except AlreadyThere:
+        if registry.read(name, RECORD_BYTES_MAX) != file:
+            raise
+    return name
+
+
+def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Evidence]:
+    """Return the evidence of a version, oldest first. Raises ModelRefused where any of its files can't be relied upon.
+
+    One bad file refuses them all: whoever can spoil a failed check's file must not make it go away unseen.
+    """
+    digest = digest_of(registry, require_version(version))
+    names = registry.names(f"{EVIDENCE}/{version}")
+    if len(names) > EVIDENCE_FILES_MAX:
+        refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
+    found = [_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names]
+    return sorted(found, key=lambda each: (each.made_at_ms, each.kind))
+
+
+def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Evidence:
+    file = registry.read(name, RECORD_BYTES_MAX)
+    if file is None:
+        raise RegistryUnavailable(f"'{name}' of the registry is gone")
+    evidence = evidence_of(opened(KIND, name, file, keys, is_signed), name)
+    if (evidence.version, evidence.digest) != (version, digest):
+        refuse(f"'{name}' is evidence about another version, '{evidence.version}'")
+    if name != _name(version, evidence.kind, file):
+        refuse(f"'{name}' is named otherwise than what it holds")
+    return evidence
+
+
+def _name(version: str, kind: str, file: bytes) -> str:
+    return f"{EVIDENCE}/{version}/{kind}-{sha256_of(file)[:HASH_DIGITS]}.json"

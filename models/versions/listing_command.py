@@ -1,0 +1,167 @@
+"""`fraud models list` and `show`: what a registry holds, and how each version stands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from models.artefact.files import MANIFEST, SIGNATURE
+from models.artefact.strict import Json, ModelRefused, parsed
+from models.versions.alias_files import alias_records
+from models.versions.aliases import ALL_PPM, AliasRecord
+from models.versions.approval_files import standing_approvals
+from models.versions.artefact_files import read_artefact
+from models.versions.history import HistoryRecord, retired
+from models.versions.history_files import read_history
+from models.versions.loading_files import Trust, pointed_at, trust_of
+from models.versions.locations import Alias, is_version
+from models.versions.records import sha256_of
+from models.versions.registry_files import Registry, registry_at
+from models.versions.signature_files import require_signed
+from pipeline.domain.times import utc_text
+from pipeline.io.clock import now_ms
+from pipeline.io.settings import Settings
+from pipeline.terminal.failures import FAILED_CHECK, Failure
+from pipeline.terminal.output import Output, coloured
+
+
+class Known(NamedTuple):
+    """What the registry says of all its versions; `pointer`: the champion of a registry without signed records."""
+
+    registry: Registry
+    trust: Trust | None
+    aliases: dict[str, list[AliasRecord]]
+    history: list[HistoryRecord]
+    pointer: str | None
+
+
+class Facts(NamedTuple):
+    """How one version stands. `alias`: in words, with its share; `signed_by`, `approved`: None where it isn't.
+
+    `fault`: why the version can't be relied upon, in a sentence; None where nothing is wrong with what it has.
+    """
+
+    version: str
+    digest: str
+    alias: str | None
+    signed_by: str | None
+    approved: str | None
+    retired: str | None
+    fault: str | None
+
+
+def facts_of_all(settings: Settings) -> list[Facts]:
+    known = known_of(settings)
+    return [_facts(known, version) for version in versions_of(known.registry)]
+
+
+def known_of(settings: Settings) -> Known:
+    """Failure where the registry, or the keys that it is read by, can't be relied upon."""
+    try:
+        registry, trust = registry_at(settings.model_registry), trust_of(settings)
+        if trust is None:
+            return Known(registry, None, {}, [], _pointer(registry))
+        aliases = {alias.value: alias_records(registry, trust.keys, alias) for alias in Alias}
+        return Known(registry, trust, aliases, read_history(registry, trust.keys), None)
+    except ModelRefused as refusal:
+        what = f"The registry {settings.model_registry} can't be relied upon: {refusal}."
+        raise Failure(what, "`fraud models verify` says more.", FAILED_CHECK) from refusal
+
+
+def versions_of(registry: Registry) -> list[str]:
+    return [name for name in registry.names("") if is_version(name) and MANIFEST in registry.names(name)]
+
+
+def show_facts(output: Output, facts: Facts) -> None:
+    words = [
+        facts.alias,
+        "unsigned" if facts.signed_by is None else f"signed by {facts.signed_by}",
+        None if facts.approved is None else f"approved by {facts.approved}",
+        None if facts.retired is None else f"retired: {facts.retired}",
+    ]
+    line = f"{facts.version:<32} {facts.digest[:16]} {', '.join(filter(None, words))}"
+    if facts.fault is not None:
+        line += coloured(f"; {facts.fault}", "red")
+    output.record(facts._asdict(), line)
+
+
+def show_whole(output: Output, settings: Settings, version: str) -> None:
+    """Failure where there is no such version."""
+    known = known_of(settings)
+    if version not in versions_of(known.registry):
+        raise Failure(f"The registry has no version {version}.", "`fraud models list` shows what it has.", FAILED_CHECK)
+    facts, lineage = _facts(known, version), _lineage(known.registry, version)
+    told = [record for record in known.history if record.version == version]
+    if output.as_json:
+        history = [{**record._asdict(), "reasons": list(record.reasons)} for record in told]
+        output.record({**facts._asdict(), **lineage, "history": history}, "")
+        return
+    show_facts(output, facts)
+    for name, value in lineage.items():
+        output.line(f"  {name}: {value}")
+    for record in told:
+        reasons = f": {'; '.join(record.reasons)}" if record.reasons else ""
+        output.line(f"  {utc_text(record.at_ms)} {record.event} by {record.by}{reasons}")
+
+
+def seen_at_ms(records: Sequence[AliasRecord], version: str, signature: bytes | None) -> int | None:
+    """Return when a signed record first saw a version's signature; None where none did."""
+    sha256 = None if signature is None else sha256_of(signature)
+    return min(
+        (each.at_ms for each in records if each.version == version and each.signature_sha256 == sha256), default=None
+    )
+
+
+def _facts(known: Known, version: str) -> Facts:
+    digest, signed_by, approved, fault = "", None, None, None
+    try:
+        contents = read_artefact(known.registry, version)
+        digest = sha256_of(contents.get(MANIFEST, b""))
+        if known.trust is not None and SIGNATURE in contents:
+            seen = seen_at_ms(known.aliases[Alias.CHAMPION], version, contents.get(SIGNATURE))
+            at_ms = now_ms() if seen is None else seen
+            signed_by = require_signed(version, contents, known.trust.keys, at_ms, seen)
+        approved = _approved(known, version)
+    except ModelRefused as refusal:
+        fault = str(refusal)
+    record = retired(known.history).get(version)
+    why = None if record is None else "; ".join(record.reasons)
+    return Facts(version, digest, _alias(known, version), signed_by, approved, why, fault)
+
+
+def _alias(known: Known, version: str) -> str | None:
+    if known.pointer == version:
+        return Alias.CHAMPION.value
+    words: list[str] = []
+    for alias, records in known.aliases.items():
+        last = records[-1] if records else None
+        if last is not None and last.version == version:
+            words.append(alias if last.share_ppm == ALL_PPM else f"{alias} of {last.share_ppm / 10_000:g} %")
+        elif last is not None and last.share_ppm < ALL_PPM and last.previous_version == version:
+            words.append(f"{alias} of the rest")
+    return " and ".join(words) or None
+
+
+def _approved(known: Known, version: str) -> str | None:
+    if known.trust is None or known.trust.people is None:
+        return None
+    standing = standing_approvals(known.registry, version, known.trust.people, now_ms())
+    return ", ".join(f"{each.name} ({each.role})" for each in standing.approvals.values()) or None
+
+
+def _lineage(registry: Registry, version: str) -> dict[str, Json]:
+    """What the manifest says of the training: data, code, parameters, seed, libraries, metrics."""
+    try:
+        manifest = parsed(read_artefact(registry, version).get(MANIFEST, b""), MANIFEST)
+    except ModelRefused as refusal:
+        return {"lineage": f"can't be read: {refusal}"}
+    if not isinstance(manifest, dict):
+        return {}
+    return {name: manifest.get(name) for name in ("features", "training", "metrics")}
+
+
+def _pointer(registry: Registry) -> str | None:
+    try:
+        return pointed_at(registry)
+    except ModelRefused:
+        return None

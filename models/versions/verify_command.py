@@ -1,0 +1,100 @@
+"""`fraud models verify`: every byte, signature, approval and chain, each looked at by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from models.artefact.files import SIGNATURE, load_contents
+from models.artefact.strict import ModelRefused, refuse
+from models.versions.alias_files import alias_records
+from models.versions.aliases import AliasRecord
+from models.versions.approval_files import require_approved
+from models.versions.artefact_files import digest_of, read_artefact
+from models.versions.evidence_files import read_evidence
+from models.versions.history_files import read_history
+from models.versions.listing_command import seen_at_ms, versions_of
+from models.versions.loading_files import Trust, load_by_alias, trust_of
+from models.versions.locations import Alias
+from models.versions.memory_files import Memory
+from models.versions.registry_files import Registry, registry_at
+from models.versions.signature_files import require_signed
+from pipeline.io.clock import now_ms
+from pipeline.io.settings import Settings
+from pipeline.terminal.output import Output, coloured
+
+
+class Verified(NamedTuple):
+    """fault: one sentence; None where it is good."""
+
+    what: str
+    fault: str | None
+
+
+def verified(settings: Settings, version: str | None) -> list[Verified]:
+    """Return what was looked at. version: None stands for all there is."""
+    try:
+        registry, trust = registry_at(settings.model_registry), trust_of(settings)
+        versions = versions_of(registry) if version is None else [version]
+        if not versions:
+            refuse("it holds no version")
+    except ModelRefused as refusal:
+        return [Verified("registry", str(refusal))]
+    if trust is None:
+        return [_found(f"version {each}", partial(_load, registry, each)) for each in versions]
+    records = _champions(registry, trust)
+    found = [] if version is not None else _chains(settings, registry, trust)
+    for each in versions:
+        found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
+        found.append(_found(f"evidence of {each}", partial(read_evidence, registry, each, trust.keys)))
+    return found
+
+
+def _chains(settings: Settings, registry: Registry, trust: Trust) -> list[Verified]:
+    aliases = [_found(f"alias {each}", partial(alias_records, registry, trust.keys, each)) for each in Alias]
+    return [
+        _found("history", partial(read_history, registry, trust.keys)),
+        *aliases,
+        _found("champion", lambda: load_by_alias(registry, trust, Memory(settings.model_memory).seen())),
+    ]
+
+
+def _champions(registry: Registry, trust: Trust) -> list[AliasRecord]:
+    """Return what was champion; nothing where its chain is refused, which is told where that is looked at."""
+    try:
+        return alias_records(registry, trust.keys, Alias.CHAMPION)
+    except ModelRefused:
+        return []
+
+
+def show_verified(output: Output, found: list[Verified]) -> None:
+    for what, fault in found:
+        told = "good" if fault is None else coloured(fault, "red")
+        output.record({"what": what, "fault": fault}, f"{what}: {told}")
+
+
+def _found(what: str, look: Callable[[], object]) -> Verified:
+    try:
+        look()
+    except ModelRefused as refusal:
+        return Verified(what, str(refusal))
+    return Verified(what, None)
+
+
+def _load(registry: Registry, version: str) -> None:
+    load_contents(version, read_artefact(registry, version))
+
+
+def _version(registry: Registry, trust: Trust, version: str, records: list[AliasRecord]) -> None:
+    contents = read_artefact(registry, version)
+    load_contents(version, contents)
+    seen = seen_at_ms(records, version, contents.get(SIGNATURE))
+    require_signed(version, contents, trust.keys, now_ms() if seen is None else seen, seen)
+    for record in records:
+        if record.version != version:
+            continue
+        if record.digest != digest_of(registry, version):
+            refuse(f"version '{version}' is not the artefact that {record.alias} was moved to")
+        if trust.people is not None:
+            require_approved(registry, version, record.digest, record.approvals, trust.people, record.at_ms)

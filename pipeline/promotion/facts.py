@@ -1,0 +1,117 @@
+"""What is known when somebody asks to promote a version: evidence, shadow, reviews and approvals, each known or not.
+
+What is missing or can't be read has a form of its own, so that no code can take it for a figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from pipeline.decide.rollout.limits import Promotion
+
+EVIDENCE_KINDS: Final = ("shadow", "bias", "latency", "red-team", "golden", "calibration")
+"""What must have passed. Drift is watched beside it, and is no condition."""
+STRATA_MAX: Final = 10_000
+
+
+class Found(NamedTuple):
+    """The latest evidence of a kind, its signature proved."""
+
+    digest: str
+    made_at_ms: int
+    passed: bool
+    findings: tuple[str, ...] = ()
+
+
+class Unread(NamedTuple):
+    """There may be something, but it can't be relied upon; why, in a sentence without its full stop."""
+
+    why: str
+
+
+class Reviewed(NamedTuple):
+    """Disagreements, and how many of them a person has reviewed."""
+
+    disagreements: int
+    reviewed: int
+
+
+class Shadow(NamedTuple):
+    """How a version did beside champions. `stopped`: what the champion did not ALLOW.
+
+    days: those on which it answered in good time. beside_champion: of the payments, those that the version decided that
+    decides now. large: the disagreements from the policy's amount on, which stand in strata too. strata: all of them.
+    reviews_unproved: what stands as a review, and was signed by nobody who may.
+    """
+
+    days: int
+    until_ms: int
+    payments: int
+    beside_champion: int
+    agreed: int
+    stopped: int
+    stopped_agreed: int
+    large: Reviewed
+    strata: Mapping[str, Reviewed]
+    reviews_unproved: int = 0
+
+
+class Approval(NamedTuple):
+    """A person's signature over a version's digest as one of the roles, proved, by a key and a role that count now."""
+
+    name: str
+    role: str
+    digest: str
+    at_ms: int
+
+
+class Facts(NamedTuple):
+    """digest: of the artefact as it was loaded and verified, or why it can't be. champion: what decides all of now.
+
+    promoter_fault: why whoever asks may not; None where they may. standing_fault: why the registry's aliases can't move
+    now, whatever the version: a rollout under way, or a registry older than what was seen of it. approvals_void: why
+    other approvals count as nothing, in sentences without their full stops.
+    """
+
+    version: str
+    digest: str | Unread
+    champion: str | Unread
+    limits: Promotion | None
+    evidence: Mapping[str, Found] | Unread
+    shadow: Shadow | Unread
+    approvals: Sequence[Approval] | Unread
+    approvals_void: Sequence[str]
+    promoter_fault: str | None
+    standing_fault: str | None
+    now_ms: int
+
+
+def shadow_fault(shadow: Shadow) -> str | None:
+    """Return why figures of a shadow can't be true, or None where they can.
+
+    A disagreement that stands in no stratum would be one that nobody has to review.
+    """
+    strata, large = shadow.strata.values(), shadow.large
+    each = (large, *strata)
+    counts = (shadow.days, shadow.payments, shadow.beside_champion, shadow.agreed, shadow.stopped)
+    if (
+        shadow.stopped_agreed < 0
+        or shadow.reviews_unproved < 0
+        or any(count < 0 for count in counts)
+        or any(some.reviewed < 0 or some.disagreements < 0 for some in each)
+    ):
+        return "a count is below 0"
+    if len(shadow.strata) > STRATA_MAX:
+        return f"there are more than {STRATA_MAX} strata"
+    if max(shadow.agreed, shadow.stopped, shadow.beside_champion) > shadow.payments:
+        return "a part is more than the whole"
+    if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed):
+        return "a part is more than the whole"
+    if any(some.reviewed > some.disagreements for some in each):
+        return "more disagreements were reviewed than there are"
+    if sum(some.disagreements for some in strata) != shadow.payments - shadow.agreed:
+        return "the disagreements to review are not those that there are"
+    if large.disagreements > shadow.payments - shadow.agreed:
+        return "a part is more than the whole"
+    return None

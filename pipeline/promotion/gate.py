@@ -1,0 +1,217 @@
+"""The gate: whether a version may take over, from facts alone; every reason against it at once.
+
+Invariants
+1. No fact that is missing, unreadable, old, of another digest or against itself is ever a pass.
+2. Worse facts never turn a refusal into a pass: each reason that stood still stands.
+3. The answer depends on the facts alone, and its order is always the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from itertools import product
+from typing import Final, NamedTuple
+
+from pipeline.decide.rollout.limits import DAY_MS, Promotion
+from pipeline.domain.times import utc_text
+from pipeline.people.roles import Role, is_same
+from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Shadow, Unread, shadow_fault
+
+APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
+CLOCKS_MS: Final = 5 * 60_000
+"""How far apart two clocks may be: what was made later than that from now was made at no time that counts."""
+FINDINGS_SHOWN_MAX: Final = 3
+STRATA_SHOWN_MAX: Final = 5
+NAMES_A_ROLE_MAX: Final = 16
+"""Approvals of a role that are looked at: more would make combinations of three a search."""
+
+
+class Reason(StrEnum):
+    """Why a promotion is refused, in the order in which the reasons are told."""
+
+    POLICY = "POLICY"
+    PROMOTER = "PROMOTER"
+    STANDING = "STANDING"
+    ARTEFACT = "ARTEFACT"
+    EVIDENCE = "EVIDENCE"
+    SHADOW = "SHADOW"
+    SHADOW_SPAN = "SHADOW_SPAN"
+    SHADOW_SAMPLE = "SHADOW_SAMPLE"
+    AGREEMENT = "AGREEMENT"
+    AGREEMENT_STOPPED = "AGREEMENT_STOPPED"
+    REVIEWS = "REVIEWS"
+    APPROVALS = "APPROVALS"
+    ROLLOUT = "ROLLOUT"
+    REASON = "REASON"
+
+
+class Refusal(NamedTuple):
+    """A reason with figure and limit, as a whole sentence."""
+
+    reason: Reason
+    text: str
+
+
+def refusals(facts: Facts) -> list[Refusal]:
+    """Return every reason against the promotion; none where it may go on."""
+    found = [Refusal(reason, text) for reason, text in _reasons(facts)]
+    return sorted(found, key=lambda refusal: list(Reason).index(refusal.reason))
+
+
+def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
+    if facts.limits is None:
+        yield Reason.POLICY, "The policy in force has no [promotion], so nothing says what a promotion takes."
+    if facts.promoter_fault is not None:
+        yield Reason.PROMOTER, f"Whoever asks may not: {facts.promoter_fault}."
+    if facts.standing_fault is not None:
+        yield Reason.STANDING, f"The champion can't be moved so: {facts.standing_fault}."
+    if isinstance(facts.digest, Unread):
+        yield Reason.ARTEFACT, f"The artefact of {facts.version} can't be used: {facts.digest.why}."
+    if isinstance(facts.champion, Unread):
+        yield Reason.STANDING, f"It isn't known what decides now: {facts.champion.why}."
+    elif facts.version == facts.champion:
+        yield Reason.ARTEFACT, f"{facts.version} is the champion already."
+    if isinstance(facts.evidence, Unread):
+        yield Reason.EVIDENCE, f"The evidence can't be relied upon: {facts.evidence.why}."
+    else:
+        for kind in EVIDENCE_KINDS:
+            for text in _evidence_faults(facts, kind, facts.evidence.get(kind)):
+                yield Reason.EVIDENCE, text
+    yield from _shadow_reasons(facts)
+    for text in _approval_faults(facts):
+        yield Reason.APPROVALS, text
+
+
+def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[str]:
+    if found is None:
+        yield f"There is no evidence of {kind} for {facts.version}."
+        return
+    if found.digest != facts.digest:
+        yield f"The evidence of {kind} is about another artefact, {found.digest[:16]}."
+    if not found.passed:
+        yield f"The evidence of {kind} did not pass: {_findings(found)}."
+    yield from _age_faults(f"The evidence of {kind}", found.made_at_ms, facts, _days(facts.limits, "evidence_days"))
+
+
+def _findings(found: Found) -> str:
+    shown = [each.rstrip(".") for each in found.findings[:FINDINGS_SHOWN_MAX]]
+    more = len(found.findings) - len(shown)
+    return ("; ".join(shown) + (f"; and {more} more" if more else "")) or "it doesn't say why"
+
+
+def _age_faults(what: str, at_ms: int, facts: Facts, days: int | None) -> Iterator[str]:
+    if at_ms > facts.now_ms + CLOCKS_MS:
+        yield f"{what} says a time that has not come, {utc_text(at_ms)}."
+    elif days is not None and facts.now_ms - at_ms > days * DAY_MS:
+        yield f"{what} is {(facts.now_ms - at_ms) // DAY_MS} days old, and counts for {days}."
+
+
+def _days(limits: Promotion | None, name: str) -> int | None:
+    return None if limits is None else int(getattr(limits, name))
+
+
+def _shadow_reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
+    shadow, limits = facts.shadow, facts.limits
+    if isinstance(shadow, Unread):
+        yield Reason.SHADOW, f"It isn't known how {facts.version} did in shadow: {shadow.why}."
+        return
+    if (fault := shadow_fault(shadow)) is not None:
+        yield Reason.SHADOW, f"The figures of the shadow contradict themselves: {fault}."
+    if shadow.reviews_unproved:
+        yield Reason.REVIEWS, f"{shadow.reviews_unproved:,} reviews of disagreements are signed by nobody who may."
+    if limits is not None:
+        yield from _span_reasons(shadow, limits, facts.now_ms)
+        yield from _agreement_reasons(shadow, limits)
+        yield from _review_reasons(shadow, limits)
+
+
+def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tuple[Reason, str]]:
+    if shadow.days < limits.shadow_days:
+        yield Reason.SHADOW_SPAN, f"It ran in shadow on {shadow.days} days, and must on {limits.shadow_days}."
+    if shadow.until_ms > now_ms + CLOCKS_MS:
+        yield Reason.SHADOW_SPAN, f"Its shadow says a time that has not come, {utc_text(shadow.until_ms)}."
+    elif now_ms - shadow.until_ms > limits.evidence_days * DAY_MS:
+        days = (now_ms - shadow.until_ms) // DAY_MS
+        yield Reason.SHADOW_SPAN, f"Its shadow ended {days} days ago, and counts for {limits.evidence_days}."
+    if shadow.beside_champion < limits.shadow_payments:
+        yield (
+            Reason.SHADOW_SAMPLE,
+            f"It answered {shadow.beside_champion:,} payments beside the champion of now, and must answer "
+            f"{limits.shadow_payments:,}.",
+        )
+
+
+def _agreement_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:
+    """Where there is nothing to agree about, nothing is shown, so it is too little."""
+    if shadow.payments == 0 or shadow.agreed * 100 < limits.agreement_percent * shadow.payments:
+        part = _percent(shadow.agreed, shadow.payments)
+        yield Reason.AGREEMENT, f"It agreed with the champion in {part}, and must in {limits.agreement_percent} %."
+    if shadow.stopped == 0 or shadow.stopped_agreed * 100 < limits.agreement_stopped_percent * shadow.stopped:
+        part = _percent(shadow.stopped_agreed, shadow.stopped)
+        yield (
+            Reason.AGREEMENT_STOPPED,
+            f"Among what the champion doesn't allow it agreed in {part}, and must in "
+            f"{limits.agreement_stopped_percent} %.",
+        )
+
+
+def _review_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:
+    large = shadow.large
+    if large.reviewed < large.disagreements:
+        yield (
+            Reason.REVIEWS,
+            f"{large.reviewed:,} of {large.disagreements:,} disagreements from "
+            f"£{limits.review_all_from_gbp_minor / 100:,.2f} on are reviewed, and all must be.",
+        )
+    short = {
+        name: (some, needed)
+        for name, some in sorted(shadow.strata.items())
+        if some.reviewed < (needed := min(some.disagreements, limits.review_each_stratum))
+    }
+    for name, (some, needed) in list(short.items())[:STRATA_SHOWN_MAX]:
+        yield (
+            Reason.REVIEWS,
+            f"{some.reviewed:,} of {some.disagreements:,} disagreements of {name} are reviewed, and {needed:,} must "
+            "be.",
+        )
+    if len(short) > STRATA_SHOWN_MAX:
+        yield Reason.REVIEWS, f"{len(short) - STRATA_SHOWN_MAX} more strata of disagreements are short of reviews."
+
+
+def _approval_faults(facts: Facts) -> Iterator[str]:
+    if isinstance(facts.approvals, Unread):
+        yield f"The approvals can't be relied upon: {facts.approvals.why}."
+        return
+    counting: dict[Role, list[Approval]] = {role: [] for role in APPROVING_ROLES}
+    for role in APPROVING_ROLES:
+        own = [each for each in facts.approvals if each.role == role]
+        faults = [(each, _approval_fault(each, facts)) for each in own]
+        counting[role] = [each for each, fault in faults if fault is None]
+        if not counting[role]:
+            reasons = "; ".join(f"that of {each.name} doesn't count: {fault}" for each, fault in faults)
+            yield f"Nobody has approved it as {role}" + (f" ({reasons})." if reasons else ".")
+    if not all(counting.values()):
+        yield from (f"An approval counts as nothing: {fault.rstrip('.')}." for fault in facts.approvals_void)
+    elif not _are_three_people(list(counting.values())):
+        yield "Three different people must approve it, and one has approved it under more than one role."
+
+
+def _approval_fault(approval: Approval, facts: Facts) -> str | None:
+    if approval.digest != facts.digest:
+        return f"it is over another artefact, {approval.digest[:16]}"
+    faults = _age_faults("it", approval.at_ms, facts, _days(facts.limits, "approval_days"))
+    return next((fault.rstrip(".") for fault in faults), None)
+
+
+def _are_three_people(approvals: Sequence[Sequence[Approval]]) -> bool:
+    for chosen in product(*(each[:NAMES_A_ROLE_MAX] for each in approvals)):
+        first, second, third = (each.name for each in chosen)
+        if not (is_same(first, second) or is_same(first, third) or is_same(second, third)):
+            return True
+    return False
+
+
+def _percent(part: int, whole: int) -> str:
+    """In hundredths, rounded down, so that what is below a limit never reads as the limit."""
+    return "none" if whole == 0 else f"{part * 10_000 // whole / 100:.2f} % ({part:,} of {whole:,})"

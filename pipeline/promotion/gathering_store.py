@@ -1,0 +1,196 @@
+"""Gathering the facts that the gate judges: from the registry, PostgreSQL and the policy file.
+
+What fails to be read becomes a fact of its own (`Unread`), so that the gate tells of it beside every other reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple, TypeVar
+
+from models.artefact.files import load_contents
+from models.artefact.plain_files import read_plain
+from models.artefact.strict import ModelRefused
+from models.versions.alias_files import alias_records
+from models.versions.aliases import AliasRecord, Seen, require_no_way_back
+from models.versions.approval_files import standing_approvals
+from models.versions.approvals import Standing
+from models.versions.artefact_files import digest_of, read_artefact
+from models.versions.evidence_files import read_evidence
+from models.versions.history import retired
+from models.versions.history_files import read_history
+from models.versions.locations import Alias
+from models.versions.registry_files import Registry
+from models.versions.signature_files import require_signed
+from pipeline.breaker.settings import POLICY_BYTES_MAX
+from pipeline.decide.policy import PolicyRefused, parse_new_policy
+from pipeline.decide.rollout.limits import PPM_A_PERCENT, Promotion
+from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySet
+from pipeline.people.key_files import Identity
+from pipeline.people.registry import Registry as People
+from pipeline.people.store import is_known, person_of
+from pipeline.promotion.facts import Approval, Facts, Found, Reviewed, Shadow, Unread
+from pipeline.promotion.moves import MOVERS, champion_of, is_shared
+from pipeline.promotion.store import read_beside
+from pipeline.shadow.summary_store import ShadowSummary, summary
+
+T = TypeVar("T")
+NO_CHAMPION: Final = "the registry names no champion, so there is nothing to compare with"
+
+
+class Standpoint(NamedTuple):
+    """The alias as it stands: its records, and why it can't be moved whatever the version; None where it can."""
+
+    records: list[AliasRecord]
+    fault: str | None
+
+    @property
+    def latest(self) -> AliasRecord | None:
+        return self.records[-1] if self.records else None
+
+
+class Asked(NamedTuple):
+    """Who asks for what, and by which keys records of the registry are proved."""
+
+    registry: Registry
+    keys: KeySet
+    people: People
+    version: str
+    by: Identity
+    now_ms: int
+
+
+class Gathered(NamedTuple):
+    """`standing`: the approvals that count, for the record that moves the alias by them; None: they can't be read."""
+
+    facts: Facts
+    standing: Standing | None
+
+
+def standpoint(registry: Registry, keys: KeySet, seen: Seen | None) -> Standpoint:
+    """Read the alias, and hold it against what was recorded of it: an older registry put back shows by that."""
+    try:
+        records = alias_records(registry, keys, Alias.CHAMPION)
+        require_no_way_back(Alias.CHAMPION, records, seen)
+    except ModelRefused as refusal:
+        return Standpoint([], str(refusal))
+    return Standpoint(records, None if records else NO_CHAMPION)
+
+
+def gathered(
+    connection: Connection, asked: Asked, standing: Standpoint, limits: Promotion | None, *, is_step: bool
+) -> Gathered:
+    """Return what is known. is_step: the version has a share already, and asks for a larger one."""
+    registry, version = asked.registry, asked.version
+    digest = _tried(lambda: _proved_digest(asked))
+    champion = Unread(standing.fault or "nothing names it") if standing.latest is None else champion_of(standing.latest)
+    approvals = _tried(lambda: standing_approvals(registry, version, asked.people, asked.now_ms))
+    facts = Facts(
+        version=version,
+        digest=digest,
+        champion=champion,
+        limits=limits,
+        evidence=_evidence(asked),
+        shadow=_shadow(connection, version, digest, champion, limits),
+        approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
+        approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
+        promoter_fault=mover_fault(asked.people, asked.by),
+        standing_fault=standing.fault or _rollout_fault(standing, version, is_step=is_step),
+        now_ms=asked.now_ms,
+    )
+    return Gathered(facts, None if isinstance(approvals, Unread) else approvals)
+
+
+def mover_fault(people: People, by: Identity) -> str | None:
+    """Return why somebody may not move the champion; None where they may."""
+    if not is_known(people, by):
+        return f"the key of {by.name} is not registered for them, or it is revoked"
+    held = person_of(people, by)
+    return None if held.holds(*MOVERS) else f"{by.name} is no {' or '.join(MOVERS)}"
+
+
+def limits_of(settings: Settings) -> Promotion | None:
+    """Return the policy's limits; None where the policy has none, or can't be read: then nothing is promoted."""
+    try:
+        return parse_new_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)).promotion
+    except (OSError, PolicyRefused):
+        return None
+
+
+def _rollout_fault(standing: Standpoint, version: str, *, is_step: bool) -> str | None:
+    latest = standing.latest
+    if latest is None:
+        return NO_CHAMPION
+    if is_step and (not is_shared(latest) or latest.version != version):
+        return f"{version} has no share of the traffic to be raised"
+    if not is_step and is_shared(latest):
+        share = f"{latest.share_ppm / PPM_A_PERCENT:g} %"
+        return f"{latest.version} is being rolled out, at {share}; step on with it or roll it back"
+    return None
+
+
+def _proved_digest(asked: Asked) -> str:
+    """Verify the artefact as a worker would before it loads it. Raises ModelRefused."""
+    registry, version = asked.registry, asked.version
+    contents = read_artefact(registry, version)
+    load_contents(version, contents)
+    require_signed(version, contents, asked.keys, asked.now_ms, None)
+    if version in retired(read_history(registry, asked.keys)):
+        raise ModelRefused("it is retired")
+    return digest_of(registry, version)
+
+
+def _evidence(asked: Asked) -> Mapping[str, Found] | Unread:
+    """Return the latest of each kind. Where one file can't be relied upon, none of them can."""
+    found = _tried(lambda: read_evidence(asked.registry, asked.version, asked.keys))
+    if isinstance(found, Unread):
+        return found
+    return {each.kind: Found(each.digest, each.made_at_ms, each.passed, each.findings) for each in found}
+
+
+def _approvals(standing: Standing, digest: str) -> tuple[Approval, ...]:
+    return tuple(Approval(each.name, each.role, digest, each.at_ms) for each in standing.approvals.values())
+
+
+def _shadow(
+    connection: Connection, version: str, digest: str | Unread, champion: str | Unread, limits: Promotion | None
+) -> Shadow | Unread:
+    if isinstance(digest, Unread):
+        return Unread("the artefact can't be used")
+    if isinstance(champion, Unread):
+        return Unread(champion.why)
+    try:
+        above = {} if limits is None else {"above_gbp_minor": limits.review_all_from_gbp_minor}
+        whole = summary(connection, version, digest, **above)
+        beside = read_beside(connection, digest, champion)
+    except (DatabaseRefused, DatabaseUnavailable) as error:
+        return Unread(str(error).rstrip("."))
+    return shadow_of(whole, beside)
+
+
+def shadow_of(whole: ShadowSummary, beside_champion: int) -> Shadow | Unread:
+    if whole.sample == 0:
+        return Unread("it answered no payment beside a champion")
+    if not whole.is_whole:
+        return Unread("it disagrees more often than can be counted")
+    return Shadow(
+        days=whole.days_covered,
+        until_ms=whole.last_ms,
+        payments=whole.overall.compared,
+        beside_champion=beside_champion,
+        agreed=whole.overall.agreed,
+        stopped=whole.stopped.compared,
+        stopped_agreed=whole.stopped.agreed,
+        large=Reviewed(whole.above, whole.above_reviewed),
+        strata={each.name: Reviewed(each.disagreements, each.reviewed) for each in whole.strata},
+        reviews_unproved=whole.reviews_unproved,
+    )
+
+
+def _tried(read: Callable[[], T]) -> T | Unread:
+    try:
+        return read()
+    except ModelRefused as refusal:
+        return Unread(str(refusal).rstrip("."))

@@ -1,0 +1,105 @@
+"""Moves of the champion: which there are, what a person signs, and which is possible from where the alias stands.
+
+Invariants
+1. A candidate takes the policy's shares in their order; none is skipped.
+2. Nobody goes back to a version that never decided everything, nor to one that was retired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from models.versions.aliases import ALL_PPM, AliasRecord
+from pipeline.decide.rollout.limits import Promotion
+from pipeline.people.acts import ActKind, Subject
+from pipeline.people.registry import Expected
+from pipeline.people.roles import Role
+
+MOVERS = (Role.OPERATOR,)
+"""Who moves the champion. The three who approve a version say that it may be; an OPERATOR answers for when."""
+
+
+class MoveEvent(StrEnum):
+    PROMOTED = "PROMOTED"  # a version was given its first share
+    STEPPED = "STEPPED"  # it was given the next one
+    ROLLED_BACK = "ROLLED_BACK"  # a person put a version back that was champion before
+    STOPPED = "STOPPED"  # the stop rule did
+    FOUND = "FOUND"  # it stood in the registry, and whoever moved it didn't live to write it down
+
+
+class Move(NamedTuple):
+    """A record of the alias, as it is recorded in the database. act: None where nobody signed it."""
+
+    sequence: int
+    event: MoveEvent
+    version: str
+    digest: str
+    previous_version: str | None
+    share_ppm: int
+    moved_by: str
+    reason: str
+    at_ms: int
+    is_signed: bool
+
+
+def moved(event: MoveEvent, version: str, digest: str, share_ppm: int, sequence: int, reason: str, by: str) -> Expected:
+    """Return the act behind a move. Its subject is the same as the database's control.model_move_act."""
+    subject: Subject = {
+        "event": event.value,
+        "version": version,
+        "digest": digest,
+        "share_ppm": share_ppm,
+        "sequence": sequence,
+        "reason": reason,
+    }
+    return Expected(ActKind.MODEL_MOVED, by, subject, MOVERS)
+
+
+def is_shared(record: AliasRecord) -> bool:
+    """Return whether a version is being rolled out."""
+    return record.share_ppm < ALL_PPM
+
+
+def champion_of(record: AliasRecord) -> str:
+    """Return the version that decides what no candidate does."""
+    return record.previous_version if is_shared(record) and record.previous_version is not None else record.version
+
+
+def next_share_ppm(share_ppm: int, limits: Promotion) -> int:
+    """Return the least share of the policy above the present one; all, where the policy names no more."""
+    return next((share for share in limits.shares_ppm if share > share_ppm), ALL_PPM)
+
+
+def began(records: Sequence[AliasRecord]) -> AliasRecord:
+    """Return the record by which the rollout under way began."""
+    begin = records[-1]
+    for record in reversed(records):
+        if record.version != begin.version or record.salt != begin.salt or not is_shared(record):
+            break
+        begin = record
+    return begin
+
+
+def way_back(records: Sequence[AliasRecord], retired: Collection[str], wanted: str | None) -> tuple[str | None, str]:
+    """Return the version to go back to, or None and why there is none."""
+    latest = records[-1]
+    proved = {record.version for record in records if not is_shared(record)}
+    target = wanted if wanted is not None else latest.previous_version
+    if target is None:
+        return None, "there is no version before the champion"
+    if wanted is None and _first(records, target) > _first(records, latest.version):
+        return None, f"{target} is what was gone back from; name the version to go back to"
+    if not is_shared(latest) and target == latest.version:
+        return None, f"{target} is the champion already"
+    if target not in proved:
+        return None, f"{target} was never champion, and only a version that was is gone back to"
+    if target in retired:
+        return None, f"{target} is retired"
+    return target, ""
+
+
+def _first(records: Sequence[AliasRecord], version: str) -> int:
+    """Return the place of the first record that names a version; behind all of them where none does."""
+    return next((place for place, record in enumerate(records) if record.version == version), len(records))

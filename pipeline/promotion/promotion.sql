@@ -1,0 +1,63 @@
+-- name: take_turn
+-- One person moves the champion at a time, until the transaction ends.
+SELECT control.take_model_turn();
+
+-- name: latest_move
+-- The last record of the alias that was recorded here.
+SELECT sequence, encode(record_sha256, 'hex') FROM control.model_move ORDER BY sequence DESC LIMIT 1;
+
+-- name: append_move
+-- A record of the alias, once it stands in the registry.
+INSERT INTO control.model_move (
+    sequence, event, version, digest, previous_version, share_ppm, record_sha256, moved_by, reason, act, moved_at
+)
+VALUES (
+    %(sequence)s, %(event)s, %(version)s, decode(%(digest)s, 'hex'), %(previous_version)s, %(share_ppm)s,
+    decode(%(record_sha256)s, 'hex'), %(moved_by)s, %(reason)s, decode(%(act)s, 'hex'),
+    timestamptz 'epoch' + %(at_ms)s::bigint * interval '1 millisecond'
+);
+
+-- name: append_refusal
+-- What was asked for and refused, with every reason.
+INSERT INTO control.model_refusal (asked, version, digest, asked_by, reasons)
+VALUES (%(asked)s, %(version)s, decode(%(digest)s, 'hex'), %(asked_by)s, %(reasons)s);
+
+-- name: read_moves
+-- The moves of the champion, the latest first.
+SELECT sequence, event, version, encode(digest, 'hex'), previous_version, share_ppm, moved_by, reason,
+    control.as_ms(moved_at), act IS NOT NULL
+FROM control.model_move ORDER BY sequence DESC LIMIT %(limit)s;
+
+-- name: arms
+-- What each of two models decided by itself since a time, by its digest: how many payments, and how many of them it stopped.
+SELECT encode(model_hash, 'hex'), count(*), count(*) FILTER (WHERE decision <> 'ALLOW')
+FROM audit.ai_decision_log
+WHERE filed_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond' AND route = 'MODEL'
+    AND encode(model_hash, 'hex') = ANY (%(digests)s)
+GROUP BY 1;
+
+-- name: frauds
+-- The same of payments that turned out to be fraud. Of two decisions about one payment the first counts.
+SELECT digest, count(*), count(*) FILTER (WHERE decision <> 'ALLOW')
+FROM (
+    SELECT DISTINCT ON (transaction_id) encode(model_hash, 'hex') AS digest, decision
+    FROM audit.ai_decision_log
+    WHERE transaction_id = ANY (%(transaction_ids)s) AND route = 'MODEL'
+        AND filed_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond'
+    ORDER BY transaction_id, filed_at
+) AS decided
+WHERE digest = ANY (%(digests)s)
+GROUP BY 1;
+
+-- name: trips
+-- What the breaker did since a time that took the candidate, or everything, out of the loop; nothing that a drill did.
+SELECT scope, event, cause, control.as_ms(at)
+FROM control.breaker_transition
+WHERE at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond' AND scope = ANY (%(scopes)s)
+    AND event = ANY (%(events)s)
+ORDER BY at LIMIT 20;
+
+-- name: beside
+-- How many payments a challenger answered beside one champion.
+SELECT count(*) FROM shadow.answer
+WHERE digest = decode(%(digest)s, 'hex') AND standing = 'COMPARED' AND champion_version = %(champion)s;

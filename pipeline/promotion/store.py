@@ -1,0 +1,109 @@
+"""Moves of the champion in PostgreSQL, what was refused, and what the stop rule looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from psycopg.types.json import Jsonb
+
+from models.versions.aliases import AliasRecord, Seen
+from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.promotion.moves import Move, MoveEvent
+from pipeline.promotion.stop_rule import Arm, Trip
+
+_SQL: Final = statements("pipeline.promotion", "promotion")
+TRIPPING_EVENTS: Final = ("TRIP", "STILL_BAD", "PROBE_BAD", "FORCE_OPEN")
+"""What takes a scope out of the loop because of what it does, or because a person says so. A lost state is nobody's
+fault."""
+FRAUDS_MAX: Final = 200_000
+"""Most frauds that are looked up at once."""
+
+
+class Refused(NamedTuple):
+    asked: str
+    version: str
+    digest: str | None
+    asked_by: str
+    reasons: Sequence[str]
+
+
+def take_turn(connection: Connection) -> None:
+    """Wait until nobody else moves the champion; holds until the caller's transaction ends."""
+    connection.execute(_SQL["take_turn"])
+
+
+def latest_seen(connection: Connection) -> Seen | None:
+    """Return the last record of the alias that was recorded; None where none was."""
+    row = connection.execute(_SQL["latest_move"]).fetchone()
+    return None if row is None else Seen(int(row[0]), str(row[1]))
+
+
+def append_move(
+    connection: Connection, record: AliasRecord, event: MoveEvent, by: str, reason: str, act: str | None
+) -> None:
+    """Raises psycopg's exceptions."""
+    fields = {
+        "sequence": record.sequence,
+        "event": event.value,
+        "version": record.version,
+        "digest": record.digest,
+        "previous_version": record.previous_version,
+        "share_ppm": record.share_ppm,
+        "record_sha256": record.sha256,
+        "moved_by": by,
+        "reason": reason,
+        "act": act,
+        "at_ms": record.at_ms,
+    }
+    connection.execute(_SQL["append_move"], fields)
+
+
+def append_refusal(connection: Connection, refused: Refused) -> None:
+    """Raises DatabaseRefused, DatabaseUnavailable."""
+    with failures_named(), connection.transaction():
+        connection.execute(_SQL["append_refusal"], {**refused._asdict(), "reasons": Jsonb(list(refused.reasons))})
+
+
+def read_moves(connection: Connection, limit: int) -> list[Move]:
+    """Return the latest first. Raises DatabaseRefused, DatabaseUnavailable."""
+    with failures_named():
+        rows = connection.execute(_SQL["read_moves"], {"limit": limit}).fetchall()
+    return [Move(row[0], MoveEvent(row[1]), *row[2:]) for row in rows]
+
+
+def read_arms(
+    connection: Connection,
+    digests: tuple[str, str],
+    *,
+    share_since_ms: int,
+    began_ms: int,
+    frauds: Sequence[str],
+) -> tuple[Arm, Arm]:
+    """Return what two models answered by themselves, in the order of their digests.
+
+    frauds: the ids of payments that turned out to be fraud. Raises DatabaseRefused, DatabaseUnavailable.
+    """
+    with failures_named():
+        rows = connection.execute(_SQL["arms"], {"digests": list(digests), "since_ms": share_since_ms}).fetchall()
+        wanted = {"digests": list(digests), "since_ms": began_ms, "transaction_ids": list(frauds[:FRAUDS_MAX])}
+        found = connection.execute(_SQL["frauds"], wanted).fetchall() if frauds else []
+    answered = {digest: (payments, stopped) for digest, payments, stopped in rows}
+    fraudulent = {digest: (payments, stopped) for digest, payments, stopped in found}
+    one, other = (Arm(*answered.get(each, (0, 0)), *fraudulent.get(each, (0, 0))) for each in digests)
+    return one, other
+
+
+def read_trips(connection: Connection, scopes: Sequence[str], since_ms: int) -> list[Trip]:
+    """Return what took one of the scopes out of the loop since then. Raises DatabaseRefused, DatabaseUnavailable."""
+    wanted = {"scopes": list(scopes), "since_ms": since_ms, "events": list(TRIPPING_EVENTS)}
+    with failures_named():
+        return [Trip(*row) for row in connection.execute(_SQL["trips"], wanted).fetchall()]
+
+
+def read_beside(connection: Connection, digest: str, champion: str) -> int:
+    """Return how many payments a challenger answered beside a champion. Raises DatabaseRefused, DatabaseUnavailable."""
+    with failures_named():
+        row = connection.execute(_SQL["beside"], {"digest": digest, "champion": champion}).fetchone()
+    assert row is not None, "an aggregate has one row"
+    return int(row[0])

@@ -1,0 +1,86 @@
+"""`fraud shadow`, and what people do with disagreements. Each command imports what it needs when it is called."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from pipeline.terminal.configuration import settings_from_environment, wire_format
+from pipeline.terminal.options import Json, Limit, PaymentId, Reason
+from pipeline.terminal.output import Output
+
+shadow_app = typer.Typer()
+models_app = typer.Typer()
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The challenger's version.", show_default=False)]
+Digest = Annotated[
+    str | None,
+    typer.Option("--digest", metavar="HEX", help="Its files' digest, where several had that version.", min=64, max=64),
+]
+
+
+class VerdictName(StrEnum):
+    CHAMPION_RIGHT = "CHAMPION_RIGHT"
+    CHALLENGER_RIGHT = "CHALLENGER_RIGHT"
+    UNCLEAR = "UNCLEAR"
+
+
+@shadow_app.command("run")
+def run() -> None:
+    """Run the shadow until SIGTERM: the challenger answers beside the champion, and decides nothing."""
+    from pipeline.shadow.service_command import run_shadow
+
+    settings = settings_from_environment("shadow")
+    run_shadow(settings, wire_format(settings))
+
+
+@models_app.command("shadow")
+def shadow(
+    version: Version,
+    digest: Digest = None,
+    no_labels: Annotated[bool, typer.Option("--no-labels", help="Don't read labels.v1.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Report what a challenger's time in the shadow shows: agreement, its span, and what it would have found."""
+    from pipeline.shadow.report_command import report, show_report
+
+    settings = settings_from_environment()
+    found = report(settings, wire_format(settings), version, digest, with_labels=not no_labels)
+    show_report(Output(as_json=as_json), found)
+
+
+@models_app.command("disagreements")
+def disagreements(
+    version: Version,
+    digest: Digest = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Only those that nobody has reviewed.")] = False,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """List the payments on which champion and challenger disagree, the most valuable first."""
+    from pipeline.shadow.disagreement_command import listed, show_disagreement
+
+    output = Output(as_json=as_json)
+    for each, said in listed(settings_from_environment(), version, digest, limit, is_open=is_open):
+        show_disagreement(output, each, said)
+    output.end_list("disagreement")
+
+
+@models_app.command("review-disagreement")
+def review_disagreement(
+    version: Version,
+    wanted: PaymentId,
+    verdict: Annotated[VerdictName, typer.Argument(help="Who was right.")],
+    reason: Reason,
+    digest: Digest = None,
+    as_json: Json = False,
+) -> None:
+    """Say who was right about a payment on which the two disagree, in your name."""
+    from pipeline.people.identity_command import identity_of
+    from pipeline.shadow.disagreement_command import review, show_reviewed
+
+    settings = settings_from_environment("desk")
+    said = review(settings, version, digest, wanted, verdict.value, reason, identity_of(settings))
+    show_reviewed(Output(as_json=as_json), said)

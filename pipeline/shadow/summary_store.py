@@ -1,0 +1,205 @@
+"""What a challenger's time in the shadow shows, for the gate that promotes it and for people.
+
+Invariants
+1. It is of one digest: other bytes under the same version have a summary of their own.
+2. A day is covered where payments were compared, and most of them within TIMELY_MS of their decision: a shadow that was
+   down, and caught up days later, did not run then. The first day is never covered, since it began on it.
+3. A review counts only where what was signed is proved.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from pipeline.domain.decision import Outcome
+from pipeline.domain.trials.shadow_answer import ShadowStanding
+from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.people.act_store import proved, read_registry
+from pipeline.people.registry import Registry
+from pipeline.shadow.reviews import (
+    BAND_NAMES,
+    BANDS_GBP_MINOR,
+    Disagreement,
+    Review,
+    is_above,
+    reviewed,
+    stratum_of,
+)
+
+TIMELY_MS: Final = 24 * 3_600_000
+"""Longest delay of an answer that still shows that the shadow ran: a night's outage is caught up, a weekend's isn't."""
+ABOVE_GBP_MINOR: Final = 100_000
+"""Value from which every disagreement is looked at, where nobody says another: 1,000 GBP."""
+DISAGREEMENTS_MAX: Final = 200_000
+"""Most disagreements that a summary reads, some 200 MB; a challenger with more of them agrees too seldom anyway."""
+PROVED_AT_ONCE: Final = 1000
+
+_SQL: Final = statements("pipeline.shadow", "summary")
+
+
+class Agreement(NamedTuple):
+    compared: int
+    agreed: int
+
+
+class Stratum(NamedTuple):
+    """Disagreements of one kind: both outcomes and a band of value."""
+
+    name: str
+    disagreements: int
+    reviewed: int
+
+
+class ShadowSummary(NamedTuple):
+    """`sample` are payments that both models answered, first_ms and last_ms the broker's times of the first and the
+    last of them, 0 where there is none.
+
+    stopped: of those that the champion doesn't ALLOW. standings: of all decisions that the challenger looked at.
+    above, above_reviewed: disagreements of above_gbp_minor and more, or of unknown value. verdicts: of proved reviews.
+    is_whole: False where there were more disagreements than were read; then fewer are known to be reviewed.
+    """
+
+    version: str
+    digest: str
+    sample: int
+    first_ms: int
+    last_ms: int
+    days_covered: int
+    overall: Agreement
+    stopped: Agreement
+    standings: Mapping[str, int]
+    disagreements: int
+    reviewed: int
+    above_gbp_minor: int
+    above: int
+    above_reviewed: int
+    strata: tuple[Stratum, ...]
+    verdicts: Mapping[str, int]
+    reviews_unproved: int
+    is_whole: bool
+
+
+class Counted(NamedTuple):
+    """Compared payments with the same outcomes, in one band of value and one segment."""
+
+    champion: Outcome
+    challenger: Outcome
+    band: str
+    segment: str
+    payments: int
+
+
+def digests_of(connection: Connection, version: str) -> list[tuple[bytes, str]]:
+    """Return the challengers that were in the shadow under a version, each with its kind, the latest first."""
+    with failures_named():
+        rows = connection.execute(_SQL["digests_of"], {"version": version}).fetchall()
+    return [(bytes(digest), str(kind)) for digest, kind in rows]
+
+
+def summary(connection: Connection, version: str, digest: str, above_gbp_minor: int = ABOVE_GBP_MINOR) -> ShadowSummary:
+    """`digest`: in hexadecimal. Raises DatabaseUnavailable, DatabaseRefused."""
+    key = {"digest": bytes.fromhex(digest)}
+    with failures_named(), connection.transaction():
+        standings: dict[str, int] = dict(connection.execute(_SQL["standings"], key).fetchall())
+        days = connection.execute(_SQL["days"], {**key, "timely_ms": TIMELY_MS}).fetchall()
+        counts = counted_by_value(connection, key["digest"])
+        differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX)
+        said, unproved = proved_reviews(connection, key["digest"])
+    overall, stopped = _agreement(counts), _agreement(each for each in counts if each.champion is not Outcome.ALLOW)
+    known = {each.decision_id for each in said}
+    dear = [each for each in differing if is_above(each.amount_gbp_minor, above_gbp_minor)]
+    return ShadowSummary(
+        version,
+        digest,
+        overall.compared,
+        min((row[3] for row in days), default=0),
+        max((row[4] for row in days), default=0),
+        sum(2 * timely > compared for _, compared, timely, *_ in days[1:]),
+        overall,
+        stopped,
+        {str(standing): standings.get(str(standing), 0) for standing in ShadowStanding},
+        overall.compared - overall.agreed,
+        sum(each.decision_id in known for each in differing),
+        above_gbp_minor,
+        len(dear),
+        sum(each.decision_id in known for each in dear),
+        _strata(differing, known),
+        dict(Counter(each.verdict for each in said)),
+        unproved,
+        len(differing) == overall.compared - overall.agreed,
+    )
+
+
+def counted(connection: Connection, digest: bytes, limit: int) -> list[Counted]:
+    """Return the compared payments by outcomes, value and segment, the largest groups first."""
+    wanted = {"digest": digest, "bands": list(BANDS_GBP_MINOR), "limit": limit}
+    with failures_named():
+        rows = connection.execute(_SQL["agreement"], wanted).fetchall()
+    return [
+        Counted(Outcome(one), Outcome(other), BAND_NAMES[band], segment, payments)
+        for one, other, band, segment, payments in rows
+    ]
+
+
+def counted_by_value(connection: Connection, digest: bytes) -> list[Counted]:
+    """Return all compared payments by outcomes and value; the segment is empty."""
+    wanted = {"digest": digest, "bands": list(BANDS_GBP_MINOR)}
+    with failures_named():
+        rows = connection.execute(_SQL["counted_agreement"], wanted).fetchall()
+    return [
+        Counted(Outcome(one), Outcome(other), BAND_NAMES[band], "", payments) for one, other, band, payments in rows
+    ]
+
+
+def disagreements_of(connection: Connection, digest: bytes, limit: int, *, is_open: bool = False) -> list[Disagreement]:
+    """Return disagreements, the most valuable first; with is_open those only that nobody has reviewed."""
+    wanted = {"digest": digest, "limit": limit, "is_open": is_open}
+    with failures_named():
+        return [_disagreement(row) for row in connection.execute(_SQL["disagreements"], wanted).fetchall()]
+
+
+def answer_about(connection: Connection, digest: bytes, wanted: str) -> list[Disagreement]:
+    """Return what the two said of a payment, by its id or its decision's; two of them where several are meant."""
+    with failures_named():
+        rows = connection.execute(_SQL["one_answer"], {"digest": digest, "wanted": wanted}).fetchall()
+    return [_disagreement(row) for row in rows]
+
+
+def proved_reviews(connection: Connection, digest: bytes) -> tuple[list[Review], int]:
+    """Return the reviews whose acts are proved, and how many others there are."""
+    with failures_named():
+        rows = [Review(*row) for row in connection.execute(_SQL["reviews"], {"digest": digest}).fetchall()]
+        if not rows:
+            return [], 0
+        registry = read_registry(connection)
+        found = list(_proved(connection, registry, digest, rows))
+    return found, len(rows) - len(found)
+
+
+def _proved(connection: Connection, registry: Registry, digest: bytes, rows: Sequence[Review]) -> Iterator[Review]:
+    waiting = iter(rows)
+    while part := list(islice(waiting, PROVED_AT_ONCE)):
+        count = proved(connection, registry, {each.act: reviewed(digest, each) for each in part})
+        yield from (each for each in part if each.act in count)
+
+
+def _agreement(groups: Iterable[Counted]) -> Agreement:
+    listed = list(groups)
+    return Agreement(
+        sum(each.payments for each in listed),
+        sum(each.payments for each in listed if each.champion is each.challenger),
+    )
+
+
+def _strata(differing: Sequence[Disagreement], known: set[str]) -> tuple[Stratum, ...]:
+    named = [(stratum_of(each.outcomes, each.amount_gbp_minor), each.decision_id in known) for each in differing]
+    there, looked_at = Counter(name for name, _ in named), Counter(name for name, is_known in named if is_known)
+    return tuple(Stratum(name, there[name], looked_at[name]) for name in sorted(there))
+
+
+def _disagreement(row: Sequence[Any]) -> Disagreement:
+    decision_id, transaction_id, segments, amount, one, other, *rest = row
+    return Disagreement(decision_id, transaction_id, segments, amount, Outcome(one), Outcome(other), *rest)

@@ -1,0 +1,195 @@
+"""The gate of promotions: every reason at once, and nothing unknown ever a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decide.rollout.limits import DAY_MS
+from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow, Unread
+from pipeline.promotion.gate import APPROVING_ROLES, CLOCKS_MS, Reason, refusals
+from tests.promotion.given import CHAMPION, DIGEST, FACTS, NOW_MS, SHADOW
+
+OTHER = "f" * 64
+LATEST = Found(DIGEST, NOW_MS, True)
+
+
+def reasons(facts: Facts) -> list[Reason]:
+    return [refusal.reason for refusal in refusals(facts)]
+
+
+def with_shadow(**changed: object) -> Facts:
+    return FACTS._replace(shadow=SHADOW._replace(**changed))
+
+
+def with_evidence(kind: str, found: Found | None) -> Facts:
+    return _evidence(FACTS, kind, found)
+
+
+def with_approvals(*approvals: Approval) -> Facts:
+    return FACTS._replace(approvals=approvals)
+
+
+def approval(name: str, role: str, **changed: object) -> Approval:
+    return Approval(name, role, DIGEST, NOW_MS)._replace(**changed)
+
+
+def test_what_has_shown_everything_may_go_on() -> None:
+    assert refusals(FACTS) == []
+
+
+def test_every_reason_is_told_at_once_and_in_one_order() -> None:
+    nothing = Facts(
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, {}, Unread("it never ran"), (), (), "no OPERATOR",
+        "a rollout is under way", NOW_MS,
+    )  # fmt: skip
+    found = refusals(nothing)
+    assert [each.reason for each in found] == [
+        Reason.POLICY, Reason.PROMOTER, Reason.STANDING, Reason.STANDING, Reason.ARTEFACT,
+        *[Reason.EVIDENCE] * len(EVIDENCE_KINDS),
+        Reason.SHADOW, *[Reason.APPROVALS] * len(APPROVING_ROLES),
+    ]  # fmt: skip
+    assert all(each.text.endswith(".") and each.text[0].isupper() for each in found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason", "said"),
+    [
+        (FACTS._replace(limits=None), Reason.POLICY, "no [promotion]"),
+        (FACTS._replace(version=CHAMPION), Reason.ARTEFACT, "is the champion already"),
+        (with_shadow(days=27), Reason.SHADOW_SPAN, "on 27 days, and must on 28"),
+        (with_shadow(until_ms=NOW_MS + 2 * DAY_MS), Reason.SHADOW_SPAN, "a time that has not come"),
+        (with_shadow(until_ms=NOW_MS - 31 * DAY_MS), Reason.SHADOW_SPAN, "ended 31 days ago, and counts for 30"),
+        (with_shadow(beside_champion=9_999), Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now"),
+        (with_shadow(agreed=97_999, stopped_agreed=1_850), Reason.AGREEMENT, "97.99 % (97,999 of 100,000), and must"),
+        (with_shadow(stopped_agreed=1_799), Reason.AGREEMENT_STOPPED, "89.95 % (1,799 of 2,000), and must in 90 %"),
+        (with_shadow(stopped=0, stopped_agreed=0), Reason.AGREEMENT_STOPPED, "it agreed in none, and must in 90 %"),
+        (with_shadow(large=Reviewed(100, 99)), Reason.REVIEWS, "99 of 100 disagreements from £1,000.00 on"),
+        (with_shadow(reviews_unproved=1), Reason.REVIEWS, "signed by nobody who may"),
+        (with_shadow(strata={}), Reason.SHADOW, "not those that there are"),
+        (FACTS._replace(champion=Unread("it is gone")), Reason.STANDING, "what decides now: it is gone"),
+        (with_evidence("bias", None), Reason.EVIDENCE, "There is no evidence of bias"),
+        (FACTS._replace(evidence=Unread("its signature is bad")), Reason.EVIDENCE, "its signature is bad"),
+        (with_evidence("latency", LATEST._replace(digest=OTHER)), Reason.EVIDENCE, "another artefact, ffff"),
+        (with_evidence("golden", LATEST._replace(passed=False)), Reason.EVIDENCE, "doesn't say why"),
+        (
+            with_evidence("red-team", LATEST._replace(passed=False, findings=("a rise.", "b", "c", "d"))),
+            Reason.EVIDENCE,
+            "a rise; b; c; and 1 more",
+        ),
+        (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS - 31 * DAY_MS)), Reason.EVIDENCE, "31 days old"),
+        (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS + CLOCKS_MS + 1)), Reason.EVIDENCE, "has not come"),
+        (with_approvals(*FACTS.approvals[1:]), Reason.APPROVALS, "Nobody has approved it as RISK."),
+        (FACTS._replace(approvals=Unread("a file is spoilt")), Reason.APPROVALS, "a file is spoilt"),
+    ],
+)  # fmt: skip
+def test_each_shortfall_is_a_reason_of_its_own(facts: Facts, reason: Reason, said: str) -> None:
+    [text] = [each.text for each in refusals(facts) if each.reason is reason]
+    assert said in text
+
+
+def test_each_stratum_of_the_rest_needs_its_sample() -> None:
+    strata = {"a": Reviewed(1_480, 19), "b": Reviewed(20, 20)}
+    assert reasons(with_shadow(strata=strata)) == [Reason.REVIEWS]
+    many = {f"s{number}": Reviewed(150, 0) for number in range(10)}
+    assert len(refusals(with_shadow(strata=many))) == 6
+
+
+def test_allowing_everything_is_refused_though_it_agrees_in_98_percent() -> None:
+    blind = with_shadow(agreed=98_000, stopped=2_000, stopped_agreed=0, strata={"ALLOWED": Reviewed(2_000, 2_000)})
+    assert reasons(blind) == [Reason.AGREEMENT_STOPPED]
+
+
+@pytest.mark.parametrize("second", ["rita", "Rita", "r1ta"])
+def test_one_person_under_two_roles_is_not_two_people(second: str) -> None:
+    """Names that look alike are one person's."""
+    facts = with_approvals(approval("rita", "RISK"), approval(second, "COMPLIANCE"), approval("edda", "ENGINEERING"))
+    assert [each.text for each in refusals(facts)] == [
+        "Three different people must approve it, and one has approved it under more than one role."
+    ]
+
+
+def test_another_approver_makes_three_people_of_two() -> None:
+    facts = with_approvals(
+        approval("rita", "RISK"), approval("rita", "COMPLIANCE"), approval("cora", "COMPLIANCE"),
+        approval("edda", "ENGINEERING"), approval("cora", "ENGINEERING"),
+    )  # fmt: skip
+    assert refusals(facts) == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"digest": OTHER}, {"at_ms": NOW_MS - 31 * DAY_MS}, {"at_ms": NOW_MS + DAY_MS}],
+)
+def test_an_approval_that_does_not_count_says_why(changed: dict[str, object]) -> None:
+    facts = with_approvals(approval("rita", "RISK", **changed), *FACTS.approvals[1:])
+    [text] = [each.text for each in refusals(facts)]
+    assert text.startswith("Nobody has approved it as RISK (that of rita doesn't count: ")
+
+
+def test_approvals_that_count_as_nothing_are_told_where_one_is_missing() -> None:
+    void = ("'approvals/glass-2/RISK-1.json' counts as nothing: its key was revoked",)
+    assert refusals(FACTS._replace(approvals_void=void)) == []
+    facts = FACTS._replace(approvals_void=void, approvals=FACTS.approvals[1:])
+    assert "its key was revoked" in [each.text for each in refusals(facts)][-1]
+
+
+WORSE: list[Callable[[Facts], Facts]] = [
+    lambda facts: facts._replace(limits=None),
+    lambda facts: facts._replace(promoter_fault="no OPERATOR"),
+    lambda facts: facts._replace(standing_fault="a rollout is under way"),
+    lambda facts: facts._replace(digest=Unread("spoilt")),
+    lambda facts: facts._replace(champion=Unread("spoilt")),
+    lambda facts: facts._replace(shadow=Unread("it never ran")),
+    lambda facts: facts._replace(approvals=Unread("spoilt")),
+    *[lambda facts, kind=kind: _evidence(facts, kind, None) for kind in EVIDENCE_KINDS],
+    lambda facts: facts._replace(evidence=Unread("spoilt")),
+    *[lambda facts, kind=kind: _evidence(facts, kind, Found(DIGEST, NOW_MS, False)) for kind in EVIDENCE_KINDS],
+    *[lambda facts, role=role: _without(facts, role) for role in APPROVING_ROLES],
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(agreed=shadow.agreed - 501)),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(stopped_agreed=shadow.stopped_agreed // 2)),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(days=shadow.days - 2)),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(reviews_unproved=shadow.reviews_unproved + 1)),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 0))),
+    lambda facts: facts._replace(now_ms=facts.now_ms + 32 * DAY_MS),
+]
+
+
+def _evidence(facts: Facts, kind: str, found: Found | None) -> Facts:
+    if isinstance(facts.evidence, Unread):
+        return facts
+    evidence = {name: each for name, each in facts.evidence.items() if name != kind}
+    return facts._replace(evidence=evidence if found is None else {**evidence, kind: found})
+
+
+def _without(facts: Facts, role: str) -> Facts:
+    if isinstance(facts.approvals, Unread):
+        return facts
+    return facts._replace(approvals=tuple(each for each in facts.approvals if each.role != role))
+
+
+def _shadow(facts: Facts, change: Callable[[Shadow], Shadow]) -> Facts:
+    return facts if isinstance(facts.shadow, Unread) else facts._replace(shadow=change(facts.shadow))
+
+
+@given(st.lists(st.sampled_from(range(len(WORSE))), min_size=1, max_size=6, unique=True))
+def test_worse_facts_never_turn_a_refusal_into_a_pass(changes: list[int]) -> None:
+    facts = FACTS
+    for change in changes:
+        facts = WORSE[change](facts)
+        assert refusals(facts), WORSE[change]
+        assert refusals(facts) == refusals(facts)
+
+
+@given(st.integers(0, 120_000), st.integers(0, 120_000), st.integers(0, 3_000), st.integers(0, 3_000))
+def test_figures_pass_exactly_where_they_reach_the_limits(payments: int, agreed: int, stopped: int, same: int) -> None:
+    facts = with_shadow(
+        payments=payments, beside_champion=payments, agreed=agreed, stopped=stopped, stopped_agreed=same,
+        large=Reviewed(0, 0), strata={"all": Reviewed(max(payments - agreed, 0), max(payments - agreed, 0))},
+    )  # fmt: skip
+    is_possible = agreed <= payments and stopped <= payments and same <= min(stopped, agreed)
+    reaches = payments >= 10_000 and agreed >= 0.98 * payments and stopped and same >= 0.9 * stopped
+    assert (refusals(facts) == []) == bool(is_possible and reaches)

@@ -1,0 +1,112 @@
+"""The watch over a rollout: it takes a candidate back by itself, and says when it can't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from models.versions.alias_files import alias_records
+from models.versions.locations import Alias
+from pipeline.alerts.catalogue import AlertCode
+from pipeline.alerts.incident_kinds import kind_of
+from pipeline.decide.rollout.limits import Promotion
+from pipeline.domain.alert import Alert, IncidentKind
+from pipeline.io.kafka.client import BrokerAway
+from pipeline.io.postgres import Connection
+from pipeline.promotion.desk_files import NoKey
+from pipeline.promotion.watch_service import FRAUDS_S, LOOK_S, RolloutWatch
+from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
+
+
+class Watched:
+    """A stage whose candidate has 1 %, and a watch whose clock each look moves on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage, self.told, self.clock_s = stage, list[Alert](), 0.0
+        self.limits: Promotion | None = LIMITS
+        stage.ready()
+        assert stage.promote().record is not None
+        self.watch = self._watch()
+
+    def _watch(self) -> RolloutWatch:
+        stage = self.stage
+        return RolloutWatch(stage.desk, lambda: self.limits, self._publish, lambda: stage.now_ms, lambda: self.clock_s)
+
+    def without_key(self) -> None:
+        self.stage.desk = self.stage.desk._replace(signing=NoKey())
+        self.watch = self._watch()
+
+    def look(self) -> str | None:
+        self.clock_s += LOOK_S
+        moved = self.watch.look(self.stage.people)
+        return None if moved is None else moved.version
+
+    def champion(self) -> tuple[str, int]:
+        latest = alias_records(self.stage.registry, self.stage.keys, Alias.CHAMPION)[-1]
+        return latest.version, latest.share_ppm
+
+    def codes(self) -> list[tuple[str, bool]]:
+        return [(each.code, each.is_over) for each in self.told]
+
+    def _publish(self, raised: Sequence[Alert]) -> None:
+        self.told += raised
+
+
+@pytest.fixture
+def watched(tmp_path: Path, owner: Connection, database_url: str) -> Iterator[Watched]:
+    stage = Stage(tmp_path, owner, database_url)
+    yield Watched(stage)
+    stage.close()
+
+
+def test_a_candidate_that_does_well_stays_and_one_that_trips_goes_back_once(watched: Watched) -> None:
+    assert watched.look() is None
+    watched.stage.trip(f"model:{CANDIDATE}")
+    assert watched.look() == CHAMPION
+    assert watched.champion() == (CHAMPION, 1_000_000)
+    [told] = watched.told
+    assert (told.code, told.scope) == (AlertCode.MODEL_ROLLED_BACK, f"model:{CANDIDATE}")
+    assert kind_of(told.code, told.severity) is IncidentKind.MODEL
+    assert "took model:small-2 out of the loop" in told.summary
+    assert watched.look() is None
+    assert len(watched.told) == 1
+
+
+def test_a_policy_without_limits_takes_a_candidate_back(watched: Watched) -> None:
+    watched.limits = None
+    assert watched.look() == CHAMPION
+
+
+def test_a_watch_that_signs_nothing_says_so_once_and_that_it_is_over(watched: Watched) -> None:
+    watched.without_key()
+    watched.stage.trip("all")
+    assert watched.look() is None
+    assert watched.look() is None
+    assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
+    assert watched.champion() == (CANDIDATE, 10_000)
+
+
+def test_labels_that_cannot_be_read_are_told_and_keep_nothing_else_from_being_judged(watched: Watched) -> None:
+    def away() -> list[str]:
+        raise BrokerAway("it is away")
+
+    watched.stage.desk = watched.stage.desk._replace(frauds=away)
+    watched.watch = watched._watch()
+    assert watched.look() is None
+    assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
+    watched.watch._desk = watched.stage.desk._replace(frauds=list)
+    assert watched.look() is None
+    assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False), (AlertCode.ROLLOUT_UNWATCHED, True)]
+    watched.watch._desk = watched.stage.desk._replace(frauds=away)
+    watched.clock_s += FRAUDS_S
+    watched.stage.trip("all")
+    assert watched.look() == CHAMPION  # whatever the labels would say
+
+
+def test_it_looks_no_more_often_than_it_must(watched: Watched) -> None:
+    watched.look()
+    watched.stage.trip("all")
+    assert watched.watch.look(watched.stage.people) is None
+    assert watched.look() == CHAMPION
