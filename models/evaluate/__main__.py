@@ -131,9 +131,8 @@ def table(told: dict[str, object]) -> str:
     lines = [f"{'mean of four weekly ' + str(told['folds']) + ' folds':40}{'AUC':>8}{'AP':>8}{'CP@100':>8}"]
     lines += [f"{name:40}{_row(*each.values())}" for name, each in means.items()]
     lines += [f"{'published: ' + name:40}{_row(*each)}" for name, *each in PUBLISHED]
-    lines.append(
-        f"{SURE_PERCENT} {high} intervals of the first (average precision by account, CP@100 by day): {json.dumps(low)}"
-    )
+    lines.append(f"{SURE_PERCENT} % intervals of the first line (average precision by account, CP@100 by day):")
+    lines.append(json.dumps(told["intervals_of_the_first"]))
     return "\n".join(lines)
 
 

@@ -39,8 +39,8 @@ class Payments(NamedTuple):
 def read(path: Path, days: range, advance: Advance = unseen, rules: FileMap = NO_MAP) -> Payments:
     """Stream the file's payments and their labels, and keep those of some days. Raises HistoryRefused, and Unreadable.
 
-    What comes after the last of the days isn't read. `advance` is called with the number of payments so far. A payment that a static guardrail blocks is left out, as the
-    model is never asked about it.
+    What comes after the last of the days isn't read. `advance` is called with the number of payments so far. A payment
+    that a static guardrail blocks is left out, as the model is never asked about it.
     """
     accounts = _Accounts()
     parts: list[Payments] = []
