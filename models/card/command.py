@@ -36,7 +36,10 @@ def card(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a version's card of today: what it is for, how good it is, where it fails, and what was found since."""
+    """Show a version's card of today.
+
+    It says what the version is for, how good it is, where it fails, and what was found since.
+    """
     from models.card.card_command import show
 
     show(settings_from_environment(), version, form, out, Output(as_json=as_json), is_own=is_own)

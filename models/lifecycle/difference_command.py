@@ -33,7 +33,9 @@ def diff(
     labels: Annotated[bool, typer.Option(help="Read labels.v1 for what was fraud.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Say which shapes differ, which stored decisions would change, and what that would have cost and saved.
+    """Say in what two versions differ.
+
+    That is which shapes differ, which stored decisions would change, and what it would have cost and saved.
 
     With --last 0 nothing stored is read.
     """
@@ -50,7 +52,7 @@ def replay(
     export: Export = None,
     as_json: Json = False,
 ) -> None:
-    """Decide again what a version decided, from the stored snapshots, and compare the bytes.
+    """Decide again what a version decided, and compare the bytes.
 
     A retired version decides again, too. Exit 1 unless all are identical. `fraud verify` does it by offset or id.
     """

@@ -38,7 +38,9 @@ def red_team(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Attack a version with the guardrails and the breaker around it, in this process, and report what gets through.
+    """Attack a version, and report what gets through.
+
+    The guardrails and the breaker stand around it, in this process.
 
     With --evidence, exit 1 where an attack gets more through than through the champion.
     """

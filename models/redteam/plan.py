@@ -93,9 +93,8 @@ def _act_json(act: Act) -> Json:
 
 def _act_of(value: Json) -> Act:
     written = _object(value)
-    fields = {name: written[name] for name in Transaction._fields}
-    fields["channel"] = Channel(str(written["channel"]))
-    transaction = Transaction(**fields)  # type: ignore[arg-type]  # the worker's decoder checks what it is told
+    said = {name: written[name] for name in Transaction._fields} | {"channel": Channel(str(written["channel"]))}
+    transaction = Transaction(**said)  # type: ignore[arg-type]  # the worker's decoder checks what it is told
     logged_at_ms, is_said_honest = _integer(written["logged_at_ms"]), bool(_integer(written["is_said_honest"]))
     return Act(Role(str(written["role"])), transaction, logged_at_ms, is_said_honest)
 

@@ -125,13 +125,13 @@ def _read(registry: Registry, name: str) -> bytes:
 def _signed_act(file: bytes, name: str) -> SignedAct:
     if len(file) > APPROVAL_BYTES_MAX:
         refuse(f"'{name}' is larger than {APPROVAL_BYTES_MAX} bytes")
-    fields = mapping(parsed(file, name), name, {"act", "signature", "evidence"})
-    written = text_of(fields, "signature", name)
+    held = mapping(parsed(file, name), name, {"act", "signature", "evidence"})
+    written = text_of(held, "signature", name)
     try:
-        signature, evidence = bytes.fromhex(written), evidence_of(fields["evidence"])
+        signature, evidence = bytes.fromhex(written), evidence_of(held["evidence"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelRefused(f"'{name}' holds no signed act") from error
-    signed = SignedAct(text_of(fields, "act", name), signature, evidence)
+    signed = SignedAct(text_of(held, "act", name), signature, evidence)
     if _file(signed) != file:
         refuse(f"'{name}' is not in the one form that an approval has")
     return signed

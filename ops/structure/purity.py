@@ -1,6 +1,6 @@
 """Pure and impure modules, told apart by their names, and the things that a pure one must not do.
 
-A module of `pipeline` or of the artefact that serving loads is pure unless its name says otherwise. A pure module maps
+A module of `pipeline`, or of what serving takes from `models`, is pure unless its name says otherwise. A pure module maps
 values to values, so what it decides can be decided again (I3). It imports pure modules only, so that it can't lose its
 purity by way of another.
 """
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-ROOTS: Final = ("pipeline", "models.artefact")
+ROOTS: Final = ("pipeline", "models.artefact", "models.versions", "models.anytime")
 """Packages in which the rule holds; code that learns, operates or tests may do as it needs."""
 IMPURE_WORDS: Final = frozenset(
     {"agent", "app", "client", "command", "files", "metrics", "page", "service", "store", "topics"}

@@ -38,7 +38,10 @@ def bias(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say how each segment fares beside the rest, and what could not be seen. Exit 1 where there is a gap."""
+    """Say how each segment fares beside the rest.
+
+    It says what could not be seen, too. Exit 1 where there is a gap.
+    """
     from pipeline.bias.report_command import show_bias
 
     if not show_bias(settings_from_environment(), version, days, Output(as_json=as_json), is_evidence=is_evidence):
@@ -54,7 +57,10 @@ def drift(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether inputs and scores are still those of training, and what quality may be expected. Exit 1 on drift."""
+    """Say whether inputs and scores are those of training.
+
+    It says what quality may be expected, too. Exit 1 on drift.
+    """
     from pipeline.bias.drift_report_command import show_drift
 
     if not show_drift(settings_from_environment(), version, days, Output(as_json=as_json), is_evidence=is_evidence):

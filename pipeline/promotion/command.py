@@ -23,7 +23,10 @@ class RolloutAction(StrEnum):
 
 @models_app.command("promote")
 def promote(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Give a version its first share of the payments, as an OPERATOR; or say every reason why it may have none."""
+    """Give a version its first share of the payments.
+
+    You sign it, as an OPERATOR; or you are told every reason why it may have none.
+    """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import promote_version
 
@@ -40,7 +43,10 @@ def rollout(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show how a rollout goes and what keeps it from its next share; with `step` give it that, as an OPERATOR."""
+    """Show how a rollout goes, or give it its next share.
+
+    It says what keeps it from that share; with `step` you give it, as an OPERATOR.
+    """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import show_status, step_on
 
@@ -59,7 +65,10 @@ def rollback(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put a version back that was champion, at once and without a gate, as an OPERATOR. It opens an incident."""
+    """Put a version back that was champion, at once.
+
+    You sign it, as an OPERATOR, and it passes no gate. It opens an incident.
+    """
     from pipeline.people.identity_command import identity_of
     from pipeline.promotion.desk_command import go_back
 

@@ -110,7 +110,7 @@ def show_status(output: Output, settings: Settings, wire: WireFormat, transactio
         lines.append(f"  {unwritten} moves stand in the registry that nobody has written down; the next move does.")
     if transaction_id is not None:
         chosen = _chosen(latest, transaction_id)
-        fields["transaction"] = {"transaction_id": transaction_id, "version": chosen}
+        fields |= {"transaction": {"transaction_id": transaction_id, "version": chosen}}
         lines.append(f"  {transaction_id} is for {chosen}, unless the breaker has taken it out of the loop")
     lines += [f"  {each.sequence} {utc_text(each.at_ms)} {each.event} {each.version} {each.moved_by}" for each in moves]
     output.record(fields, lines[0])

@@ -29,7 +29,7 @@ class VerdictName(StrEnum):
 
 @shadow_app.command("run")
 def run() -> None:
-    """Run the shadow until SIGTERM: the challenger answers beside the champion, and decides nothing."""
+    """Run the shadow until SIGTERM. The challenger answers beside the champion, and decides nothing."""
     from pipeline.shadow.service_command import run_shadow
 
     settings = settings_from_environment("shadow")
@@ -43,7 +43,10 @@ def shadow(
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Don't read labels.v1.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Report what a challenger's time in the shadow shows: agreement, its span, and what it would have found."""
+    """Report what a challenger's time in the shadow shows.
+
+    That is agreement, its span, and what it would have found.
+    """
     from pipeline.shadow.report_command import report, show_report
 
     settings = settings_from_environment()
@@ -59,7 +62,10 @@ def disagreements(
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List the payments on which champion and challenger disagree, the most valuable first."""
+    """List the payments that the two models disagree on.
+
+    The most valuable come first.
+    """
     from pipeline.shadow.disagreement_command import listed, show_disagreement
 
     output = Output(as_json=as_json)
@@ -77,7 +83,7 @@ def review_disagreement(
     digest: Digest = None,
     as_json: Json = False,
 ) -> None:
-    """Say who was right about a payment on which the two disagree, in your name."""
+    """Say in your name which of the two models was right."""
     from pipeline.people.identity_command import identity_of
     from pipeline.shadow.disagreement_command import review, show_reviewed
 

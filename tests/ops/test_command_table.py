@@ -26,6 +26,7 @@ NO_JSON = {
     "witness run": "a service: it logs JSON on stderr",
     "executor run": "a service: it logs JSON on stderr",
     "review run": "a service: it logs JSON on stderr",
+    "bias run": "a service: it logs JSON on stderr",
     "shadow run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
     "incident run": "a service: it logs JSON on stderr",
