@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -36,7 +36,7 @@ from models.evaluate.folds import (
 from models.evaluate.learners import ALONE, WITH, WITHOUT, Learn, boosted_trees, forest, glass
 from models.evaluate.stream import Payments, read
 from models.train.history import HistoryRefused
-from pipeline.terminal.output import progress
+from pipeline.terminal.output import Advance, progress
 
 RESAMPLES: Final = 200
 SURE_PERCENT: Final = 95
@@ -59,7 +59,9 @@ class Measured(NamedTuple):
         return float(np.mean([getattr(fold, measure) for fold in self.folds]))
 
 
-def measured(payments: Payments, starts: tuple[int, ...], learners: dict[str, Learn], advance: Callable[[int], None]):  # type: ignore[no-untyped-def]
+def measured(
+    payments: Payments, starts: tuple[int, ...], learners: dict[str, Learn], advance: Advance
+) -> Iterator[Measured]:
     """Yield what each learner comes to."""
     parts = list(folds(payments, starts))
     for place, (name, learn) in enumerate(learners.items()):
@@ -92,7 +94,7 @@ def _interval(resampled: list[Scores]) -> list[float]:
 def handbook(asked: argparse.Namespace) -> dict[str, object]:
     starts = VALIDATION_STARTS if asked.validation else TEST_STARTS
     with progress("streaming", None) as advance:
-        payments = read(asked.path, frozenset(days_of(starts)), advance)
+        payments = read(asked.path, days_of(starts), advance)
     learners = {
         f"glass box, seed {seed}": glass(WITH, seed, asked.bags, asked.jobs) for seed in range(1, asked.seeds + 1)
     }
@@ -126,13 +128,11 @@ def _row(auc: float, average_precision: float, card_precision: float) -> str:
 def table(told: dict[str, object]) -> str:
     means = told["means"]
     assert isinstance(means, dict)
-    low, high = told["intervals_of_the_first"], "%"
     lines = [f"{'mean of four weekly ' + str(told['folds']) + ' folds':40}{'AUC':>8}{'AP':>8}{'CP@100':>8}"]
     lines += [f"{name:40}{_row(*each.values())}" for name, each in means.items()]
     lines += [f"{'published: ' + name:40}{_row(*each)}" for name, *each in PUBLISHED]
-    lines.append(
-        f"{SURE_PERCENT} {high} intervals of the first (average precision by account, CP@100 by day): {json.dumps(low)}"
-    )
+    lines.append(f"{SURE_PERCENT} % intervals of the first line (average precision by account, CP@100 by day):")
+    lines.append(json.dumps(told["intervals_of_the_first"]))
     return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ all features takes half a kilobyte.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,19 +36,21 @@ class Payments(NamedTuple):
         return Payments(self.features[which], self.fraud[which], self.day[which], self.account[which])
 
 
-def read(path: Path, days: Container[int], advance: Advance = unseen, rules: FileMap = NO_MAP) -> Payments:
+def read(path: Path, days: range, advance: Advance = unseen, rules: FileMap = NO_MAP) -> Payments:
     """Stream the file's payments and their labels, and keep those of some days. Raises HistoryRefused, and Unreadable.
 
-    `advance` is called with the number of payments so far. A payment that a static guardrail blocks is left out, as the
-    model is never asked about it.
+    What comes after the last of the days isn't read. `advance` is called with the number of payments so far. A payment
+    that a static guardrail blocks is left out, as the model is never asked about it.
     """
     accounts = _Accounts()
     parts: list[Payments] = []
     for examples in observed(accounts.noted(events_of(path, rules), advance)):
         day = (examples.event_time_ms - HANDBOOK_EPOCH_MS) // DAY_MS
-        kept = np.array([each in days for each in day.tolist()], dtype=np.bool_)
+        kept = (day >= days.start) & (day < days.stop)
         account = accounts.numbered(examples.number)
         parts.append(Payments(examples.features, examples.fraud, day, account).rows(kept))
+        if len(day) and day[0] >= days.stop:
+            break
     if not parts:
         raise HistoryRefused("the history is empty")
     return Payments(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -25,8 +25,8 @@ UNUSUAL_FEATURES: Final = (
     "beneficiary_fraud_run_30d",
     "beneficiary_fraud_run_hours_30d",
 )
-"""How unusual the payment is for its account, how unusual the most unusual one of its week was, and the run of frauds
-at the beneficiary (ADR 0041)."""
+"""How unusual the payment is for its account, how unusual the week's most unusual one was, and the run of frauds at
+the beneficiary (ADR 0041)."""
 MODEL_FEATURES: Final = (
     "amount_gbp_minor",
     "beneficiary_age_hours",

@@ -113,8 +113,8 @@ def enter_unknown(
         _enter(state, columns, counted & (times - label_delay_ms - width_ms < missing_until_ms))
     longest_ms = label_delay_ms + LABEL_WINDOWS_MS[-1]
     _enter(state, [_CONFIRMED], counted & (times - longest_ms < missing_until_ms))
-    # Whether the oldest payment of a run is usual depends on those that were held when it came.
-    _enter(state, _RUN, counted & (times - 2 * longest_ms < missing_until_ms))
+    # Whether a payment is unusual for its payer depends on all that the payer attempted before.
+    _enter(state, _RUN, counted & (missing_until_ms > _NEVER_MISSING_MS))
 
 
 def enter_stale(state: Matrix, is_stale: NDArray[np.bool_], month_blocks: Matrix) -> None:

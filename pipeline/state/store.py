@@ -350,10 +350,10 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         for chunk, _, _, shared in prepared.requests:
             answer = answers[chunk.partition]
             place = slice(chunk.place, chunk.place + len(chunk.events))
-            told_kinds = kinds(answer.state[place], answer.counted[place], answer.coverage.payments_ms)
+            told_kinds = kinds(answer.state[place], answer.counted[place])
             for request in shared:
-                told_of = (request.body, *self._shared_limits, answer.freshness_of(chunk), told_kinds)
-                asked.append(_Asked(chunk, (scripts.SHARED, request.keys, told_of), answer.shared))
+                arguments = (request.body, *self._shared_limits, answer.freshness_of(chunk), told_kinds)
+                asked.append(_Asked(chunk, (scripts.SHARED, request.keys, arguments), answer.shared))
         await self._count_all(asked, when_ready)
 
     async def _count_all(self, asked: list[_Asked], when_ready: bool) -> None:

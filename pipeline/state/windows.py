@@ -38,7 +38,7 @@ from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import DAY_MS
 from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
-from pipeline.state.unusual.fraud_run import Kind, kind_of
+from pipeline.state.unusual.fraud_run import kind_of
 
 LAYOUT: Final = 6
 """The version of what a state store holds, and part of its keys' names: a release with another finds nothing, and
@@ -124,11 +124,8 @@ class Windows:
         self._normal_months = Facts(absent=NONE)  # by account, GBP minor
         self._reports = Facts(absent=0)  # by kind and entity
 
-    def observe(self, event: StateEvent, *, with_outcomes: bool = True, is_past_whole: bool = True) -> tuple[int, ...]:
-        """Count `event` and return its STATE features, which are all NONE where it does not count.
-
-        is_past_whole: all earlier payments of its account were counted.
-        """
+    def observe(self, event: StateEvent, *, with_outcomes: bool = True) -> tuple[int, ...]:
+        """Count `event` and return its STATE features, which are all NONE where it does not count."""
         if not event.is_counted:
             return _NO_ROW
         account_id, beneficiary_id = event.account_id, event.beneficiary_account_id
@@ -140,10 +137,9 @@ class Windows:
             beneficiary = self._beneficiaries[beneficiary_id] = BeneficiaryWindows(self._label_delay_ms)
         outcomes = self._outcomes.get(account_id) if with_outcomes else None
         of_account = account.observe(event, self._normal_months[account_id], outcomes)
-        kind = kind_of(account.lifetime.percent) if is_past_whole else Kind.UNKNOWN
         return (
             *of_account,
-            *beneficiary.observe(event, kind),
+            *beneficiary.observe(event, kind_of(account.lifetime.percent)),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             beneficiary.confirmed_frauds,
@@ -315,7 +311,7 @@ class MemoryState:
     def _count(self, share: PartitionEvents, progress: _Progress, event: StateEvent) -> _Snapshot:
         position = self._outcomes.get(share.partition, NONE)
         is_whole = max(position, 0) >= max(self._outcomes_due.get(share.partition, 0), share.outcomes_due)
-        row = self.windows.observe(event, with_outcomes=is_whole, is_past_whole=progress.since_ms == NONE)
+        row = self.windows.observe(event, with_outcomes=is_whole)
         blocks = self.windows.month_blocks(event.account_id)
         snapshot = _Snapshot(row, blocks, position if is_whole else UNKNOWN, counted_as(event))
         progress.snapshots[event.offset] = snapshot

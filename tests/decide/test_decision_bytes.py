@@ -31,7 +31,7 @@ from pipeline.io.avro.wire import WireFormat
 from tests.records import decoded_of, features, policy
 
 WIRE = WireFormat()
-MODEL = load_version(Path("models/registry"), "glass-2026-11-02")
+MODEL = load_version(Path("models/registry"), "glass-2026-11-30")
 PAYMENTS = 2_000
 NOW_MS = 1_767_300_000_000
 MODES = [
@@ -71,6 +71,11 @@ STATES = {
     "account_near_limit_count_24h": (NONE, 0, 1, 2),
     "is_new_beneficiary": (NONE, 0, 1),
     "is_unpaid_beneficiary": (NONE, UNKNOWN, 0, 1),
+    "account_count_ever": (NONE, UNKNOWN, 1, 2, 400),
+    "account_sum_minor_ever": (NONE, 40_000, 4_000_000),
+    "account_percent_of_earlier_average_max_7d": (NONE, 0, 150, 900),
+    "beneficiary_fraud_run_30d": (NONE, 0, 1, 5),
+    "beneficiary_fraud_run_hours_30d": (NONE, 170, 600),
     "beneficiary_confirmed_frauds": (NONE, 0, 1, 2),
     "beneficiary_frauds_30d": (NONE, 0, 1, 2),
     "beneficiary_labelled_30d": (NONE, 0, 50),
@@ -79,7 +84,7 @@ STATES = {
 }
 """What each is now and then; otherwise a quiet account's, so that most payments meet few rules."""
 
-GOLDEN = "8015fb86a3014e2c3cbb05748f7b925f91b955de481d87c5700d8df9f48b8fb8"
+GOLDEN = "187542a33a42b364d2994d26c79e10eed6f4e4a33eef032acff98804a8f56d02"
 
 
 def paid(pick: random.Random) -> Iterator[Transaction]:

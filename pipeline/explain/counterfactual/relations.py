@@ -212,7 +212,7 @@ class Relations:
         among = self._among(touched | {AMOUNT})  # it doesn't move, and bounds what does
         if among.is_any:
             self._settle_all(rows, among, fixed | {AMOUNT})  # what a payment is follows from nothing
-        if RUN in touched and RUN_HOURS not in fixed:
+        if RUN in touched and RUN_HOURS not in fixed and not _without_start(self.row[np.newaxis])[0]:
             rows[rows[:, RUN] == 0, RUN_HOURS] = NONE  # no run began
         if touched & FEEDING.keys():
             rows = feature_matrix(rows[:, : len(EVENT)], rows[:, STATE_SLICE])

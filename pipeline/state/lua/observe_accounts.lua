@@ -161,7 +161,6 @@ end
 
 -- Returns what a payment is for its payer.
 local function kind_of(percent)
-  if since ~= NONE then return KIND_UNKNOWN end
   return percent > UNUSUAL_PERCENT and UNUSUAL or USUAL
 end
 

@@ -337,7 +337,7 @@ end
 
 local rows, answers = {OBSERVED .. pack('<ll', since, NONE)}, {}
 local kept, late = nil, 0
-local kind, ends = OBSERVED, last
+local reply, ends = OBSERVED, last
 while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
@@ -348,7 +348,7 @@ while at <= #request do
   elseif offset >= reached then
     local row = count(number, time, sender, payment, kind, offset, ip_address, device, account)
     if not row then
-      kind, ends = TOO_MUCH, offset
+      reply, ends = TOO_MUCH, offset
       break
     end
     rows[#rows + 1] = row
@@ -359,7 +359,7 @@ while at <= #request do
       if offset < pruned then return failure(PRUNED, offset) end
       row = count(number, time, sender, payment, kind, offset, ip_address, device, account)
       if not row then
-        kind, ends = TOO_MUCH, offset
+        reply, ends = TOO_MUCH, offset
         break
       end
       rows[#rows + 1] = row
@@ -369,4 +369,4 @@ while at <= #request do
   end
 end
 write_logs()
-return finish(KEYS[1], reached, ends, committed, pruned, kind, rows, late, answers)
+return finish(KEYS[1], reached, ends, committed, pruned, reply, rows, late, answers)

@@ -21,17 +21,16 @@ _IS_SILENT: Final = 2
 _IS_PASSING: Final = 1
 
 
-def kinds(state: NDArray[np.int64], counted: NDArray[np.int64], payments_since_ms: int) -> bytes:
+def kinds(state: NDArray[np.int64], counted: NDArray[np.int64]) -> bytes:
     """Return a byte for each payment.
 
     state: (n, len(STATE)), as it was answered. counted: (n,), `counted_as` of each when it counted; NONE where it
-    didn't, or where that isn't told. payments_since_ms: since when the payers' partition is whole, NONE
-    where it always was.
+    didn't, or where that isn't told.
     """
     count, total = state[:, _COUNT], state[:, _SUM]
     percent = percents_of_earlier(np.where(counted == NONE, NONE, counted >> 1), total, count)
     known = np.where(percent > UNUSUAL_PERCENT, Kind.UNUSUAL, Kind.USUAL)
-    is_unknown = (count < 0) | (counted == NONE) | (payments_since_ms != NONE)
+    is_unknown = (count < 0) | (counted == NONE)
     return np.where(is_unknown, Kind.UNKNOWN, known).astype(np.uint8).tobytes()
 
 

@@ -32,7 +32,7 @@ PHRASES: Final[dict[str, Phrase]] = {
         PERCENT,
         "how the account's payments in the last 7 days compare with its earlier ones is not known",
         "how the account's payments in the last 7 days compare with its earlier ones was not looked up",
-        "the account attempted no payment before in the last 7 days that compares with earlier ones",
+        "none of the payments that the account attempted before in the last 7 days compares with earlier ones",
     ),
     "beneficiary_fraud_run_30d": Phrase(
         "the beneficiary's checked 30 days end with {} in a row, unusual amounts apart",
