@@ -63,14 +63,11 @@ class Loaded(NamedTuple):
 
 def trust_of(settings: Settings) -> Trust | None:
     """Return by whose word models are loaded; None in development without keys. Raises ModelRefused."""
-    is_production = settings.profile is Profile.PRODUCTION
-    keys = _keys(settings)
-    if keys is None or not keys.of_use(KeyUse.MODELS):
-        if is_production:
-            refuse("the key set of FRAUD_SEAL_KEYS_FILE holds no key of use models, so that no champion is proved")
+    keys = _signing_keys(settings)
+    if keys is None:
         return None
     if settings.people_file is None:
-        if is_production:
+        if settings.profile is Profile.PRODUCTION:
             refuse("FRAUD_PEOPLE_FILE names no file that says who may approve a model")
         return Trust(keys, None)
     try:
@@ -118,7 +115,7 @@ def _load_by_alias(registry: Registry, trust: Trust, seen: Seen | None) -> Loade
 
 
 def champion_version_of(settings: Settings) -> str:
-    """Return the version that has most of the traffic's word, without loading it. Raises ModelRefused."""
+    """Return the version that decides all that no share takes from it, without loading it. Raises ModelRefused."""
     trust, registry = trust_of(settings), registry_at(settings.model_registry)
     if trust is None:
         return pointed_at(registry)
@@ -138,7 +135,7 @@ def glance(settings: Settings) -> bytes:
     """
     try:
         registry = registry_at(settings.model_registry)
-        if trust_of(settings) is None:
+        if _signing_keys(settings) is None:  # who the people are is proved when something has changed
             return registry.read(CHAMPION, POINTER_BYTES_MAX) or b""
         folder = folder_of(Alias.CHAMPION)
         last = record_name(folder, chain_length(registry, folder))
@@ -203,6 +200,16 @@ def pointed_at(registry: Registry) -> str:
     if not is_version(version):
         refuse("the registry's file 'champion' does not hold a version on one line")
     return version
+
+
+def _signing_keys(settings: Settings) -> KeySet | None:
+    """Return the key set that signed records are read by; None in development without keys. Raises ModelRefused."""
+    keys = _keys(settings)
+    if keys is not None and keys.of_use(KeyUse.MODELS):
+        return keys
+    if settings.profile is Profile.PRODUCTION:
+        refuse("the key set of FRAUD_SEAL_KEYS_FILE holds no key of use models, so that no champion is proved")
+    return None
 
 
 def _keys(settings: Settings) -> KeySet | None:

