@@ -30,7 +30,6 @@ NO_JSON = {
     "shadow run": "a service: it logs JSON on stderr",
     "reconcile run": "a service: it logs JSON on stderr",
     "incident run": "a service: it logs JSON on stderr",
-    "bias run": "a service: it logs JSON on stderr",
     "alerts run": "a service: it logs JSON on stderr",
 }
 OURS = (

@@ -12,7 +12,6 @@ ROOTS = ("pipeline.", "models.")
 CODECS = "pipeline.io.avro."
 """Bytes become records here, and nowhere else."""
 FOREIGN = {
-    "models.card.facts_json": "a record of any type, read by its fields",
     "models.train.plan_files": "what the reader of TOML returns",
     "pipeline.io.kafka.client": "librdkafka's options are a mapping of its own",
     "pipeline.io.redis.line": "the Redis client's own arguments",
