@@ -61,6 +61,7 @@ def coverage_is_dropped(patch: pytest.MonkeyPatch) -> None:
 def claimed_opening_date_is_believed(patch: pytest.MonkeyPatch) -> None:
     """An account is known whole where its payment says that it was opened after what the state lacks."""
     opened_ms: dict[str, int] = {}
+    believed = [*range(len(ACCOUNT_STATE)), *(STATE.index(name) for name in STATE if "_fraud_run_" in name)]
     event_of, enter_unknown = batch.Judge._state_event, windows.enter_unknown
 
     def with_claim(self, payment):
@@ -73,7 +74,7 @@ def claimed_opening_date_is_believed(patch: pytest.MonkeyPatch) -> None:
         enter_unknown(state, events, month_blocks, positions, coverage, delay_ms)
         for row, event in enumerate(events):
             if opened_ms.get(event.transaction_id, 0) > coverage.payments_ms + DAY_MS:
-                state[row, : len(ACCOUNT_STATE)] = before[row, : len(ACCOUNT_STATE)]
+                state[row, believed] = before[row, believed]
 
     patch.setattr(batch.Judge, "_state_event", with_claim)
     patch.setattr(windows, "enter_unknown", lenient)
