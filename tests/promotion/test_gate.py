@@ -17,6 +17,13 @@ OTHER = "f" * 64
 LATEST = Found(DIGEST, NOW_MS, True)
 
 
+def _evidence(facts: Facts, kind: str, found: Found | None) -> Facts:
+    if isinstance(facts.evidence, Unread):
+        return facts
+    evidence = {name: each for name, each in facts.evidence.items() if name != kind}
+    return facts._replace(evidence=evidence if found is None else {**evidence, kind: found})
+
+
 def reasons(facts: Facts) -> list[Reason]:
     return [refusal.reason for refusal in refusals(facts)]
 
@@ -156,13 +163,6 @@ WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 0))),
     lambda facts: facts._replace(now_ms=facts.now_ms + 32 * DAY_MS),
 ]
-
-
-def _evidence(facts: Facts, kind: str, found: Found | None) -> Facts:
-    if isinstance(facts.evidence, Unread):
-        return facts
-    evidence = {name: each for name, each in facts.evidence.items() if name != kind}
-    return facts._replace(evidence=evidence if found is None else {**evidence, kind: found})
 
 
 def _without(facts: Facts, role: str) -> Facts:
