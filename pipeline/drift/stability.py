@@ -67,7 +67,12 @@ def stability_index(before: Sequence[int], after: Sequence[int]) -> float:
 
 
 def chi_square_quantile(degrees: int, risk: float) -> float:
-    """Return what a chi-square variable exceeds with the chance `risk` (Wilson & Hilferty's approximation, 1931)."""
+    """Return what a chi-square variable exceeds with the chance `risk` (Wilson & Hilferty's approximation, 1931).
+
+    With one degree, where that is too high, it is a normal variable's square.
+    """
+    if degrees == 1:
+        return NormalDist().inv_cdf(1 - risk / 2) ** 2
     z = NormalDist().inv_cdf(1 - risk)
     ninth = 2 / (9 * degrees)
     return float(degrees * max(0.0, 1 - ninth + z * math.sqrt(ninth)) ** 3)
