@@ -1,4 +1,4 @@
-"""The reference that a model's inputs and scores are compared with while it serves (pipeline/drift)."""
+"""The reference that a model's inputs and scores are compared with while it serves (pipeline/bias/drift)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from models.artefact.strict import Json
+from pipeline.bias.drift.reference import Reference, histogram_of, reference_json
 from pipeline.domain.features import COLUMN, Matrix
-from pipeline.drift.reference import Reference, histogram_of, reference_json
 
 
 def with_reference(

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.bias.drift.stability import Stability
 from pipeline.bias.smallest import RATIO_MAX
 from pipeline.bias.watching import Gap, Measure
 from pipeline.domain.alert import Alert
 from pipeline.domain.times import utc_text
-from pipeline.drift.stability import Stability
 
 MINUTE_MS: Final = 60_000
 FARES: Final = {

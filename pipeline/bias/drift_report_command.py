@@ -6,15 +6,15 @@ from typing import Final
 
 from models.artefact.strict import Json
 from models.versions.registry_files import registry_at
+from pipeline.bias.drift.assessing import DriftReport, drift_report
+from pipeline.bias.drift.counting import NOTHING, InputCounts
+from pipeline.bias.drift.quality import CONFIDENCE_PERCENT, Estimate
+from pipeline.bias.drift.reference_files import ReferenceUnreadable, read_reference
+from pipeline.bias.drift.stability import Stability, Verdict
 from pipeline.bias.monitor_store import spans_since
 from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.service_command import policy_reader
 from pipeline.bias.trial import Trial
-from pipeline.drift.assessing import DriftReport, drift_report
-from pipeline.drift.counting import NOTHING, InputCounts
-from pipeline.drift.quality import CONFIDENCE_PERCENT, Estimate
-from pipeline.drift.reference_files import ReferenceUnreadable, read_reference
-from pipeline.drift.stability import Stability, Verdict
 from pipeline.io.clock import now_ms
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from pipeline.drift.assessing import drift_report
-from pipeline.drift.counting import NOTHING, InputCounts
-from pipeline.drift.reference import Reference
-from pipeline.drift.settings import DriftSettings
-from pipeline.drift.stability import Stability
+from pipeline.bias.drift.assessing import drift_report
+from pipeline.bias.drift.counting import NOTHING, InputCounts
+from pipeline.bias.drift.reference import Reference
+from pipeline.bias.drift.settings import DriftSettings
+from pipeline.bias.drift.stability import Stability
 
 DAY_MINUTES: Final = 24 * 60
 DAY_MS: Final = DAY_MINUTES * 60_000

@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from pipeline.bias.counting import Column, Counted, SegmentCounts
+from pipeline.bias.drift.counting import Asked
 from pipeline.bias.watching import ACCOUNT_BURST, ACCOUNT_WINDOW_MINUTES
 from pipeline.breaker.answer_counts import Answer
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.domain.decision import Decision, Outcome, Route
 from pipeline.domain.features import COLUMN
-from pipeline.drift.counting import Asked
 
 MINUTE_MS: Final = 60_000
 ACCOUNT_WINDOW_MS: Final = ACCOUNT_WINDOW_MINUTES * MINUTE_MS

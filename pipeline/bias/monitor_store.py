@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from psycopg.types.json import Jsonb
 
 from pipeline.bias.counting import COLUMNS, Counted
+from pipeline.bias.drift.counting import InputCounts, inputs_from, inputs_json
 from pipeline.bias.gathering import Known
 from pipeline.bias.watching import Gap, Measure
 from pipeline.domain.decision import Outcome
-from pipeline.drift.counting import InputCounts, inputs_from, inputs_json
 from pipeline.io.postgres import Connection, failures_named, statements
 
 _SQL: Final = statements("pipeline.bias", "bias")

@@ -21,6 +21,10 @@ import structlog
 from pipeline.alerts.catalogue import over
 from pipeline.bias import metrics
 from pipeline.bias.alerts import drift_alert, gap_alert, gap_words
+from pipeline.bias.drift.counting import inputs_of
+from pipeline.bias.drift.reference import Reference
+from pipeline.bias.drift.reference_files import References
+from pipeline.bias.drift.settings import DriftSettings
 from pipeline.bias.drift_watch import DriftWatch
 from pipeline.bias.evidence import alert_nats
 from pipeline.bias.gathering import MINUTE_MS, Gatherer, Known
@@ -42,10 +46,6 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.log import LogRecord
 from pipeline.domain.review_outcome import ReviewOutcome
-from pipeline.drift.counting import inputs_of
-from pipeline.drift.reference import Reference
-from pipeline.drift.reference_files import References
-from pipeline.drift.settings import DriftSettings
 from pipeline.io.kafka.positioned_log import LogBatch, PositionedLog, PositionMove
 from pipeline.io.postgres import Connection, Held, Positions, failures_named
 

@@ -14,13 +14,13 @@ from models.artefact.plain_files import read_plain
 from models.versions.registry_files import registry_at
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.bias.counting import scopes_of
+from pipeline.bias.drift.reference_files import References
+from pipeline.bias.drift.settings import drift_settings_of
 from pipeline.bias.label_reader_service import LabelReader
 from pipeline.bias.service import CONSUMER, GROUP, SNAPSHOT_S, BiasService, InForce
 from pipeline.bias.settings import bias_settings_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.domain.in_force import DecisionRecord
-from pipeline.drift.reference_files import References
-from pipeline.drift.settings import drift_settings_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender

@@ -25,6 +25,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from models.artefact.scoring import PROBABILITY_PPM_MAX
+from pipeline.bias.drift.settings import DriftSettings
 from pipeline.bias.settings import BiasSettings
 from pipeline.breaker import BreakerSettings
 from pipeline.breaker.settings import POLICY_BYTES_MAX
@@ -42,7 +43,6 @@ from pipeline.decide.policy_rules import (
 )
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.features import LATE_HOURS
-from pipeline.drift.settings import DriftSettings
 from pipeline.drills.objectives import Drills
 
 FORMAT: Final = 1

@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from pipeline.bias.drift.quality import ScoreSums, sums_of
+from pipeline.bias.drift.reference import MISSING_BINS, Reference, counts_of
 from pipeline.domain.features import COLUMN
-from pipeline.drift.quality import ScoreSums, sums_of
-from pipeline.drift.reference import MISSING_BINS, Reference, counts_of
 
 SCORE: Final = "score_ppm"
 """The name under which the scores' histogram stands beside those of features; no feature has it."""

@@ -16,8 +16,8 @@ from enum import StrEnum
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-from pipeline.drift.reference import Histogram
-from pipeline.drift.settings import DriftSettings
+from pipeline.bias.drift.reference import Histogram
+from pipeline.bias.drift.settings import DriftSettings
 
 DAYS_A_YEAR: Final = 366
 _EMPTY: Final = 0.5

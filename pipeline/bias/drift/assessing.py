@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.drift.counting import SCORE, InputCounts
-from pipeline.drift.quality import Quality, expected_quality
-from pipeline.drift.reference import Reference
-from pipeline.drift.settings import DriftSettings
-from pipeline.drift.stability import Stability, Verdict, judged
+from pipeline.bias.drift.counting import SCORE, InputCounts
+from pipeline.bias.drift.quality import Quality, expected_quality
+from pipeline.bias.drift.reference import Reference
+from pipeline.bias.drift.settings import DriftSettings
+from pipeline.bias.drift.stability import Stability, Verdict, judged
 
 
 class DriftReport(NamedTuple):

@@ -11,7 +11,7 @@ from models.artefact.files import FILE_BYTES_MAX, MANIFEST
 from models.artefact.strict import ModelRefused, parsed
 from models.versions.locations import require_version
 from models.versions.registry_files import Registry
-from pipeline.drift.reference import Reference, reference_in
+from pipeline.bias.drift.reference import Reference, reference_in
 
 VERSIONS_MAX: Final = 100
 """Versions whose references are kept; more than are live in a year."""

@@ -7,11 +7,10 @@ import pytest
 from scipy.stats import chi2
 
 from models.artefact.strict import Json
-from pipeline.domain.features import NONE, UNKNOWN
-from pipeline.drift.assessing import drift_report
-from pipeline.drift.counting import SCORE, Asked, InputCounts, inputs_from, inputs_json, inputs_of
-from pipeline.drift.quality import ScoreSums, expected_quality, sums_of
-from pipeline.drift.reference import (
+from pipeline.bias.drift.assessing import drift_report
+from pipeline.bias.drift.counting import SCORE, Asked, InputCounts, inputs_from, inputs_json, inputs_of
+from pipeline.bias.drift.quality import ScoreSums, expected_quality, sums_of
+from pipeline.bias.drift.reference import (
     Histogram,
     Reference,
     counts_of,
@@ -20,8 +19,9 @@ from pipeline.drift.reference import (
     reference_in,
     reference_json,
 )
-from pipeline.drift.settings import DriftSettings, drift_settings_of
-from pipeline.drift.stability import Verdict, chi_square_quantile, judged, stability_index
+from pipeline.bias.drift.settings import DriftSettings, drift_settings_of
+from pipeline.bias.drift.stability import Verdict, chi_square_quantile, judged, stability_index
+from pipeline.domain.features import NONE, UNKNOWN
 
 SETTINGS = DriftSettings()
 LOOKS = 20
