@@ -76,7 +76,7 @@ def read_plan(path: Path | None, seed: int) -> Plan:
     return _plan(found, seed)
 
 
-def _plan(found: Mapping[str, Any], seed: int) -> Plan:
+def _plan(found: Mapping[str, object], seed: int) -> Plan:
     if unknown := sorted(found.keys() - _KEYS):
         raise PlanRefused(f"it has the unknown key '{unknown[0][:40]}'")
     plan = default_plan(seed, {})
