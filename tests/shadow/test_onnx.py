@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -229,8 +230,9 @@ def test_a_history_without_fraud_makes_no_challenger(tmp_path: Path) -> None:
     assert columns(honest).dtype == np.float32
 
 
+@cache
 def _examples():
-    return generated(TrafficSettings(seed=7, accounts=300, start_ms=1_764_072_000_000, days=30, fraud_share=0.02))
+    return generated(TrafficSettings(seed=7, accounts=200, start_ms=1_764_072_000_000, days=20, fraud_share=0.02))
 
 
 @pytest.mark.parametrize("version", ["../x", "a/b", "", "."])
