@@ -12,7 +12,6 @@ ROOTS = ("pipeline.", "models.")
 CODECS = "pipeline.io.avro."
 """Bytes become records here, and nowhere else."""
 FOREIGN = {
-    "models.train.plan_files": "what the reader of TOML returns",
     "pipeline.io.kafka.client": "librdkafka's options are a mapping of its own",
     "pipeline.io.redis.line": "the Redis client's own arguments",
     "pipeline.io.secret_settings": "what pydantic asks of a source of settings",
