@@ -28,7 +28,9 @@ def leaf(name: str, value: Json) -> str:
         return UNKNOWN
     if isinstance(value, bool) or not isinstance(value, int):
         return str(value).lower() if isinstance(value, bool) else str(value)
-    last = name.rpartition(".")[2]
+    above, _, last = name.rpartition(".")
+    if above.endswith("monotone"):  # `last` is a feature's name, whose unit says nothing of a direction
+        return "rising" if value > 0 else "falling"
     if last.endswith("_ms") and value > 10**11:
         return moment(value)
     if last.endswith("_ppm") or "_ppm_" in last:
