@@ -10,5 +10,5 @@ def test_a_direction_is_none_of_the_unit_that_its_feature_has() -> None:
     assert [
         ("parameters.monotone.beneficiary_age_hours", "falling"),
         ("parameters.monotone.beneficiary_risk_ppm_7d", "rising"),
-        ("parameters.rate_ppm", "0.00 %"),
+        ("parameters.rate_ppm", "0.0001 %"),
     ] == list(flattened(learner, "parameters"))
