@@ -7,8 +7,11 @@ Tests that break a server start one of their own.
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -26,6 +29,9 @@ from pipeline.io.postgres import Connection, connect
 TEMPLATE: Final = "migrated"
 # Nothing on the shared server asks what survives a crash of the machine; a kill of the server loses no page either way.
 POSTGRES_UNSAFE: Final = MappingProxyType({"fsync": "off", "full_page_writes": "off"})
+MEMORY: Final = Path("/dev/shm")
+MEMORY_FREE_BYTES_MIN: Final = 4 * 2**30
+"""A container's is 64 MB where nobody says otherwise; the databases of a whole run take some hundred."""
 SOON_FREE: Final = MappingProxyType({"session.timeout.ms": "1500", "heartbeat.interval.ms": "250"})
 """Of a member whose place in its group another takes during the test. Nobody but the session's timeout tells the mock
 broker that a static member has gone, and it then holds the group for as long, less a second."""
@@ -52,8 +58,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 
 
 class Postgres(NamedTuple):
+    """The server; copying: how it copies a database the soonest."""
+
     server: PostgresServer
     port: int
+    copying: str
 
     def execute(self, *statements: str) -> None:
         with psycopg.connect(postgres_url(self.port), autocommit=True) as connection:
@@ -65,13 +74,24 @@ class Postgres(NamedTuple):
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """With a migrated database, from which each test's own is copied."""
     port = free_port()
-    server = postgres_server(bundled_folder(), tmp_path_factory.mktemp("postgres"), port, settings=POSTGRES_UNSAFE)
-    server.start()
-    postgres = Postgres(server, port)
-    postgres.execute(f"CREATE DATABASE {TEMPLATE}")
-    migrate(postgres_url(port, database=TEMPLATE))
-    yield postgres
-    server.stop()
+    with _folder(tmp_path_factory) as folder:
+        server = postgres_server(bundled_folder(), folder, port, settings=POSTGRES_UNSAFE)
+        server.start()
+        postgres = Postgres(server, port, "FILE_COPY" if folder.is_relative_to(MEMORY) else "WAL_LOG")
+        postgres.execute(f"CREATE DATABASE {TEMPLATE}")
+        migrate(postgres_url(port, database=TEMPLATE))
+        yield postgres
+        server.stop()
+
+
+@contextmanager
+def _folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make the server's folder in memory where there is enough: a copy, 900 files, takes a fifth of the time there."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < MEMORY_FREE_BYTES_MIN:
+        yield tmp_path_factory.mktemp("postgres")
+        return
+    with TemporaryDirectory(prefix="fraud-tests-", dir=MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -81,7 +101,7 @@ def database_url(postgres: Postgres) -> Iterator[str]:
     # A copy has the tables and their rights, but not the rights on the database itself.
     rights = f"(SELECT datacl FROM pg_database WHERE datname = '{TEMPLATE}')"
     postgres.execute(
-        f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}",
+        f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY {postgres.copying}",
         f"UPDATE pg_database SET datacl = {rights} WHERE datname = '{name}'",
     )
     yield postgres_url(postgres.port, database=name)
