@@ -134,7 +134,8 @@ REVOKE INSERT ON shadow.answer FROM fraud_shadow;
 GRANT INSERT (digest, decision_id, filed_at, decided_at, transaction_id, segments, amount_gbp_minor, standing,
     champion_version, champion_outcome, challenger_outcome, champion_ppm, challenger_ppm, champion_says, challenger_says,
     topic_partition, topic_offset) ON shadow.answer TO fraud_shadow;  -- and never when it answered
-GRANT INSERT ON control.unproved_record TO fraud_shadow;
+GRANT INSERT (consumer, topic, topic_partition, topic_offset, why, key_id, record_sha256, at) ON control.unproved_record
+    TO fraud_shadow;
 GRANT INSERT ON control.disagreement_review TO fraud_review;
 GRANT SELECT ON control.disagreement_review TO fraud_review;
 SELECT control.follow('control.disagreement_review');

@@ -77,3 +77,4 @@ REVOKE EXECUTE ON FUNCTION control.check_bias_state() FROM PUBLIC;
 
 GRANT INSERT ON control.bias_state, control.bias_span, control.bias_known, control.bias_gap TO fraud_bias;
 GRANT SELECT ON control.bias_state, control.bias_span, control.bias_known, control.bias_gap TO fraud_reader;
+SELECT control.follow('control.bias_gap');

@@ -35,6 +35,7 @@ class Governing(NamedTuple):
     state: BreakerState
     scope: str
     use_model: bool
+    is_candidates: bool = False
 
 
 def _declares_none(_name: str, _value: str) -> bool:

@@ -25,6 +25,9 @@ LEFT_OUT: Final[Mapping[str, str]] = MappingProxyType(
         "ledger.guarded_account": "it holds rows to lock, and says nothing about an account",
         "shadow.answer": "it decides nothing, and follows from decisions.v1 and the challenger's files",
         "shadow.beginning": "where the shadow began; it decides nothing",
+        "control.bias_state": "it decides nothing, and follows from decisions.v1 and labels.v1",
+        "control.bias_span": "it decides nothing, and follows from decisions.v1 and labels.v1",
+        "control.bias_known": "it decides nothing, and follows from decisions.v1 and labels.v1",
         "control.turn": "it holds rows to lock, which a migration writes",
     }
 )
