@@ -30,12 +30,11 @@ from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 
 
 class Governing(NamedTuple):
-    """The state and scope that govern a payment, and its route; the same fields as `pipeline.decide.verdict.Mode`."""
+    """The state and scope that govern a payment, and its route; the first fields of `pipeline.decide.verdict.Mode`."""
 
     state: BreakerState
     scope: str
     use_model: bool
-    is_candidates: bool = False
 
 
 def _declares_none(_name: str, _value: str) -> bool:
