@@ -62,6 +62,7 @@ class History(NamedTuple):
     delay_ms: int
     source: str
     labels: Mapping[str, Json]  # how their truth is known, for the manifest
+    stopped: NDArray[np.bool_] | None = None  # before its label was known nothing was known of it; None where none was
 
     def rows(self, begin: int, end: int) -> History:
         place = np.arange(len(self.known_at_ms))
@@ -69,12 +70,17 @@ class History(NamedTuple):
 
     def chosen(self, rows: NDArray[np.bool_]) -> History:
         weight = None if self.weight is None else self.weight[rows]
-        return self._replace(examples=self.examples.chosen(rows), known_at_ms=self.known_at_ms[rows], weight=weight)
+        stopped = None if self.stopped is None else self.stopped[rows]
+        examples, known_at_ms = self.examples.chosen(rows), self.known_at_ms[rows]
+        return self._replace(examples=examples, known_at_ms=known_at_ms, weight=weight, stopped=stopped)
 
 
-def final(examples: Examples, source: str) -> History:
-    """Take each example's own word for the truth: a simulator's, or a file's whose labels are all in."""
-    return History(examples, examples.event_time_ms, None, 0, source, {"kind": "final"})
+def final(examples: Examples, source: str, delay_ms: int = 0) -> History:
+    """Take each example's own word for the truth: a simulator's, or a file's whose labels are all in.
+
+    delay_ms: how long it took labels to come in. They are in now, and were not when a validation period began.
+    """
+    return History(examples, examples.event_time_ms + delay_ms, None, delay_ms, source, {"kind": "final"})
 
 
 def in_order(examples: Examples) -> Examples:
@@ -107,13 +113,20 @@ def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, sour
         "stopped_and_labelled": int((kept & truth.stopped).sum()),
         "bands": bands,
     }
-    every = History(examples._replace(fraud=fraud), known_at_ms, None, delay_ms, source, labels).chosen(kept)
+    every = History(examples._replace(fraud=fraud), known_at_ms, None, delay_ms, source, labels, truth.stopped)
+    every = every.chosen(kept)
     return every._replace(weight=None if weight is None else weight[taught[mature]])
 
 
 def known_at(history: History, moment_ms: int) -> History:
-    """Return what could have been taught at a moment: payments old enough by then, by the labels of then."""
-    then = history.chosen(history.examples.event_time_ms <= moment_ms - history.delay_ms)
+    """Return what could have been taught at a moment: payments old enough by then, by the labels of then.
+
+    A payment that was stopped and labelled later taught nothing then.
+    """
+    taught = history.examples.event_time_ms <= moment_ms - history.delay_ms
+    if history.stopped is not None:
+        taught &= ~history.stopped | (history.known_at_ms <= moment_ms)
+    then = history.chosen(taught)
     fraud = then.examples.fraud & (then.known_at_ms <= moment_ms)
     return then._replace(examples=then.examples._replace(fraud=fraud))
 
