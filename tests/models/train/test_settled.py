@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import DAY_MS, UNLABELLED, WEIGHT_MAX, Truth, final, in_order, known_at, settled
-from pipeline.domain.features import FEATURES, NONE
+from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN
 
 DELAY_MS = 7 * DAY_MS
 DAYS = 40
@@ -150,6 +150,19 @@ def test_4_labels_that_are_all_in_now_were_not_when_a_validation_period_began() 
     assert days(history) == list(range(DAYS))
     assert days(known_at(history, 20 * DAY_MS)) == list(range(14))
     assert known_at(history, 20 * DAY_MS).examples.fraud.all()
+
+
+def test_5_a_payment_of_which_a_feature_is_unknown_teaches_nothing() -> None:
+    """A payee of 100,000 payments is one: no model is asked then, and the value is none that tables know."""
+    found = examples()
+    found.features[3, COLUMN["beneficiary_fraud_run_30d"]] = UNKNOWN
+    history = settled(found, truth({3: (True, 5)}), 39 * DAY_MS, DELAY_MS, "A test")
+    assert 3 not in days(history)
+    assert (history.labels["left_out_as_unknown"], history.labels["left_out_as_young"]) == (1, 7)
+    assert 3 not in days(final(found, "A test"))
+    found.features[:, COLUMN["amount_gbp_minor"]] = UNKNOWN
+    with pytest.raises(HistoryRefused, match="something was not known"):
+        settled(found, truth({}), 39 * DAY_MS, DELAY_MS, "A test")
 
 
 def test_a_late_payment_is_put_where_its_own_time_is() -> None:
