@@ -8,7 +8,8 @@ Invariants
    where the caller says so, it is taken in at its own time.
 3. A payment that could not be decided is left out and counted. So is one of which decisions.v1 holds no decision,
    labelled or not: it may have been stopped, and of such only the frauds would be known. Where there are no decisions
-   at all, every payment is taken to have been let through, as of a file.
+   at all, every payment is taken to have been let through, as of a file. And so are payments of several systems under
+   one id: neither labels nor decisions say by it whose they are.
 4. No feature is computed from the payments that are left of a log which once had more: it would not be what was served.
 """
 
@@ -125,6 +126,9 @@ def history_of_topics(
     examples = in_order(examples_of(moment.event for moment in moments))
     labels = labels_of((event, at_ms) for at_ms, event in times if isinstance(event, Label))
     ids = [paid[number].transaction.transaction_id for number in examples.number.tolist()]
+    shared = shared_ids((each.transaction.transaction_id, each.transaction.source_system) for each in paid)
+    left_out["left_out_as_sharing_an_id"] = sum(name in shared for name in ids)
+    examples, ids = _chosen(examples, ids, lambda name: name not in shared)
     undecided = sum(name not in fates for name in ids)
     if fates and undecided:
         examples, ids = decided_of(examples, ids, fates)
@@ -157,12 +161,23 @@ def refuse_late(first: Iterable[int], features: Sequence[str]) -> None:
         )
 
 
+def shared_ids(given: Iterable[tuple[str, str | None]]) -> set[str]:
+    """Return the ids that more than one system gave. given: ids, and the systems that gave them."""
+    first: dict[str, str | None] = {}
+    return {name for name, system in given if first.setdefault(name, system) != system}
+
+
 def decided_of(examples: Examples, ids: list[str], fates: Mapping[str, Fate]) -> tuple[Examples, list[str]]:
     """Keep the payments that were decided. Raises HistoryRefused where none was."""
-    kept = np.array([name in fates for name in ids], dtype=np.bool_)
-    if not kept.any():
+    chosen, kept = _chosen(examples, ids, fates.__contains__)
+    if not kept:
         raise HistoryRefused("decisions.v1 holds decisions, but on none of its payments")
-    return examples.chosen(kept), [name for name in ids if name in fates]
+    return chosen, kept
+
+
+def _chosen(examples: Examples, ids: list[str], is_kept: Callable[[str], bool]) -> tuple[Examples, list[str]]:
+    rows = np.array([is_kept(name) for name in ids], dtype=np.bool_)
+    return examples.chosen(rows), [name for name in ids if is_kept(name)]
 
 
 def payments_of(records: Iterable[Record], wire: WireFormat) -> tuple[list[LabelledTransaction], dict[str, Json]]:

@@ -19,6 +19,7 @@ from models.train.topics import (
     labels_of,
     payments_of,
     refuse_late,
+    shared_ids,
     statements_of,
     truth_of,
 )
@@ -118,6 +119,10 @@ def test_3_a_payment_without_a_decision_teaches_nothing_where_there_are_decision
     assert (ids, kept.event_time_ms.tolist()) == (["tx-1"], [1])
     with pytest.raises(HistoryRefused, match="on none of its payments"):
         decided_of(examples, ["tx-0", "tx-1", "tx-2"], {"another": Fate(False, NONE)})
+
+
+def test_3_an_id_that_two_systems_gave_is_found() -> None:
+    assert shared_ids([("a", None), ("b", "cards"), ("a", "cards"), ("b", "cards"), ("c", None)]) == {"a"}
 
 
 def test_what_people_made_of_a_decision_decides_whether_a_payment_was_stopped() -> None:
