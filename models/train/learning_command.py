@@ -81,6 +81,7 @@ def _history(asked: Asked, plan: Plan, advance: Advance) -> History:
         )
     settings = settings_from_environment()
     wire = wire_format(settings)
+    delay_ms = max(delay_ms, settings.label_delay_days * DAY_MS)  # labels take as long as the state waits for them
     if asked.source == "topics":
         features = plan.learner.features
         return history_of_topics(settings, wire, features, delay_ms, advance, at_own_times=asked.at_own_times)

@@ -106,7 +106,8 @@ def history_of_topics(
 ) -> History:
     """Read transactions.v1, accounts.v1, risk_signals.v1, labels.v1 and decisions.v1, about 1 KB of memory a payment.
 
-    features: the plan's. Raises HistoryRefused, TopicMissing, BrokerAway, BrokerFailed.
+    features: the plan's. delay_ms: the plan's; the state's own (FRAUD_LABEL_DELAY_DAYS) is the least. Raises
+    HistoryRefused, TopicMissing, BrokerAway, BrokerFailed.
     """
     read = _Read(settings, advance)
     with LogReader.of(settings) as log:
@@ -123,7 +124,8 @@ def history_of_topics(
     moments = [_Moment(at_ms, False, (0, place), event) for place, (at_ms, event) in enumerate(times)]
     moments += [_Moment(each.log_time_ms or 0, True, (1, place), each) for place, each in enumerate(paid)]
     moments.sort(key=itemgetter(0, 1, 2))
-    examples = in_order(examples_of(moment.event for moment in moments))
+    delay_days = settings.label_delay_days
+    examples = in_order(examples_of((moment.event for moment in moments), label_delay_days=delay_days))
     labels = labels_of((event, at_ms) for at_ms, event in times if isinstance(event, Label))
     ids = [paid[number].transaction.transaction_id for number in examples.number.tolist()]
     shared = shared_ids((each.transaction.transaction_id, each.transaction.source_system) for each in paid)
@@ -133,6 +135,7 @@ def history_of_topics(
     if fates and undecided:
         examples, ids = decided_of(examples, ids, fates)
     truth = truth_of(ids, labels, fates)
+    delay_ms = max(delay_ms, delay_days * DAY_MS)
     history = settled(examples, truth, known_until_ms(labels), delay_ms, "transactions.v1, labels.v1 and decisions.v1")
     return history._replace(labels={**history.labels, **left_out, "undecided": undecided})
 

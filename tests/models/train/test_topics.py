@@ -28,7 +28,7 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import FEATURES, NONE
+from pipeline.domain.features import COLUMN, FEATURES, NONE
 from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
@@ -177,6 +177,19 @@ def test_topics_give_the_features_and_the_truth_of_the_file(fraud: Fraud, settin
     for theirs, ours in zip(by_topics.examples.rows(0, common), by_file.examples.rows(0, common), strict=True):
         assert np.array_equal(theirs, ours)
     assert by_topics.labels["undecided"] == by_topics.labels["payments"]
+
+
+def test_label_windows_and_truth_wait_as_long_as_the_state_that_serves(
+    fraud: Fraud, settings: Settings, tmp_path: Path
+) -> None:
+    published(fraud, settings, written(tmp_path / "history.csv"))
+    slow = settings.model_copy(update={"label_delay_days": 14})
+    history = history_of_topics(slow, WIRE, FEATURES, DELAY_MS, lambda _: None, at_own_times=True)
+    assert history.labels["delay_ms"] == 14 * DAY_MS
+    times_ms = history.examples.event_time_ms
+    is_checked = history.examples.features[:, COLUMN["beneficiary_labelled_30d"]] > 0
+    assert is_checked.any()
+    assert (times_ms[is_checked] >= times_ms[0] + 14 * DAY_MS).all()
 
 
 def test_replayed_topics_are_refused_unless_they_are_called_so(
