@@ -110,7 +110,8 @@ def calibrate(score_micro: Column, fraud: NDArray[np.bool_], weight: Floats | No
     """Fit isotonic steps from scores to the share of fraud, on examples that the tables were not learned from.
 
     A step's share is (frauds + 1/2) / (examples + 1), so that a step without an honest example is not taken for
-    certainty. weight: what each example counts; None for 1.
+    certainty. weight: what each example counts; None for 1. A step of weighted examples says as much as its effective
+    number of them (Kish, 1965), because one that stands for twenty is one observation all the same.
     """
     counted = np.ones(len(fraud)) if weight is None else weight
     fitted = IsotonicRegression(increasing=True).fit_transform(
@@ -122,12 +123,17 @@ def calibrate(score_micro: Column, fraud: NDArray[np.bool_], weight: Floats | No
     begins = np.flatnonzero(np.diff(step, prepend=-1.0) > 0)
     ends = [*begins[1:].tolist(), len(order)]
     shares = [
-        (float(fraud_sorted[begin:end].sum()) + 0.5) / (float(counted[begin:end].sum()) + 1)
-        for begin, end in zip(begins.tolist(), ends, strict=True)
+        _share(fraud_sorted[begin:end], counted[begin:end]) for begin, end in zip(begins.tolist(), ends, strict=True)
     ]
     probability_ppm = np.maximum.accumulate(np.round(np.array(shares) * PPM)).astype(np.int64)
     changes = np.concatenate([[True], np.diff(probability_ppm) > 0])
     return Calibration(score_sorted[begins[changes]][1:].astype(np.int64), probability_ppm[changes])
+
+
+def _share(frauds: Floats, weights: Floats) -> float:
+    total = float(weights.sum())
+    observed = total / float((weights**2).sum())  # examples to one of weight; 1 where none is weighted
+    return (float(frauds.sum()) * observed + 0.5) / (total * observed + 1)
 
 
 def _part(booster: Any, columns: Sequence[int], scores: Floats, density: Floats) -> _Part:

@@ -4,13 +4,16 @@ Invariants
 1. The features are those of the snapshot, exactly; nothing is computed again that a later release may see otherwise.
 2. A payment that a hard guardrail blocked teaches nothing, because the model is never asked about such; nor does one of
    which something was UNKNOWN, or whose writer did not know a feature of the plan.
-3. Of decisions about one payment the first teaches.
+3. Of decisions about one payment the first teaches. Payments of several systems under one id teach nothing, since
+   labels don't say by it whose they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import compress
+from operator import not_
 from typing import Final
 
 import numpy as np
@@ -19,7 +22,7 @@ from models.artefact.strict import Json
 from models.card.measuring.measured import Attributes
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import History, settled
-from models.train.topics import Fate, Labels, fates_of, known_until_ms, truth_of
+from models.train.topics import Fate, Labels, fates_of, known_until_ms, shared_ids, truth_of
 from pipeline.domain.decision import Decision, Route, StoredDecision
 from pipeline.domain.features import COLUMN, UNKNOWN
 from pipeline.io.avro.wire import WireFormat
@@ -65,15 +68,16 @@ def history_of(
     delay_ms: int,
 ) -> History:
     """Make a history of decisions in any order. Raises HistoryRefused."""
-    seen = set[str]()
+    seen = set[tuple[str, str | None]]()
     rows: list[tuple[int, ...]] = []
     heads: list[Decision] = []
     guarded = unknown = unheld = again = 0
     for decision, _, _, release, _ in stored:
-        if decision.transaction_id in seen:
+        name = decision.transaction_id, decision.snapshot.transaction.source_system
+        if name in seen:
             again += 1
             continue
-        seen.add(decision.transaction_id)
+        seen.add(name)
         if decision.route is Route.GUARDRAIL:
             guarded += 1
         elif not _holds(release, tuple(features)):
@@ -83,10 +87,14 @@ def history_of(
         else:
             rows.append(decision.snapshot.features)
             heads.append(decision._replace(snapshot=decision.snapshot._replace(features=())))
+    shared = shared_ids(seen)
+    sharing = [head.transaction_id in shared for head in heads]
+    rows, heads = list(compress(rows, map(not_, sharing))), list(compress(heads, map(not_, sharing)))
     if not rows:
         raise HistoryRefused(
             f"the audit log holds no decision that a model could learn from: {guarded} were a guardrail's, {unheld} "
-            f"lack a feature of the plan, and of {unknown} something was not known"
+            f"lack a feature of the plan, of {unknown} something was not known, and {sum(sharing)} share their id with "
+            "another system's"
         )
     examples, ids = _in_order(rows, heads)
     truth = truth_of(ids, labels, fates(heads))
@@ -95,6 +103,7 @@ def history_of(
         "left_out_as_unknown": unknown,
         "left_out_as_of_an_earlier_feature_list": unheld,
         "left_out_as_decided_again": again,
+        "left_out_as_sharing_an_id": sum(sharing),
     }
     history = settled(examples, truth, known_until_ms(labels), delay_ms, "The audit log's decisions, and labels")
     return history._replace(labels={**history.labels, **left_out})

@@ -40,7 +40,7 @@ from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
 
 LABEL_DELAY_DAYS: Final = 7
-"""Days after which a payment enters the label windows, as in the state store."""
+"""Days after which a payment enters the label windows, as in the state store where nothing else is set."""
 CHUNK_EVENTS: Final = 8192
 DEFAULT_POLICY: Final = Path(__file__).parents[2] / "pipeline" / "decide" / "policies" / "default.toml"
 
@@ -83,17 +83,21 @@ def generated(settings: TrafficSettings) -> Examples:
     return examples_of(traffic_events(settings))
 
 
-def examples_of(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Examples:
+def examples_of(
+    stream: Iterable[TrafficEvent], policy: Policy | None = None, *, label_delay_days: int = LABEL_DELAY_DAYS
+) -> Examples:
     """Stream the events through the windows. Raises HistoryRefused for a payment that the pipeline would not accept."""
-    parts = list(observed(stream, policy))
+    parts = list(observed(stream, policy, label_delay_days=label_delay_days))
     if not parts:
         raise HistoryRefused("the history is empty")
     return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def observed(stream: Iterable[TrafficEvent], policy: Policy | None = None) -> Iterator[Examples]:
+def observed(
+    stream: Iterable[TrafficEvent], policy: Policy | None = None, *, label_delay_days: int = LABEL_DELAY_DAYS
+) -> Iterator[Examples]:
     """Do as `examples_of`, and yield the examples in parts as they come."""
-    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()))
+    observer = _Observer(policy or parse_policy(DEFAULT_POLICY.read_bytes()), label_delay_days)
     for chunk in _chunks(stream):
         yield observer.chunk(list(chunk))
 
@@ -134,10 +138,10 @@ def _is_ordered(source: PaymentSource) -> bool:
 class _Observer:
     """Feeds the windows and gathers the features of the payments that they saw."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, label_delay_days: int) -> None:
         self._event_rows = EventRows(policy, shipped_feeds())
         self._static_hard = rule_book(policy).static_hard
-        self._windows = Windows(label_delay_days=LABEL_DELAY_DAYS)
+        self._windows = Windows(label_delay_days=label_delay_days)
         self._attributes: dict[Attributes, Attributes] = {}
         self._seen = 0
 

@@ -14,22 +14,23 @@ from typing import Final
 from models.train.history import HistoryRefused
 from models.train.topics import Labels, labels_of
 from pipeline.domain.context import Label
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
 
 COLUMNS: Final = ["transaction_id", "fraud", "labelled_at"]
 LINES_MAX: Final = 20_000_000
 """More labels than a large bank finds in years; a file of more is no file of labels."""
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path, now_ms: int) -> Labels:
     """Raises HistoryRefused; the message quotes no value."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return labels_of(_statements(csv.reader(file, strict=True), path.name))
+            return labels_of(_statements(csv.reader(file, strict=True), path.name, now_ms))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise HistoryRefused(f"{path.name} can't be read as CSV ({type(error).__name__})") from error
 
 
-def _statements(lines: Iterator[list[str]], name: str) -> Iterator[tuple[Label, int]]:
+def _statements(lines: Iterator[list[str]], name: str, now_ms: int) -> Iterator[tuple[Label, int]]:
     if next(lines, None) != COLUMNS:
         raise HistoryRefused(f"the first line of {name} is not {','.join(COLUMNS)}")
     for number, line in enumerate(lines, start=2):
@@ -38,6 +39,10 @@ def _statements(lines: Iterator[list[str]], name: str) -> Iterator[tuple[Label, 
         label = _label(line)
         if label is None:
             raise HistoryRefused(f"line {number} of {name} is not an id, 0 or 1, and a time with its zone")
+        if label.labelled_at_ms > now_ms + FUTURE_TOLERANCE_MS:
+            # Payments up to the last label pass for old enough, so one slip of a year would make all frauds that are
+            # still to be found honest.
+            raise HistoryRefused(f"line {number} of {name} is a label of the future")
         yield label, label.labelled_at_ms
 
 

@@ -13,6 +13,7 @@ from models.train.plan_files import Plan, PlanRefused, read_plan
 from models.train.settled import DAY_MS, History
 from models.train.topics import history_of_topics, read_labels_topic
 from models.train.train import HISTORY_LIMITS, history_of_file, rounds_of, train_history
+from pipeline.io.clock import now_ms
 from pipeline.publish.payment_files import read_map
 from pipeline.publish.payment_source import Unreadable
 from pipeline.terminal.configuration import settings_from_environment, wire_format
@@ -76,16 +77,18 @@ def _history(asked: Asked, plan: Plan, advance: Advance) -> History:
     if asked.source == "file":
         assert asked.history is not None, "the command refuses it otherwise"
         return history_of_file(
-            asked.history, read_map(asked.map_path), 0 if asked.are_labels_final else delay_ms, advance
+            asked.history, read_map(asked.map_path), delay_ms, advance, are_labels_final=asked.are_labels_final
         )
     settings = settings_from_environment()
     wire = wire_format(settings)
+    delay_ms = max(delay_ms, settings.label_delay_days * DAY_MS)  # labels take as long as the state waits for them
     if asked.source == "topics":
-        return history_of_topics(settings, wire, delay_ms, advance, at_own_times=asked.at_own_times)
+        features = plan.learner.features
+        return history_of_topics(settings, wire, features, delay_ms, advance, at_own_times=asked.at_own_times)
     labels = (
         read_labels_topic(settings, wire, at_own_times=asked.at_own_times)
         if asked.labels is None
-        else read_labels(asked.labels)
+        else read_labels(asked.labels, now_ms())
     )
     with connected(settings) as connection:
         return history_of_decisions(connection, wire, plan.learner.features, labels, delay_ms, advance)

@@ -7,6 +7,7 @@ Invariants
    It counts neither as honest nor as fraud, and how many there are is told.
 3. A payment that was let through, is old enough and has no label is honest: somebody would have complained.
 4. What is taught at a moment (`known_at`) rests on labels that were known by then.
+5. A payment of which a feature was UNKNOWN teaches nothing, because no model is asked about such.
 
 Leaving stopped payments out makes what the model in force blocks rare among the examples. Where some like them were let
 through (by the fallback, by a breaker's sample, by a person) or were labelled, these stand for the others as well: each
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from models.artefact.strict import Json
 from models.train.history import Examples, HistoryRefused
-from pipeline.domain.features import NONE
+from pipeline.domain.features import NONE, UNKNOWN
 
 Column = NDArray[np.int64]
 
@@ -62,6 +63,7 @@ class History(NamedTuple):
     delay_ms: int
     source: str
     labels: Mapping[str, Json]  # how their truth is known, for the manifest
+    stopped: NDArray[np.bool_] | None = None  # before its label was known nothing was known of it; None where none was
 
     def rows(self, begin: int, end: int) -> History:
         place = np.arange(len(self.known_at_ms))
@@ -69,12 +71,20 @@ class History(NamedTuple):
 
     def chosen(self, rows: NDArray[np.bool_]) -> History:
         weight = None if self.weight is None else self.weight[rows]
-        return self._replace(examples=self.examples.chosen(rows), known_at_ms=self.known_at_ms[rows], weight=weight)
+        stopped = None if self.stopped is None else self.stopped[rows]
+        examples, known_at_ms = self.examples.chosen(rows), self.known_at_ms[rows]
+        return self._replace(examples=examples, known_at_ms=known_at_ms, weight=weight, stopped=stopped)
 
 
-def final(examples: Examples, source: str) -> History:
-    """Take each example's own word for the truth: a simulator's, or a file's whose labels are all in."""
-    return History(examples, examples.event_time_ms, None, 0, source, {"kind": "final"})
+def final(examples: Examples, source: str, delay_ms: int = 0) -> History:
+    """Take each example's own word for the truth: a simulator's, or a file's whose labels are all in.
+
+    delay_ms: how long it took labels to come in. They are in now, and were not when a validation period began.
+    """
+    unknown = _is_unknown(examples)
+    answered = examples.chosen(~unknown)
+    labels: dict[str, Json] = {"kind": "final", "left_out_as_unknown": int(unknown.sum())}
+    return History(answered, answered.event_time_ms + delay_ms, None, delay_ms, source, labels)
 
 
 def in_order(examples: Examples) -> Examples:
@@ -85,9 +95,12 @@ def in_order(examples: Examples) -> Examples:
 def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str) -> History:
     """Keep what may teach by what is known at `until_ms`, the history's end. Raises HistoryRefused."""
     known = (truth.label != UNLABELLED) & (truth.labelled_at_ms <= until_ms)
-    mature = examples.event_time_ms <= until_ms - delay_ms
+    old, answered = examples.event_time_ms <= until_ms - delay_ms, ~_is_unknown(examples)
+    mature = old & answered
     taught = known | ~truth.stopped
     kept = mature & taught
+    if old.any() and not mature.any():
+        raise HistoryRefused("of all its payments that are old enough something was not known, so no model is asked")
     if not mature.any():
         raise HistoryRefused(
             f"no payment of it is older than the {delay_ms // DAY_MS} days that labels take, so none is known honest"
@@ -102,20 +115,33 @@ def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, sour
         "delay_ms": delay_ms,
         "until_ms": until_ms,
         "payments": len(mature),
-        "left_out_as_young": int((~mature).sum()),
+        "left_out_as_young": int((~old).sum()),
+        "left_out_as_unknown": int((old & ~answered).sum()),
         "left_out_as_stopped_and_unlabelled": int((mature & ~taught).sum()),
         "stopped_and_labelled": int((kept & truth.stopped).sum()),
         "bands": bands,
     }
-    every = History(examples._replace(fraud=fraud), known_at_ms, None, delay_ms, source, labels).chosen(kept)
+    every = History(examples._replace(fraud=fraud), known_at_ms, None, delay_ms, source, labels, truth.stopped)
+    every = every.chosen(kept)
     return every._replace(weight=None if weight is None else weight[taught[mature]])
 
 
 def known_at(history: History, moment_ms: int) -> History:
-    """Return what could have been taught at a moment: payments old enough by then, by the labels of then."""
-    then = history.chosen(history.examples.event_time_ms <= moment_ms - history.delay_ms)
+    """Return what could have been taught at a moment: payments old enough by then, by the labels of then.
+
+    A payment that was stopped and labelled later taught nothing then.
+    """
+    taught = history.examples.event_time_ms <= moment_ms - history.delay_ms
+    if history.stopped is not None:
+        taught &= ~history.stopped | (history.known_at_ms <= moment_ms)
+    then = history.chosen(taught)
     fraud = then.examples.fraud & (then.known_at_ms <= moment_ms)
     return then._replace(examples=then.examples._replace(fraud=fraud))
+
+
+def _is_unknown(examples: Examples) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (examples.features == UNKNOWN).any(axis=1)
+    return found
 
 
 def _weights(probability_ppm: Column, taught: NDArray[np.bool_]) -> tuple[NDArray[np.float64] | None, Json]:

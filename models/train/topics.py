@@ -6,12 +6,16 @@ Invariants
 2. A label, an account or a signal is taken in at the later of its own time and its record's, so that no feature knows
    it before the pipeline did. Of topics that were filled by a replay the records' times say nothing; then, and only
    where the caller says so, it is taken in at its own time.
-3. A payment that could not be decided is left out and counted.
+3. A payment that could not be decided is left out and counted. So is one of which decisions.v1 holds no decision,
+   labelled or not: it may have been stopped, and of such only the frauds would be known. Where there are no decisions
+   at all, every payment is taken to have been let through, as of a file. And so are payments of several systems under
+   one id: neither labels nor decisions say by it whose they are.
+4. No feature is computed from the payments that are left of a log which once had more: it would not be what was served.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -19,11 +23,11 @@ import numpy as np
 
 from models.artefact.strict import Json
 from models.simulator import LabelledTransaction, TrafficEvent
-from models.train.history import HistoryRefused, examples_of
+from models.train.history import Examples, HistoryRefused, examples_of
 from models.train.settled import DAY_MS, UNLABELLED, History, Truth, in_order, settled
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.decision import Decision, Outcome
-from pipeline.domain.features import NONE
+from pipeline.domain.features import ACCOUNT_STATE, DERIVED, NONE, SHARED_STATE
 from pipeline.domain.log import Record
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import Refusal, refusal_of
@@ -34,10 +38,16 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.state.context.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
 
+LOOKING_BACK: Final = frozenset((*ACCOUNT_STATE, *SHARED_STATE, *DERIVED)) - {
+    "ip_fraud_reports",
+    "device_fraud_reports",
+}
+"""Features that a payment of before may have changed."""
 REPLAYED_AFTER_MS: Final = 30 * DAY_MS
 """A label whose record comes so long after its own time was replayed, or its publisher stood still for a month."""
 ADVANCE_EVERY: Final = 5_000
 LABELS: Final = "labels.v1"
+PAYMENTS: Final = "transactions.v1"
 
 Advance = Callable[[int], None]
 ContextEvent = Account | RiskSignal | Label
@@ -86,32 +96,48 @@ class _Read:
 
 
 def history_of_topics(
-    settings: Settings, wire: WireFormat, delay_ms: int, advance: Advance, *, at_own_times: bool = False
+    settings: Settings,
+    wire: WireFormat,
+    features: Sequence[str],
+    delay_ms: int,
+    advance: Advance,
+    *,
+    at_own_times: bool = False,
 ) -> History:
     """Read transactions.v1, accounts.v1, risk_signals.v1, labels.v1 and decisions.v1, about 1 KB of memory a payment.
 
-    Raises HistoryRefused, TopicMissing, BrokerAway, BrokerFailed.
+    features: the plan's. delay_ms: the plan's; the state's own (FRAUD_LABEL_DELAY_DAYS) is the least. Raises
+    HistoryRefused, TopicMissing, BrokerAway, BrokerFailed.
     """
     read = _Read(settings, advance)
     with LogReader.of(settings) as log:
+        refuse_late((extent.low for extent in log.extents(settings.topic(PAYMENTS)).values()), features)
         context = [*statements_of(read.records(log, "accounts.v1"), "accounts.v1", wire.decode_account)]
         context += statements_of(read.records(log, "risk_signals.v1"), "risk_signals.v1", wire.decode_risk_signal)
         statements = [*statements_of(read.records(log, LABELS), LABELS, wire.decode_label)]
         if not at_own_times:
             _refuse_replayed(statements)
-        payments = sorted(read.records(log, "transactions.v1"), key=_log_order)
+        payments = sorted(read.records(log, PAYMENTS), key=_log_order)
         fates = fates_of(wire.decode_decision_record(record.value) for record in read.records(log, "decisions.v1"))
     paid, left_out = payments_of(payments, wire)
     times = [(each.at_ms(at_own_times=at_own_times), each.event) for each in context + statements]
     moments = [_Moment(at_ms, False, (0, place), event) for place, (at_ms, event) in enumerate(times)]
     moments += [_Moment(each.log_time_ms or 0, True, (1, place), each) for place, each in enumerate(paid)]
     moments.sort(key=itemgetter(0, 1, 2))
-    examples = in_order(examples_of(moment.event for moment in moments))
+    delay_days = settings.label_delay_days
+    examples = in_order(examples_of((moment.event for moment in moments), label_delay_days=delay_days))
     labels = labels_of((event, at_ms) for at_ms, event in times if isinstance(event, Label))
     ids = [paid[number].transaction.transaction_id for number in examples.number.tolist()]
+    shared = shared_ids((each.transaction.transaction_id, each.transaction.source_system) for each in paid)
+    left_out["left_out_as_sharing_an_id"] = sum(name in shared for name in ids)
+    examples, ids = _chosen(examples, ids, lambda name: name not in shared)
+    undecided = sum(name not in fates for name in ids)
+    if fates and undecided:
+        examples, ids = decided_of(examples, ids, fates)
     truth = truth_of(ids, labels, fates)
+    delay_ms = max(delay_ms, delay_days * DAY_MS)
     history = settled(examples, truth, known_until_ms(labels), delay_ms, "transactions.v1, labels.v1 and decisions.v1")
-    return history._replace(labels={**history.labels, **left_out, "undecided": sum(name not in fates for name in ids)})
+    return history._replace(labels={**history.labels, **left_out, "undecided": undecided})
 
 
 def read_labels_topic(settings: Settings, wire: WireFormat, *, at_own_times: bool = False) -> Labels:
@@ -123,6 +149,38 @@ def read_labels_topic(settings: Settings, wire: WireFormat, *, at_own_times: boo
     return labels_of(
         (each.event, each.at_ms(at_own_times=at_own_times)) for each in statements if isinstance(each.event, Label)
     )
+
+
+def refuse_late(first: Iterable[int], features: Sequence[str]) -> None:
+    """Raise HistoryRefused where payments are gone from the log that features of a plan look back to.
+
+    first: the oldest offset that each partition of transactions.v1 holds, or would.
+    """
+    needed = [name for name in features if name in LOOKING_BACK]
+    if needed and any(first):
+        raise HistoryRefused(
+            f"transactions.v1 no longer holds its first payments, so {needed[0]} and the plan's other features that "
+            "look back would not be what was served; learn from the audit log, which holds what was"
+        )
+
+
+def shared_ids(given: Iterable[tuple[str, str | None]]) -> set[str]:
+    """Return the ids that more than one system gave. given: ids, and the systems that gave them."""
+    first: dict[str, str | None] = {}
+    return {name for name, system in given if first.setdefault(name, system) != system}
+
+
+def decided_of(examples: Examples, ids: list[str], fates: Mapping[str, Fate]) -> tuple[Examples, list[str]]:
+    """Keep the payments that were decided. Raises HistoryRefused where none was."""
+    chosen, kept = _chosen(examples, ids, fates.__contains__)
+    if not kept:
+        raise HistoryRefused("decisions.v1 holds decisions, but on none of its payments")
+    return chosen, kept
+
+
+def _chosen(examples: Examples, ids: list[str], is_kept: Callable[[str], bool]) -> tuple[Examples, list[str]]:
+    rows = np.array([is_kept(name) for name in ids], dtype=np.bool_)
+    return examples.chosen(rows), [name for name in ids if is_kept(name)]
 
 
 def payments_of(records: Iterable[Record], wire: WireFormat) -> tuple[list[LabelledTransaction], dict[str, Json]]:
@@ -172,13 +230,17 @@ def fates_of(records: Iterable[Decision | Reversal | ReviewOutcome | Refusal]) -
 
 
 def labels_of(statements: Iterable[tuple[Label, int]]) -> Labels:
-    """Return the latest statement about each payment, by its own time, and when that was known."""
+    """Return the latest statement about each payment, by its own time, and since when what it says was known.
+
+    A statement that says once more what was said before makes nothing known later.
+    """
     by_payment: dict[str, Label] = {}
     known_at_ms: dict[str, int] = {}
-    for label, at_ms in statements:
-        before = by_payment.get(label.transaction_id)
-        if before is None or before.labelled_at_ms <= label.labelled_at_ms:
-            by_payment[label.transaction_id], known_at_ms[label.transaction_id] = label, at_ms
+    for label, at_ms in sorted(statements, key=lambda each: each[0].labelled_at_ms):
+        name = label.transaction_id
+        before = by_payment.get(name)
+        is_again = before is not None and before.fraud == label.fraud
+        by_payment[name], known_at_ms[name] = label, min(at_ms, known_at_ms[name]) if is_again else at_ms
     return Labels(by_payment, known_at_ms)
 
 

@@ -70,16 +70,18 @@ def train(history: Path, out_dir: Path, version: str, seed: int, rules: FileMap 
     return train_history(taught, out_dir / version, default_plan(seed, {}), HISTORY_LIMITS, jobs)
 
 
-def history_of_file(path: Path, rules: FileMap, delay_ms: int, advance: Reading = unseen) -> History:
-    """Read a file of labelled payments; the youngest teach nothing. Raises HistoryRefused and Unreadable.
+def history_of_file(
+    path: Path, rules: FileMap, delay_ms: int, advance: Reading = unseen, *, are_labels_final: bool = False
+) -> History:
+    """Read a file of labelled payments; the youngest teach nothing, unless all of its labels are known to be in.
 
-    delay_ms: 0 where all of its labels are known to be in.
+    Raises HistoryRefused and Unreadable.
     """
     examples = examples_of(_counted(events_of(path, rules), advance))
     label = examples.fraud.astype(np.int8)
     labelled_at_ms = np.where(examples.fraud, examples.event_time_ms + LABELLED_AFTER_MS, examples.event_time_ms)
-    if not delay_ms:
-        return final(examples, "Labelled history")
+    if are_labels_final:
+        return final(examples, "Labelled history", delay_ms)
     # An honest payment of a file has no label of its own: the file says no more than that nobody has complained.
     truth = Truth.of_labels(np.where(label == 1, label, UNLABELLED).astype(np.int8), labelled_at_ms)
     return settled(examples, truth, int(examples.event_time_ms[-1]), delay_ms, "Labelled history")

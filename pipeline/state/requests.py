@@ -420,7 +420,7 @@ class Answers:
         self._month_blocks = np.zeros(len(events), dtype=np.int64)
         self._is_stale = np.zeros(len(events), dtype=np.bool_)
         self.counted = np.full(len(events), NONE, dtype=np.int64)
-        self._coverage = Coverage()
+        self.coverage = Coverage()
 
     def claimed(self, chunk: Chunk, places: Sequence[int], body: bytes) -> None:
         """Take in a claim's reply; `body` holds a byte for each of the chunk's events at the indices `places`."""
@@ -435,7 +435,7 @@ class Answers:
 
     def account(self, chunk: Chunk, body: bytes) -> None:
         payments_ms, outcomes_ms = _SINCE.unpack_from(body)
-        self._coverage = self._coverage._replace(payments_ms=payments_ms, outcomes_ms=outcomes_ms)
+        self.coverage = self.coverage._replace(payments_ms=payments_ms, outcomes_ms=outcomes_ms)
         rows, places = _rows(chunk, body, ACCOUNT_ROW_LENGTH)
         self.state[places, : len(ACCOUNT_STATE)] = rows[:, 1:-1]
         self._outcomes_position[places] = rows[:, -1]
@@ -451,7 +451,7 @@ class Answers:
         A shard knows its own part of a payment; it answers NONE for the rest.
         """
         received_ms, _ = _SINCE.unpack_from(body)
-        self._coverage = self._coverage._replace(received_ms=max(self._coverage.received_ms, received_ms))
+        self.coverage = self.coverage._replace(received_ms=max(self.coverage.received_ms, received_ms))
         rows, places = _rows(chunk, body, SHARED_ROW_LENGTH)
         columns, told = slice(len(ACCOUNT_STATE), len(STATE)), rows[:, 1:-1]
         self.state[places, columns] = np.where(told == NONE, self.state[places, columns], told)
@@ -472,7 +472,7 @@ class Answers:
         is_declared = self._declared != NONE
         positions = self._outcomes_position
         month_blocks = np.where(is_declared, DECLARED_MONTH, self._month_blocks)
-        enter_unknown(self.state, self._events, month_blocks, positions, self._coverage, label_delay_ms)
+        enter_unknown(self.state, self._events, month_blocks, positions, self.coverage, label_delay_ms)
         enter_stale(self.state, self._is_stale, month_blocks)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)

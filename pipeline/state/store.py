@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
-from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX
+from pipeline.domain.features import ACCOUNT_PAYMENTS_MAX, BENEFICIARY_PAYMENTS_MAX, NONE
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state import script_files as scripts
 from pipeline.state.context.context_store import ContextStore
@@ -350,7 +350,8 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         for chunk, _, _, shared in prepared.requests:
             answer = answers[chunk.partition]
             place = slice(chunk.place, chunk.place + len(chunk.events))
-            told_kinds = kinds(answer.state[place], answer.counted[place])
+            is_whole = answer.coverage.payments_ms == NONE
+            told_kinds = kinds(answer.state[place], answer.counted[place], is_whole=is_whole)
             for request in shared:
                 arguments = (request.body, *self._shared_limits, answer.freshness_of(chunk), told_kinds)
                 asked.append(_Asked(chunk, (scripts.SHARED, request.keys, arguments), answer.shared))

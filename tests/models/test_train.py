@@ -124,6 +124,15 @@ def test_calibration_is_monotone_and_never_certain(scored: list[tuple[int, bool]
     assert len(steps) == len(calibration.edges) + 1
 
 
+def test_one_example_is_no_certainty_however_many_it_stands_for() -> None:
+    """Twenty honest payments' weight on one, and on one fraud, would give 2 % and 98 %."""
+    scores_micro, fraud = np.array([-5, 4], dtype=np.int64), np.array([False, True])
+    for weight in (None, np.array([20.0, 20.0])):
+        assert calibrate(scores_micro, fraud, weight).probability_ppm.tolist() == [250_000, 750_000]
+    mixed = calibrate(np.array([4, 4, 4], dtype=np.int64), np.array([True, False, False]), np.array([2.0, 1.0, 1.0]))
+    assert mixed.probability_ppm.tolist() == [500_000]
+
+
 def test_calibrated_probability_is_the_share_of_fraud() -> None:
     scores_micro = np.repeat(np.array([-5, 0, 5], dtype=np.int64), 1_000)
     fraud = np.concatenate([np.arange(1_000) < wanted for wanted in (10, 300, 900)])

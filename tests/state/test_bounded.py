@@ -77,6 +77,22 @@ def test_the_payments_that_leave_at_once_bound_what_a_call_does(
     assert took == 1 if not most else took >= 2_000 * 6 / most
 
 
+def test_the_runs_that_are_looked_through_at_once_bound_what_a_call_does(redis_state: MakeState, redis_at: str) -> None:
+    """All payments to three beneficiaries have become old enough, and an opponent lets all three be paid in one batch.
+    Each may have 4,096 to be looked through; with no allowance, a call takes one of them."""
+    store, reference = redis_state(leavers_max=0), MemoryState()
+    events = [replace(each, beneficiary_account_id=f"payee-{each.offset % 3}") for each in burst(60, step_ms=1)]
+    wakes = [payment(60 + n, START_MS + 8 * DAY_MS, beneficiary_account_id=f"payee-{n}") for n in range(3)]
+    for each in (store, reference):
+        observe_all(each, events)
+        assert all(each.label(label_of(event)) for event in events)
+    before = calls(redis_at)
+    actual = store.observe([share(wakes, start=60)])
+    assert calls(redis_at) - before == 3
+    assert same(reference.observe([share(wakes, start=60)]), actual)
+    assert column(actual[0].state, "beneficiary_fraud_run_30d") == [20, 20, 20]
+
+
 def test_a_batch_asked_behind_one_that_stops_early_is_refused_until_that_is_through(
     redis_state: MakeState, redis_at: str
 ) -> None:

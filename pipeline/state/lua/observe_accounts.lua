@@ -159,8 +159,10 @@ local function percent_of(minor, sum, count)
   return count > 0 and minor > 0 and PERCENT_MAX or NONE
 end
 
--- Returns what a payment is for its payer.
+-- Returns what a payment is for its payer. It isn't known where the partition lacks earlier payments: its average does,
+-- too.
 local function kind_of(percent)
+  if since ~= NONE then return KIND_UNKNOWN end
   return percent > UNUSUAL_PERCENT and UNUSUAL or USUAL
 end
 

@@ -17,6 +17,7 @@ local is_silent = is_rebuild == 2  -- nobody wants the rows
 local ROW = '<' .. string.rep('l', 17)  -- offset, features, declared month
 local UNKNOWN = -2
 local HOUR_MS = 3600000
+local LOOKED_AT_A_LEAVER = 5  -- payments looked through for a run in the time that one takes to leave
 local kinds = ARGV[7]
 local is_changed, is_renewed = {}, {}  -- by number of the beneficiary
 
@@ -153,6 +154,9 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
   if floor(time / DAY_MS) > floor(latest / DAY_MS) then is_renewed[number] = true end
   local frauds = 0
   if pinned_at + delay_ms + MONTH_MS <= time then pinned = 0 end
+  -- All that waited is looked through at once. With no allowance left for it, the payment waits, and changes nothing yet.
+  local is_at_once = e3 <= time and latest + delay_ms <= time
+  if is_at_once and allowance < 0 then return nil end
 
   -- Windows that no earlier payment is in any more are emptied without a look at them.
   if e1 <= time and latest + DAY_MS <= time then c1, e1, senders_day = 0, NEVER, 0 end
@@ -160,12 +164,14 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
     c2, e2, senders_week = 0, NEVER, 0
     if past > 0 then call('UNLINK', of_kind(PARTY_KIND)) end
   end
-  if e3 <= time and latest + delay_ms <= time then
+  if is_at_once then
     local waiting = all_frauds - f3  -- the longest label window holds all payments that don't wait
     c3, e3, f1, f2, f3 = 0, NEVER, f1 + waiting, f2 + waiting, all_frauds
     if latest + delay_ms + MONTH_MS > time then
       local head = past + bytes / EVENT_BYTES
       run, ended_behind = look_back(head - c6, head)
+      local looked_at = ended_behind > 0 and head - ended_behind or min(c6, LOOKED_AT_MAX)
+      allowance = allowance - looked_at / LOOKED_AT_A_LEAVER
     end
   end
   if e4 <= time and latest + delay_ms + DAY_MS <= time then c4, e4, f1 = 0, NEVER, 0 end

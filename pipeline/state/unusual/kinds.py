@@ -21,12 +21,15 @@ _IS_SILENT: Final = 2
 _IS_PASSING: Final = 1
 
 
-def kinds(state: NDArray[np.int64], counted: NDArray[np.int64]) -> bytes:
+def kinds(state: NDArray[np.int64], counted: NDArray[np.int64], *, is_whole: bool) -> bytes:
     """Return a byte for each payment.
 
     state: (n, len(STATE)), as it was answered. counted: (n,), `counted_as` of each when it counted; NONE where it
-    didn't, or where that isn't told.
+    didn't, or where that isn't told. is_whole: whether the payers' partition lacks no earlier payment; else the
+    averages lack it too, and a first payment may not be one.
     """
+    if not is_whole:
+        return bytes([Kind.UNKNOWN]) * len(counted)
     count, total = state[:, _COUNT], state[:, _SUM]
     percent = percents_of_earlier(np.where(counted == NONE, NONE, counted >> 1), total, count)
     known = np.where(percent > UNUSUAL_PERCENT, Kind.UNUSUAL, Kind.USUAL)

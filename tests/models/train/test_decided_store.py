@@ -109,3 +109,14 @@ def test_a_log_that_teaches_nothing_says_why() -> None:
     guarded = allowed(0, route=Route.GUARDRAIL)
     with pytest.raises(HistoryRefused, match="1 were a guardrail's"):
         history_of(as_stored([guarded]), fates_by([]), SEEN, labels({"tx-0": True}), DELAY_MS)
+
+
+def test_3_payments_of_two_systems_under_one_id_teach_nothing() -> None:
+    """A label names an id, and would make a fraud of the other system's payment, or clear it."""
+    payment = ALL[1].snapshot.transaction._replace(source_system="cards")
+    other = allowed(1, transaction_id="tx-0", snapshot=ALL[1].snapshot._replace(transaction=payment))
+    decisions = [allowed(0), other, allowed(2), allowed(3)]
+    found = history_of(as_stored(decisions), fates_by([]), SEEN, labels({"tx-0": True}), DELAY_MS)
+    assert len(found.known_at_ms) == 2
+    assert not found.examples.fraud.any()
+    assert (found.labels["left_out_as_sharing_an_id"], found.labels["left_out_as_decided_again"]) == (2, 0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import DAY_MS, UNLABELLED, WEIGHT_MAX, Truth, final, in_order, known_at, settled
-from pipeline.domain.features import FEATURES, NONE
+from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN
 
 DELAY_MS = 7 * DAY_MS
 DAYS = 40
@@ -71,6 +71,13 @@ def test_4_a_label_teaches_from_when_it_was_known() -> None:
     assert not before.examples.fraud.any()
     assert after.examples.fraud.nonzero()[0].tolist() == [2]
     assert days(before)[-1] == 12
+
+
+@pytest.mark.parametrize("fraud", [True, False])
+def test_2_and_4_what_was_stopped_teaches_nothing_at_a_moment_before_its_label(fraud: bool) -> None:
+    history = settled(examples(), truth({2: (fraud, 20)}, stopped=(2,)), 39 * DAY_MS, DELAY_MS, "A test")
+    assert 2 not in days(known_at(history, 19 * DAY_MS))
+    assert 2 in days(known_at(history, 20 * DAY_MS))
 
 
 def test_a_label_that_comes_after_the_end_is_not_known() -> None:
@@ -136,6 +143,26 @@ def test_a_payment_without_a_probability_is_a_band_of_its_own() -> None:
 
 def test_labels_that_are_all_in_teach_to_the_last_payment() -> None:
     assert days(final(examples(), "A test")) == list(range(DAYS))
+
+
+def test_4_labels_that_are_all_in_now_were_not_when_a_validation_period_began() -> None:
+    history = final(examples()._replace(fraud=np.ones(DAYS, dtype=np.bool_)), "A test", DELAY_MS)
+    assert days(history) == list(range(DAYS))
+    assert days(known_at(history, 20 * DAY_MS)) == list(range(14))
+    assert known_at(history, 20 * DAY_MS).examples.fraud.all()
+
+
+def test_5_a_payment_of_which_a_feature_is_unknown_teaches_nothing() -> None:
+    """A payee of 100,000 payments is one: no model is asked then, and the value is none that tables know."""
+    found = examples()
+    found.features[3, COLUMN["beneficiary_fraud_run_30d"]] = UNKNOWN
+    history = settled(found, truth({3: (True, 5)}), 39 * DAY_MS, DELAY_MS, "A test")
+    assert 3 not in days(history)
+    assert (history.labels["left_out_as_unknown"], history.labels["left_out_as_young"]) == (1, 7)
+    assert 3 not in days(final(found, "A test"))
+    found.features[:, COLUMN["amount_gbp_minor"]] = UNKNOWN
+    with pytest.raises(HistoryRefused, match="something was not known"):
+        settled(found, truth({}), 39 * DAY_MS, DELAY_MS, "A test")
 
 
 def test_a_late_payment_is_put_where_its_own_time_is() -> None:

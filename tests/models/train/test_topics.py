@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 
 from models.artefact.files import load
-from models.train.history import HistoryRefused
+from models.train.history import Examples, HistoryRefused
 from models.train.settled import DAY_MS, UNLABELLED
 from models.train.topics import (
     Fate,
+    decided_of,
     fates_of,
     history_of_topics,
     known_until_ms,
     labels_of,
     payments_of,
+    refuse_late,
+    shared_ids,
     statements_of,
     truth_of,
 )
@@ -25,7 +28,7 @@ from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import NONE
+from pipeline.domain.features import COLUMN, FEATURES, NONE
 from pipeline.domain.log import Record, Source
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
@@ -93,6 +96,35 @@ def test_of_labels_the_one_with_the_latest_own_time_holds_whenever_it_came() -> 
         assert labels_of(order).known_at_ms == {"tx-1": 5}
 
 
+def test_what_is_said_again_was_known_when_it_was_first_said() -> None:
+    for order in ([(label(True, 1), 2), (label(True, 8), 9)], [(label(True, 8), 9), (label(True, 1), 2)]):
+        assert labels_of(order).known_at_ms == {"tx-1": 2}
+    turned_back = [(label(True, 1), 2), (label(False, 4), 5), (label(True, 8), 9)]
+    assert labels_of(turned_back).known_at_ms == {"tx-1": 9}
+
+
+def test_4_a_log_that_lacks_its_beginning_teaches_no_feature_that_looks_back() -> None:
+    looking_back = ("amount_gbp_minor", "amount_percent_of_earlier_average_ever")
+    refuse_late([0, 0], looking_back)
+    refuse_late([0, 7], ("amount_gbp_minor", "ip_fraud_reports"))
+    with pytest.raises(HistoryRefused, match="no longer holds its first payments, so amount_percent_of_earlier"):
+        refuse_late([0, 7], looking_back)
+
+
+def test_3_a_payment_without_a_decision_teaches_nothing_where_there_are_decisions() -> None:
+    """It may have been stopped by a decision that the topic no longer has, and would pass for honest."""
+    times_ms, nobody = np.arange(3, dtype=np.int64), np.zeros(3, dtype=np.bool_)
+    examples = Examples(np.zeros((3, len(FEATURES)), dtype=np.int64), nobody, times_ms)
+    kept, ids = decided_of(examples, ["tx-0", "tx-1", "tx-2"], {"tx-1": Fate(False, NONE)})
+    assert (ids, kept.event_time_ms.tolist()) == (["tx-1"], [1])
+    with pytest.raises(HistoryRefused, match="on none of its payments"):
+        decided_of(examples, ["tx-0", "tx-1", "tx-2"], {"another": Fate(False, NONE)})
+
+
+def test_3_an_id_that_two_systems_gave_is_found() -> None:
+    assert shared_ids([("a", None), ("b", "cards"), ("a", "cards"), ("b", "cards"), ("c", None)]) == {"a"}
+
+
 def test_what_people_made_of_a_decision_decides_whether_a_payment_was_stopped() -> None:
     stopped = DECISION._replace(outcome=Outcome.ESCALATE)
     assert fates_of([stopped]) == {stopped.transaction_id: Fate(True, stopped.fraud_probability_ppm)}
@@ -138,7 +170,7 @@ def published(fraud: Fraud, settings: Settings, path: Path) -> None:
 def test_topics_give_the_features_and_the_truth_of_the_file(fraud: Fraud, settings: Settings, tmp_path: Path) -> None:
     path = written(tmp_path / "history.csv")
     published(fraud, settings, path)
-    by_topics = history_of_topics(settings, WIRE, DELAY_MS, lambda _: None, at_own_times=True)
+    by_topics = history_of_topics(settings, WIRE, FEATURES, DELAY_MS, lambda _: None, at_own_times=True)
     by_file = history_of_file(path, NO_MAP, DELAY_MS)
     common = min(len(by_topics.known_at_ms), len(by_file.known_at_ms))
     assert common > 1_000
@@ -147,12 +179,25 @@ def test_topics_give_the_features_and_the_truth_of_the_file(fraud: Fraud, settin
     assert by_topics.labels["undecided"] == by_topics.labels["payments"]
 
 
+def test_label_windows_and_truth_wait_as_long_as_the_state_that_serves(
+    fraud: Fraud, settings: Settings, tmp_path: Path
+) -> None:
+    published(fraud, settings, written(tmp_path / "history.csv"))
+    slow = settings.model_copy(update={"label_delay_days": 14})
+    history = history_of_topics(slow, WIRE, FEATURES, DELAY_MS, lambda _: None, at_own_times=True)
+    assert history.labels["delay_ms"] == 14 * DAY_MS
+    times_ms = history.examples.event_time_ms
+    is_checked = history.examples.features[:, COLUMN["beneficiary_labelled_30d"]] > 0
+    assert is_checked.any()
+    assert (times_ms[is_checked] >= times_ms[0] + 14 * DAY_MS).all()
+
+
 def test_replayed_topics_are_refused_unless_they_are_called_so(
     fraud: Fraud, settings: Settings, tmp_path: Path
 ) -> None:
     published(fraud, settings, written(tmp_path / "history.csv"))
     with pytest.raises(HistoryRefused, match="say --own-times"):
-        history_of_topics(settings, WIRE, DELAY_MS, lambda _: None)
+        history_of_topics(settings, WIRE, FEATURES, DELAY_MS, lambda _: None)
 
 
 def test_the_command_trains_from_topics_as_from_their_file(fraud: Fraud, settings: Settings, tmp_path: Path) -> None:

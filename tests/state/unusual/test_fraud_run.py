@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+import redis
 
 from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.state.state_event import StateEvent
@@ -130,3 +131,21 @@ def test_after_a_late_start_a_run_is_never_known(store: Store) -> None:
     store.observe([share(events, start=5)])
     labelled(store, events)
     assert (UNKNOWN, UNKNOWN) == asks(store, 8, START_MS + 400 * DAY_MS)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_payer_whose_earlier_payments_are_lost_ends_no_run(
+    redis_at: str, redis_state: MakeState, shards: int
+) -> None:
+    """One master of a cluster is lost with the accounts of a partition, and the log no longer has their payments. A
+    payment that is a thousand times the average looks like the payer's first one then, and would pass for usual."""
+    store = redis_state(shards=shards)
+    earlier = [payment(place, beneficiary_account_id="another", account_id="payer") for place in range(4)]
+    frauds = [payment(4 + place, START_MS + place * HOUR_MS, account_id=f"payer-{place}") for place in range(3)]
+    observe_all(store, [*earlier, *frauds])
+    labelled(store, frauds)
+    with redis.Redis.from_url(redis_at) as client:
+        client.delete(*client.scan_iter("fraud:*{p0}*"))
+    store.observe([share([], start=7)], initial=True, since_ms=START_MS + DAY_MS)
+    store.observe([share([payment(7, START_MS + DAY_MS, amount_gbp_minor=100_000)], start=7)])
+    assert (3, 24 * 9) == asks(store, 8, START_MS + 9 * DAY_MS)
