@@ -133,6 +133,21 @@ def require_chain(alias: str, records: Sequence[AliasRecord]) -> AliasRecord:
     return records[-1]
 
 
+def approvals_seen_at_ms(records: Sequence[AliasRecord], record: AliasRecord) -> int:
+    """Return when the alias first moved by a record's approvals.
+
+    A way back takes no new ones, whatever was lost since.
+    """
+    same = (record.version, record.digest, record.approvals)
+    return min(each.at_ms for each in records if (each.version, each.digest, each.approvals) == same)
+
+
+def signature_seen_at_ms(records: Sequence[AliasRecord], record: AliasRecord) -> int:
+    """Return when a record first pinned the same signature: what its key lost since takes no way back away."""
+    same = (record.version, record.digest, record.signature_sha256)
+    return min(each.at_ms for each in records if (each.version, each.digest, each.signature_sha256) == same)
+
+
 class Seen(NamedTuple):
     """The record of an alias that somebody saw in force, and where the history stood."""
 

@@ -17,7 +17,16 @@ from models.artefact.files import CHAMPION, MANIFEST, POINTER_BYTES_MAX, SIGNATU
 from models.artefact.scoring import Model
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.alias_files import alias_records
-from models.versions.aliases import ALL_PPM, AliasRecord, Seen, folder_of, require_chain, require_no_way_back
+from models.versions.aliases import (
+    ALL_PPM,
+    AliasRecord,
+    Seen,
+    approvals_seen_at_ms,
+    folder_of,
+    require_chain,
+    require_no_way_back,
+    signature_seen_at_ms,
+)
 from models.versions.approval_files import require_approved
 from models.versions.artefact_files import read_artefact
 from models.versions.chain_files import chain_length
@@ -105,13 +114,13 @@ def _load_by_alias(registry: Registry, trust: Trust, seen: Seen | None) -> Loade
     require_no_way_back(Alias.CHAMPION, records, seen)
     record = require_chain(Alias.CHAMPION, records)
     _require_history(registry, record)
-    model = _proved(registry, record, trust, _approved_at_ms(records, record))
+    model = _proved(registry, record, trust, records)
     if record.share_ppm == ALL_PPM:
         return Loaded(model, record)
     before = next(each for each in reversed(records) if each.version == record.previous_version)
     if before.digest != record.previous_digest:
         refuse("the version that has the rest of the traffic is another than the one that was in force")
-    return Loaded(_proved(registry, before, trust, _approved_at_ms(records, before)), record, candidate=model)
+    return Loaded(_proved(registry, before, trust, records), record, candidate=model)
 
 
 def champion_version_of(settings: Settings) -> str:
@@ -144,24 +153,21 @@ def glance(settings: Settings) -> bytes:
         return f"refused: {refusal}".encode()
 
 
-def _approved_at_ms(records: Sequence[AliasRecord], record: AliasRecord) -> int:
-    """Return when the alias first moved by these approvals: a way back takes no new ones, whatever was lost since."""
-    same = (record.version, record.digest, record.approvals)
-    return min(each.at_ms for each in records if (each.version, each.digest, each.approvals) == same)
-
-
-def _proved(registry: Registry, record: AliasRecord, trust: Trust, approved_at_ms: int) -> Model:
-    """Load the version that a record names, from the bytes that it pins. Raises ModelRefused."""
+def _proved(registry: Registry, record: AliasRecord, trust: Trust, records: Sequence[AliasRecord]) -> Model:
+    """Load the version that a record of the chain names, from the bytes that it pins. Raises ModelRefused."""
     contents = read_artefact(registry, record.version)
-    _require_named(contents, record)
+    require_named(contents, record)
     model = load_contents(record.version, contents)
-    require_signed(record.version, contents, trust.keys, record.at_ms, record.at_ms)
+    signed_at_ms = signature_seen_at_ms(records, record)
+    require_signed(record.version, contents, trust.keys, signed_at_ms, signed_at_ms)
     if trust.people is not None:
+        approved_at_ms = approvals_seen_at_ms(records, record)
         require_approved(registry, record.version, record.digest, record.approvals, trust.people, approved_at_ms)
     return model
 
 
-def _require_named(contents: Mapping[str, bytes], record: AliasRecord) -> None:
+def require_named(contents: Mapping[str, bytes], record: AliasRecord) -> None:
+    """Raises ModelRefused where the files are not those that the record pins."""
     if sha256_of(contents.get(MANIFEST, b"")) != record.digest:
         refuse(f"version '{record.version}' is not the artefact that {record.alias} was moved to")
     signature = contents.get(SIGNATURE)

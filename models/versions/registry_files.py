@@ -3,13 +3,15 @@
 Invariants
 1. A file is written once. Where one of its name stands, writing is refused, whoever of two writers comes first: a
    directory creates exclusively, a bucket by a conditional put (`If-None-Match: *`).
-2. Reading ends, whatever stands under the name: no more is read than a file may hold, and no server is waited for
+2. A file that is being written, or that somebody who was killed left half-written, is none of the registry's.
+3. Reading ends, whatever stands under the name: no more is read than a file may hold, and no server is waited for
    longer than a few seconds.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +25,9 @@ READ_S: Final = 5
 """Longest wait for a bucket; a worker looks at its registry beside the loop that decides."""
 ATTEMPTS_MAX: Final = 2
 S3: Final = "s3"
+PARTIAL_BYTES: Final = 8
+_PARTIAL: Final = re.compile(rf"\..+\.[0-9a-f]{{{2 * PARTIAL_BYTES}}}", re.ASCII | re.DOTALL)
+"""A file beside its place, while it is written; whoever is killed then leaves it behind."""
 
 
 class RegistryUnavailable(ModelRefused):
@@ -78,7 +83,7 @@ class DirectoryRegistry:
 
     def names(self, folder: str) -> list[str]:
         try:
-            return sorted(os.listdir(self.root / folder))
+            return sorted(name for name in os.listdir(self.root / folder) if _PARTIAL.fullmatch(name) is None)
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -87,17 +92,17 @@ class DirectoryRegistry:
     def create(self, name: str, content: bytes) -> None:
         """Write beside the place and link into it, so that nobody reads half a file, and two writers don't both win."""
         path = self.root / name
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(PARTIAL_BYTES)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
             try:
+                with partial.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(partial, path)
             finally:
-                partial.unlink()
+                partial.unlink(missing_ok=True)
         except FileExistsError as error:
             raise AlreadyThere(f"'{name}' stands in the registry already, and is never written over") from error
         except OSError as error:

@@ -91,9 +91,11 @@ def _version(registry: Registry, trust: Trust, version: str, records: list[Alias
     load_contents(version, contents)
     seen = seen_at_ms(records, version, contents.get(SIGNATURE))
     require_signed(version, contents, trust.keys, now_ms() if seen is None else seen, seen)
-    for record in records:
-        if record.version != version:
-            continue
+    # As a worker does: of records that pin the same approvals, the first says when they had to count.
+    first = {
+        (each.digest, frozenset(each.approvals.items())): each for each in reversed(records) if each.version == version
+    }
+    for record in first.values():
         if record.digest != digest_of(registry, version):
             refuse(f"version '{version}' is not the artefact that {record.alias} was moved to")
         if trust.people is not None:

@@ -2,15 +2,17 @@
 
 Invariants
 1. What can't be used changes nothing, whatever stands in the files and whatever kind of file they are.
-2. A feed that is refused keeps no other file's change out, and no other file's refusal keeps a feed out.
+2. A file that is refused keeps no other file's change out: a champion goes back whatever stands in the policy's file.
 3. A feed that is older than the one in force, changes too much, or was taken back, is taken up only with a person's
    proved word. A worker that starts asks the same of its feeds, against what the archive shows was in force.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -40,6 +42,10 @@ from pipeline.decide.verdict import Regime, regime
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 
+LOAD_AGAIN_S: Final = 10.0
+"""How long a champion that was refused is not tried again: what it is proved by (keys, people, memory, files that are
+still being copied) may have come since, and nothing of the alias changes when it does."""
+
 log = structlog.get_logger("worker")
 
 
@@ -58,9 +64,11 @@ class _Files(NamedTuple):
 class RegimeSource:
     """The policy file, the model registry and the folder of feeds, looked at again every few seconds."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock_s: Callable[[], float] = time.monotonic) -> None:
         """Raises OSError, PolicyRefused, ModelRefused or FeedRefused."""
-        self._settings, self._moves = settings, Moves(settings.model_registry)
+        self._settings, self._moves, self._clock_s = settings, Moves(settings.model_registry), clock_s
+        self._refused_champion: str | None = None  # why, so that the same is told once
+        self._load_again_s = 0.0
         provide_feeds(settings)
         policy_bytes = read_plain(settings.policy_path, POLICY_BYTES_MAX)
         rates, sanctions = (read_plain(in_force_path(settings.feeds_path, kind), FEED_BYTES_MAX) for kind in FeedKind)
@@ -74,9 +82,11 @@ class RegimeSource:
         """A new regime when policy, champion or a feed changed and can be used; what can't be used changes nothing."""
         self._moves.look()
         before, self._seen = self._seen, self._read()
-        if self._seen == before:
+        is_champion_due = self._seen.champion != before.champion or self._is_champion_tried_again
+        if self._seen == before and not is_champion_due:
             return None
-        policy, loaded = self._policy_and_models(before)
+        policy = self._policy(before)
+        loaded = self._champion(before) if is_champion_due else self._loaded
         feeds = self._feeds(before, policy)
         if policy is self.current.policy and loaded is self._loaded and feeds == self.current.feeds:
             return None
@@ -93,20 +103,40 @@ class RegimeSource:
         self.current, self.rollout = regime(policy, loaded.model, feeds), rollout_of(policy, loaded, feeds)
         self._report()
 
-    def _policy_and_models(self, before: _Files) -> tuple[Policy, Loaded]:
-        current = self.current
-        if (self._seen.policy, self._seen.champion) == (before.policy, before.champion):
-            return current.policy, self._loaded
+    @property
+    def _is_champion_tried_again(self) -> bool:
+        return self._refused_champion is not None and self._clock_s() >= self._load_again_s
+
+    def _policy(self, before: _Files) -> Policy:
+        """Return the policy to decide by from now on."""
+        if self._seen.policy == before.policy:
+            return self.current.policy
         try:
-            return parse_new_policy(self._seen.policy), load_champion_of(self._settings)
+            return parse_new_policy(self._seen.policy)
         except Exception as error:  # a refusal, or whatever else a person's file makes our code raise
-            metrics.POLICY_REFUSED.inc()
-            is_refusal = isinstance(error, (PolicyRefused, ModelRefused))
-            why = str(error) if is_refusal else type(error).__name__
-            log.error("change_refused", why=why, kept=current.policy.version, exc_info=not is_refusal)
+            self._tell_refused(error)
+            return self.current.policy
+
+    def _champion(self, before: _Files) -> Loaded:
+        """Return the model to decide by from now on, and whoever is on trial beside it."""
+        try:
+            loaded = load_champion_of(self._settings)
+        except Exception as error:  # a refusal, or whatever else a person's file makes our code raise
+            why = str(error)
+            if self._seen.champion != before.champion or why != self._refused_champion:
+                self._tell_refused(error)
+            self._refused_champion, self._load_again_s = why, self._clock_s() + LOAD_AGAIN_S
             if isinstance(error, RegistryUnavailable):
-                self._seen = before  # it may be there at the next look, and a way back must not be missed
-            return current.policy, self._loaded
+                self._seen = self._seen._replace(champion=before.champion)  # it may be there at the next look
+            return self._loaded
+        self._refused_champion = None
+        return loaded
+
+    def _tell_refused(self, error: Exception) -> None:
+        metrics.POLICY_REFUSED.inc()
+        is_refusal = isinstance(error, (PolicyRefused, ModelRefused))
+        why = str(error) if is_refusal else type(error).__name__
+        log.error("change_refused", why=why, kept=self.current.policy.version, exc_info=not is_refusal)
 
     def _feeds(self, before: _Files, policy: Policy) -> Feeds:
         feeds = self.current.feeds
