@@ -38,8 +38,9 @@ def write_evidence(registry: Registry, evidence: Evidence, signing_key: Signing)
 
 
 def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Evidence]:
-    """Return the evidence of a version, oldest first. Raises ModelRefused where any of its files can't be relied upon.
+    """Return the evidence of a version, oldest first; of one moment, what failed comes last, and so counts.
 
+    Raises ModelRefused where any of its files can't be relied upon.
     One bad file refuses them all: whoever can spoil a failed check's file must not make it go away unseen.
     """
     digest = digest_of(registry, require_version(version))
@@ -47,7 +48,7 @@ def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Eviden
     if len(names) > EVIDENCE_FILES_MAX:
         refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
     found = [_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names]
-    return sorted(found, key=lambda each: (each.made_at_ms, each.kind))
+    return sorted(found, key=lambda each: (each.made_at_ms, each.kind, not each.passed))
 
 
 def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Evidence:

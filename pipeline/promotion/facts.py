@@ -13,6 +13,8 @@ from pipeline.decide.rollout.limits import Promotion
 EVIDENCE_KINDS: Final = ("shadow", "bias", "latency", "red-team", "golden", "calibration")
 """What must have passed. Drift is watched beside it, and is no condition."""
 STRATA_MAX: Final = 10_000
+CLOCKS_MS: Final = 5 * 60_000
+"""How far apart two clocks may be: what was made later than that from now was made at no time that counts."""
 
 
 class Found(NamedTuple):

@@ -16,11 +16,9 @@ from typing import Final, NamedTuple
 from pipeline.decide.rollout.limits import DAY_MS, Promotion
 from pipeline.domain.times import utc_text
 from pipeline.people.roles import Role, is_same
-from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Shadow, Unread, shadow_fault
+from pipeline.promotion.facts import CLOCKS_MS, EVIDENCE_KINDS, Approval, Facts, Found, Shadow, Unread, shadow_fault
 
 APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
-CLOCKS_MS: Final = 5 * 60_000
-"""How far apart two clocks may be: what was made later than that from now was made at no time that counts."""
 FINDINGS_SHOWN_MAX: Final = 3
 STRATA_SHOWN_MAX: Final = 5
 NAMES_A_ROLE_MAX: Final = 16

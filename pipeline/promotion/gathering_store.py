@@ -25,13 +25,15 @@ from models.versions.signature_files import require_signed
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.rollout.limits import PPM_A_PERCENT, Promotion
+from pipeline.domain.times import utc_text
+from pipeline.io.clock import now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySet
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry as People
 from pipeline.people.store import is_known, person_of
-from pipeline.promotion.facts import Approval, Facts, Found, Reviewed, Shadow, Unread
+from pipeline.promotion.facts import CLOCKS_MS, Approval, Facts, Found, Reviewed, Shadow, Unread
 from pipeline.promotion.moves import MOVERS, champion_of, is_shared
 from pipeline.promotion.store import read_beside
 from pipeline.shadow.summary_store import ShadowSummary, summary
@@ -97,7 +99,9 @@ def gathered(
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
         promoter_fault=mover_fault(asked.people, asked.by),
-        standing_fault=standing.fault or _rollout_fault(standing, version, is_step=is_step),
+        standing_fault=standing.fault
+        or _times_fault(standing, asked.now_ms)
+        or _rollout_fault(standing, version, is_step=is_step),
         now_ms=asked.now_ms,
     )
     return Gathered(facts, None if isinstance(approvals, Unread) else approvals)
@@ -117,6 +121,24 @@ def limits_of(settings: Settings) -> Promotion | None:
         return parse_new_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)).promotion
     except (OSError, PolicyRefused):
         return None
+
+
+def _times_fault(standing: Standpoint, at_ms: int) -> str | None:
+    """Return why nobody knows what time it is; None where clocks agree, and the alias with them.
+
+    at_ms: now, by the database's clock. A record that is dated ahead blinds whoever counts what was decided since, and
+    none after it can say less.
+    """
+    if abs(at_ms - now_ms()) > CLOCKS_MS:
+        return f"the clock of the database says {utc_text(at_ms)}, and that of this machine {utc_text(now_ms())}"
+    return None if standing.latest is None else times_fault(standing.latest, at_ms)
+
+
+def times_fault(record: AliasRecord, at_ms: int) -> str | None:
+    """Return why a record of the alias can't have been made by now; None where it can."""
+    if record.at_ms <= at_ms + CLOCKS_MS:
+        return None
+    return f"record {record.sequence} of the alias says a time that has not come, {utc_text(record.at_ms)}"
 
 
 def _rollout_fault(standing: Standpoint, version: str, *, is_step: bool) -> str | None:

@@ -14,18 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from models.artefact.files import load_contents
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import ModelRefused, refuse
 from models.versions.alias_files import move_alias
-from models.versions.aliases import ALL_PPM, AliasRecord
+from models.versions.aliases import ALL_PPM, AliasRecord, signature_seen_at_ms
 from models.versions.approval_files import pinned_approvals
 from models.versions.artefact_files import digest_of, read_artefact
+from models.versions.chain_files import chain_length
 from models.versions.history import Event, retired
 from models.versions.history_files import append_history, read_history
-from models.versions.locations import Alias
+from models.versions.loading_files import require_named
+from models.versions.locations import HISTORY, Alias
 from models.versions.records import Signing
 from models.versions.registry_files import Registry
+from models.versions.signature_files import require_signed
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.free_text import reason_fault, tidied
+from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.keys.key_sets import KeySet
@@ -44,6 +48,11 @@ SALT_BYTES: Final = 32
 REASONS_KEPT_MAX: Final = 100
 REASON_CHARACTERS_MAX: Final = 1_000
 """As the history of a registry has them."""
+REFUSALS_TOLD_MAX: Final = 1_000
+"""Records of a history from which on refusals stand in the database alone.
+
+Whoever asks every minute for what is refused would fill it in a week, and nobody could go back any more.
+"""
 STOP_RULE: Final = "the stop rule"
 FOUND_REASON: Final = "It stood in the registry; whoever moved the alias did not write down why."
 
@@ -138,7 +147,9 @@ def stop(connection: Connection, desk: Desk, expected: AliasRecord, reasons: Seq
             raise ModelRefused(turn.standing.fault)
         if latest is None or latest.sha256 != expected.sha256 or latest.previous_version is None:
             return None
-        wanted = _Wanted(MoveEvent.STOPPED, latest.previous_version, ALL_PPM, "", " ".join(reasons))
+        _require_as_it_was(desk, turn.standing.records, latest.previous_version)
+        why = " ".join(reasons)[:REASON_CHARACTERS_MAX]
+        wanted = _Wanted(MoveEvent.STOPPED, latest.previous_version, ALL_PPM, "", why)
         return _move(connection, desk, turn, None, wanted, None).record
 
 
@@ -183,14 +194,24 @@ def _target(desk: Desk, turn: _Turn, to: str | None) -> tuple[str | None, list[R
     if target is None:
         return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {why}.")]
     try:
-        load_contents(target, read_artefact(desk.registry, target))
+        _require_as_it_was(desk, turn.standing.records, target)
     except ModelRefused as refusal:
         return None, [Refusal(Reason.ARTEFACT, f"The artefact of {target} can't be used: {refusal}.")]
     return target, []
 
 
+def _require_as_it_was(desk: Desk, records: Sequence[AliasRecord], version: str) -> None:
+    """Raises ModelRefused where the files aren't those that decided: no worker would take them up again."""
+    record = next(each for each in reversed(records) if each.version == version)
+    contents = read_artefact(desk.registry, version)
+    require_named(contents, record)
+    load_contents(version, contents)
+    seen_at_ms = signature_seen_at_ms(records, record)
+    require_signed(version, contents, desk.keys, seen_at_ms, seen_at_ms)
+
+
 def _reason_refusals(reason: str) -> list[Refusal]:
-    fault = reason_fault(tidied(reason))
+    fault = reason_fault(tidied(reason), characters_max=REASON_CHARACTERS_MAX)
     return [] if fault is None else [Refusal(Reason.REASON, f"The reason {fault}.")]
 
 
@@ -201,6 +222,8 @@ def _refused(
     texts = tuple(each.text[:REASON_CHARACTERS_MAX] for each in against[:REASONS_KEPT_MAX])
     try:
         digest = digest_of(desk.registry, version)
+        if chain_length(desk.registry, HISTORY) >= REFUSALS_TOLD_MAX:
+            refuse(f"from {REFUSALS_TOLD_MAX} records on the history is kept for moves")
         append_history(
             desk.registry, desk.keys, desk.signing, Event.REFUSED, version, digest,
             by=by.name, at_ms=turn.now_ms, reasons=texts,
@@ -215,6 +238,8 @@ def _move(
     connection: Connection, desk: Desk, turn: _Turn, by: Identity | None, wanted: _Wanted, found: Gathered | None
 ) -> Outcome:
     digest, sequence = digest_of(desk.registry, wanted.version), len(turn.standing.records) + 1
+    # A way back waits for no clock to be put right, and of two that differ the later would date every record to come.
+    at_ms = turn.now_ms if found is not None else min(turn.now_ms, now_ms())
     name, reason, act = (STOP_RULE if by is None else by.name), tidied(wanted.reason), None
     if by is not None:
         expected = moved(wanted.event, wanted.version, digest, wanted.share_ppm, sequence, reason, name)
@@ -226,7 +251,7 @@ def _move(
         alias=Alias.CHAMPION,
         version=wanted.version,
         by=name,
-        at_ms=max(turn.now_ms, turn.standing.records[-1].at_ms),
+        at_ms=max(at_ms, turn.standing.records[-1].at_ms),
         event=_REGISTRY_EVENT[wanted.event],
         share_ppm=wanted.share_ppm,
         salt=wanted.salt,

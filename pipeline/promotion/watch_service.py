@@ -15,21 +15,25 @@ import structlog
 
 from models.artefact.strict import ModelRefused
 from models.versions.alias_files import alias_records
-from models.versions.aliases import AliasRecord
+from models.versions.aliases import ALL_PPM, AliasRecord
+from models.versions.history_files import read_history
 from models.versions.locations import Alias
 from pipeline.alerts.catalogue import over
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.alert import Alert
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.promotion import metrics
 from pipeline.promotion.alerts import rolled_back_alert, unwatched_rollout_alert
 from pipeline.promotion.desk_files import NO_KEY, NO_KEY_ID
+from pipeline.promotion.gathering_store import times_fault
 from pipeline.promotion.moves import is_shared
-from pipeline.promotion.moving_store import STOP_RULE, Desk, stop
+from pipeline.promotion.moving_store import REASON_CHARACTERS_MAX, STOP_RULE, Desk, stop
 from pipeline.promotion.progress_store import progress_of, trips_of
 from pipeline.promotion.stop_rule import Progress, stop_reasons
+from pipeline.promotion.store import read_moves
 
 LOOK_S: Final = 2.0
 """From one look to the next: about how long a tripped candidate's record stands."""
@@ -58,6 +62,7 @@ class RolloutWatch:
         self._frauds: Sequence[str] = ()
         self._frauds_fault: str | None = None
         self._unwatched: Alert | None = None
+        self._told: str | None = None  # the record of a way back that was told last
         self._rated: tuple[str, Progress] | None = None  # of which record
         self._rated_s = 0.0
 
@@ -74,35 +79,62 @@ class RolloutWatch:
             metrics.tell(records)
             if not records or not is_shared(records[-1]):
                 self._is_watched()
+                self._tell_stopped(records)
                 return None
         except ModelRefused as refusal:
             log.error("rollout_unread", why=str(refusal))
+            self._is_unread(connection, str(refusal))
             return None
         return self._judge(connection, records)
+
+    def _is_unread(self, connection: Connection, why: str) -> None:
+        """Tell of a rollout that can't be read, by what is recorded of it: workers go on by what they have loaded."""
+        moves = read_moves(connection, 1)
+        if moves and moves[0].share_ppm < ALL_PPM:
+            self._is_unwatched(moves[0].version, moves[0].sequence, why)
+
+    def _tell_stopped(self, records: Sequence[AliasRecord]) -> None:
+        """Tell of a way back that the stop rule took, where whoever took it may not have lived to tell.
+
+        The same is told once a process, and is the same alert every time.
+        """
+        if not records or records[-1].by != STOP_RULE or records[-1].sha256 == self._told:
+            return
+        history = read_history(self._desk.registry, self._desk.keys)
+        told = next((each for each in history if each.sequence == records[-1].history_sequence), None)
+        self._tell(records[-1], "it is not known why" if told is None else " ".join(told.reasons))
+
+    def _tell(self, stopped: AliasRecord, why: str) -> None:
+        words = {"version": stopped.version, "by": STOP_RULE, "reason": why}
+        scope = model_scope(stopped.previous_version or "none")
+        self._publish([rolled_back_alert(scope, stopped.sequence, words, stopped.at_ms)])
+        self._told = stopped.sha256
 
     def _judge(self, connection: Connection, records: Sequence[AliasRecord]) -> AliasRecord | None:
         latest = records[-1]
         try:
             if self._desk.signing.key_id == NO_KEY_ID:
                 raise ModelRefused(NO_KEY)
-            limits = self._limits()
-            if limits is None:
+            limits, at_ms = self._limits(), min(self._now_ms(), server_now_ms(connection))
+            if (fault := times_fault(latest, at_ms)) is not None:
+                reasons = [f"Nothing that is decided can be counted: {fault}."]
+            elif limits is None:
                 reasons = ["The policy in force has no [promotion], so nothing says how far it may differ."]
             else:
                 reasons = stop_reasons(self._progress_of(connection, records), limits)
             stopped = stop(connection, self._desk, latest, reasons) if reasons else None
         except ModelRefused as refusal:
-            self._is_unwatched(latest, str(refusal))
+            self._is_unwatched(latest.version, latest.sequence, str(refusal))
             return None
         if stopped is None and self._frauds_fault is not None:
-            self._is_unwatched(latest, self._frauds_fault)
+            self._is_unwatched(latest.version, latest.sequence, self._frauds_fault)
         else:
             self._is_watched()
         if stopped is not None:
-            log.error("rolled_back", version=latest.version, decides=stopped.version, why=" ".join(reasons))
+            why = " ".join(reasons)[:REASON_CHARACTERS_MAX]
+            log.error("rolled_back", version=latest.version, decides=stopped.version, why=why)
             metrics.STOPPED.inc()
-            words = {"version": stopped.version, "by": STOP_RULE, "reason": " ".join(reasons)}
-            self._publish([rolled_back_alert(model_scope(latest.version), stopped.sequence, words, stopped.at_ms)])
+            self._tell(stopped, why)
         return stopped
 
     def _progress_of(self, connection: Connection, records: Sequence[AliasRecord]) -> Progress:
@@ -123,9 +155,9 @@ class RolloutWatch:
                 self._frauds_fault = f"the labels can't be read: {error}"
         return self._frauds
 
-    def _is_unwatched(self, latest: AliasRecord, why: str) -> None:
-        log.error("rollout_unwatched", version=latest.version, why=why)
-        raised = unwatched_rollout_alert(model_scope(latest.version), latest.sequence, self._now_ms())
+    def _is_unwatched(self, version: str, sequence: int, why: str) -> None:
+        log.error("rollout_unwatched", version=version, why=why)
+        raised = unwatched_rollout_alert(model_scope(version), sequence, self._now_ms())
         if self._unwatched is None or self._unwatched.alert_id != raised.alert_id:
             self._publish([raised])
             self._unwatched = raised
