@@ -9,10 +9,11 @@ from models.artefact.strict import Json, ModelRefused, canonical, mapping, parse
 from models.versions.approvals import (
     APPROVALS_MAX,
     APPROVING_ROLES,
+    RENEWED_AFTER_MS,
     Approval,
     Standing,
     approval_fault,
-    file_name,
+    file_names,
     missing_roles,
     subject_of,
 )
@@ -32,15 +33,39 @@ APPROVAL_BYTES_MAX: Final = 4 * CONTENT_BYTES_MAX
 def write_approval(registry: Registry, version: str, role: Role, by: Identity, at_ms: int, root: str) -> str:
     """Sign a version's digest as one role, and return the name of the file. Raises ModelRefused.
 
-    AlreadyThere is raised where this key has approved the version as that role before.
+    AlreadyThere is raised where this key has approved the version as that role within the last day.
     """
     if role not in APPROVING_ROLES:
         refuse(f"a version is approved as {', '.join(each.value for each in APPROVING_ROLES)}")
     digest = digest_of(registry, version)
     signed = by.sign(ActKind.MODEL_APPROVED, subject_of(version, digest, role), at_ms, root)
-    name = file_name(version, role, by.key_id)
+    if len(registry.names(f"{APPROVALS}/{version}")) >= APPROVALS_MAX:
+        refuse(f"version '{version}' has {APPROVALS_MAX} approvals already")
+    name = _free_name(registry, version, role, by.key_id, at_ms)
     registry.create(name, _file(signed))
     return name
+
+
+def _free_name(registry: Registry, version: str, role: Role, key_id: str, at_ms: int) -> str:
+    """Return the first name that is free, or one that isn't where the latest approval is too young to be renewed."""
+    names = file_names(version, role, key_id)
+    for name in names:
+        file = registry.read(name, APPROVAL_BYTES_MAX)
+        if file is None:
+            return name
+        # One of a time far ahead was given by a wrong clock, and what is no approval is in nobody's way.
+        said_ms = _said_ms(file, name)
+        if said_ms is not None and abs(at_ms - said_ms) < RENEWED_AFTER_MS:
+            return name
+    return names[-1]
+
+
+def _said_ms(file: bytes, name: str) -> int | None:
+    """Return when an approval says that it was given; None where it is none."""
+    try:
+        return act_of(_signed_act(file, name).content).at_ms
+    except (ModelRefused, ActMalformed):
+        return None
 
 
 def standing_approvals(registry: Registry, version: str, people: People, at_ms: int) -> Standing:
@@ -102,7 +127,7 @@ def _judged(
     if said not in {role.value for role in APPROVING_ROLES}:
         refuse(f"'{name}' approves as no role that there is")
     role = Role(str(said))
-    if name != file_name(version, role, act.key_id):
+    if name not in file_names(version, role, act.key_id):
         refuse(f"'{name}' is named otherwise than what it holds")
     fault = approval_fault(
         people, signed, role, version, digest, CHECKS, as_of_ms=as_of_ms, is_pending=is_pending

@@ -21,6 +21,10 @@ from pipeline.people.roles import Role, folded
 APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
 APPROVALS_MAX: Final = 32
 """Most approvals of a version that are looked at."""
+APPROVALS_A_KEY_MAX: Final = 8
+"""Most approvals by one key in one role: they lose their force with time, and a version may be long on trial."""
+RENEWED_AFTER_MS: Final = 86_400_000
+"""How old an approval is before the same key may give it anew."""
 
 
 class Approval(NamedTuple):
@@ -45,8 +49,10 @@ def subject_of(version: str, digest: str, role: Role) -> Subject:
     return {"version": version, "digest": digest, "role": role.value}
 
 
-def file_name(version: str, role: Role, key_id: str) -> str:
-    return f"{APPROVALS}/{version}/{role.value}-{key_id}.json"
+def file_names(version: str, role: Role, key_id: str) -> list[str]:
+    """Return the names of the first approval by a key, and of those by which it is given anew."""
+    first = f"{APPROVALS}/{version}/{role.value}-{key_id}"
+    return [f"{first}.json", *(f"{first}-{number}.json" for number in range(2, APPROVALS_A_KEY_MAX + 1))]
 
 
 def approval_fault(

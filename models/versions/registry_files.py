@@ -25,6 +25,8 @@ READ_S: Final = 5
 """Longest wait for a bucket; a worker looks at its registry beside the loop that decides."""
 ATTEMPTS_MAX: Final = 2
 S3: Final = "s3"
+_UNTELLABLE: Final = re.compile("[^ -~]")
+"""What no name of ours holds: others would spoil a terminal, or can't be written to a log or a database at all."""
 PARTIAL_BYTES: Final = 8
 _PARTIAL: Final = re.compile(rf"\..+\.[0-9a-f]{{{2 * PARTIAL_BYTES}}}", re.ASCII | re.DOTALL)
 """A file beside its place, while it is written; whoever is killed then leaves it behind."""
@@ -48,7 +50,10 @@ class Registry(Protocol):
         """Return the content, or its first `bytes_max` + 1 bytes; None where there is no such file."""
 
     def names(self, folder: str) -> list[str]:
-        """Return the last parts of the names directly in a folder, sorted; none where there is no such folder."""
+        """Return the last parts of the names directly in a folder, sorted; none where there is no such folder.
+
+        They may be told anywhere: what is no plain ASCII has a question mark in its place, and names no file.
+        """
 
     def create(self, name: str, content: bytes) -> None:
         """Write a new file whole. Raises AlreadyThere where one stands."""
@@ -83,11 +88,12 @@ class DirectoryRegistry:
 
     def names(self, folder: str) -> list[str]:
         try:
-            return sorted(name for name in os.listdir(self.root / folder) if _PARTIAL.fullmatch(name) is None)
+            names = [name for name in os.listdir(self.root / folder) if _PARTIAL.fullmatch(name) is None]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise RegistryUnavailable(f"the registry can't be listed ({error.strerror})") from error
+        return sorted(map(_tellable, names))
 
     def create(self, name: str, content: bytes) -> None:
         """Write beside the place and link into it, so that nobody reads half a file, and two writers don't both win."""
@@ -138,7 +144,7 @@ class BucketRegistry:
             return []
         except Exception as error:
             raise _unavailable("the registry can't be listed", error) from error
-        return sorted({name for each in found if (name := str(each).rstrip("/").rpartition("/")[2])})
+        return sorted({_tellable(name) for each in found if (name := str(each).rstrip("/").rpartition("/")[2])})
 
     def create(self, name: str, content: bytes) -> None:
         """Write by a conditional put, which the bucket's server itself refuses where the name is taken."""
@@ -150,6 +156,10 @@ class BucketRegistry:
             if _is_taken(error):
                 raise AlreadyThere(f"'{name}' stands in the registry already, and is never written over") from error
             raise _unavailable(f"'{name}' can't be written to the registry", error) from error
+
+
+def _tellable(name: str) -> str:
+    return _UNTELLABLE.sub("?", name)
 
 
 def _bucket_files() -> Any:

@@ -15,9 +15,10 @@ import structlog
 
 from models.artefact.strict import ModelRefused
 from models.versions.alias_files import alias_records
-from models.versions.aliases import ALL_PPM, AliasRecord
+from models.versions.aliases import ALL_PPM, AliasRecord, folder_of
+from models.versions.chain_files import chain_length
 from models.versions.history_files import read_history
-from models.versions.locations import Alias
+from models.versions.locations import RECORD_BYTES_MAX, Alias, record_name
 from pipeline.alerts.catalogue import over
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import Promotion
@@ -62,6 +63,7 @@ class RolloutWatch:
         self._frauds: Sequence[str] = ()
         self._frauds_fault: str | None = None
         self._unwatched: Alert | None = None
+        self._read: tuple[tuple[str, bytes | None], list[AliasRecord]] | None = None
         self._told: str | None = None  # the record of a way back that was told last
         self._rated: tuple[str, Progress] | None = None  # of which record
         self._rated_s = 0.0
@@ -75,7 +77,7 @@ class RolloutWatch:
             return None
         self._looked_s = self._clock_s()
         try:
-            records = alias_records(self._desk.registry, self._desk.keys, Alias.CHAMPION)
+            records = self._records()
             metrics.tell(records)
             if not records or not is_shared(records[-1]):
                 self._is_watched()
@@ -86,6 +88,18 @@ class RolloutWatch:
             self._is_unread(connection, str(refusal))
             return None
         return self._judge(connection, records)
+
+    def _records(self) -> list[AliasRecord]:
+        """Return the alias's records; the whole chain is read and proved again only once its end is another.
+
+        Raises ModelRefused.
+        """
+        registry, folder = self._desk.registry, folder_of(Alias.CHAMPION)
+        last = record_name(folder, chain_length(registry, folder))
+        end = last, registry.read(last, RECORD_BYTES_MAX)
+        if self._read is None or self._read[0] != end:
+            self._read = end, alias_records(registry, self._desk.keys, Alias.CHAMPION)
+        return self._read[1]
 
     def _is_unread(self, connection: Connection, why: str) -> None:
         """Tell of a rollout that can't be read, by what is recorded of it: workers go on by what they have loaded."""

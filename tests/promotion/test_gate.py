@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decide.rollout.limits import DAY_MS
-from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow, Unread
-from pipeline.promotion.gate import APPROVING_ROLES, CLOCKS_MS, Reason, refusals
+from pipeline.promotion.facts import CLOCKS_MS, EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow, Unread
+from pipeline.promotion.gate import APPROVING_ROLES, Reason, refusals
 from tests.promotion.given import CHAMPION, DIGEST, FACTS, NOW_MS, SHADOW
 
 OTHER = "f" * 64

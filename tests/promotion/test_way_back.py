@@ -12,6 +12,7 @@ from models.versions.alias_files import alias_records, move_alias
 from models.versions.history import Event
 from models.versions.history_files import read_history
 from models.versions.locations import Alias
+from models.versions.registry_files import DirectoryRegistry
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.io.postgres import Connection, DatabaseUnavailable
 from pipeline.promotion import moving_store
@@ -172,6 +173,26 @@ def test_a_registry_that_can_not_be_read_while_nothing_is_rolled_out_is_no_rollo
     assert watched.told == []
     with pytest.raises(ModelRefused):
         alias_records(stage.registry, stage.keys, Alias.CHAMPION)
+
+
+def test_a_long_chain_is_proved_once_and_not_at_each_look(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand records take two seconds, which is how often the watch looks."""
+    read: list[str] = []
+    reads = DirectoryRegistry.read
+
+    def counted(self: DirectoryRegistry, name: str, bytes_max: int) -> bytes | None:
+        read.append(name)
+        return reads(self, name, bytes_max)
+
+    monkeypatch.setattr(DirectoryRegistry, "read", counted)
+    watched.look()
+    read.clear()
+    watched.look()
+    assert read == ["aliases/champion/000002.json"]
+    watched.stage.roll_back()
+    watched.look()
+    assert watched.watch._read is not None
+    assert len(watched.watch._read[1]) == 3
 
 
 def test_of_evidence_of_one_moment_that_which_failed_counts(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

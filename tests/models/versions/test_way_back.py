@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from models.versions.approval_files import standing_approvals
+from models.versions.approvals import APPROVALS_A_KEY_MAX
 from models.versions.history import Event
 from models.versions.loading_files import load_by_alias
-from models.versions.registry_files import DirectoryRegistry, RegistryUnavailable
+from models.versions.registry_files import AlreadyThere, DirectoryRegistry, RegistryUnavailable
 from models.versions.verify_command import verified
 from ops.bench.registry.forgeries import copy_of
-from ops.bench.registry.scene import AT_MS, FIRST, HOUR_MS, SECOND, Scene, make_scene, move
+from ops.bench.registry.scene import AT_MS, FIRST, HOUR_MS, SECOND, Scene, approve, make_scene, move
 from pipeline.decide.regime_files import LOAD_AGAIN_S, RegimeSource
 from pipeline.keys.key_files import replace_key_set
 from pipeline.keys.key_sets import with_revocation
@@ -138,3 +140,28 @@ def test_a_move_is_taken_up_once_what_it_is_proved_by_has_come(scene: Scene, lat
     assert changed is not None
     assert changed.model is not None
     assert changed.model.version == SECOND
+
+
+def test_an_approval_is_given_anew_once_it_is_a_day_old(scene: Scene) -> None:
+    """A trial in the shadow takes four weeks, and an approval counts for thirty days."""
+    people, day_ms = scene.book.people, 24 * HOUR_MS
+    with pytest.raises(AlreadyThere):
+        approve(scene, SECOND, at_ms=AT_MS + day_ms - 1)
+    approve(scene, SECOND, at_ms=AT_MS + 40 * day_ms)
+    standing = standing_approvals(scene.registry, SECOND, people, AT_MS + 41 * day_ms)
+    assert standing.faults == ()
+    latest = {each.role: each.at_ms for each in sorted(standing.approvals.values(), key=lambda each: each.at_ms)}
+    assert set(latest.values()) == {AT_MS + 40 * day_ms}
+    move(scene, SECOND, AT_MS + 41 * day_ms)
+    assert load_by_alias(scene.registry, scene.trust).model.version == SECOND
+    for renewal in range(2, APPROVALS_A_KEY_MAX):
+        approve(scene, SECOND, at_ms=AT_MS + renewal * 40 * day_ms)
+    with pytest.raises(AlreadyThere):
+        approve(scene, SECOND, at_ms=AT_MS + 1_000 * day_ms)
+
+
+def test_a_name_that_can_not_be_written_is_told_and_stops_no_telling(scene: Scene) -> None:
+    (scene.registry.root / "approvals" / FIRST / os.fsdecode(b"\xff\x1b[31m")).touch()
+    [fault] = standing_approvals(scene.registry, FIRST, scene.book.people, AT_MS + HOUR_MS).faults
+    assert fault.isascii()
+    assert fault.isprintable()
