@@ -27,6 +27,12 @@ from models.versions.records import (
 
 KIND: Final = "alias"
 ALL_PPM: Final = 1_000_000
+SALT_CHARACTERS_MIN: Final = 32
+"""Of hexadecimal digits, 16 bytes.
+
+Fewer could be tried one by one against decisions, which name the model that answered; then whoever names payments could
+choose who answers them.
+"""
 SALT_CHARACTERS_MAX: Final = 64
 APPROVALS_MAX: Final = 32
 """Most approvals that a record pins; three roles need three."""
@@ -111,6 +117,8 @@ def require_sound(record: AliasRecord, name: str) -> None:
         refuse(f"'{name}' names no version as the one before")
     if record.share_ppm == 0 or (record.share_ppm < ALL_PPM and record.previous_version is None):
         refuse(f"'{name}' gives the version no share, or the rest of the traffic to nobody")
+    if record.share_ppm < ALL_PPM and len(record.salt) < SALT_CHARACTERS_MIN:
+        refuse(f"the salt of '{name}' has fewer than {SALT_CHARACTERS_MIN} characters, and a share is chosen by it")
     if len(record.salt) > SALT_CHARACTERS_MAX:
         refuse(f"the salt of '{name}' is longer than {SALT_CHARACTERS_MAX} characters")
 

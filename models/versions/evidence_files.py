@@ -6,11 +6,11 @@ about another, also where its file is copied.
 
 from __future__ import annotations
 
-from models.artefact.strict import refuse
+from models.artefact.strict import ModelRefused, refuse
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import KIND, Evidence, content_of, evidence_of
 from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
-from models.versions.records import Signing, opened, sha256_of, signed_record
+from models.versions.records import Signing, opened, sha256_of, signed_record, vouched
 from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
 from pipeline.keys.key_files import is_signed
 from pipeline.keys.key_sets import KeySet
@@ -47,20 +47,33 @@ def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Eviden
     names = registry.names(f"{EVIDENCE}/{version}")
     if len(names) > EVIDENCE_FILES_MAX:
         refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
-    found = [_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names]
+    files = (_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names)
+    found = [each for each in files if each is not None]
     return sorted(found, key=lambda each: (each.made_at_ms, each.kind, not each.passed))
 
 
-def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Evidence:
+def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Evidence | None:
+    """Return a file's evidence; None where it passed by the word of a key that is revoked since, which is nobody's.
+
+    What failed by that word still stands against the version until something later passes.
+    """
     file = registry.read(name, RECORD_BYTES_MAX)
     if file is None:
         raise RegistryUnavailable(f"'{name}' of the registry is gone")
-    evidence = evidence_of(opened(KIND, name, file, keys, is_signed), name)
+    evidence = evidence_of(opened(KIND, name, file, vouched(keys), is_signed), name)
     if (evidence.version, evidence.digest) != (version, digest):
         refuse(f"'{name}' is evidence about another version, '{evidence.version}'")
     if name != _name(version, evidence.kind, file):
         refuse(f"'{name}' is named otherwise than what it holds")
-    return evidence
+    return evidence if not evidence.passed or _counts(name, file, keys) else None
+
+
+def _counts(name: str, file: bytes, keys: KeySet) -> bool:
+    try:
+        opened(KIND, name, file, keys, is_signed)
+    except ModelRefused:
+        return False
+    return True
 
 
 def _name(version: str, kind: str, file: bytes) -> str:

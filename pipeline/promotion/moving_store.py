@@ -28,7 +28,7 @@ from models.versions.records import Signing
 from models.versions.registry_files import Registry
 from models.versions.signature_files import require_signed
 from pipeline.decide.rollout.limits import Promotion
-from pipeline.domain.free_text import reason_fault, tidied
+from pipeline.domain.free_text import reason_fault, shown, tidied
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, failures_named
@@ -48,6 +48,8 @@ SALT_BYTES: Final = 32
 REASONS_KEPT_MAX: Final = 100
 REASON_CHARACTERS_MAX: Final = 1_000
 """As the history of a registry has them."""
+NAME_CHARACTERS_MAX: Final = 200
+"""As the database has them."""
 REFUSALS_TOLD_MAX: Final = 1_000
 """Records of a history from which on refusals stand in the database alone.
 
@@ -182,7 +184,8 @@ def _begin(connection: Connection, desk: Desk) -> _Turn:
     standing = standpoint(desk.registry, desk.keys, seen)
     reached = 0 if seen is None else seen.sequence
     for record in standing.records[reached:]:
-        append_move(connection, record, MoveEvent.FOUND, record.by, FOUND_REASON, None)
+        by = shown(record.by)[:NAME_CHARACTERS_MAX] or "nobody"  # whatever it says must not keep a way back closed
+        append_move(connection, record, MoveEvent.FOUND, by, FOUND_REASON, None)
     return _Turn(standing, read_registry(connection), server_now_ms(connection))
 
 

@@ -121,6 +121,18 @@ def test_a_reason_that_is_longer_than_what_is_kept_moves_nothing(stage: Stage) -
     assert alias_records(stage.registry, stage.keys, Alias.CHAMPION)[-1].version == CANDIDATE
 
 
+@pytest.mark.parametrize("by", ["", "\0", "x" * 201])
+def test_a_record_by_a_name_that_nobody_has_closes_no_way_back(stage: Stage, by: str) -> None:
+    stage.ready()
+    record = stage.promote().record
+    assert record is not None
+    move_alias(
+        stage.registry, stage.keys, stage.signing, alias=Alias.CHAMPION, version=CANDIDATE, by=by,
+        at_ms=stage.now_ms, share_ppm=100_000, salt=record.salt, approvals=record.approvals,
+    )  # fmt: skip
+    assert stage.roll_back().record is not None
+
+
 def test_reasons_that_are_many_are_told_and_recorded(watched: Watched) -> None:
     """The breaker tripped all night while nobody watched."""
     for _ in range(20):

@@ -16,8 +16,6 @@ from models.artefact.scoring import Model
 from pipeline.decide.verdict import Regime
 
 SHARE_PPM_ALL: Final = 1_000_000
-SALT_BYTES_MIN: Final = 16
-"""Fewer could be tried one by one against decisions, which name the model that answered."""
 _DIGEST_BYTES: Final = 8
 
 

@@ -122,12 +122,21 @@ def test_development_without_keys_goes_by_the_plain_pointer() -> None:
     assert (FIRST, None) == (loaded.model.version, loaded.record)
 
 
+@pytest.mark.parametrize("salt", ["", "0" * 31])
+def test_a_share_by_a_salt_that_can_be_guessed_is_refused(scene: Scene, salt: str) -> None:
+    with pytest.raises(ModelRefused, match="a share is chosen by it"):
+        move_alias(
+            scene.registry, scene.keys, scene.models, alias=Alias.CHAMPION, version=SECOND, by="the gate",
+            at_ms=AT_MS + 5 * HOUR_MS, share_ppm=10_000, salt=salt,
+        )  # fmt: skip
+
+
 def test_a_share_leaves_the_version_before_in_force(scene: Scene) -> None:
     pinned = move(scene, SECOND, AT_MS + 5 * HOUR_MS).approvals
     move(scene, FIRST, AT_MS + 6 * HOUR_MS)
     move_alias(
         scene.registry, scene.keys, scene.models, alias=Alias.CHAMPION, version=SECOND, by="the gate",
-        at_ms=AT_MS + 7 * HOUR_MS, share_ppm=10_000, salt="s", approvals=pinned,
+        at_ms=AT_MS + 7 * HOUR_MS, share_ppm=10_000, salt="5" * 32, approvals=pinned,
     )  # fmt: skip
     loaded = load_champion_of(settings_of(scene))
     assert loaded.candidate is not None
