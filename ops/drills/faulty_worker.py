@@ -1,7 +1,7 @@
 """A decision worker whose model is slow, or fails, where its version says so: `python -m ops.drills.faulty_worker`.
 
-Production code knows nothing of this. The model's file is a good one; what is wrong stands in its tables' edges, which
-every score looks at, so that the fault is the model's own, also where the hot path is compiled.
+Production code knows nothing of this. The model's file is a good one; what is wrong stands in the entries of its tables,
+which every score takes, so that the fault is the model's own, also where the hot path is compiled.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from unittest import mock
 
 import numpy as np
 
-from models.artefact.scoring import Model, Term
+from models.artefact.scoring import Model
 from models.versions.loading_files import Loaded, load_champion_of
 from pipeline.decide import regime_files
 from pipeline.decide.keeper_service import keep_filled
@@ -26,24 +26,24 @@ SLOW_S: Final = 1.5
 """Time that a slow model takes for each batch: above the shipped policy's limit of latency, and far below the time in
 which a worker is given up."""
 FAILS_EVERY: Final = 5
-"""A failing model raises for the payments whose first feature is a multiple of this."""
+"""A failing model raises for the payments whose entry in its first table has a place that is a multiple of this."""
 
 
 class ModelBroken(Exception):
     """The failing model's error."""
 
 
-class SlowEdges(np.ndarray):
-    def searchsorted(self, *arguments: Any, **named: Any) -> Any:
+class SlowEntries(np.ndarray):
+    def __getitem__(self, at: Any) -> Any:
         time.sleep(SLOW_S)
-        return self.view(np.ndarray).searchsorted(*arguments, **named)
+        return self.view(np.ndarray)[at]
 
 
-class FailingEdges(np.ndarray):
-    def searchsorted(self, values: Any, *arguments: Any, **named: Any) -> Any:
-        if (np.asarray(values) % FAILS_EVERY == 0).any():
+class FailingEntries(np.ndarray):
+    def __getitem__(self, at: Any) -> Any:
+        if (np.asarray(at)[0] % FAILS_EVERY == 0).any():
             raise ModelBroken("the model of a drill fails")
-        return self.view(np.ndarray).searchsorted(values, *arguments, **named)
+        return self.view(np.ndarray)[at]
 
 
 def faulty_champion(settings: Settings) -> Loaded:
@@ -55,21 +55,18 @@ def faulty_champion(settings: Settings) -> Loaded:
 def _spoilt(model: Model) -> Model:
     match model.version.rpartition("-")[2]:
         case "slow":
-            return _with_first_edges(model, SlowEdges)
+            return _with_entries(model, SlowEntries)
         case "failing":
-            return _with_first_edges(model, FailingEdges)
+            return _with_entries(model, FailingEntries)
         case _:
             return model
 
 
-def _with_first_edges(model: Model, kind: type[Any]) -> Model:
-    """Return the model with the first edges of its first term being of that kind.
-
-    Edges are looked up once for each feature and set of edges, so a score meets these once.
-    """
-    first, *others = model.terms
-    spoilt = Term(first.features, (first.edges[0].copy().view(kind), *first.edges[1:]), first.table)
-    return replace(model, terms=(spoilt, *others))
+def _with_entries(model: Model, kind: type[Any]) -> Model:
+    """Return the model with the entries of its tables being of that kind; a score takes its own of them once."""
+    spoilt = replace(model)
+    object.__setattr__(spoilt, "_plan", model.plan._replace(entries=model.plan.entries.view(kind)))
+    return spoilt
 
 
 def main() -> None:

@@ -69,8 +69,10 @@ CREATE TRIGGER check_model_move BEFORE INSERT ON control.model_move
     FOR EACH ROW EXECUTE FUNCTION control.check_model_move();
 
 -- One at a time: whoever moves the champion takes this turn first, until their transaction ends.
-CREATE FUNCTION control.take_model_turn() RETURNS void LANGUAGE sql SET search_path = pg_catalog AS $$
-    SELECT pg_advisory_xact_lock(hashtextextended('fraud-model-move', 0))
+INSERT INTO control.turn (name) VALUES ('model');
+CREATE FUNCTION control.take_model_turn() RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog AS $$
+    SELECT FROM control.turn WHERE turn.name = 'model' FOR NO KEY UPDATE
 $$;
 
 -- The rows that stand for acts, for whoever proves them all, with those that moved the champion.

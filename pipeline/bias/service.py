@@ -127,6 +127,8 @@ class BiasService:
         del stopping  # the read waits
         batch = self._source.read(BATCH_RECORDS_MAX, READ_WAIT_S)
         connection = self._held.connection()
+        with failures_named():
+            connection.execute("SELECT")  # a database that is away is told now, and not when a state is stored
         if self._standing is None:
             self._begin(connection)
         self._take(batch)

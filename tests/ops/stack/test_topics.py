@@ -23,7 +23,7 @@ def test_decisions_and_labels_are_kept_for_ever() -> None:
 
 def test_what_is_keyed_by_account_has_as_many_partitions_as_transactions() -> None:
     names = {topic.name for topic in TOPICS if topic.is_partitioned}
-    assert names == {"transactions.v1", "decisions.v1", "executions.v1"}
+    assert names == {"transactions.v1", "decisions.v1", "executions.v1", "shadow.v1"}
 
 
 def test_what_carries_a_transaction_may_weigh_more_than_it() -> None:
