@@ -1,7 +1,7 @@
 """A decision worker whose model is slow, or fails, where its version says so: `python -m ops.drills.faulty_worker`.
 
-Production code knows nothing of this. The model's file is a good one; what is wrong stands in the entries of its tables,
-which every score takes, so that the fault is the model's own, also where the hot path is compiled.
+Production code knows nothing of this. The model's file is a good one; what is wrong stands in the entries of its
+tables, which every score takes, so that the fault is the model's own, also where the hot path is compiled.
 """
 
 from __future__ import annotations
