@@ -204,7 +204,9 @@ def _patient(policy_text: str) -> str:
     any breaker would allow.
     """
     patient = {"minimum_sample": 1_000_000, "latency_p99_ms": LATENCY_BOUNDS_MS[-1], "error_minimum_count": 10_000}
+    before, heading, breaker = policy_text.partition("\n[breaker]\n")
+    breaker, behind, after = breaker.partition("\n[")
     for name, value in patient.items():
-        policy_text, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", policy_text)
-        assert replaced == 1, f"the policy names {name} once"
-    return policy_text
+        breaker, replaced = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", breaker)
+        assert replaced == 1, f"the policy's breaker names {name} once"
+    return before + heading + breaker + behind + after
