@@ -74,7 +74,12 @@ def _compile(folder: Path) -> None:
             env={**os.environ, "FRAUD_COMPILE": "1"},
             timeout=_COMPILE_TIMEOUT_S,
         )
-        target.rename(folder)
+        try:
+            target.rename(folder)
+        except OSError:
+            if not folder.exists():
+                raise
+            return  # somebody else has compiled the same meanwhile
 
 
 def _fingerprint() -> str:

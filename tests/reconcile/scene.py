@@ -30,6 +30,7 @@ from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import create_signing_key, set_path_beside
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
+from tests.approved import approve_model
 
 PARTITIONS = 2
 WORKER_GROUP = "fraud-decide"
@@ -46,7 +47,9 @@ class Scene:
         set_passwords(stack.database_url, dict.fromkeys(ROLES, PASSWORD))
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
-        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready")
+        make_seal_keys(directory / "seals")
+        approved = approve_model(directory / "bank", directory / "seals" / KEYS_FILE)
+        self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready", **approved)
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/ready")
         self.executor = self._process(
             "executor", ["executor", "run"], "FRAUD_EXECUTOR_PORT", "/ready", **self._rail_settings()
@@ -107,7 +110,6 @@ class Scene:
         if folder.exists():
             return folder
         folder.mkdir(mode=0o700)
-        make_seal_keys(self.directory / "seals")
         shutil.copy(self.directory / "seals" / KEYS_FILE, folder / "seal_keys")
         (folder / "seal_keys").chmod(0o600)
         _write(folder / "kafka_options", json.dumps(self.stack.client_options(Principal(f"fraud-{name}"))))

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.access.rights import Principal
-from ops.bench.registry.scene import make_scene
 from ops.bench.rig.services import status
 from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
@@ -27,8 +26,8 @@ from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set
 from pipeline.keys.key_sets import KeyUse, with_key
-from pipeline.people.people_files import write_people
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
+from tests.approved import approve_model
 from tests.archive import WIRE
 from tests.records import PAYMENT, feed_content
 
@@ -63,7 +62,7 @@ def _secret_folder(folder: Path, stack: RealStack) -> Path:
     make_seal_keys(folder.with_name("seals"))
     shutil.copy(folder.with_name("seals") / "decisions.key", folder / "seal_key")
     _publish_feeds(folder.with_name("feeds"), folder.with_name("seals") / KEYS_FILE)
-    _approve_model(folder.with_name("bank"), folder.with_name("seals") / KEYS_FILE)
+    approve_model(folder.with_name("bank"), folder.with_name("seals") / KEYS_FILE)
     shutil.copy(folder.with_name("seals") / KEYS_FILE, folder / "seal_keys")
     for path in folder.iterdir():
         path.chmod(0o400)
@@ -82,16 +81,6 @@ def _publish_feeds(folder: Path, keys: Path) -> None:
         put_in_force(folder, feed, content)
 
 
-def _approve_model(folder: Path, keys: Path) -> None:
-    """Make a registry whose champion three people have approved, with keys that the key set then holds."""
-    scene = make_scene(folder)
-    held = read_key_set(keys)
-    for use, public in ((KeyUse.MODELS, scene.models.public), (KeyUse.ARTEFACTS, scene.artefacts.public)):
-        held = with_key(held, use, public, 0)
-    replace_key_set(keys, held)
-    write_people(folder / "people", scene.book.acts)
-
-
 def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> ServerProcess:
     port = free_port()
     return ServerProcess(
@@ -104,7 +93,7 @@ def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> Serv
             "FRAUD_SECRETS_FROM": f"file:{secrets}",
             "FRAUD_FEEDS_PATH": str(secrets.with_name("feeds")),
             "FRAUD_MODEL_REGISTRY": str(secrets.with_name("bank") / "registry"),
-            "FRAUD_MODEL_MEMORY": str(secrets.with_name("memory")),
+            "FRAUD_MODEL_MEMORY": str(secrets.with_name("bank") / "memory"),
             "FRAUD_PEOPLE_FILE": str(secrets.with_name("bank") / "people"),
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
             "FRAUD_WEB_PORT": str(port),
