@@ -30,7 +30,7 @@ from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import create_signing_key, set_path_beside
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
-from tests.approved import approve_model
+from tests.in_production import approve_model, publish_feeds
 
 PARTITIONS = 2
 WORKER_GROUP = "fraud-decide"
@@ -48,7 +48,9 @@ class Scene:
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
         make_seal_keys(directory / "seals")
+        publish_feeds(directory / "feeds", directory / "seals" / KEYS_FILE)
         approved = approve_model(directory / "bank", directory / "seals" / KEYS_FILE)
+        approved["FRAUD_FEEDS_PATH"] = str(directory / "feeds")
         self.worker = self._process("worker", ["worker", "run"], "FRAUD_WEB_PORT", "/ready", **approved)
         self.audit = self._process("audit", ["audit", "run"], "FRAUD_AUDIT_PORT", "/ready")
         self.executor = self._process(

@@ -15,21 +15,15 @@ from ops.processes.servers import ServerFailed, ServerProcess, free_port
 from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.decision_topics import Located, located
-from pipeline.decide.feeds.feed import FeedKind, parse_new_feed
-from pipeline.decide.feeds.feed_files import put_in_force
-from pipeline.decide.feeds.signature_files import keep_signature, signature_text
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.io.clock import now_ms
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Settings
-from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set
-from pipeline.keys.key_sets import KeyUse, with_key
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
-from tests.approved import approve_model
 from tests.archive import WIRE
-from tests.records import PAYMENT, feed_content
+from tests.in_production import approve_model, publish_feeds
+from tests.records import PAYMENT
 
 pytestmark = pytest.mark.real
 
@@ -61,24 +55,13 @@ def _secret_folder(folder: Path, stack: RealStack) -> Path:
     (folder / "redis_url").write_text(stack.redis_url)
     make_seal_keys(folder.with_name("seals"))
     shutil.copy(folder.with_name("seals") / "decisions.key", folder / "seal_key")
-    _publish_feeds(folder.with_name("feeds"), folder.with_name("seals") / KEYS_FILE)
+    publish_feeds(folder.with_name("feeds"), folder.with_name("seals") / KEYS_FILE)
     approve_model(folder.with_name("bank"), folder.with_name("seals") / KEYS_FILE)
     shutil.copy(folder.with_name("seals") / KEYS_FILE, folder / "seal_keys")
     for path in folder.iterdir():
         path.chmod(0o400)
     create_key_file(folder / "dead_letter_key")
     return folder
-
-
-def _publish_feeds(folder: Path, keys: Path) -> None:
-    """Put today's feeds in force, as their publisher signs them, whose key the key set then holds."""
-    publisher = create_signing_key(folder.with_name("publisher.key"), KeyUse.FEEDS, with_set=False)
-    replace_key_set(keys, with_key(read_key_set(keys), KeyUse.FEEDS, publisher.public, 0))
-    for kind in FeedKind:
-        content = feed_content(kind)
-        feed = parse_new_feed(content, kind)
-        keep_signature(folder, feed, signature_text(publisher, content, now_ms()))
-        put_in_force(folder, feed, content)
 
 
 def _production_worker(directory: Path, stack: RealStack, secrets: Path) -> ServerProcess:
