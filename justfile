@@ -2,7 +2,7 @@
 set positional-arguments
 
 bin := ".venv/bin"
-compile := ".venv/bin/uv pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-header --generate-hashes"
+compile := ".venv/bin/uv pip compile --universal --python-version 3.11 --no-annotate --no-emit-index-url --no-header --generate-hashes --constraint requirements-limits.txt"
 
 # list the targets
 default:
