@@ -61,7 +61,15 @@ def _fraud() -> Image:
         {"PATH": f"/opt/fraud/bin:{_PATH}", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
         {"/opt/fraud/bin/python": python, "/opt/fraud/bin/fraud": fraud},
         ((sys.base_prefix, "/opt/python"), (str(PROJECT), "/opt/project"), (str(packages), "/opt/packages")),
-        {"/var/lib/fraud-audit": 10002, "/var/lib/fraud-rail": 10008, "/var/lib/fraud-witness": 10009},
+        {
+            "/var/lib/fraud-audit": 10002,
+            "/var/lib/fraud-rail": 10008,
+            "/var/lib/fraud-witness": 10009,
+            "/var/lib/fraud-feeds": 10001,
+            "/var/lib/fraud-registry": 10001,
+            "/var/lib/fraud-models": 10001,
+            "/var/lib/fraud-people": 10004,
+        },
     )
 
 
