@@ -38,7 +38,10 @@ _ROUNDING: Final = 1e-9
 
 
 def rate_interval(successes: int, trials: int, alpha: float) -> tuple[int, int]:
-    """Where the rate of successes lies, in ppm, at every number of trials at once, with probability 1 - alpha."""
+    """Return an interval for the rate of successes, in ppm.
+
+    It holds the rate at every number of trials at once, with probability 1 - alpha.
+    """
     assert 0 <= successes <= trials, "Successes are among the trials."
     assert 0 < alpha < 1, "alpha is a probability."
     if trials == 0:
@@ -59,7 +62,7 @@ def rate_interval(successes: int, trials: int, alpha: float) -> tuple[int, int]:
 def mean_interval(
     total: float, total_of_squares: float, n: int, low: float, high: float, alpha: float
 ) -> tuple[float, float]:
-    """Where the mean of values in [low, high] lies, at every n at once, with probability 1 - alpha.
+    """Return an interval for the mean of values in [low, high], at every n at once, with probability 1 - alpha.
 
     It is narrow where the values are mostly near 0 (or near `low`, where 0 is no possible value): differences of pairs
     that mostly agree.
@@ -79,7 +82,7 @@ def mean_interval(
 
 
 def difference_interval(more: int, fewer: int, trials: int, alpha: float) -> tuple[int, int]:
-    """Where the mean of paired differences of 1, 0 and -1 lies, in ppm: `more` were 1, `fewer` were -1."""
+    """Return an interval for the mean of paired differences, in ppm: `more` were 1, `fewer` were -1, others 0."""
     assert min(more, fewer) >= 0, "Counts are no less than 0."
     assert more + fewer <= trials, "A pair differs one way or not at all."
     low, high = mean_interval(more - fewer, more + fewer, trials, -1, 1, alpha)
@@ -99,7 +102,7 @@ def _lower(moved: float, variation: float, n: int, alpha: float) -> float:
 
 
 def _log_wealth(excess: float, variation: float) -> float:
-    """What betting on a higher mean has won: the log of the mixture of exp(bet * excess - psi(bet) * variation)."""
+    """Return what bets on a higher mean won: the log of the mixture of exp(bet * excess - psi(bet) * variation)."""
     gains = [bet * excess - price * variation for bet, price in zip(_BETS, _PRICES, strict=True)]
     best = max(gains)
     return best + math.log(math.fsum(math.exp(gain - best) for gain in gains) / len(_BETS))

@@ -1,4 +1,4 @@
-"""What `fraud models card` does when it is called."""
+"""The card that `fraud models card` shows or writes."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Estimate(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """How good the model is on some of the measured payments, at the threshold from which it answers BLOCK."""
+    """The quality of the model on some of the measured payments, at the threshold from which it answers BLOCK."""
 
     segment: str  # "" for all payments
     value: str | None  # None for payments that don't say
@@ -53,7 +53,7 @@ class Slice(NamedTuple):
 
 
 class FraudKind(NamedTuple):
-    """How much of one kind of fraud is found."""
+    """The share of one kind of fraud that is found."""
 
     kind: str
     frauds: int
@@ -74,7 +74,7 @@ class ReliabilityBin(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """What would follow if payments were blocked from this probability on."""
+    """The consequences if payments were blocked from this probability on."""
 
     at_ppm: int
     caught: Rate
@@ -147,7 +147,7 @@ class Shape(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What a check of this version found after training."""
+    """The result of a check of this version, made after training."""
 
     kind: str
     passed: bool

@@ -41,7 +41,7 @@ def _written(value: Any) -> Json:
 def _read(wanted: Any, value: Json, place: str) -> Any:
     if typing.get_origin(wanted) in (types.UnionType, typing.Union):
         options = [each for each in typing.get_args(wanted) if each is not type(None)]
-        # Of the facts' fields only JSON itself has a choice of more than one type and None.
+        # Among the facts' fields, only JSON itself has a choice of more than one type and None.
         return value if len(options) > 1 or value is None else _read(options[0], value, place)
     if typing.get_origin(wanted) is tuple:
         return _read_tuple(wanted, value, place)

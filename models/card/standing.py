@@ -1,4 +1,4 @@
-"""What the facts come to: the newest of each check, who has signed, where the model falls short. Pure questions."""
+"""Conclusions from the facts: the newest of each check, who has signed, where the model falls short. Pure questions."""
 
 from __future__ import annotations
 

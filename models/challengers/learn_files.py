@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+
+# Neither library ships types.
 import skl2onnx  # type: ignore[import-untyped]
 import sklearn  # type: ignore[import-untyped]
 from numpy.typing import NDArray
@@ -30,7 +32,7 @@ from pipeline.shadow.onnx_files import INPUT, OUTPUT, checked_session, write_onn
 OPSET: Final = {"": 17, "ai.onnx.ml": 3}
 """Releases of the operators: of 2022, so that each runtime since knows them."""
 TEST_SHARE: Final = 0.2
-"""Of the history, its last part: what the challenger is measured on, and never learns from."""
+"""The last part of the history, on which the challenger is measured, and from which it never learns."""
 FRAUDS_MIN: Final = 20
 DIFFERENCE_MAX: Final = 1e-4
 """Largest difference between the estimator's probability and ONNX's: its floats are of 32 bits."""
@@ -39,7 +41,7 @@ FLIPPED_SHARE_MAX: Final = 0.001
 
 
 class Unlike(Exception):
-    """What was written does not answer as the estimator did; the message is a clause."""
+    """The written file does not answer as the estimator did; the message is a clause."""
 
 
 class Learned(NamedTuple):

@@ -33,14 +33,14 @@ PARTS_SHOWN: Final = 10
 
 
 class Decided(NamedTuple):
-    """Where stored decisions come from. export None: from the audit log in PostgreSQL."""
+    """The source of stored decisions. export None: from the audit log in PostgreSQL."""
 
     last: int
     export: Path | None
 
 
 class Labelled(NamedTuple):
-    """Where labels come from: a file, labels.v1, or nowhere."""
+    """The source of labels: a file, labels.v1, or nowhere."""
 
     file: Path | None
     is_read_from_topic: bool

@@ -28,7 +28,7 @@ _HOME_OFFSET_MS: Final = HOUR_MS
 
 
 class Origin(IntEnum):
-    """Where a payment is made from."""
+    """The place that a payment is made from."""
 
     OWN = 0  # the victim's device and address, by remote access
     FRESH = 1  # a device and an address that were bought

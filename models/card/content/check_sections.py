@@ -13,7 +13,7 @@ from models.card.standing import CHECK_KINDS, ROLES, newest_checks, roles_signed
 from models.card.words import UNKNOWN, estimated, moment, pounds
 
 ATTACKS: Final = "attacks"
-"""Where a red team's evidence has its figures by attack."""
+"""The field in which a red team's evidence has its figures by attack."""
 FIGURES_MAX: Final = 200
 """Rows of a check's figures on a card; its evidence in the registry has all of them."""
 

@@ -1,4 +1,4 @@
-"""Where the model fails: known by what was measured, and said in sentences that name the figure."""
+"""The places where the model fails: known by what was measured, and said in sentences that name the figure."""
 
 from __future__ import annotations
 

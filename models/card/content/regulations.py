@@ -1,4 +1,4 @@
-"""Where the questions of regulators are answered: in this card, by the project, or by the deployer, who alone can.
+"""The answers to regulators' questions: in this card, by the project, or by the deployer, who alone can.
 
 The headings are named in our words and by their numbers; the texts themselves are the regulators'.
 - EU: Regulation (EU) 2024/1689, Annex IV. Its Annex III, 5(b), leaves the detection of financial fraud out of high

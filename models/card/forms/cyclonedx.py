@@ -55,6 +55,7 @@ def facts_of(content: bytes) -> CardFacts:
 
 def _attached(component: dict[str, Json]) -> str:
     try:
+        # The JSON is anybody's: what isn't there, or is of another type, raises one of the errors below.
         text = component["data"][0]["contents"]["attachment"]["content"]  # type: ignore[index,call-overload]
     except (KeyError, IndexError, TypeError) as error:
         raise ModelRefused("'card.cdx.json' holds no facts") from error

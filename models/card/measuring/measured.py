@@ -23,7 +23,7 @@ _BANDS: Final = (None, "below £10", "£10 to £100", "£100 to £1,000", "£1,0
 
 
 class Attributes(NamedTuple):
-    """What a payment says beside its features. No model sees it but for measuring."""
+    """The attributes of a payment beside its features. No model sees it but for measuring."""
 
     channel: str
     kind: str  # of the fraud; "" where the history doesn't say
