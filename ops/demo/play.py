@@ -48,6 +48,8 @@ LOOK_S: Final = 0.3
 """Time between two looks into the database."""
 PAGE_TIMEOUT_S: Final = 5.0
 
+_OUT_OF_THE_LOOP: Final = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN})
+
 
 class Act(StrEnum):
     WELL = "WELL"
@@ -215,11 +217,10 @@ class Play:
 
     def _act(self, passed_s: float, seconds: int) -> None:
         state = self.watcher.strictest(self.champion)
-        is_open = state in {BreakerState.OPEN, BreakerState.FORCED_OPEN}
         match self.act:
             case Act.WELL if passed_s >= seconds * WRONG_AFTER_SHARE and state is BreakerState.CLOSED:
                 self._go_wrong()
-            case Act.WRONG if is_open:
+            case Act.WRONG if state in _OUT_OF_THE_LOOP:
                 self.act, self.tripped_s = Act.TRIPPED, self.second
                 self.tell(
                     "the model is out of the loop for these customers: fallback rules decide, the model is watched"
@@ -228,7 +229,7 @@ class Play:
                 self._restore()
             case Act.RESTORED if state is BreakerState.CLOSED:
                 self.act = Act.RECOVERED
-                self.tell("the breaker has closed: the model decides again")
+                self.tell("the breaker is closed: the model decides again")
 
     def _go_wrong(self) -> None:
         version = self.scene.add_wrong_model(self.meter.scores_micro())
@@ -240,9 +241,14 @@ class Play:
         )
 
     def _restore(self) -> None:
+        """Name the good model again. A trip of the wrong version alone ends with it: its scope governs nothing now."""
         self._name_champion(self.scene.good_version)
         self.act = Act.RESTORED
-        self.tell(f"rolled back to {self.scene.good_version}; the breaker stays open until its time is over")
+        stays_open = self.watcher.strictest(self.champion) in _OUT_OF_THE_LOOP
+        breaker = (
+            "the breaker stays open until its time is over" if stays_open else "only the wrong version had tripped"
+        )
+        self.tell(f"rolled back to {self.champion}; {breaker}")
 
     def _name_champion(self, version: str) -> None:
         self.scene.name_champion(version)

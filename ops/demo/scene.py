@@ -48,8 +48,9 @@ SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes, stays open longer, and is quicker."""
 WINDOW_SHARE: Final = 7
-"""The least sample is a seventh of a window. One of five age bands has as many payments, one of 16 postcode areas has
-not."""
+"""A segment's least sample is a seventh of a window. One of five age bands has as many payments, one of 16 postcode
+areas has not. That of a model's version is most of a window: a new one begins with none, and what it does to segments
+should be seen at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,9 @@ def clean_environment() -> dict[str, str]:
 
 def short_windows(rate: int) -> dict[str, int | list[int]]:
     """Return the breaker's settings for a rate of payments a second."""
-    sample = max(WINDOW_S * rate // WINDOW_SHARE, 20)
-    return {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": sample}
+    in_window = WINDOW_S * rate
+    sample, of_segment = max(in_window * 2 // 3, 20), max(in_window // WINDOW_SHARE, 20)
+    return {**SHORT_WINDOWS, "minimum_sample": sample, "segment_minimum_sample": of_segment}
 
 
 def with_hours_elsewhere(policy_text: str, at_ms: int) -> str:
