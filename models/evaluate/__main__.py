@@ -36,6 +36,7 @@ from models.evaluate.folds import (
 from models.evaluate.learners import ALONE, WITH, WITHOUT, Learn, boosted_trees, forest, glass
 from models.evaluate.stream import Payments, read
 from models.train.history import HistoryRefused
+from pipeline.publish.payment_source import Unreadable
 from pipeline.terminal.output import Advance, progress
 
 RESAMPLES: Final = 200
@@ -138,17 +139,19 @@ def table(told: dict[str, object]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("name", choices=["handbook"])
-    parser.add_argument("path", type=Path)
-    parser.add_argument("--bags", type=int, default=8)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("name", choices=["handbook"], help="the protocol")
+    parser.add_argument("path", type=Path, help="the file of labelled payments")
+    parser.add_argument("--bags", type=int, default=8, help="bags of each learner; 8 by default")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds that the glass box is learned with; 3 by default")
     parser.add_argument("--validation", action="store_true", help="measure on the folds that settings are chosen on")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time; as many as processors by default"
+    )
     asked = parser.parse_args()
     try:
         told = handbook(asked)
-    except HistoryRefused as refused:
+    except (HistoryRefused, Unreadable) as refused:
         raise SystemExit(str(refused)) from refused
     print(json.dumps(told) if asked.json else table(told))
 
