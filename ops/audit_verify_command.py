@@ -79,6 +79,7 @@ def verified(
 ) -> Report:
     from ops.verifier.export import Trust, Unreadable, verify_export
     from ops.verifier.keys import read_keys
+    from ops.verifier.telling import unread_text
     from ops.verifier.timestamps import time_of_authority
 
     try:
@@ -87,7 +88,7 @@ def verified(
         return verify_export(folder, outside, trust, is_all=is_all, with_tables=with_tables)
     except (Unreadable, OSError, ValueError) as error:
         fix = "Give a folder that `fraud audit export` made, and the .keys file of `fraud keys create audit`."
-        raise Failure(f"It can't be said: {error}.", fix) from error
+        raise Failure(f"It can't be said: {unread_text(error)}.", fix) from error
 
 
 def show_report(output: Output, report: Report, fresh: Freshness, restores_known: int) -> bool:

@@ -8,6 +8,7 @@ check fails when it has become untrue.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -40,6 +41,7 @@ class Target(NamedTuple):
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m ops.wheels", description=(__doc__ or "").partition(":")[0]).parse_args()
     uv = Path(sys.executable).with_name("uv")
     if not uv.exists():
         print(f"uv is missing beside {sys.executable}: `python3 dev.py test` installs it.", file=sys.stderr)

@@ -30,7 +30,7 @@ def challenger(
     version: Annotated[str, typer.Option(help="The version of the challenger.")],
     learner: Annotated[LearnerName, typer.Option(help="What learns.")] = LearnerName.BOOSTED,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of challengers.")] = Path("var/challengers"),
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of what the learner draws.")] = 20261101,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Learn the same for the same seed.")] = 20261101,
     map_path: PaymentsMap = None,
     as_json: Json = False,
 ) -> None:

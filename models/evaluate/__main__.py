@@ -141,13 +141,15 @@ def table(told: dict[str, object]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("name", choices=["handbook"], help="the protocol")
-    parser.add_argument("path", type=Path, help="a file of payments that says which are frauds")
-    parser.add_argument("--bags", type=int, default=8, help="models that are averaged")
-    parser.add_argument("--seeds", type=int, default=3, help="times that all features are learned from")
+    parser.add_argument("path", type=Path, help="the file of labelled payments")
+    parser.add_argument("--bags", type=int, default=8, help="bags of each learner; 8 by default")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds that the glass box is learned with; 3 by default")
     parser.add_argument("--validation", action="store_true", help="measure on the folds that settings are chosen on")
     parser.add_argument("--earlier", type=int, default=0, help="days by which folds begin earlier, for a shorter file")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that learn side by side")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count() or 1, help="bags at a time; as many as processors by default"
+    )
     asked = parser.parse_args()
     try:
         told = handbook(asked)

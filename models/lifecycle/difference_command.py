@@ -33,9 +33,9 @@ def diff(
     labels: Annotated[bool, typer.Option(help="Read labels.v1 for what was fraud.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Say how two versions differ, and in which stored decisions.
+    """Say how two versions differ, and what each decides.
 
-    It says what that would have cost and saved, as far as labels tell.
+    It decides what is stored by both, and says what a change would have cost and saved, as far as labels tell.
     With --last 0 nothing stored is read.
     """
     from models.lifecycle.diff_command import Decided, Labelled, show_diff
@@ -51,9 +51,10 @@ def replay(
     export: Export = None,
     as_json: Json = False,
 ) -> None:
-    """Decide again what a version decided, and compare the bytes.
+    """Decide again what a version decided.
 
-    A retired version decides again, too. Exit 1 unless all are identical. `fraud verify` does it by offset or id.
+    The bytes are compared: exit 1 unless all are identical. A retired version decides again, too. `fraud verify`
+    does it by offset or id.
     """
     from models.lifecycle.diff_command import Decided, show_replay
 

@@ -41,7 +41,7 @@ from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, sett
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP
-from pipeline.publish.payment_source import LABELLED_AFTER_MS
+from pipeline.publish.payment_source import LABELLED_AFTER_MS, Unreadable
 from pipeline.terminal.output import unseen
 
 LEARNED_PERCENT: Final = 65
@@ -258,7 +258,10 @@ def main() -> None:
             generated(traffic), directory, Learner(asked.seed), source, _GENERATED_LIMITS, asked.jobs
         )
     else:
-        metrics = train(asked.history, asked.out, asked.version, asked.seed, jobs=asked.jobs)
+        try:
+            metrics = train(asked.history, asked.out, asked.version, asked.seed, jobs=asked.jobs)
+        except (HistoryRefused, Unreadable) as refused:
+            raise SystemExit(str(refused)) from refused
     for name, value in metrics._asdict().items():
         print(f"{name:32}{value:>12,}")
 

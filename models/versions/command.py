@@ -35,7 +35,7 @@ def list_versions(as_json: Json = False) -> None:
 
 @models_app.command("show")
 def show_version(version: Version, as_json: Json = False) -> None:
-    """Show a version: its origin, signature, approvals, history."""
+    """Show a version's origin, signature and history."""
     from models.versions.listing_command import show_whole
 
     show_whole(Output(as_json=as_json), settings_from_environment(), version)
@@ -43,7 +43,7 @@ def show_version(version: Version, as_json: Json = False) -> None:
 
 @models_app.command("verify")
 def verify_versions(
-    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="One version; else all there is.")] = None,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="One version; else all there is.")] = None,
     as_json: Json = False,
 ) -> None:
     """Verify every byte, signature and chain. Exit 1 where one is not good."""
@@ -56,7 +56,7 @@ def verify_versions(
 
 @models_app.command("sign")
 def sign_version(version: Version, as_json: Json = False) -> None:
-    """Sign a version, with the key of FRAUD_ARTEFACTS_KEY_FILE."""
+    """Sign a version. The key is that of FRAUD_ARTEFACTS_KEY_FILE."""
     from models.versions.act_command import show_signed, sign
 
     show_signed(Output(as_json=as_json), sign(settings_from_environment(), version))
@@ -77,7 +77,7 @@ def approve_version(
 
 @models_app.command("retire")
 def retire_version(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Retire a version: no alias names it again, and its files stay."""
+    """Retire a version. No alias names it again, and its files stay."""
     from models.versions.act_command import retire, show_event
 
     show_event(Output(as_json=as_json), retire(settings_from_environment(), version, reason))
@@ -85,7 +85,7 @@ def retire_version(version: Version, reason: Reason, as_json: Json = False) -> N
 
 @models_app.command("begin")
 def begin_registry(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Name the first champion of a registry that never had one. Three people have approved it."""
+    """Name the first champion of a registry. Three people have approved it."""
     from models.versions.act_command import begin, show_event
 
     show_event(Output(as_json=as_json), begin(settings_from_environment(), version, reason))
@@ -93,7 +93,7 @@ def begin_registry(version: Version, reason: Reason, as_json: Json = False) -> N
 
 @models_app.command("confirm")
 def confirm_champion(reason: Reason, as_json: Json = False) -> None:
-    """Sign the champion's record anew, after a key was revoked."""
+    """Sign the champion's record anew. It is needed after a key was revoked."""
     from models.versions.act_command import confirm, show_event
 
     show_event(Output(as_json=as_json), confirm(settings_from_environment(), reason))

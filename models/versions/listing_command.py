@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from models.artefact.files import MANIFEST, SIGNATURE
 from models.artefact.strict import Json, ModelRefused, parsed
@@ -23,6 +24,9 @@ from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
+
+FACT_CHARACTERS_MAX: Final = 1_000
+"""What a line tells of a version at most, some 12 lines of a terminal; what training saw of each feature is longer."""
 
 
 class Known(NamedTuple):
@@ -97,11 +101,28 @@ def show_whole(output: Output, settings: Settings, version: str) -> None:
         output.record({**facts._asdict(), **lineage, "history": history}, "")
         return
     show_facts(output, facts)
-    for name, value in lineage.items():
-        output.line(f"  {name}: {value}")
+    for line in lineage_lines(lineage):
+        output.line(f"  {line}")
     for record in told:
         reasons = f": {'; '.join(record.reasons)}" if record.reasons else ""
         output.line(f"  {utc_text(record.at_ms)} {record.event} by {record.by}{reasons}")
+
+
+def lineage_lines(lineage: Mapping[str, Json]) -> Iterator[str]:
+    """Yield a line for each fact of the training; what is longer than a few lines of a terminal stands in --json."""
+    for name, value in lineage.items():
+        if isinstance(value, dict):
+            yield from (f"{name}.{key}: {_fact(leaf)}" for key, leaf in value.items())
+        else:
+            yield f"{name}: {_fact(value)}"
+
+
+def _fact(value: Json) -> str:
+    if isinstance(value, list):
+        words = ", ".join(map(str, value))
+    else:
+        words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return words if len(words) <= FACT_CHARACTERS_MAX else "long; --json shows it"
 
 
 def seen_at_ms(records: Sequence[AliasRecord], version: str, signature: bytes | None) -> int | None:

@@ -6,7 +6,7 @@ test compares the two.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -34,5 +34,7 @@ def differences(connection: Connection, roles: list[str]) -> Iterator[str]:
 if __name__ == "__main__":
     from ops.access.foreign_database import OURS
 
-    with opened(sys.argv[1], autocommit=True) as server:
+    parser = argparse.ArgumentParser(prog="python -m ops.access.catalogue", description=__doc__.partition("\n")[0])
+    parser.add_argument("url", metavar="URL", help="the address of a migrated database, in its owner's role")
+    with opened(parser.parse_args().url, autocommit=True) as server:
         print("\n".join(catalogue(server, OURS)))

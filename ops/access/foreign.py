@@ -45,7 +45,7 @@ def foreign_access(
         grants = admin.describe_acls(_everything(), request_timeout=REQUEST_TIMEOUT_S).result()
         settings = [_settings(admin, broker) for broker in admin.list_topics(timeout=REQUEST_TIMEOUT_S).brokers]
     except KafkaException as failure:
-        raise AccessFailed(f"The grants on {bootstrap_servers} can't be read: {failure.args[0]}") from failure
+        raise AccessFailed(f"The grants on {bootstrap_servers} can't be read: {failure.args[0].str()}") from failure
     found = {_sentence(grant) for grant in grants if is_foreign(grant, prefix, expected)}
     if not all(each.get(_AUTHORIZER) for each in settings):
         found.add(f"a broker has no {_AUTHORIZER}, so it grants everything to everybody")

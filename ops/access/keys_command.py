@@ -116,7 +116,7 @@ def _read(path: Path) -> KeySet:
     try:
         return read_key_set(path)
     except KeySetRefused as refusal:
-        raise Failure(f"{refusal}.", "Give the .keys file that `fraud keys create audit` made.") from refusal
+        raise Failure(f"{refusal}.", "Give a .keys file that `fraud keys create` made.") from refusal
 
 
 def _replace(path: Path, change: Callable[[], KeySet]) -> KeySet:

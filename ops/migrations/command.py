@@ -17,7 +17,7 @@ database_app = typer.Typer()
 
 @database_app.command("migrate")
 def migrate(as_json: Json = False) -> None:
-    """Migrate the database to the newest schema, as its owner."""
+    """Migrate the database, as its owner. It gets the newest schema."""
     from ops.migrations.migrate_command import migrate_database, show_migrations
 
     show_migrations(Output(as_json=as_json), migrate_database(settings_from_environment("migrate")))
@@ -44,7 +44,7 @@ def set_passwords(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="It holds a file postgres_password_ROLE for each.")],
     as_json: Json = False,
 ) -> None:
-    """Set the passwords of every role, as the database's owner.
+    """Set every role's password, as the database's owner.
 
     Exit 1 where anybody holds more than a process needs, as `fraud database check-access` finds.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ops.stack.topics import TopicOutcome, TopicReport, TopicsFailed, create_topics
+from pipeline.io.kafka.client import require_broker
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
@@ -11,6 +12,7 @@ from pipeline.terminal.output import Output, coloured
 def created_topics(
     settings: Settings, partitions: int, replication_factor: int, *, is_history: bool
 ) -> list[TopicReport]:
+    require_broker(settings.bootstrap_servers, settings.kafka_options)
     try:
         return create_topics(
             settings.bootstrap_servers,
@@ -21,7 +23,9 @@ def created_topics(
             client_settings={**settings.kafka_options, "log_level": "2"},
         )
     except TopicsFailed as failure:
-        raise Failure(str(failure).rstrip(".") + ".", "Is the broker up, and may you create topics?") from failure
+        raise Failure(
+            str(failure).rstrip(".") + ".", "Look at the broker's log, and at whether this user may create topics."
+        ) from failure
 
 
 def show_topics(output: Output, reports: list[TopicReport]) -> bool:

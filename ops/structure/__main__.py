@@ -21,7 +21,10 @@ def main() -> int:
         "checkout", nargs="?", type=Path, default=Path(), help="the project's folder; this one by default"
     )
     root = parser.parse_args().checkout.resolve()
-    found = list(violations(modules_of(root)))
+    modules = modules_of(root)
+    if not modules:
+        parser.error(f"{root} holds no module of the project; give the folder of a checkout")
+    found = list(violations(modules))
     for violation in found:
         print(f"{violation.module}:{violation.line}: {violation.kind}: {violation.what}", file=sys.stderr)
     print(json.dumps({**figures_of(root)._asdict(), "impurities": len(found)}, ensure_ascii=False))

@@ -21,7 +21,7 @@ from .export import Outside, Report, Trust, Unreadable, verify_export
 from .freshness import MAX_AGE_DEFAULT, Freshness, age_of
 from .keys import KeySet, read_keys
 from .proofs import refused, shown_row
-from .telling import FINDINGS_SHOWN, finding_text, is_clean, sums
+from .telling import FINDINGS_SHOWN, finding_text, is_clean, sums, unread_text
 
 
 def main() -> int:
@@ -60,7 +60,7 @@ def main() -> int:
         report = verify_export(options.path, outside, trust, is_all=options.all, with_tables=is_whole)
         return _tell(report, trust.fresh, options.restores, as_json=options.json)
     except (Unreadable, OSError, ValueError) as error:
-        print(_shown(f"It can't be said: {error}."), file=sys.stderr)
+        print(_shown(f"It can't be said: {unread_text(error)}."), file=sys.stderr)
         return 2
 
 

@@ -40,3 +40,10 @@ def sums(report: Report, fresh: Freshness, restores_known: int) -> Iterator[str]
     if (restores := len(tables.restored)) > restores_known:
         yield f"{restores} streams began anew after a restore, and --restores says that {restores_known} are known"
     yield "; ".join(ages(report.newest_head_ms, report.newest_witness_ms, report.newest_timestamp_ms, fresh))
+
+
+def unread_text(error: Exception) -> str:
+    """Say why nothing can be said, without the number that a system's error begins with."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} can't be read ({error.strerror})"
+    return str(error)

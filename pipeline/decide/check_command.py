@@ -250,7 +250,8 @@ def _alerts(settings: Settings) -> str:
         raise Failure(what, "Correct the file, or the secret alert_secrets; docs/alerting.md shows how.") from refusal
     beat = "no heartbeat" if routes.heartbeat is None else f"a heartbeat every {routes.heartbeat.every_ms // 1000} s"
     named = ", ".join(f"{sink.name} ({sink.kind})" for sink in routes.sinks.values())
-    return f"{len(routes.routes)} routes to {named}; {beat}"
+    count = len(routes.routes)
+    return f"{count} {'route' if count == 1 else 'routes'} to {named}; {beat}"
 
 
 def _require_broker(settings: Settings) -> None:

@@ -74,7 +74,7 @@ def list_keys(as_json: Json = False) -> None:
 
 @people_app.command("trust-provider")
 def trust_provider(as_json: Json = False) -> None:
-    """Accept the present keys of the OpenID provider, as an ADMIN.
+    """Accept the OpenID provider's keys, as an ADMIN.
 
     FRAUD_OIDC_ISSUER names it. What they sign says who people are: compare them with what its administrator says.
     """
@@ -104,7 +104,7 @@ def bind_login(
 
 @people_app.command("grant")
 def grant(name: Name, role: RoleName, as_json: Json = False) -> None:
-    """Give somebody a role, as an ADMIN and the database's owner."""
+    """Give somebody a role, as an ADMIN. It needs the database's owner, too."""
     _change(name, role, Output(as_json=as_json), is_held=True)
 
 
@@ -130,7 +130,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; a file there is replaced.")],
     as_json: Json = False,
 ) -> None:
-    """Write who people are, as signed acts that prove themselves. For workers the review service does it."""
+    """Write who people are, as signed acts. They prove themselves. For workers the review service does it."""
     from pipeline.people.key_command import export_people, show_exported
 
     show_exported(Output(as_json=as_json), file, export_people(settings_from_environment(), file))

@@ -98,7 +98,8 @@ def show_faults(output: Output, found: Verified) -> bool:
     """Return whether there is none."""
     for fault in found.faults:
         output.record(fault._asdict(), f"{fault.of_table} {fault.place} by {fault.name}: {fault.why}")
-    output.note(f"{found.acts:,} signed acts and {found.rows:,} rows looked at; the registry's root is {found.root}.")
+    root = f"the registry's root is {found.root}" if found.root else "nobody has begun the registry"
+    output.note(f"{found.acts:,} signed acts and {found.rows:,} rows looked at; {root}.")
     return not found.faults
 
 

@@ -14,7 +14,7 @@ from pipeline.terminal.output import Output, progress
 
 def verify(
     wanted: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="A decision's id, or a transaction's.", show_default=False)
+        str | None, typer.Argument(metavar="ID", help="A decision's id, or a transaction's.", show_default=False)
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Verify all of decisions.v1.")] = False,
     partition: Annotated[int | None, typer.Option(min=0, help="Verify one partition of decisions.v1.")] = None,

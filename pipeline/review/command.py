@@ -36,7 +36,7 @@ def run() -> None:
 
 @review_app.command("list")
 def list_cases(limit: Limit = 50, as_json: Json = False) -> None:
-    """List the cases that wait for a person, soonest expiry first."""
+    """List the cases that wait. The one that expires soonest comes first."""
     from pipeline.review.desk_command import open_cases, rules_of, show_case
 
     settings, output = settings_from_environment(), Output(as_json=as_json)
@@ -84,7 +84,7 @@ def decide(
     reason: Reason,
     as_json: Json = False,
 ) -> None:
-    """Decide a claimed case, or answer another person's proposal. The same outcome confirms, the other declines."""
+    """Decide a claimed case, or answer a proposal. The same outcome confirms, the other declines."""
     from pipeline.domain.decision import Outcome
     from pipeline.people.identity_command import identity_of
     from pipeline.review import desk_command as desk

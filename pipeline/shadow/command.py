@@ -59,7 +59,7 @@ def disagreements(
     limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
-    """List payments on which challenger and champion differ. The most valuable come first."""
+    """List payments on which the two models differ. The most valuable come first."""
     from pipeline.shadow.disagreement_command import listed, show_disagreement
 
     output = Output(as_json=as_json)

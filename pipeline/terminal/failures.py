@@ -48,7 +48,7 @@ def _broker_failure(error: BrokerFailed) -> Failure:
         case BrokerAway():
             return Failure(
                 f"No Kafka broker answers at {Settings().bootstrap_servers}.",
-                "Start one (`fraud stack embedded`) and set FRAUD_BOOTSTRAP_SERVERS to its address.",
+                _start("one", "FRAUD_BOOTSTRAP_SERVERS"),
             )
     return Failure(what, "Look at the broker's log, and at what this user may do there.")
 
@@ -56,14 +56,14 @@ def _broker_failure(error: BrokerFailed) -> Failure:
 def redis_away(url: str) -> Failure:
     return Failure(
         f"Redis does not answer at {shown_address(url)}.",
-        "Start it (`fraud stack embedded`) and set FRAUD_REDIS_URL to its address.",
+        _start("it", "FRAUD_REDIS_URL"),
     )
 
 
 def database_away(url: str) -> Failure:
     return Failure(
         f"PostgreSQL does not answer at {shown_address(url)}.",
-        "Start it and set FRAUD_DATABASE_URL to its address.",
+        _start("it", "FRAUD_DATABASE_URL"),
     )
 
 
@@ -73,3 +73,8 @@ def owner_refused(url: str) -> Failure:
         f"PostgreSQL does not answer at {shown_address(url)}, or not to this role.",
         "Start it, and set FRAUD_DATABASE_URL to its address, as the owner.",
     )
+
+
+def _start(what: str, setting: str) -> str:
+    """Say how to have a server: whoever started a stack names its file, and everybody else the address."""
+    return f"Start {what} (`fraud stack embedded`) and name its stack.env by FRAUD_ENV_FILE, or set {setting}."

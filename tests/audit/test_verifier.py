@@ -20,6 +20,7 @@ from ops.verifier.findings import Finding, Kind
 from ops.verifier.freshness import Freshness, age_of
 from ops.verifier.identity import EXECUTIONS, execution_id
 from ops.verifier.keys import read_keys
+from ops.verifier.telling import unread_text
 from pipeline.audit import export_files
 from pipeline.audit.chain import ENTRY_BYTES
 from pipeline.audit.export_files import Logs, Published, export
@@ -545,3 +546,10 @@ def test_execution_id_is_the_one_that_the_executor_uses(payment: Transaction) ->
 
 def test_finding_says_where() -> None:
     assert ("kind", "table", "partition", "offset", "detail") == Finding._fields
+
+
+def test_a_file_that_is_not_there_is_named_without_the_systems_number(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as missing:
+        read_keys(tmp_path / "keys")
+    assert unread_text(missing.value) == f"{tmp_path / 'keys'} can't be read (No such file or directory)"
+    assert unread_text(ValueError("it holds a key twice")) == "it holds a key twice"

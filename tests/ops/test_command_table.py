@@ -112,6 +112,17 @@ def test_summary_fits_a_line(row: Group | Verb) -> None:
     assert row.summary.endswith(".")
 
 
+@pytest.mark.parametrize("group", [row.name for row in ROWS if isinstance(row, Group)])
+def test_help_of_a_group_shows_every_summary_whole_at_80_columns(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([group, "--help"]) == 0
+    _, _, verbs = capsys.readouterr().out.partition("Commands:\n")
+    assert verbs
+    assert [line for line in verbs.splitlines() if line.endswith("...")] == []
+
+
 @pytest.mark.parametrize("path", LEAVES)
 def test_option_and_argument_say_what_they_are_for(path: str) -> None:
     silent = [parameter.name for parameter in LEAVES[path].params if not getattr(parameter, "help", "")]

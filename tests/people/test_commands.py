@@ -73,6 +73,11 @@ def test_from_nobody_to_a_reviewer_and_back(people: Callable[..., Answer], owner
     assert (found.code, "its signature is false" in found.out) == (1, True)
 
 
+def test_a_registry_that_nobody_has_begun_is_called_so(people: Callable[..., Answer]) -> None:
+    found = people("verify")
+    assert (found.code, found.err) == (0, "0 signed acts and 0 rows looked at; nobody has begun the registry.\n")
+
+
 def test_a_key_is_never_overwritten_and_wants_a_name_and_a_passphrase(
     people: Callable[..., Answer], tmp_path: Path
 ) -> None:

@@ -47,7 +47,7 @@ def test_no_broker(fraud, monkeypatch, arguments):
     monkeypatch.setattr("ops.stack.topics.REQUEST_TIMEOUT_S", 0.3)
     address = f"127.0.0.1:{free_port()}"
     answer = fraud(*arguments, bootstrap_servers=address, web_port=free_port())
-    failed(answer, address)
+    failed(answer, address, "FRAUD_ENV_FILE")
 
 
 @pytest.mark.parametrize("arguments", [("breaker", "show"), ("breaker", "history")])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from models.versions.listing_command import lineage_lines
 from models.versions.loading_files import load_champion_of
 from models.versions.registry_files import DirectoryRegistry
 from ops.bench.registry.scene import APPROVERS, FIRST, SECOND, SHIPPED, Book, copy_version, identity_settings
@@ -74,8 +75,19 @@ def test_three_people_make_a_champion(
     shown = json.loads(fraud("models", "show", FIRST, "--json").out)
     assert [(each["event"], each["by"]) for each in shown["history"]] == [("BEGUN", "erin")]
     assert "data_sha256" in json.dumps(shown["training"]) or shown["training"]
+    assert "\n  features: amount_gbp_minor, " in fraud("models", "show", FIRST).out
     again = fraud("models", "begin", FIRST, "--reason", "once more")
     assert (again.code, "has a champion" in again.err) == (1, True)
+
+
+def test_lineage_is_told_in_lines_and_what_is_long_stands_in_json() -> None:
+    lineage = {"features": ["a", "b"], "training": {"seed": 1, "by": {"kind": "given"}, "long": ["x" * 2_000]}}
+    assert list(lineage_lines(lineage)) == [
+        "features: a, b",
+        "training.seed: 1",
+        'training.by: {"kind": "given"}',
+        "training.long: long; --json shows it",
+    ]
 
 
 def test_what_was_signed_is_not_signed_again_and_a_role_is_not_lent(

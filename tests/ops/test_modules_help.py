@@ -1,0 +1,46 @@
+"""What `python -m …` says of itself: whoever asks for help, or errs, gets words, and nothing is begun."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import models.evaluate.__main__
+import models.train.train
+import ops.structure.__main__
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("module", ["ops.access.catalogue", "ops.monitoring", "ops.structure", "ops.wheels"])
+def test_help_is_told_and_nothing_is_begun(module: str) -> None:
+    command = [sys.executable, "-m", module, "--help"]
+    asked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (asked.returncode, asked.stderr) == (0, "")
+    assert asked.stdout.startswith(f"usage: python -m {module} ")
+
+
+def test_history_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.csv"
+    expected = f"There is no file {missing}. Give the path of a file of payments."
+    monkeypatch.setattr(sys, "argv", ["evaluate", "handbook", str(missing)])
+    with pytest.raises(SystemExit) as evaluated:
+        models.evaluate.__main__.main()
+    assert expected == evaluated.value.code
+    monkeypatch.setattr(sys, "argv", ["train", "--history", str(missing), "--out", str(tmp_path), "--version", "v"])
+    with pytest.raises(SystemExit) as trained:
+        models.train.train.main()
+    assert expected == trained.value.code
+
+
+def test_folder_without_the_project_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["structure", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        ops.structure.__main__.main()
+    assert ended.value.code == 2
+    assert f"{tmp_path} holds no module of the project" in capsys.readouterr().err
