@@ -154,7 +154,7 @@ def main() -> None:
     try:
         told = handbook(asked)
     except (HistoryRefused, Unreadable) as refused:
-        raise SystemExit(f"python -m models.evaluate: {refused}") from refused
+        raise SystemExit(str(refused)) from refused
     print(json.dumps(told) if asked.json else table(told))
 
 

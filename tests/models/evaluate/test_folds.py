@@ -86,11 +86,10 @@ def test_a_fold_without_payments_or_without_frauds_is_named() -> None:
     [
         (["1,0,5,9,1000,1", "2,86400,5,9,3000,0"], "days 115 to 156 since the first payment are needed"),
         ([], "the history is empty"),
-        (None, "There is no file"),
     ],
 )
 def test_what_cannot_be_measured_on_is_said_in_a_sentence(
-    lines: list[str] | None, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lines: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "payments.csv"
     if lines is not None:
