@@ -105,9 +105,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ops.bench", description=__doc__)
-    parser.add_argument(
-        "name", choices=BENCHES, help="; ".join(f"{name}: {bench.what}" for name, bench in BENCHES.items())
-    )
+    told = "; ".join(f"{name}: {bench.what}" for name, bench in BENCHES.items())
+    parser.add_argument("name", choices=BENCHES, help=told.replace("%", "%%"))  # argparse formats it
     parser.add_argument("--quick", action="store_true", help="make a small run that checks the bench, not the system")
     parser.add_argument(
         "--directory", type=Path, help=f"put the logs of all processes here, not in a new folder under {PARENT}"

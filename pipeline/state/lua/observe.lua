@@ -23,7 +23,7 @@ local function run(script, keys_count, limit_at, limits, freshness, kinds)
   arguments[#arguments + 1] = kinds
   local reply = script(keys, arguments)
   replies[#replies + 1] = reply
-  return string.sub(reply, 1, 1) == OBSERVED and string.sub(reply, 2)
+  return string.sub(reply, 1, 1) == OBSERVED and reply  -- a copy would cost 2 ns a byte, and 300 bytes a payment
 end
 
 -- Returns nothing where the chunk's windows follow on, else the reply that says where they end. Behind a call that
@@ -45,6 +45,7 @@ while at <= #shape do
   end
   local freshness = run(claim, of_claim, 2, 2)
   if not freshness then break end
+  freshness = string.sub(freshness, #OBSERVED + 1)
   if not run(observe_accounts, of_accounts, 4, 3, freshness) then break end
   if not run(observe_shared, of_shared, 7, 4, freshness, kinds_told) then break end
 end
