@@ -271,8 +271,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
     AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
     AlertCode.ALERTS_FORGED: Entry(
-        _CRITICAL,
-        "Something other than the service wrote what became of alerts, so that they may have been called off.",
+        _CRITICAL, "Something other than the service wrote what became of alerts, so one may have been called off."
     ),
     AlertCode.ALERTS_UNREAD: Entry(
         _CRITICAL,
