@@ -57,6 +57,8 @@ from pipeline.oncall.store import (
 )
 
 _ENDING: Final = frozenset(code for codes in ENDED_BY.values() for code in codes)
+SEQUENCE_MAX: Final = 2**31 - 1
+"""The last place of an event that the table holds. A group with one there can't be ended any more, but left behind."""
 _log = structlog.stdlib.get_logger("alerts")
 
 
@@ -124,7 +126,7 @@ class GroupKeeper:
         with connection.transaction():
             if written is not None:
                 group = replace(group, sequence=written.sequence)
-                if not written.is_ended:
+                if not written.is_ended and written.sequence < SEQUENCE_MAX:
                     event = GroupEvent(EventKind.RESOLVED, now_ms, actor=SYSTEM, note=forged.summary)
                     append_event(connection, group, event)
             sinks = self._outbox.sinks_told(group.group_id)

@@ -414,6 +414,18 @@ def test_what_was_ended_while_no_service_looked_goes_on(stand, owner) -> None:
     assert 3 == len(groups(owner))
 
 
+def test_an_event_at_the_last_place_of_the_table_stops_nothing(stand, owner) -> None:
+    stand.publish(trip())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+        forge(stand, groups(owner)[0], "ESCALATED", 2**31 - 1)
+        service._looked_at_s = float("-inf")
+        stand.run(service, lambda: stand.told()["pager"]["trigger"] >= 3, "the pages")
+    with stand.service() as service:
+        stand.turns(service, 3)
+    assert 3 == len(groups(owner))
+
+
 def test_everybody_hears_which_record_ended_a_group(stand, owner) -> None:
     stand.publish(trip())
     with stand.service() as service:
