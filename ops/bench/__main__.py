@@ -67,6 +67,9 @@ BENCHES: Final = {
     "breaker": Bench(
         "breaker", "20 years of simulated traffic: false trips, minutes to detect, each finding as a case"
     ),
+    "breaker-fleet": Bench(
+        "breaker", "four workers on the real stack: seconds until a trip routes all, and kill -9 amid every transition"
+    ),
     "bias": Bench(
         "bias", "a quiet year without a false alert; minutes to see 40 % of a postcode blocked, days to see 5 %"
     ),

@@ -86,6 +86,7 @@ class AlertCode(StrEnum):
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
+    ALERTS_FORGED = "ALERTS_FORGED"
     ALERTS_UNREAD = "ALERTS_UNREAD"
 
 
@@ -269,6 +270,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
     AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
+    AlertCode.ALERTS_FORGED: Entry(
+        _CRITICAL, "Something other than the service wrote what became of alerts, so one may have been called off."
+    ),
     AlertCode.ALERTS_UNREAD: Entry(
         _CRITICAL,
         "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
@@ -442,6 +446,12 @@ def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, rais
         "why": str(first.why),
     }
     return alert(AlertCode.RECORD_UNPROVED, summary, "all", evidence, raised_at_ms)
+
+
+def forged_alert(group_id: str, goes_on_as: str, code: str, scope: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a group of alerts that something other than the service ended or moved."""
+    summary = f"Something other than the service wrote what became of {code} about {scope}; it goes on as {goes_on_as}."
+    return alert(AlertCode.ALERTS_FORGED, summary, "all", {"group": group_id, "goes_on_as": goes_on_as}, raised_at_ms)
 
 
 def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +20,8 @@ SWITCHED: Final = "switched"
 
 
 _NO_SCOPES: Final = frozenset({LINEAGE, SWITCHED})
+_USUAL: Final = "usual|"
+"""Begins the names under which the watches keep what was usual in a scope. No scope's name begins so."""
 
 
 class Unreadable(ValueError):
@@ -139,17 +141,33 @@ def record_to_json(record: BreakerRecord) -> str:
 
 def watches_from(text: str) -> dict[str, Watch]:
     try:
+        stored = json.loads(text)
+        usual = {name: _baseline(_Object(kept[-1])) for name, kept in stored.items() if name.startswith(_USUAL)}
         return {
-            scope: Watch(tuple(streaks), *rest)
-            for scope, (streaks, *rest) in json.loads(text).items()
+            scope: Watch(tuple(streaks), *rest)._replace(usual=usual.get(_USUAL + scope))
+            for scope, (streaks, *rest) in stored.items()
             if len(streaks) == len(Condition)
         }
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(f"the breaker's stored watch can't be read: {error}") from error
 
 
 def watches_to_json(watches: Mapping[str, Watch]) -> str:
-    return json.dumps({scope: watch for scope, watch in watches.items() if watch != Watch()})
+    """Write each watch, and what it keeps as usual under a name of its own: earlier releases pass over that."""
+    written: dict[str, Sequence[object]] = {}
+    for scope, watch in watches.items():
+        if watch != Watch():
+            written[scope] = watch[:-1]
+        if watch.usual is not None:
+            written[_USUAL + scope] = [[], watch.usual._asdict()]
+    return json.dumps(written)
+
+
+def without_usual(text: str, scopes: Callable[[str], bool]) -> str:
+    """Return stored watches in which these scopes keep nothing as usual."""
+    return watches_to_json(
+        {scope: watch._replace(usual=None) if scopes(scope) else watch for scope, watch in watches_from(text).items()}
+    )
 
 
 def transition_to_json(transition: Transition) -> str:

@@ -4,6 +4,7 @@ Invariants
 1. An incident is never its own yardstick. While a scope isn't CLOSED it is measured against a seasonal baseline, which
    holds no hour of an incident, against what others answered, or against what was usual before the trip.
    A drill is no incident: the model that it takes out of the loop is judged as if it were in it.
+   A scope that is CLOSED is measured so, too, while another's incident takes the hours that its yardstick is of.
 2. A new version is not its own yardstick while anything is known of what answered before it.
 """
 
@@ -94,7 +95,8 @@ def advance(
     revision: int = 0,
     affected: Affected = NOTHING,
 ) -> Advance:
-    seen = observed(record, reading)
+    seen = observed(record, reading, watch)
+    watch = watch._replace(usual=_kept(record, reading, watch))
     judgement = judge(record.scope, seen, watch, settings, peers)
     limits = Limits(settings, peers, is_part(record.scope))
     scope, judged = record.scope, judgement.judged
@@ -115,9 +117,9 @@ def advance(
     return Advance(blinded, transition, blind=blind)
 
 
-def observed(record: BreakerRecord, reading: ScopeReading) -> Observation:
+def observed(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Observation:
     """Return the readings with the baselines that a scope in this state is judged by."""
-    baseline, drift_baseline = _baseline(record, reading), reading.seasonal or record.frozen
+    baseline, drift_baseline = _baseline(record, reading, watch), reading.seasonal or record.frozen
     return Observation(reading.window, reading.error_window, reading.span, baseline, drift_baseline, reading.probes)
 
 
@@ -126,13 +128,26 @@ def _warnings(record: BreakerRecord, judgement: Judgement) -> tuple[str, ...]:
     return judgement.warnings if record.state is BreakerState.CLOSED else ()
 
 
-def _baseline(record: BreakerRecord, reading: ScopeReading) -> Baseline | None:
-    known = reading.seasonal or reading.seasonal_everywhere or reading.inherited
-    if known is not None:
-        return known
-    if (record.state is BreakerState.CLOSED or record.is_drill) and reading.trailing is not None:
-        return reading.trailing
-    return record.frozen
+def _baseline(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Baseline | None:
+    known = _known(reading)
+    if known is None and _is_in_loop(record):
+        known = reading.trailing or watch.usual
+    return record.frozen if known is None else known
+
+
+def _kept(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Baseline | None:
+    """Return what to keep as usual without a season; what is out of the loop has its frozen baseline."""
+    if _known(reading) is not None or not _is_in_loop(record):
+        return None
+    return reading.trailing or watch.usual
+
+
+def _known(reading: ScopeReading) -> Baseline | None:
+    return reading.seasonal or reading.seasonal_everywhere or reading.inherited
+
+
+def _is_in_loop(record: BreakerRecord) -> bool:
+    return record.state is BreakerState.CLOSED or record.is_drill
 
 
 def _frozen(own: Baseline | None, used: Baseline | None) -> Baseline | None:

@@ -18,6 +18,8 @@ from pipeline.breaker.answer_counts import (
     segment_scope,
 )
 from pipeline.breaker.codec import Claimed
+from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.history import HISTORY_MS
 from pipeline.domain.decision import BreakerState
 
 
@@ -33,6 +35,8 @@ def scope_reading(scope: str, claimed: Claimed, history: History, settings: Brea
             inherited = history.inherited(scope, now_ms, claimed.window_mark_ms, claimed.at_window, settings)
     if scope != ALL and seasonal is None and everywhere is None and inherited is None:
         trailing = history.trailing(scope, now_ms, claimed.window_mark_ms, at_window, settings)
+        if trailing is None and scope.startswith(MODEL_PREFIX):
+            inherited = _usual_before_another(scope, claimed)
     return ScopeReading(
         window=difference(total, at_window),
         error_window=difference(total, claimed.at_error_window.get(scope, none)),
@@ -43,6 +47,21 @@ def scope_reading(scope: str, claimed: Claimed, history: History, settings: Brea
         inherited=inherited,
         probes=difference(claimed.totals.get(probes, none), claimed.at_before.get(probes, none)),
     )
+
+
+def _usual_before_another(scope: str, claimed: Claimed) -> Baseline | None:
+    """Return what was usual before the latest trip of another version, whose hours no baseline is made of."""
+    others = [
+        record
+        for record in claimed.states.records.values()
+        if record.scope.startswith(MODEL_PREFIX)
+        and record.scope != scope
+        and record.state is not BreakerState.CLOSED
+        and record.frozen is not None
+        and record.since_ms >= claimed.now_ms - HISTORY_MS  # as old as any yardstick may be
+    ]
+    latest = max(others, key=lambda record: record.since_ms, default=None)
+    return None if latest is None else latest.frozen
 
 
 def models_judged(claimed: Claimed, model_version: str | None) -> list[str]:

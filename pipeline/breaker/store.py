@@ -191,9 +191,9 @@ class BreakerStore:
         parts, found = parts_judged(claimed, settings), {}
         for scope in [ALL, *models_judged(claimed, model_version), *parts]:
             record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
-            seen = observed(record, scope_reading(scope, claimed, self._history, settings))
-            peers = len(parts) if is_part(scope) else 1
-            found[scope] = gauges(scope, seen, claimed.watches.get(scope, Watch()), settings, peers)
+            watch = claimed.watches.get(scope, Watch())
+            seen = observed(record, scope_reading(scope, claimed, self._history, settings), watch)
+            found[scope] = gauges(scope, seen, watch, settings, len(parts) if is_part(scope) else 1)
         return found
 
     def restore(self, hours: Iterable[BreakerHour], now_ms: int) -> None:
@@ -282,11 +282,13 @@ class BreakerStore:
     ) -> tuple[Transition, ...]:
         now_ms = await self._now_ms()
         found = taken_over(states.records, states.switched, switches, now_ms, settings, states.lineage.revision)
-        made, forgotten = [_salted(each.transition) for each in found], []
+        made, forgotten, watch = [_salted(each.transition) for each in found], [], ""
         for each in found:
             if each.is_shift_accepted:
-                forgotten += await self._every_hour(each.transition.after.scope)
-        is_written = await self._write(states, now_ms, made, excluded=forgotten, switched=switches.settled)
+                scope = each.transition.after.scope
+                forgotten += await self._every_hour(scope)
+                watch = await self._unusual(watch, scope)
+        is_written = await self._write(states, now_ms, made, watch=watch, excluded=forgotten, switched=switches.settled)
         return tuple(made) if is_written else ()
 
     async def _claimed(self, settings: BreakerSettings, how: str) -> codec.Claimed | None:
@@ -343,6 +345,13 @@ class BreakerStore:
     async def _every_hour(self, scope: str) -> list[tuple[str, int]]:
         marks = _text(await self._ask("ZRANGE", self._key["hours"], 0, -1))
         return [hour for mark in marks for hour in hours_touched(scope, int(mark), int(mark))]
+
+    async def _unusual(self, watch: str, scope: str) -> str:
+        """Return the watches, or those that are stored, without what was usual where a shift of `scope` is accepted."""
+        stored = watch or _text(await self._ask("GET", self._key["watch"])) or "{}"
+        return _readable(
+            lambda text: codec.without_usual(text, lambda each: each == scope or not is_part(scope)), stored
+        )
 
     async def _write(
         self,

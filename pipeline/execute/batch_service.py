@@ -73,7 +73,7 @@ from pipeline.io.postgres import Connection, Positions, failures_named
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.ruling.proved_store import ProvedRulings, RulingByDoubt
-from pipeline.traces.processing_service import UNTRACED, BatchTraces
+from pipeline.traces.processing_service import UNTRACED, BatchTraces, Place
 
 RAIL_ROUNDS_MAX: Final = 4
 """A saga waits for the rail at most twice on its way to an aim: recalled, then paid again."""
@@ -193,7 +193,9 @@ class Executor:
             works = [work_of(each) for each in stored.values() if not each.saga.is_at_rest]
             if spans:
                 log.info("resumed", executions=len(works), partitions=[span.partition for span in spans])
-            self._finish(connection, works, spans)
+            with self.traces.trying_again(_places(works)):
+                self._finish(connection, works, spans)
+                self._note(works)
 
     def retry_doubtful(self, connection: Connection, partitions: Sequence[int]) -> Retried:
         """Asks the rail again about what is in doubt, and finishes what it answered.
@@ -207,7 +209,7 @@ class Executor:
             self._doubted = None if is_last else found[-1]
             stored = self._ledger.read(connection, [each.execution_id for each in found])
             works = [work_of(each) for each in stored.values()]
-            with self.traces.trying_again([work.subject.decision_id for work in works]):
+            with self.traces.trying_again(_places(works)):
                 if waiting := [work for work in works if work.saga.state in DOUBTFUL]:
                     self._ask_rail(connection, waiting)
                 if works:
@@ -384,3 +386,8 @@ def _timed(stage: str) -> Iterator[None]:
     began = time.perf_counter()
     yield
     EXECUTION_STAGE_SECONDS.labels(stage).observe(time.perf_counter() - began)
+
+
+def _places(works: Iterable[Work]) -> dict[str, Place]:
+    """Where the records of these payments' decisions stand, by the decisions' ids."""
+    return {work.subject.decision_id: (work.subject.topic_partition, work.decided_at_offset) for work in works}

@@ -218,6 +218,11 @@ def group_id_of(key: GroupKey, topic: str, partition: int, offset: int) -> str:
     return str(uuid5(_NAMESPACE, "|".join([key.code, key.scope, key.severity, topic, str(partition), str(offset)])))
 
 
+def group_id_after(group_id: str) -> str:
+    """The id of the group that goes on in another's place, because something else wrote what became of that one."""
+    return str(uuid5(_NAMESPACE, f"goes on|{group_id}"))
+
+
 def opened(group_id: str, key: GroupKey, first: Alert, now_ms: int) -> Group:
     return Group(group_id, key, first.summary, dict(first.evidence), now_ms, raised_at_ms=now_ms)
 

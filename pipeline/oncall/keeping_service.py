@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
+from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, forged_alert
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
@@ -25,6 +25,7 @@ from pipeline.oncall.groups import (
     GroupKey,
     State,
     bounded,
+    group_id_after,
     group_id_of,
     is_all_over,
     is_ended_by,
@@ -44,15 +45,20 @@ from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.silences import Silence, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
+    LastEvent,
     append_event,
     append_group,
     append_turns,
     group_of_alert,
+    read_ended_unheard,
     read_just_resolved,
+    read_last_events,
     read_open_groups,
 )
 
 _ENDING: Final = frozenset(code for codes in ENDED_BY.values() for code in codes)
+SEQUENCE_MAX: Final = 2**31 - 1
+"""The last place of an event that the table holds. A group with one there can't be ended any more, but left behind."""
 _log = structlog.stdlib.get_logger("alerts")
 
 
@@ -83,15 +89,78 @@ class GroupKeeper:
         self._by_key: dict[GroupKey, str] = {}
         self._unstored: dict[str, _Unstored] = {}
         self._resolved: list[Group] = []
+        self._unheard: list[Group] = []
         self.silences: Sequence[Silence] = ()
 
     def begin(self, connection: Connection) -> list[str]:
-        """Begin with the groups that are open; return their ids."""
+        """Begin with the groups that are open; return their ids, and those of what others have ended."""
         self._groups = {group.group_id: group for group in read_open_groups(connection)}
         self._by_key = {group.key: group.group_id for group in self._groups.values()}
         self._resolved = read_just_resolved(connection, RESOLVED_MS)
         self._unstored = {}
-        return list(self._groups)
+        self._unheard = read_ended_unheard(connection)
+        return [*self._groups, *(group.group_id for group in self._unheard)]
+
+    def what_others_wrote(self, connection: Connection, now_ms: int) -> list[Alert]:
+        """Go on with what was ended, or moved, by something that isn't this service; return what is to be told of it.
+
+        While it has its turn nobody else writes what becomes of groups, but for whoever has stolen its credential.
+        """
+        last = read_last_events(connection, self._groups) if self._groups else {}
+        strange = [
+            (group, last[group.group_id])
+            for group in self._groups.values()
+            if group.group_id in last and last[group.group_id].sequence > group.sequence
+        ]
+        return [self._go_on(connection, group, now_ms, written) for group, written in strange]
+
+    def ended_by_others(self, connection: Connection, now_ms: int) -> list[Alert]:
+        """Do the same with what ended while no service looked."""
+        unheard, self._unheard = self._unheard, []
+        return [self._go_on(connection, group, now_ms) for group in unheard]
+
+    def _go_on(self, connection: Connection, group: Group, now_ms: int, written: LastEvent | None = None) -> Alert:
+        """Go on in another group, which is told of anew. written: where the group isn't over in memory."""
+        forged = forged_alert(group.group_id, group_id_after(group.group_id), group.key.code, group.key.scope, now_ms)
+        _log.critical("alert_group_forged", group_id=group.group_id, code=group.key.code)
+        with connection.transaction():
+            if written is not None:
+                group = replace(group, sequence=written.sequence)
+                if not written.is_ended and written.sequence < SEQUENCE_MAX:
+                    event = GroupEvent(EventKind.RESOLVED, now_ms, actor=SYSTEM, note=forged.summary)
+                    append_event(connection, group, event)
+            sinks = self._outbox.sinks_told(group.group_id)
+            over = replace(group, state=State.RESOLVED, resolved_at_ms=now_ms)
+            self._outbox.plan(connection, over, sinks, MessageKind.RESOLVED, now_ms, note=forged.summary)
+            self._drop(group.group_id)
+            if group.key not in self._by_key and not read_last_events(connection, [group_id_after(group.group_id)]):
+                self._begin_again(connection, group, now_ms)
+        return forged
+
+    def _begin_again(self, connection: Connection, group: Group, now_ms: int) -> None:
+        turns = {alert_id: turn for alert_id, turn in group.turns.items() if not turn.is_over}
+        begun = Group(
+            group_id_after(group.group_id),
+            group.key,
+            group.summary,
+            group.evidence,
+            now_ms,
+            raised_at_ms=now_ms,
+            turns=turns,
+        )
+        append_group(connection, begun)
+        append_turns(connection, begun.group_id, turns)
+        raised = GroupEvent(
+            EventKind.RAISED, now_ms, max(1, group.records), 0, group.is_counted, group.latest_raised_ms
+        )
+        self._groups[begun.group_id] = append_event(connection, begun, raised)
+        self._by_key[begun.key] = begun.group_id
+
+    def _drop(self, group_id: str) -> None:
+        self._groups.pop(group_id, None)
+        self._by_key = {key: each for key, each in self._by_key.items() if each != group_id}
+        self._unstored.pop(group_id, None)
+        self._outbox.forget(group_id)
 
     def open_groups(self) -> list[Group]:
         return list(self._groups.values())
@@ -110,7 +179,7 @@ class GroupKeeper:
                 self._end_alert(alert)
                 continue
             if alert.code in _ENDING:
-                self._end_by(connection, alert, now_ms)
+                self._end_by(connection, read._replace(alert=alert), now_ms)
             self._raise(connection, alert, read, now_ms)
         for group_id in list(self._unstored):
             self._store(connection, group_id, now_ms)
@@ -193,13 +262,16 @@ class GroupKeeper:
                     self._turn(group_id, alert.alert_id, turn)
                 return
 
-    def _end_by(self, connection: Connection, alert: Alert, now_ms: int) -> None:
+    def _end_by(self, connection: Connection, read: Heard, now_ms: int) -> None:
+        """End what this alert ends. Everybody hears which record says so: whoever may write the topic can write one."""
+        alert, where = read.alert, f"{self._topic}[{read.partition}] at {read.offset}"
         for group_id in list(self._groups):
             for alert_id, turn in turns_ended_by(self._groups[group_id], alert).items():
                 self._turn(group_id, alert_id, turn)
             if is_ended_by(self._with_unstored(group_id), alert):
                 self._store(connection, group_id, now_ms)
-                self._resolve(connection, group_id, now_ms, f"{alert.code}: {alert.summary}"[:1000])
+                said = f"{alert.code}: {alert.summary}"[:1000]
+                self._resolve(connection, group_id, now_ms, f"{said} ({where})")
 
     def _with_unstored(self, group_id: str) -> Group:
         """The group as it will be once what the batch has brought of it is stored."""
@@ -268,9 +340,6 @@ class GroupKeeper:
         if not group.is_notice:
             sinks = self._outbox.sinks_told(group_id)
             self._outbox.plan(connection, moved, sinks, MessageKind.RESOLVED, now_ms, by=by, note=note)
-        del self._groups[group_id]
-        self._by_key = {key: each for key, each in self._by_key.items() if each != group_id}
-        self._unstored.pop(group_id, None)
+        self._drop(group_id)
         self._resolved.append(replace(moved, turns={}))
-        self._outbox.forget(group_id)
         _log.info("alert_group_over", code=group.key.code, severity=group.key.severity)

@@ -62,6 +62,25 @@ SELECT opened.group_id::text, opened.code, opened.scope, opened.severity, opened
 FROM control.alert_event AS over JOIN control.alert_group AS opened USING (group_id)
 WHERE over.kind = 'RESOLVED' AND over.recorded_at > clock_timestamp() - %(within_ms)s * interval '1 millisecond';
 
+-- name: last_events
+-- The sequence of the last event of each of these groups, and whether the service is said to have ended it.
+SELECT group_id::text, max(sequence), bool_or(kind = 'RESOLVED' AND act IS NULL)
+FROM control.alert_event WHERE group_id = ANY (%(groups)s::uuid[]) GROUP BY group_id;
+
+-- name: ended_unheard
+-- The groups that were told of and that the service is said to have ended lately, though nobody was told of the end: it
+-- never ends one so.
+SELECT group_id::text, code, scope, severity, summary, evidence, (extract(epoch FROM opened_at) * 1000)::bigint
+FROM control.alert_group AS opened
+WHERE severity <> 'INFO' AND EXISTS (
+    SELECT FROM control.alert_event AS over WHERE over.group_id = opened.group_id AND over.kind = 'RESOLVED'
+        AND over.act IS NULL AND over.recorded_at > clock_timestamp() - interval '7 days'
+) AND EXISTS (SELECT FROM control.alert_delivery AS told WHERE told.group_id = opened.group_id)
+AND NOT EXISTS (
+    SELECT FROM control.alert_delivery AS told WHERE told.group_id = opened.group_id AND told.kind = 'RESOLVED'
+)
+ORDER BY opened_at, group_id;
+
 -- name: events_of
 -- What became of these groups, in order.
 SELECT group_id::text, kind, (extract(epoch FROM recorded_at) * 1000)::bigint, records, level, is_counted, raised_at_ms,

@@ -35,7 +35,7 @@ from pipeline.io.postgres import (
 )
 from pipeline.oncall import metrics
 from pipeline.oncall.answers_store import Answers
-from pipeline.oncall.groups import Group, told_of
+from pipeline.oncall.groups import GROUPS_MAX, Group, told_of
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
 from pipeline.oncall.outbox import ENDS, Answer, Result, bounded_result
@@ -117,6 +117,7 @@ class AlertService:
         self._keeper = GroupKeeper(routes, self._outbox, topic)
         self._people, self._answers = RegistryReader(), Answers()
         self._heartbeat: Alert | None = None
+        self._forged, self._forging = list[Alert](), list[Alert]()
         self._publishing, self._unpublished = list[int](), ""
         self._published_at_s = float("-inf")
         self._is_begun = False
@@ -177,6 +178,7 @@ class AlertService:
         self._outbox.begin(connection, deliveries, self._keeper.open_groups(), now_ms)
         self._people, self._answers, self._looked_at_s = RegistryReader(), Answers(), float("-inf")
         self._has_own = True
+        self._forged = self._keeper.ended_by_others(connection, now_ms)
         if self._source is None:
             self._source = self._make_source()
         else:
@@ -215,6 +217,7 @@ class AlertService:
     def _look_at_people(self, connection: Connection, now_ms: int) -> None:
         if time.monotonic() - self._looked_at_s < PEOPLE_S:
             return
+        self._forged += self._keeper.what_others_wrote(connection, now_ms)
         registry = self._people.read(connection)
         self._keeper.silences = self._answers.silences(connection, registry, now_ms)
         for act in self._answers.acts(connection, registry):
@@ -244,10 +247,12 @@ class AlertService:
             return
         own = own_alerts_to_tell(connection) if self._has_own else []
         alerts = [each.told for each in own if each.told is not None]
+        alerts += self._forged
         if self._heartbeat is not None:
             alerts.append(self._heartbeat)
         self._publishing, self._heartbeat, self._has_own = [each.sequence for each in own], None, bool(own)
         if alerts or own:
+            self._forging, self._forged = self._forged, []
             self._senders.start(_PUBLISH, partial(self._published, alerts))
 
     def _published(self, alerts: list[Alert]) -> Result:
@@ -262,7 +267,9 @@ class AlertService:
         """Store that it stands on the topic; what does not is published again, and a heartbeat is left to the next."""
         sequences, self._publishing = self._publishing, []
         self._published_at_s = time.monotonic()
+        forging, self._forging = self._forging, []
         if result.answer is not Answer.DELIVERED:
+            self._forged = [*forging, *self._forged][:GROUPS_MAX]
             self._unpublished = f"{len(sequences)} alerts of its own are not published: {result.why}"
             return
         self._unpublished = ""

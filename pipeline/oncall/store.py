@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from psycopg import errors
@@ -74,6 +74,13 @@ class Turn:
             self._holder = None
 
 
+class LastEvent(NamedTuple):
+    """The last event of a group that the database holds. is_ended: whether the service is said to have ended it."""
+
+    sequence: int
+    is_ended: bool
+
+
 def append_group(connection: Connection, group: Group) -> None:
     key = group.key
     fields = {"group_id": group.group_id, "code": key.code, "scope": key.scope, "severity": key.severity.value}
@@ -116,6 +123,16 @@ def read_open_groups(connection: Connection) -> list[Group]:
     """Those that nobody is proved to have ended, and that did not end by themselves."""
     found = _groups(connection, connection.execute(_SQL["open_groups"]).fetchall())
     return [group for group in found if group.state is not State.RESOLVED]
+
+
+def read_ended_unheard(connection: Connection) -> list[Group]:
+    """Those that the service is said to have ended, and didn't: nobody was told of their end."""
+    return _groups(connection, connection.execute(_SQL["ended_unheard"]).fetchall())
+
+
+def read_last_events(connection: Connection, group_ids: Iterable[str]) -> dict[str, LastEvent]:
+    rows = connection.execute(_SQL["last_events"], {"groups": list(group_ids)}).fetchall()
+    return {str(group_id): LastEvent(sequence, is_ended) for group_id, sequence, is_ended in rows}
 
 
 def read_just_resolved(connection: Connection, within_ms: int) -> list[Group]:

@@ -7,7 +7,7 @@ case outlives this process and the database keeps no traces.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -21,16 +21,9 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.review.case_store import CaseFile, decision_places
 from pipeline.traces.context import TraceContext, parsed
-from pipeline.traces.processing_service import UNTRACED, BatchTraces, Processing
+from pipeline.traces.processing_service import READ_BACK_MAX, UNTRACED, BatchTraces, HeaderAt, Processing
 from pipeline.traces.span import EndedSpan, Kind, Operation, messaging
 from pipeline.traces.tracer_service import Tracer, Why, child_of
-
-READ_BACK_MAX: Final = 20
-"""Headers that are read back in one look, at some 10 ms each; people decide fewer. More wait for the next, in vain
-where their outcomes are sent before: those go on in the trace that their decision's id gives."""
-
-HeaderAt = Callable[[int, int], bytes | None]
-"""The header at a place of decisions.v1, by partition and offset. Raises BrokerFailed."""
 
 log = structlog.get_logger("review")
 
@@ -48,7 +41,11 @@ class ReviewTraces:
         return self._heard.processing(concerned, lambda record: record.content.decision_id)
 
     def look_up(self, connection: Connection, files: Iterable[CaseFile]) -> None:
-        """Read back the contexts of decisions whose outcomes wait to be sent, and forget all others."""
+        """Read back the contexts of decisions whose outcomes wait to be sent, and forget all others.
+
+        People decide fewer than READ_BACK_MAX in one look. More wait for the next, in vain where their outcomes are
+        sent before: those go on in the trace that their decision's id gives.
+        """
         if not self._tracer.is_on:
             return
         waiting = {file.case.decision_id for file in files}

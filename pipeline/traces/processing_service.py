@@ -9,21 +9,40 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import structlog
 
 from pipeline.domain.log import LogRecord
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.traces.context import TraceContext, parsed, trace_id_of_decision
 from pipeline.traces.current_service import Scope, within
 from pipeline.traces.span import Attributes, EndedSpan, Kind, Operation, batch_span, messaging, place
 from pipeline.traces.tracer_service import Tracer, Why, child_of, new_trace, span_in
 
+
+class ReadBack(NamedTuple):
+    """What is read back of a record that an earlier process heard: its place on the topic, and its header."""
+
+    partition: int
+    offset: int
+    traceparent: bytes | None
+
+
 Record = LogRecord[Any]
 NameOf = Callable[[Record], str]
 """By which a record is known while it is processed: the id of the decision that it is about, where it is decoded."""
-
+HeaderAt = Callable[[int, int], bytes | None]
+"""The header at a place of the topic, by partition and offset. Raises BrokerFailed."""
+Place = tuple[int, int]
+"""Partition and offset of a decision's record."""
+READ_BACK_MAX: Final = 20
+"""Headers that are read back at once, at some 10 ms each. Of what is more, the next time reads on."""
 
 UNFINISHED_MAX: Final = 10_000
-"""Contexts of what went wrong that are remembered, for when it is tried again; some 3 MB. The oldest leaves first."""
+"""Contexts of what went wrong that are remembered, for when it is tried again; some 3 MB. The oldest leaves first. As
+many headers that were read back."""
+log = structlog.get_logger("traces")
 
 
 class Member:
@@ -40,7 +59,9 @@ class Member:
 class Processing:
     """A batch under way, its records by name."""
 
-    def __init__(self, tracer: Tracer, records: Mapping[str, Record], unfinished: Mapping[str, TraceContext]) -> None:
+    def __init__(
+        self, tracer: Tracer, records: Mapping[str, Record | ReadBack], unfinished: Mapping[str, TraceContext]
+    ) -> None:
         """unfinished: contexts of what went wrong before, and is tried again without its record."""
         self._tracer, self._records = tracer, records
         self.error: str | None = None  # that ended it
@@ -95,7 +116,7 @@ class Processing:
         parent = None if record is None else parsed(record.traceparent)
         return None if parent is None else Scope(parent._replace(is_sampled=False))
 
-    def _join(self, name: str, record: Record, context: TraceContext, parent_id: str | None) -> Member:
+    def _join(self, name: str, record: Record | ReadBack, context: TraceContext, parent_id: str | None) -> Member:
         member = self.members[name] = Member(context, parent_id, place(record.partition, record.offset))
         return member
 
@@ -107,12 +128,16 @@ NOTHING: Final = Processing(Tracer(None), {}, {})
 class BatchTraces:
     """The batches of one service, for one thread."""
 
-    def __init__(self, tracer: Tracer, operation: str, topic: str, group: str) -> None:
-        """operation: what the service does with a record, in one word."""
+    def __init__(
+        self, tracer: Tracer, operation: str, topic: str, group: str, header_at: HeaderAt = lambda *_: None
+    ) -> None:
+        """operation: what the service does with a record, in one word. header_at: where it tries again."""
         self._tracer, self._operation = tracer, operation
         self._attributes = messaging(operation, Operation.PROCESS, topic, group)
         self.current = NOTHING
         self._unfinished: dict[str, TraceContext] = {}
+        self._header_at = header_at
+        self._read_back: dict[str, ReadBack] = {}
 
     @contextmanager
     def processing(self, records: Iterable[Record], name_of: NameOf) -> Iterator[Processing]:
@@ -128,11 +153,32 @@ class BatchTraces:
             yield processing
 
     @contextmanager
-    def trying_again(self, names: Sequence[str]) -> Iterator[Processing]:
-        """Try again what went wrong with records of these names; those whose traces are still known go on in them."""
-        known = {name: self._unfinished[name] for name in names if name in self._unfinished}
-        with self._under_way(Processing(self._tracer, {}, known), len(names)) as processing:
+    def trying_again(self, places: Mapping[str, Place]) -> Iterator[Processing]:
+        """Try again what went wrong, or was left undone, with records of these names, in the traces that they are in.
+
+        Those that this process met itself it still knows. The header of those that an earlier one heard is read back
+        from the topic, a bounded number at once.
+        """
+        if not self._tracer.is_on:
+            yield NOTHING
+            return
+        known = {name: self._unfinished[name] for name in places if name in self._unfinished}
+        heard = self._heard_before({name: place for name, place in places.items() if name not in known})
+        with self._under_way(Processing(self._tracer, heard, known), len(places)) as processing:
             yield processing
+
+    def _heard_before(self, places: Mapping[str, Place]) -> dict[str, ReadBack]:
+        wanted = [name for name in places if name not in self._read_back]
+        try:
+            for name in wanted[:READ_BACK_MAX]:
+                self._read_back[name] = ReadBack(*places[name], self._header_at(*places[name]))
+        except BrokerFailed as error:  # whoever publishes says what that means
+            log.info("traces_not_read_back", why=str(error))
+        self._tracer.pass_over(Why.CONTINUED, sum(name not in self._read_back for name in wanted))
+        found = {name: self._read_back[name] for name in places if name in self._read_back}
+        while len(self._read_back) > UNFINISHED_MAX:
+            del self._read_back[next(iter(self._read_back))]
+        return found
 
     @contextmanager
     def _under_way(self, processing: Processing, records: int) -> Iterator[Processing]:

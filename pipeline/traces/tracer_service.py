@@ -91,6 +91,11 @@ class Tracer:
         self._traced[why].inc()
         return True
 
+    def pass_over(self, why: Why, count: int) -> None:
+        """Count what is not traced because only so much is looked up at once."""
+        if self.is_on:
+            self._limited[why].inc(count)
+
     def begins(self) -> bool:
         """Return whether a trace that begins here is among the share."""
         return self.share > 0 and random.random() < self.share and self.may(Why.SHARE)  # noqa: S311 - no secret

@@ -3,11 +3,15 @@
 import dataclasses
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.breaker import BreakerSettings, Observation, ScopeReading, Watch, advance, judge, next_event
 from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Answer, Counts, counts_of
 from pipeline.breaker.detecting.baselines import Hour, baseline_of, hourly_score_sigma_ppm
+from pipeline.breaker.detecting.conditions import Limits, shifts_cumulated
+from pipeline.breaker.detecting.detectors import SLACK, SURE_COUNT, fall, likely_range, rise, usual_share
 from pipeline.breaker.settings import Condition, breaker_settings_of
 from pipeline.breaker.states import Cause, Event
 from pipeline.domain.decision import BreakerState, Outcome
@@ -373,3 +377,48 @@ def test_wave_after_a_calm_week_is_no_drift_and_a_doubling_is(mean_ppm, expected
     window = answers(15_000, 6_000, 750)
     window = window._replace(score_sum_ppm=15_000 * mean_ppm)
     assert conditions("model:m1", seen(window, drift=USUAL._replace(score_sigma_ppm=300.0))) == expected
+
+
+def shifts_after(known, spans):
+    """Return both sums after spans that are each a full window's fifth."""
+    watch, limits = Watch(), Limits(settings(minimum_sample=20, segment_minimum_sample=20), 1)
+    for span in spans:
+        watch = shifts_cumulated(Observation(span, span, span, known, None), watch, limits)
+    return watch.block_shift, watch.allow_shift
+
+
+TINY = baseline(36, 35, 0, is_seasonal=False, score_sigma_ppm=None)
+
+
+def test_one_escalation_among_36_answers_is_no_sure_yardstick():
+    rarely = [answers(200, 0, 1)] * 200
+    assert shifts_after(TINY, rarely)[1] < 1
+    enough = Limits(settings(), 1).shift_evidence
+    assert shifts_after(TINY, [answers(200)] * 60)[1] >= enough, "nothing held back at all is still a shift"
+    assert shifts_after(TINY, [answers(200, 100)] * 3)[0] >= enough, "and so are blocks of a half"
+
+
+@given(st.integers(1, 2_000), st.integers(1, 10**6))
+def test_the_likely_range_holds_the_share_and_narrows_with_what_is_known(successes, beside):
+    total = successes + beside
+    least, most = likely_range(successes, total)
+    wider_least, wider_most = likely_range(successes, total * 1.0)
+    assert 0 < least <= usual_share(successes, total) <= most < 1
+    if successes >= SURE_COUNT:
+        assert least == most
+    else:
+        assert least < most
+        narrower = likely_range(successes * 10, total * 10)
+        assert narrower[1] - narrower[0] < most - least
+    assert (wider_least, wider_most) == (least, most)
+
+
+@pytest.mark.parametrize("factor", [1.2, 2.0, 11.0])
+@pytest.mark.parametrize("slack", [1.0, SLACK])
+def test_what_is_sought_is_beyond_what_is_as_usual_however_little_is_known(factor, slack):
+    for successes, total in [(0, 1), (1, 36), (35, 36), (36, 36), (10, 10_000), (249, 300), (5_000, 10_000)]:
+        usual, (least, most) = usual_share(successes, total), likely_range(successes, total)
+        as_usual, sought = rise(usual, most, factor, slack, 0.0)
+        assert 0 < usual <= as_usual < sought < 1
+        as_usual, sought = fall(usual, least, factor, slack)
+        assert 0 < sought < as_usual <= usual < 1

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
-from pipeline.breaker import Event, Transition
+from pipeline.breaker import Event, Transition, Watch, codec
 from pipeline.breaker.alerts import unwatched_alert
 from pipeline.breaker.answer_counts import ALL, Counts, model_scope
 from pipeline.breaker.store import BreakerStore
 from pipeline.domain.alert import Severity
 from pipeline.domain.context import SwitchPosition
-from tests.breaker.given import answers, settings
+from tests.breaker.given import answers, baseline, settings
 from tests.breaker.test_store import World, run
 
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
@@ -167,3 +168,81 @@ def test_a_version_with_too_few_payments_to_judge_is_told_after_a_day(world):
         assert {"model:m1", ALL} == {each.scope for each in store.blind}
 
     run(world, steps())
+
+
+SEGMENT = "segment:postcode_area=NE"
+PARTS = ("channel:CARD", SEGMENT)
+YOUNG = settings(**{**{name: getattr(RULES, name) for name in ("window_s", "error_window_s", "evaluation_interval_s")},
+                    "open_period_s": 60, "segments": {"postcode_area": ("NE",)}})  # fmt: skip
+
+
+async def young(world: World, store: BreakerStore, steps: int, version: str, whole: Counts, parts: Counts) -> list:
+    """Let steps of 10 s pass in a deployment's first hour, and return which scopes changed how."""
+    made: list[Transition] = []
+    for _ in range(steps):
+        await world.batch(store, whole, (ALL, model_scope(version)))
+        assert await store.record([(0, world.offset, world.offset + 100)], dict.fromkeys(PARTS, parts))
+        world.offset += 100
+        world.clock.now_ms += 10_000
+        made += await store.evaluate(YOUNG, version, world.switches)
+    return [(each.after.scope, each.event) for each in made]
+
+
+async def missing(store: BreakerStore, scope: str, version: str) -> list[str]:
+    return [gauge.missing for gauge in (await store.gauges(YOUNG, version))[scope]][1:3]
+
+
+async def gone_back_in_the_first_hour(world: World) -> BreakerStore:
+    """A version goes wrong 20 minutes after a deployment's first payment, and people go back to the one before it."""
+    store = world.worker()
+    await store.initialise("a.person", YOUNG)
+    assert await young(world, store, 120, "m1", CALM, CALM) == []
+    assert ("model:m2", Event.TRIP) in await young(world, store, 12, "m2", BAD, CALM)
+    return store
+
+
+@pytest.mark.parametrize("scope", [*PARTS, "model:m1"])
+def test_a_trip_in_the_first_hour_blinds_neither_parts_nor_the_version_gone_back_to(world, scope):
+    async def steps():
+        store = await gone_back_in_the_first_hour(world)
+        assert await young(world, store, 12, "m1", CALM, CALM) == []
+        assert await missing(store, scope, "m1") == ["", ""]
+        is_part = scope in PARTS
+        made = await young(world, store, 12, "m1", CALM if is_part else BAD, BAD if is_part else CALM)
+        assert (scope, Event.TRIP) in made
+        assert {each for each, _ in made} == (set(PARTS) if is_part else {scope})
+
+    run(world, steps())
+
+
+def test_parts_are_judged_while_the_version_is_out_of_the_loop(world):
+    async def steps():
+        store = await gone_back_in_the_first_hour(world)
+        assert await missing(store, SEGMENT, "m2") == ["", ""]
+        assert {SEGMENT, "channel:CARD"} <= {each for each, _ in await young(world, store, 12, "m2", BAD, BAD)}
+
+    run(world, steps())
+
+
+def test_what_was_usual_in_the_parts_is_forgotten_with_a_shift_that_a_person_accepts(world):
+    async def steps():
+        store = await gone_back_in_the_first_hour(world)
+        world.throw("model:m2", SwitchPosition.RELEASED, accepts_shift=True)
+        await young(world, store, 2, "m2", BAD, BAD)
+        unknown = "too little is known of what is usual"
+        assert await missing(store, SEGMENT, "m2") == [unknown, unknown]
+
+    run(world, steps())
+
+
+def test_what_is_usual_survives_being_stored_and_is_passed_over_by_earlier_releases():
+    known = baseline(36, 35, 0, is_seasonal=False, score_sigma_ppm=None)
+    watches = {SEGMENT: Watch(usual=known), "model:m1": Watch(good=2), ALL: Watch(good=1, usual=known)}
+    stored = codec.watches_to_json(watches)
+    assert codec.watches_from(stored) == watches
+    as_before = {name: row for name, row in json.loads(stored).items() if len(row[0]) == len(Watch().streaks)}
+    assert {name: len(row) for name, row in as_before.items()} == dict.fromkeys(watches, len(Watch()) - 1)
+    assert codec.watches_from(codec.without_usual(stored, lambda scope: scope == SEGMENT)) == {
+        "model:m1": Watch(good=2),
+        ALL: watches[ALL],
+    }

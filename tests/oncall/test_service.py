@@ -15,7 +15,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
-from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, EventKind, State
+from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, SYSTEM, EventKind, State
 from pipeline.oncall.messages import REPEAT
 from pipeline.oncall.outbox import ENDS, Answer, AttemptKind
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
@@ -361,3 +361,76 @@ def test_every_series_begins_at_0_before_anything_is_sent(stand: Stand) -> None:
             assert REGISTRY.get_sample_value("fraud_alerts_attempts_total", labels) is not None
         for severity in Severity:
             assert REGISTRY.get_sample_value("fraud_alerts_read_total", {"severity": severity}) is not None
+
+
+def forge(stand: Stand, group, kind: str, sequence: int | None = None) -> None:
+    """Store an event of a group with the service's stolen credential, in the service's own name."""
+    with closing(connect(url_as(stand.database_url, "fraud_alerts"), "thief")) as thief:
+        thief.execute(
+            "INSERT INTO control.alert_event (group_id, sequence, kind, records, actor) VALUES (%s, %s, %s, 1, %s)",
+            [group.group_id, sequence or group.sequence + 1, kind, SYSTEM],
+        )
+
+
+def of_code(owner: Connection, code: str) -> list:
+    return [each for each in groups(owner) if each.key.code == code]
+
+
+@pytest.mark.parametrize(("kind", "ahead"), [("RESOLVED", 1), ("TOLD", 1), ("ESCALATED", 40)])
+def test_what_a_stolen_credential_writes_of_a_group_calls_nothing_off(stand, owner, kind, ahead) -> None:
+    stand.publish(trip())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+        [first] = groups(owner)
+        forge(stand, first, kind, first.sequence + ahead)
+        service._looked_at_s = float("-inf")
+        paged = len(stand.pager.taken)
+        stand.run(service, lambda: len(of_code(owner, "ALERTS_FORGED")) == 1, "the alert about it")
+        stand.run(service, lambda: stand.told()["pager"]["trigger"] >= 3, "the pages")
+        assert len(stand.pager.taken) > paged
+        old, again = sorted(of_code(owner, first.key.code), key=lambda each: each.opened_at_ms)
+        assert (first.group_id, State.RESOLVED) == (old.group_id, old.state)
+        assert (first.key, State.FIRING, first.turns) == (again.key, again.state, again.turns)
+        assert again.group_id == of_code(owner, "ALERTS_FORGED")[0].evidence["goes_on_as"]
+        service._looked_at_s = float("-inf")
+        stand.turns(service, 3)
+        stand.publish(good(at_ms=NOON_MS + 1))
+        stand.run(service, lambda: not [each for each in of_code(owner, first.key.code) if each.state is State.FIRING])
+    assert 2 == len(of_code(owner, first.key.code)), "it goes on once, and is over as it would have been"
+
+
+def test_what_was_ended_while_no_service_looked_goes_on(stand, owner) -> None:
+    stand.publish(trip())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+    [first] = groups(owner)
+    forge(stand, first, "RESOLVED")
+    for _ in range(2):
+        with stand.service() as service:
+            stand.run(service, lambda: stand.told()["pager"]["trigger"] >= 3, "the pages")
+            stand.turns(service, 3)
+    firing = [each.key.code for each in groups(owner) if each.state is State.FIRING]
+    assert sorted([first.key.code, "ALERTS_FORGED"]) == sorted(firing)
+    assert 3 == len(groups(owner))
+
+
+def test_an_event_at_the_last_place_of_the_table_stops_nothing(stand, owner) -> None:
+    stand.publish(trip())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+        forge(stand, groups(owner)[0], "ESCALATED", 2**31 - 1)
+        service._looked_at_s = float("-inf")
+        stand.run(service, lambda: stand.told()["pager"]["trigger"] >= 3, "the pages")
+    with stand.service() as service:
+        stand.turns(service, 3)
+    assert 3 == len(groups(owner))
+
+
+def test_everybody_hears_which_record_ended_a_group(stand, owner) -> None:
+    stand.publish(trip())
+    with stand.service() as service:
+        stand.run(service, lambda: one_each(stand))
+        stand.publish(good(at_ms=NOON_MS + 1))
+        stand.run(service, lambda: State.RESOLVED in {each.state for each in groups(owner)})
+        told = owner.execute("SELECT note FROM control.alert_event WHERE kind = 'RESOLVED'").fetchall()
+    assert any(f"{stand.topic}[" in note and "] at " in note for (note,) in told)

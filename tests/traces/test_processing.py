@@ -15,6 +15,7 @@ import structlog
 from pipeline.domain.log import LogRecord
 from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.execute.saga import Answer
+from pipeline.io.kafka.client import BrokerFailed
 from pipeline.traces import processing_service
 from pipeline.traces.context import TraceContext, parsed, trace_id_of_decision
 from pipeline.traces.current_service import Scope, current_trace_id, within
@@ -91,11 +92,81 @@ def test_what_was_in_doubt_is_settled_in_the_same_trace() -> None:
     found: list[list[tuple[str, str | None]]] = []
     for state, error in (("IN_DOUBT", "IN_DOUBT"), ("SETTLED", None), ("SETTLED", None)):
         kept.spans.clear()
-        with heard.trying_again(IDS[:2]) as batch:
+        with heard.trying_again({each: (2, 100 + number) for number, each in enumerate(IDS[:2])}) as batch:
             batch.note(IDS[0], {"fraud.execution_state": state}, error)
         told = [(span.context.trace_id, span.error) for span in kept.named("execute decisions.v1")]
         found.append(told)
     assert [[(doubted.context.trace_id, "IN_DOUBT")], [(doubted.context.trace_id, None)], []] == found
+
+
+class Topic:
+    """Headers of a topic by their offsets, and how often they were asked for."""
+
+    def __init__(self, *headers: bytes | None) -> None:
+        self.headers, self.asked, self.is_away = headers, 0, False
+
+    def header_at(self, partition: int, offset: int) -> bytes | None:
+        assert 2 == partition
+        if self.is_away:
+            raise BrokerFailed("the broker is away")
+        self.asked += 1
+        return self.headers[offset - 100]
+
+    def places(self) -> dict[str, tuple[int, int]]:
+        return {IDS[number]: (2, 100 + number) for number in range(len(self.headers))}
+
+
+def restarted(kept: KeptSpans | None, topic: Topic) -> BatchTraces:
+    limits = tracer(kept, continued_per_s=100, notable_per_s=100)
+    return BatchTraces(limits, "execute", "decisions.v1", "fraud-executor", topic.header_at)
+
+
+def test_what_an_earlier_process_heard_goes_on_in_its_trace_over_a_restart() -> None:
+    kept, topic = KeptSpans(), Topic(UPSTREAM.header, QUIET.header, None, None)
+    heard = restarted(kept, topic)
+    for _ in range(2):
+        kept.spans.clear()
+        with heard.trying_again(topic.places()) as batch:
+            batch.note(IDS[0], {"fraud.execution_state": "SETTLED"})
+            batch.note(IDS[3], {"fraud.execution_state": "IN_DOUBT"}, "IN_DOUBT")
+            quiet = batch.scope_of([IDS[1]])
+        spans = {span.context.trace_id: span for span in kept.named("execute decisions.v1")}
+        assert {UPSTREAM.trace_id, trace_id_of_decision(IDS[3])} == set(spans)
+        assert UPSTREAM.span_id == spans[UPSTREAM.trace_id].parent_id
+        assert quiet is not None
+        assert (QUIET.trace_id, False) == (quiet.context.trace_id, quiet.context.is_sampled)
+    assert 4 == topic.asked, "each header is read back once"
+
+
+def test_headers_are_read_back_some_at_a_time_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processing_service, "READ_BACK_MAX", 2)
+    topic = Topic(*[UPSTREAM.header] * 5)
+    heard, seen, before = restarted(KeptSpans(), topic), [], counted("fraud_traces_limited_total", why="continued")
+    for _ in range(3):
+        with heard.trying_again(topic.places()) as batch:
+            seen.append(len(batch.members))
+    assert [2, 4, 5] == seen
+    assert 3 + 1 == counted("fraud_traces_limited_total", why="continued") - before
+
+
+def test_a_broker_that_is_away_costs_the_trace_and_nothing_else() -> None:
+    topic = Topic(UPSTREAM.header)
+    topic.is_away = True
+    heard = restarted(KeptSpans(), topic)
+    with heard.trying_again(topic.places()) as batch:
+        batch.note(IDS[0], {"fraud.execution_state": "SETTLED"})
+    assert {} == batch.members
+    topic.is_away = False
+    with heard.trying_again(topic.places()) as batch:
+        pass
+    assert [IDS[0]] == list(batch.members)
+
+
+def test_nothing_is_read_back_while_nothing_is_traced() -> None:
+    topic = Topic(UPSTREAM.header)
+    with restarted(None, topic).trying_again(topic.places()):
+        pass
+    assert 0 == topic.asked
 
 
 def test_what_is_remembered_as_unfinished_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

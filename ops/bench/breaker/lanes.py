@@ -27,6 +27,7 @@ from pipeline.breaker.detecting.detectors import (
     fall,
     is_spike,
     level,
+    likely_range,
     rise,
     usual_share,
 )
@@ -188,11 +189,16 @@ class Judges:
             usual_share(yardstick.answered - yardstick.allow, yardstick.answered), yardstick.stop_level
         )
         usual_stops = np.broadcast_to(usual_stops, total.shape)
+        most = at_level(likely_range(yardstick.block, yardstick.answered)[1], yardstick.block_level)
+        least_stops = at_level(
+            likely_range(yardstick.answered - yardstick.allow, yardstick.answered)[0], yardstick.stop_level
+        )
+        least_stops = np.broadcast_to(least_stops, total.shape)
         slack = SLACK if is_seasonal else 1.0
         account = self.settings.account_window_max / np.maximum(np.maximum(total, steps.total * self._window), 1)
         (usual, sought), (usual_stops, sought_stops) = (
-            rise(usual, factor, slack, account),
-            fall(usual_stops, factor, slack),
+            rise(usual, most, factor, slack, account),
+            fall(usual_stops, least_stops, factor, slack),
         )
         stops = steps.total - steps.allow
         added = np.stack(

@@ -56,7 +56,7 @@ class _Breaker:
 
 
 class _Judge:
-    in_force = SimpleNamespace(model=None, policy=SimpleNamespace(currencies=frozenset()))
+    in_force = SimpleNamespace(model=None, currencies=frozenset())
     rollout = None
 
     def read(self, records: Sequence[Record]) -> Reading:

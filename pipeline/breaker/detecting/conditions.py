@@ -21,6 +21,7 @@ from pipeline.breaker.detecting.detectors import (
     evidence,
     fall,
     is_spike,
+    likely_range,
     rise,
     usual_share,
 )
@@ -43,7 +44,8 @@ class Watch(NamedTuple):
 
     `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
     sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the
-    scope can't be judged (`blindness`), drift_blind_since_ms: on drift; 0 where it can.
+    scope can't be judged (`blindness`), drift_blind_since_ms: on drift; 0 where it can. usual: what the latest
+    evaluations took for usual without a season, for when an incident elsewhere takes the hours that it was made of.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
@@ -55,6 +57,7 @@ class Watch(NamedTuple):
     lax_evidence: float = 0.0
     blind_since_ms: int = 0
     drift_blind_since_ms: int = 0
+    usual: Baseline | None = None
 
 
 class Trip(NamedTuple):
@@ -234,12 +237,15 @@ def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
     if baseline is None:
         return watch._replace(block_shift=0.0, allow_shift=0.0)
     factor, enough, correlation = limits.shift_factor(baseline), limits.shift_evidence, baseline.correlation
-    usual_blocks = at_level(usual_share(baseline.block, baseline.answered), baseline.block_level)
-    usual_stops = at_level(usual_share(baseline.answered - baseline.allow, baseline.answered), baseline.stop_level)
+    stopped, answered = baseline.answered - baseline.allow, baseline.answered
+    usual_blocks = at_level(usual_share(baseline.block, answered), baseline.block_level)
+    usual_stops = at_level(usual_share(stopped, answered), baseline.stop_level)
+    most_blocks = at_level(likely_range(baseline.block, answered)[1], baseline.block_level)
+    least_stops = at_level(likely_range(stopped, answered)[0], baseline.stop_level)
     slack = SLACK if baseline.is_seasonal else 1.0
     account = limits.account_share(seen)
-    blocks_as_usual, blocks_sought = rise(usual_blocks, factor, slack, account)
-    stops_as_usual, stops_sought = fall(usual_stops, factor, slack)
+    blocks_as_usual, blocks_sought = rise(usual_blocks, most_blocks, factor, slack, account)
+    stops_as_usual, stops_sought = fall(usual_stops, least_stops, factor, slack)
     blocks, stops = span.block, span.answered - span.allow
     added = evidence(blocks, span.answered, blocks_as_usual, blocks_sought, correlation)
     stops_added = evidence(stops, span.answered, stops_as_usual, stops_sought, correlation)

@@ -36,6 +36,11 @@ the first minutes of a wave of fraud are over or known for what they are."""
 SLACK: Final = 1.07
 """Up to this many times what is usual is as usual. With a doubling sought the sum then falls up to 1.5 times, and rises
 beyond. Without a season there is none to spare."""
+SURE_COUNT: Final = 250
+"""A yardstick that holds so many blocks knows their share to 7 %, which SLACK spares already. The fewer it holds, the
+wider is the range that it leaves likely: 36 answers with one escalation don't say that escalations are usual."""
+LIKELY_Z: Final = 2.0
+"""The share that is really usual is beyond either end of its likely range in one case of 44."""
 LEVEL_HOURS: Final = 3
 LEVEL_MAX: Final = 1.25
 LEVEL_PRIOR: Final = 300
@@ -89,6 +94,21 @@ def usual_share(successes: Column, total: Column) -> Column:
     return (successes + 0.5) / (total + 1)
 
 
+def likely_range(successes: Column, total: Column) -> tuple[Column, Column]:
+    """Return the least and the largest share that is likely the usual one, by Wilson's score interval.
+
+    It is the share itself from SURE_COUNT successes on, and grows continuously with fewer. Its sample is divided by the
+    least dispersion, as answers come in bursts. See Wilson, "Probable inference, the law of succession, and statistical
+    inference", Journal of the American Statistical Association 22 (1927).
+    """
+    share = usual_share(successes, total)
+    unsure = np.maximum(1 - successes / SURE_COUNT, 0.0)
+    # z² over the sample: 0 where it is sure.
+    z2 = LIKELY_Z**2 * unsure * DISPERSION_FLOOR / (total + 1)
+    middle, spread = share + z2 / 2, np.sqrt(z2 * share * (1 - share) + z2 * z2 / 4)
+    return (middle - spread) / (1 + z2), (middle + spread) / (1 + z2)
+
+
 def level(lately: Column, answered: Column, usual: Column, usual_answered: Column) -> Column:
     """Return how many times as often as usual something came lately, at most LEVEL_MAX and at least its inverse.
 
@@ -104,22 +124,26 @@ def at_level(usual: Column, times: Column) -> Column:
     return np.minimum(usual * times, (1 + usual) / 2)
 
 
-def rise(usual: Column, factor: Column, slack: Column, account: Column) -> tuple[Column, Column]:
+def rise(usual: Column, likely_most: Column, factor: Column, slack: Column, account: Column) -> tuple[Column, Column]:
     """Return the two shares that a sum for a rise tells apart: as usual, and sought.
 
-    As usual is up to `slack` times usual, and one more account with all of it blocked, which is `account` of the
-    window's sample: by night that would double few blocks. Sought is `factor` times usual, and as much above what is
-    taken for usual. Both stay below 1.
+    As usual is up to `slack` times usual, the most that is likely usual, and one more account with all of it blocked,
+    which is `account` of the window's sample: by night that would double few blocks. Sought is `factor` times usual,
+    and as much above what is taken for usual. Both stay below 1.
     """
-    as_usual = np.minimum(np.maximum(usual * slack, usual + account), (1 + usual) / 2)
+    widest = np.maximum(np.maximum(usual * slack, likely_most), usual + account)
+    as_usual = np.minimum(widest, (1 + usual) / 2)
     sought = np.maximum(usual * factor, as_usual * factor / slack)
     return as_usual, np.minimum(sought, (1 + as_usual) / 2)
 
 
-def fall(usual: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
-    """Return the two shares that a cumulative sum for a fall tells apart; the first is above the second."""
-    sought = usual / factor
-    return np.maximum(usual / slack, (usual + sought) / 2), sought
+def fall(usual: Column, likely_least: Column, factor: Column, slack: Column) -> tuple[Column, Column]:
+    """Return the two shares that a cumulative sum for a fall tells apart; the first is above the second.
+
+    As usual is down to the least that is likely usual, and sought as much below it as `factor` asks.
+    """
+    as_usual = np.minimum(np.maximum(usual / slack, (usual + usual / factor) / 2), likely_least)
+    return as_usual, np.minimum(usual / factor, as_usual * slack / factor)
 
 
 def evidence(successes: Column, total: Column, usual: Column, sought: Column, correlation: Column) -> Column:

@@ -137,7 +137,7 @@ def test_lanes_with_a_day_behind_them_are_judged_by_what_a_new_version_inherits(
             )
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("6")])  # tests/decide/test_agent.py
+@pytest.mark.parametrize("name", CASES)
 def test_finding_stays_mended(name):
     found = CASES[name]()
     assert found.holds, found.told
