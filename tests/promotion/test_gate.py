@@ -63,8 +63,8 @@ def test_what_has_shown_everything_may_go_on() -> None:
 
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
-        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, {}, Unread("it never ran"), (), (), "no OPERATOR",
-        "a rollout is under way", NOW_MS,
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, {},
+        Unread("it never ran"), (), (), "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
     assert [each.reason for each in found] == [
