@@ -130,6 +130,9 @@ def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         if alias_records(registry, trust.keys, Alias.CHAMPION):
             refuse("the registry has a champion; another takes its place when it is promoted")
+        moves = [each for each in read_history(registry, trust.keys) if each.alias == Alias.CHAMPION]
+        if any(each.event is not Event.BEGUN for each in moves):
+            refuse("the history tells of champions whose records are gone: put the registry back from its backup")
         contents = read_artefact(registry, version)
         load_contents(version, contents)
         require_signed(version, contents, trust.keys, at_ms, None)

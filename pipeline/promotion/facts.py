@@ -88,9 +88,9 @@ class Facts(NamedTuple):
     champion_digest: its artefact's, and policy: the SHA-256 of the file that limits come from; None where they aren't
     known.
 
-    promoter_fault: why whoever asks may not; None where they may. standing_fault: why the registry's aliases can't move
-    now, whatever the version: a rollout under way, or a registry older than what was seen of it. approvals_void: why
-    other approvals count as nothing, in sentences without their full stops.
+    promoter: whoever asks. promoter_fault: why they may not; None where they may. standing_fault: why the registry's
+    aliases can't move now, whatever the version: a rollout under way, or a registry older than what was seen of it.
+    approvals_void: why other approvals count as nothing, in sentences without their full stops.
     """
 
     version: str
@@ -103,6 +103,7 @@ class Facts(NamedTuple):
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
     approvals_void: Sequence[str]
+    promoter: str
     promoter_fault: str | None
     standing_fault: str | None
     now_ms: int

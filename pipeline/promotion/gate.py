@@ -242,6 +242,8 @@ def _approval_faults(facts: Facts) -> Iterator[str]:
 def _approval_fault(approval: Approval, facts: Facts) -> str | None:
     if approval.digest != facts.digest:
         return f"it is over another artefact, {approval.digest[:16]}"
+    if is_same(approval.name, facts.promoter):
+        return "its author is the one who asks, and nobody both approves and promotes"
     if not approval.answer and _has_failed(facts):
         return "it answers for no run that failed"
     faults = _age_faults("it", approval.at_ms, facts, _days(facts.limits, "approval_days"))

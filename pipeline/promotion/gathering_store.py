@@ -110,6 +110,7 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
         shadow=_shadow(connection, version, digest, champion, terms.limits),
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
+        promoter=asked.by.name,
         promoter_fault=mover_fault(asked.people, asked.by),
         standing_fault=standing.fault
         or _times_fault(standing, asked.now_ms)

@@ -66,6 +66,7 @@ FACTS = Facts(
         Approval("edda", "ENGINEERING", DIGEST, NOW_MS - DAY_MS),
     ),
     approvals_void=(),
+    promoter="ann",
     promoter_fault=None,
     standing_fault=None,
     now_ms=NOW_MS,

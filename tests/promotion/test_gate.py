@@ -64,7 +64,7 @@ def test_what_has_shown_everything_may_go_on() -> None:
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
         "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, {},
-        Unread("it never ran"), (), (), "no OPERATOR", "a rollout is under way", NOW_MS,
+        Unread("it never ran"), (), (), "ann", "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
     assert [each.reason for each in found] == [
@@ -194,6 +194,15 @@ def test_a_red_team_that_tried_less_or_otherwise_is_refused(effort: tuple[int, i
 def test_a_policy_that_sets_no_limits_for_the_red_team_promotes_nothing() -> None:
     [text] = [each.text for each in refusals(FACTS._replace(limits=LIMITS.model_copy(update={"red_team": None})))]
     assert "no [promotion.red_team]" in text
+
+
+@pytest.mark.parametrize("name", ["rita", "Rita", "r1ta"])
+def test_whoever_approved_it_does_not_promote_it(name: str) -> None:
+    """Else the three who approve would be two, and one of them the one who is on call."""
+    [text] = [each.text for each in refusals(FACTS._replace(promoter=name))]
+    assert "nobody both approves and promotes" in text
+    another = (*FACTS.approvals, approval("rob", "RISK"))
+    assert refusals(FACTS._replace(promoter=name, approvals=another)) == []
 
 
 def test_failed_runs_count_though_a_later_one_passed() -> None:

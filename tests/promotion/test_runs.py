@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from models.artefact.files import load
 from models.artefact.strict import ModelRefused
 from models.versions.alias_files import move_alias
 from models.versions.approval_files import write_approval
@@ -17,12 +19,23 @@ from models.versions.evidence_files import filed_evidence
 from models.versions.history import Event
 from models.versions.history_files import append_history, read_history
 from models.versions.locations import Alias
+from models.versions.records import sha256_of
 from models.versions.registry_files import AlreadyThere
-from pipeline.io.postgres import Connection
+from pipeline.bias.monitor_store import answered_beside
+from pipeline.bias.report_command import show_bias
+from pipeline.domain.identities import DecisionId
+from pipeline.io.postgres import Connection, connect
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import key_set_text
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
+from pipeline.shadow.answer_store import AnswerStore
+from pipeline.shadow.challenger import GlassBox
+from pipeline.terminal.output import Output
 from tests.known import appoint, identity, revoke
-from tests.promotion.stage import APPROVERS, CANDIDATE, POLICY, WRONG, Stage
+from tests.promotion.stage import APPROVERS, CANDIDATE, CHAMPION, POLICY, WRONG, Stage
+from tests.records import POLICY_PATH
+from tests.servers import url_as
 
 
 @pytest.fixture
@@ -95,6 +108,31 @@ def test_an_operators_own_policy_is_not_the_one_that_was_approved(stage: Stage) 
     stage.review(CANDIDATE)
     stage.approve(CANDIDATE, policy="e" * 64)
     assert any("given under another policy" in text for text in stage.texts(stage.promote()))
+
+
+def test_bias_is_judged_beside_the_champion_of_now_and_says_so(stage: Stage) -> None:
+    stage.decide(CHAMPION, 4)
+    challenger = GlassBox(load(stage.archive.registry / CANDIDATE))
+    ids = [row[0] for row in stage.owner.execute("SELECT decision_id::text FROM audit.ai_decision_log").fetchall()]
+    answers = [
+        stage._answer(challenger, stage.now_ms, number, False, CHAMPION)._replace(decision_id=DecisionId(decision_id))
+        for number, decision_id in enumerate(ids)
+    ]
+    with closing(connect(url_as(stage.database_url, "fraud_shadow"), "test")) as connection:
+        store = AnswerStore(challenger, "decisions.v1")
+        store.next_offsets(connection, [0], {0: 0})
+        store.append(connection, answers, [])
+    digest = bytes.fromhex(digest_of(stage.registry, CANDIDATE))
+    assert answered_beside(stage.owner, digest, CHAMPION).challenger["all"][0] == 4
+    assert answered_beside(stage.owner, digest, "small-0").challenger == {}
+    settings = Settings(
+        model_registry=stage.registry.root, models_key_file=stage.folder / "models.pem",
+        seal_keys=key_set_text(stage.keys), database_url=stage.database_url,
+    )  # fmt: skip
+    assert not show_bias(settings, CANDIDATE, 1, Output(as_json=True), is_evidence=True)  # four payments are too few
+    [filed] = filed_evidence(stage.registry, CANDIDATE, stage.keys)
+    assert filed.evidence.figures["champion"] == {"version": CHAMPION, "digest": digest_of(stage.registry, CHAMPION)}
+    assert filed.evidence.figures["policy_sha256"] == sha256_of(POLICY_PATH.read_bytes())
 
 
 def test_approvals_on_no_evidence_promote_nothing(stage: Stage) -> None:
