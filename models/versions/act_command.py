@@ -185,7 +185,8 @@ def trusted_now_ms(settings: Settings) -> int:
 
     In development, where no database is named, this machine's clock stands in for it.
     """
-    if settings.profile is not Profile.PRODUCTION and "database_url" not in settings.model_fields_set:
+    is_named = settings.database_url != Settings.model_fields["database_url"].default
+    if settings.profile is not Profile.PRODUCTION and not is_named:
         return now_ms()
     with connected(settings) as connection:
         return server_now_ms(connection)
