@@ -23,7 +23,7 @@ COPY --from=build /opt/fraud /opt/fraud
 RUN install --directory --owner 10002 --group 10002 /var/lib/fraud-audit
 RUN install --directory --owner 10008 --group 10008 /var/lib/fraud-rail
 RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-feeds
-RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-registry
+RUN install --directory --owner 10012 --group 10012 /var/lib/fraud-registry
 RUN install --directory --owner 10001 --group 10001 /var/lib/fraud-models
 RUN install --directory --owner 10004 --group 10004 /var/lib/fraud-people
 RUN install --directory --owner 10009 --group 10002 --mode 0770 /var/lib/fraud-witness

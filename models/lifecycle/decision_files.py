@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 import json
-from collections import deque
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from models.lifecycle.differences import LabelKey
 from pipeline.terminal.failures import Failure
@@ -15,15 +16,23 @@ LOGGED: Final = "ai_decision_log.jsonl"
 _LABEL_FIELDS: Final = {"transaction_id", "account_id", "fraud"}
 
 
+class _Row(NamedTuple):
+    """A row of an export. The greatest is the latest, in the order in which the audit database tells them."""
+
+    decided_at: datetime
+    partition: int  # below 0: of one moment the first partition comes first
+    offset: int
+    record: bytes
+
+
 def exported_records(export: Path, last: int, model_version: str | None = None) -> list[bytes]:
     """Return the stored bytes of the latest decisions of an export of the audit log, newest first.
 
-    An export is in the order of its topic, so the latest are found by when each was decided.
+    An export is in the order of its topic, so the latest are found by when each was decided, and of one moment by where
+    each stands: the same ones as the database gives.
     """
     path = export / LOGGED if export.is_dir() else export
-    kept: deque[tuple[str, bytes]] = deque(_rows(path, model_version))
-    newest = sorted(kept, key=lambda row: row[0], reverse=True)
-    return [record for _, record in newest[:last]]
+    return [row.record for row in heapq.nlargest(last, _rows(path, model_version))]
 
 
 def labels_of(path: Path) -> dict[LabelKey, bool]:
@@ -39,16 +48,28 @@ def labels_of(path: Path) -> dict[LabelKey, bool]:
     return found
 
 
-def _rows(path: Path, model_version: str | None) -> Iterator[tuple[str, bytes]]:
+def _rows(path: Path, model_version: str | None) -> Iterator[_Row]:
     for number, row in _objects(path):
         record, created_at = row.get("record"), row.get("created_at")
-        if not isinstance(record, str) or not isinstance(created_at, str) or not record.startswith("\\x"):
+        partition, offset = row.get("topic_partition"), row.get("topic_offset")
+        is_text = isinstance(record, str) and isinstance(created_at, str)
+        if not is_text or type(partition) is not int or type(offset) is not int or not record.startswith("\\x"):
             raise Failure(f"Line {number} of {path.name} is no row of the audit log.", "Give `fraud audit export`'s.")
         if model_version is None or row.get("model_version") == model_version:
             try:
-                yield created_at, bytes.fromhex(record[2:])
+                yield _Row(_moment(created_at), -partition, offset, bytes.fromhex(record[2:]))
             except ValueError as error:
-                raise Failure(f"Line {number} of {path.name} holds no bytes.", "Export it again.") from error
+                raise Failure(
+                    f"Line {number} of {path.name} holds no bytes, or no time.", "Export it again."
+                ) from error
+
+
+def _moment(text: str) -> datetime:
+    """Raises ValueError, also for a time without its zone: nobody could tell which came first."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:

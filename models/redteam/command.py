@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -13,6 +13,8 @@ from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output, progress
 
 models_app = typer.Typer()
+
+DEFAULT_SEED: Final = 20261130
 
 
 @models_app.command("red-team")
@@ -24,7 +26,10 @@ def red_team(
     trials: Annotated[
         int | None, typer.Option(min=3, max=1_000, help="Measure each attack in so many scenes.", show_default="40")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Attack in the same way for the same seed.")] = 20261130,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Attack in the same way for the same seed.", show_default=str(DEFAULT_SEED)),
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Take a minute, for a first look.")] = False,
     evidence: Annotated[
         Path | None,
@@ -42,13 +47,17 @@ def red_team(
 
     The guardrails and the breaker stand around it, all in this process.
 
-    With --evidence, exit 1 where an attack gets more through than through the champion.
+    With --evidence, exit 1 where an attack gets more through than through the champion. How hard it tries is then
+    the policy's, and the seed follows from both artefacts and the policy.
     """
     from models.redteam import red_team_command as teaming
     from models.redteam.trials import FULL, QUICK, Effort
 
     if replay is not None and (evidence is not None or plans is not None):
         raise Failure("A plan is carried out again alone.", "Leave --evidence and --plans out.")
+    if evidence is not None and (quick or not (budget is None and trials is None and seed is None)):
+        what = "Whoever gives evidence chooses neither the seed nor how hard it tries: the policy and the artefacts do."
+        raise Failure(what, "Leave --seed, --budget, --trials and --quick out.")
     base = QUICK if quick else FULL
     effort = Effort(budget or base.budget, trials or base.trials)
     settings, output = settings_from_environment(), Output(as_json=as_json)
@@ -56,7 +65,7 @@ def red_team(
         raise typer.Exit(0 if teaming.replayed(settings, version, replay, output) else 1)
     with progress("attacking", teaming.ATTACKS) as advance:
         if evidence is None:
-            teaming.report(settings, version, seed, effort, plans, output, advance)
+            teaming.report(settings, version, DEFAULT_SEED if seed is None else seed, effort, plans, output, advance)
             return
-        passed = teaming.compare(settings, version, seed, effort, plans, evidence, output, advance)
+        passed = teaming.compare(settings, version, plans, evidence, output, advance)
     raise typer.Exit(0 if passed else 1)

@@ -17,15 +17,8 @@ from models.redteam.strategies.strategy import Strategy
 from models.redteam.strategies.table import STRATEGIES
 from models.redteam.target import Target
 from models.redteam.trials import Attacked, Effort, worst_of
+from pipeline.decide.rollout.limits import PPM_A_PERCENT, RedTeamLimits
 
-RISE_PPM_MAX: Final = 50_000
-"""The share of trials that evade a version may rise by 5 points before it counts, be it chance or not."""
-RISE_PERCENT_MAX: Final = 10
-"""So may the money that gets through by 10 %."""
-RISE_MINOR_MIN: Final = 10_000
-"""A rise of less than £100 a trial is no rise, whatever it is in percent of next to nothing."""
-CHANCE_PPM_MAX: Final = 50_000
-"""The chance that any attack of a version that is as strong is reported: 5 %."""
 NOTHING_SEARCHED: Final[Mapping[str, Searched]] = {}
 
 
@@ -48,22 +41,23 @@ class Pair(NamedTuple):
 
 class Compared(NamedTuple):
     pairs: tuple[Pair, ...]
+    limits: RedTeamLimits
 
     @property
     def findings(self) -> tuple[str, ...]:
         """One sentence for each attack that evades the later version more; empty where none does."""
-        limit_ppm = CHANCE_PPM_MAX // max(len(self.pairs), 1)
-        return tuple(sentence for pair in self.pairs for sentence in _findings(pair, limit_ppm))
+        limit_ppm = _chance_ppm_max(len(self.pairs), self.limits)
+        return tuple(sentence for pair in self.pairs for sentence in _findings(pair, self.limits, limit_ppm))
 
     @property
     def trials_needed(self) -> int:
         """Trials that must all go one way before anything can be reported; with fewer, an attack says nothing."""
-        return trials_needed(len(self.pairs))
+        return trials_needed(len(self.pairs), self.limits)
 
 
-def trials_needed(attacks: int) -> int:
+def trials_needed(attacks: int, limits: RedTeamLimits) -> int:
     """Return how many trials an attack needs, beside so many attacks, to be able to show a rise at all."""
-    limit_ppm, needed = CHANCE_PPM_MAX // max(attacks, 1), 1
+    limit_ppm, needed = _chance_ppm_max(attacks, limits), 1
     while sign_test_ppm(needed, 0) > limit_ppm:
         needed += 1
     return needed
@@ -88,6 +82,10 @@ def compared(
         yield _pair(first, worst_of(strategy, after, later, finds, own.trials))
 
 
+def _chance_ppm_max(attacks: int, limits: RedTeamLimits) -> int:
+    return limits.chance_percent * PPM_A_PERCENT // max(attacks, 1)
+
+
 def _pair(before: Attacked, after: Attacked) -> Pair:
     pairs = list(zip(before.worst.courses, after.worst.courses, strict=True))
     through = [later.through_minor - earlier.through_minor for earlier, later in pairs]
@@ -99,15 +97,15 @@ def _chance_ppm(differences: Sequence[int]) -> int:
     return sign_test_ppm(sum(each > 0 for each in differences), sum(each < 0 for each in differences))
 
 
-def _findings(pair: Pair, limit_ppm: int) -> Iterator[str]:
+def _findings(pair: Pair, limits: RedTeamLimits, limit_ppm: int) -> Iterator[str]:
     before, after, trials = pair.before, pair.after, len(pair.after.worst.courses)
     rise_ppm = after.share.ppm - before.share.ppm
-    if rise_ppm > RISE_PPM_MAX and pair.evasion_chance_ppm <= limit_ppm:
+    if rise_ppm > limits.rise_points * PPM_A_PERCENT and pair.evasion_chance_ppm <= limit_ppm:
         yield (
             f"{pair.name} evades it in {after.evaded} of {trials} trials, and the version before in {before.evaded}: "
-            f"{rise_ppm / 10_000:+.0f} points, where {RISE_PPM_MAX // 10_000} are allowed"
+            f"{rise_ppm / 10_000:+.0f} points, where {limits.rise_points} are allowed"
         )
-    allowed_minor = max(before.worst.through_minor * RISE_PERCENT_MAX // 100, RISE_MINOR_MIN * trials)
+    allowed_minor = max(before.worst.through_minor * limits.rise_percent // 100, limits.rise_gbp_minor * trials)
     if pair.through_rise_minor > allowed_minor and pair.chance_ppm <= limit_ppm:
         yield (
             f"{pair.name} gets £{after.worst.through_minor // 100:,} through it in {trials} trials, and "

@@ -31,6 +31,8 @@ def evidence_of(before: Target, after: Target, compared: Compared, effort: Effor
             "budget": effort.budget,
             "trials": effort.trials,
             "policy": after.in_force.policy.version,
+            "policy_sha256": after.in_force.policy.sha256.hex(),
+            "limits": compared.limits.model_dump(),
             "champion": {"version": champion.version, "digest": champion.hash.hex()},
             "honest": {"before": honest_json(before), "after": honest_json(after)},
             "prices_minor": prices_json(),

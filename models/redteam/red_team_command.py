@@ -19,14 +19,17 @@ from models.redteam.search import Carried
 from models.redteam.strategies.table import STRATEGIES
 from models.redteam.target import Target, target_of
 from models.redteam.trials import HEAVY_SHARE, Attacked, Effort, attacked
+from models.versions.evidence import seed_of
 from models.versions.evidence_files import write_evidence
 from models.versions.loading_files import load_champion_of, load_registered
 from models.versions.registry_files import registry_at
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
-from pipeline.io.clock import now_ms
+from pipeline.decide.rollout.limits import RedTeamLimits
+from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Advance, Output, coloured
 
@@ -48,24 +51,24 @@ def report(
 
 
 def compare(
-    settings: Settings,
-    version: str,
-    seed: int,
-    effort: Effort,
-    plans: Path | None,
-    key_path: Path,
-    output: Output,
-    advance: Advance,
+    settings: Settings, version: str, plans: Path | None, key_path: Path, output: Output, advance: Advance
 ) -> bool:
-    """Attack the champion and the version side by side, and write the evidence; True where it passed."""
+    """Attack the champion and the version side by side, and write the evidence; True where it passed.
+
+    How hard it tries is the policy's, and the seed follows from both artefacts and the policy: whoever begins it again
+    finds the same. The time is the database's.
+    """
     key, policy = _key(key_path), _policy(settings)
-    _require_enough(effort)
+    limits = _limits(policy)
+    effort = Effort(limits.budget, limits.trials)
+    _require_enough(effort, limits)
     try:
         champion = load_champion_of(settings).model
     except ModelRefused as refusal:
         raise Failure(f"There is no champion to compare with: {refusal}.", "Name one first.") from refusal
-    before = target_of(champion.version, policy, champion, seed)
-    after = target_of(version, policy, _model(settings, version), seed)
+    model = _model(settings, version)
+    seed = seed_of(model.hash.hex(), champion.hash.hex(), policy.sha256.hex())
+    before, after = target_of(champion.version, policy, champion, seed), target_of(version, policy, model, seed)
     _show_head(output, after)
     pairs = []
     for done, pair in enumerate(compared(before, after, effort), start=1):
@@ -75,7 +78,9 @@ def compare(
         output.record(fields, reporting.attack_line(pair.after) + before_words)
         _write_plan(plans, pair.after, seed)
         advance(done)
-    evidence = evidence_of(before, after, Compared(tuple(pairs)), effort, now_ms())
+    with connected(settings) as connection:
+        made_at_ms = server_now_ms(connection)
+    evidence = evidence_of(before, after, Compared(tuple(pairs), limits), effort, made_at_ms)
     try:
         name = write_evidence(registry_at(settings.model_registry), evidence, key)
     except ModelRefused as refusal:
@@ -88,13 +93,21 @@ def compare(
     return evidence.passed
 
 
-def _require_enough(effort: Effort) -> None:
-    needed = trials_needed(ATTACKS)
+def _limits(policy: Policy) -> RedTeamLimits:
+    limits = None if policy.promotion is None else policy.promotion.red_team
+    if limits is None:
+        what = "The policy has no [promotion.red_team], so nothing says how far findings may rise."
+        raise Failure(what, "Set FRAUD_POLICY_PATH to one that has it.")
+    return limits
+
+
+def _require_enough(effort: Effort, limits: RedTeamLimits) -> None:
+    needed = trials_needed(ATTACKS, limits)
     short = [each.name for each in STRATEGIES if effort.for_attack(each.name).trials < needed]
     if short:
         raise Failure(
             f"Evidence takes {needed} trials of each attack, and {', '.join(short)} would get fewer.",
-            f"Leave --quick out, or give --trials {needed * HEAVY_SHARE}.",
+            f"Let the policy ask for {needed * HEAVY_SHARE} trials.",
         )
 
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from models.artefact.files import SIGNATURE, load_contents
+from models.artefact.plain_files import read_plain
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.alias_files import alias_records, move_alias
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
+from models.versions.approvals import ANSWER_CHARACTERS_MAX, APPROVING_ROLES, Grounds
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.history import Event, HistoryRecord
+from models.versions.evidence import ASKED_KINDS, Filed, root_of
+from models.versions.evidence_files import filed_evidence
+from models.versions.history import Event, HistoryRecord, moved_last
 from models.versions.history_files import append_history, read_history, require_not_retired
 from models.versions.loading_files import Trust, trust_of
 from models.versions.locations import Alias
-from models.versions.records import vouched
-from models.versions.registry_files import Registry, registry_at
+from models.versions.records import sha256_of, vouched
+from models.versions.registry_files import registry_at
 from models.versions.signature_files import require_signed, signed_artefact
 from pipeline.io.clock import now_ms
-from pipeline.io.settings import Settings
+from pipeline.io.filing import server_now_ms
+from pipeline.io.settings import Profile, Settings
 from pipeline.keys.artefact_key_files import ArtefactKey
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
 from pipeline.keys.key_sets import KeyUse, untrusted
@@ -28,10 +33,14 @@ from pipeline.people.people_files import PeopleFileRefused, read_people
 from pipeline.people.registry import Registry as People
 from pipeline.people.roles import Role
 from pipeline.people.store import person_of
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output
 
 REASON_CHARACTERS_MAX = 500
+FAILED_SHOWN_MAX = 5
+POLICY_BYTES_MAX = 256 * 1024
+"""As everybody reads a policy."""
 
 
 class Signed(NamedTuple):
@@ -40,13 +49,19 @@ class Signed(NamedTuple):
 
 
 class Approved(NamedTuple):
-    """missing: what the version lacks still, in a sentence; None where three people stand for it."""
+    """missing: what the version lacks still, in a sentence; None where three people stand for it.
+
+    evidence: the root of the evidence that it was approved on; empty where there was none. failed: how many runs had
+    failed.
+    """
 
     version: str
     digest: str
     role: Role
     name: str
     missing: str | None
+    evidence: str
+    failed: int
 
 
 def sign(settings: Settings, version: str) -> Signed:
@@ -65,8 +80,11 @@ def sign(settings: Settings, version: str) -> Signed:
     return Signed(version, signed_by)
 
 
-def approve(settings: Settings, version: str, role: Role) -> Approved:
-    """Failure where the version is not signed and sound, or the person doesn't hold the role."""
+def approve(settings: Settings, version: str, role: Role, answer: str) -> Approved:
+    """Failure where the version is not signed and sound, or the person doesn't hold the role.
+
+    answer: what they say of the runs of checks that failed; a Failure where some did, and they say nothing.
+    """
     by, people = identity_of(settings), _people(settings)
     if not person_of(people, by).holds(role):
         fix = "`fraud people list` shows who does."
@@ -76,50 +94,61 @@ def approve(settings: Settings, version: str, role: Role) -> Approved:
         contents = read_artefact(registry, version)
         load_contents(version, contents)
         require_signed(version, contents, trust.keys, now_ms(), None)
-        require_not_retired(registry, trust.keys, version)
-        write_approval(registry, version, role, by, now_ms(), people.root)
-        standing = standing_approvals(registry, version, people, now_ms())
-        return Approved(version, digest_of(registry, version), role, by.name, standing.missing)
+        require_not_retired(read_history(registry, trust.keys), version)
+        filed = [each for each in filed_evidence(registry, version, trust.keys) if each.evidence.kind in ASKED_KINDS]
+        failed = [each.name for each in filed if not each.evidence.passed]
+        grounds = _grounds(settings, filed, _answer(answer, failed)) if filed else None
+        write_approval(registry, version, role, by, now_ms(), people.root, grounds)
+        standing = standing_approvals(registry, version, people, now_ms(), grounds)
+        on = "" if grounds is None else grounds.evidence
+        return Approved(version, digest_of(registry, version), role, by.name, standing.missing, on, len(failed))
 
 
 def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
-    """Failure where an alias names it."""
-    by, key = identity_of(settings).name, _models_key(settings)
+    """Failure where an alias names it, or is being moved to it, or somebody moved an alias in the same moment."""
+    by, key = _mover(settings), _models_key(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
+        history = read_history(registry, trust.keys)  # before the aliases: what is begun after it voids this
+        require_not_retired(history, version)
         for alias in Alias:
             records = alias_records(registry, trust.keys, alias)
             if records and version in (records[-1].version, records[-1].previous_version):
                 refuse(f"version '{version}' is {alias}, or what a rollback of it would go back to")
-        require_not_retired(registry, trust.keys, version)
+            if moved_last(history, alias) == version:
+                refuse(f"{alias} is being moved to version '{version}', or the move was left half done")
         return append_history(
             registry, trust.keys, key, Event.RETIRED, version, digest_of(registry, version),
-            by=by, at_ms=now_ms(), reasons=(_reason(reason),),
+            by=by, at_ms=trusted_now_ms(settings), reasons=(_reason(reason),), before=history,
         )  # fmt: skip
 
 
 def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
     """Failure where there was a champion before, or the version isn't signed and approved."""
-    by, key, people = identity_of(settings).name, _models_key(settings), _people(settings)
+    by, key, people, at_ms = _mover(settings), _models_key(settings), _people(settings), trusted_now_ms(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         if alias_records(registry, trust.keys, Alias.CHAMPION):
             refuse("the registry has a champion; another takes its place when it is promoted")
+        moves = [each for each in read_history(registry, trust.keys) if each.alias == Alias.CHAMPION]
+        if any(each.event is not Event.BEGUN for each in moves):
+            refuse("the history tells of champions whose records are gone: put the registry back from its backup")
         contents = read_artefact(registry, version)
         load_contents(version, contents)
-        require_signed(version, contents, trust.keys, now_ms(), None)
-        standing = standing_approvals(registry, version, people, now_ms())
+        require_signed(version, contents, trust.keys, at_ms, None)
+        standing = standing_approvals(registry, version, people, at_ms)
         if standing.missing is not None:
             refuse("; ".join([f"version '{version}' is not approved: {standing.missing}", *standing.faults]))
-        _moved(
-            registry, trust, key, version, by, Event.BEGUN, pinned_approvals(registry, standing), _reason(reason)
+        move_alias(
+            registry, trust.keys, key, alias=Alias.CHAMPION, version=version, by=by, at_ms=at_ms, event=Event.BEGUN,
+            approvals=pinned_approvals(registry, standing), reasons=(_reason(reason),),
         )  # fmt: skip
         return read_history(registry, trust.keys)[-1]
 
 
 def confirm(settings: Settings, reason: str) -> HistoryRecord:
     """Failure where there is no champion. The record before may be signed by a key that counts no more."""
-    by, key = identity_of(settings).name, _models_key(settings)
+    by, key, at_ms = _mover(settings), _models_key(settings), trusted_now_ms(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         trust = trust._replace(keys=vouched(trust.keys))
@@ -129,7 +158,7 @@ def confirm(settings: Settings, reason: str) -> HistoryRecord:
         last = records[-1]
         move_alias(
             registry, trust.keys, key, alias=Alias.CHAMPION, version=last.version, by=by,
-            at_ms=max(now_ms(), last.at_ms), event=Event.CONFIRMED, share_ppm=last.share_ppm, salt=last.salt,
+            at_ms=max(at_ms, last.at_ms), event=Event.CONFIRMED, share_ppm=last.share_ppm, salt=last.salt,
             approvals=last.approvals, reasons=(_reason(reason),),
         )  # fmt: skip
         return read_history(registry, trust.keys)[-1]
@@ -141,7 +170,8 @@ def show_signed(output: Output, signed: Signed) -> None:
 
 def show_approved(output: Output, approved: Approved) -> None:
     rest = "three people stand for it" if approved.missing is None else approved.missing
-    line = f"{approved.name} approves {approved.version} ({approved.digest[:16]}) as {approved.role}; {rest}."
+    runs = f", answering for {approved.failed} runs that failed" if approved.failed else ""
+    line = f"{approved.name} approves {approved.version} ({approved.digest[:16]}) as {approved.role}{runs}; {rest}."
     output.record(approved._asdict(), line)
 
 
@@ -150,20 +180,47 @@ def show_event(output: Output, record: HistoryRecord) -> None:
     output.record({**record._asdict(), "reasons": list(record.reasons)}, line)
 
 
-def _moved(
-    registry: Registry,
-    trust: Trust,
-    key: SigningKey,
-    version: str,
-    by: str,
-    event: Event,
-    approvals: dict[str, str],
-    reason: str,
-) -> None:
-    move_alias(
-        registry, trust.keys, key, alias=Alias.CHAMPION, version=version, by=by, at_ms=now_ms(), event=event,
-        approvals=approvals, reasons=(reason,),
-    )  # fmt: skip
+def trusted_now_ms(settings: Settings) -> int:
+    """Return the time that a record is dated by: the database's, so that no wrong clock here dates what others count.
+
+    In development, where no database is named, this machine's clock stands in for it.
+    """
+    is_named = settings.database_url != Settings.model_fields["database_url"].default
+    if settings.profile is not Profile.PRODUCTION and not is_named:
+        return now_ms()
+    with connected(settings) as connection:
+        return server_now_ms(connection)
+
+
+def _mover(settings: Settings) -> str:
+    """Return the name of whoever asks. Failure where their key is not registered, or they hold no role in this."""
+    by = identity_of(settings)
+    if not person_of(_people(settings), by).holds(Role.OPERATOR, *APPROVING_ROLES):
+        roles = ", ".join([Role.OPERATOR, *APPROVING_ROLES])
+        what = f"Refused: you hold none of the roles {roles}, or your key isn't registered."
+        raise Failure(what, "`fraud people list` shows who does.", FAILED_CHECK)
+    return by.name
+
+
+def _grounds(settings: Settings, filed: Sequence[Filed], answer: str) -> Grounds:
+    try:
+        policy = read_plain(settings.policy_path, POLICY_BYTES_MAX)
+    except OSError as error:
+        raise Failure(f"The policy can't be read ({error.strerror}).", "Set FRAUD_POLICY_PATH.") from error
+    return Grounds(root_of(filed), sha256_of(policy), answer)
+
+
+def _answer(answer: str, failed: Sequence[str]) -> str:
+    said = answer.strip()
+    if failed and not said:
+        shown = ", ".join(failed[:FAILED_SHOWN_MAX]) + (" …" if len(failed) > FAILED_SHOWN_MAX else "")
+        what = f"{len(failed)} runs of its checks failed ({shown}), and whoever approves it answers for them."
+        raise Failure(what, "Read them with `fraud models card`; say why they don't stand against it by --answer.")
+    if not (len(said) <= ANSWER_CHARACTERS_MAX and said.isprintable()):
+        raise Failure(
+            "The answer is too long or not printable.", f"Give one of at most {ANSWER_CHARACTERS_MAX} characters."
+        )
+    return said
 
 
 def _trust(settings: Settings) -> Trust:

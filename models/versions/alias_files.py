@@ -21,7 +21,7 @@ from models.versions.aliases import (
 from models.versions.artefact_files import digest_of
 from models.versions.chain_files import chain_length, chained_files
 from models.versions.history import Event
-from models.versions.history_files import append_history, require_not_retired
+from models.versions.history_files import append_history, read_history, require_not_retired
 from models.versions.locations import RECORDS_MAX, Alias, record_name, require_version
 from models.versions.records import Signing, opened_chain, sha256_of, signed_record
 from models.versions.registry_files import Registry
@@ -73,10 +73,12 @@ def move_alias(
     """Move an alias and say so in the history; return the record. Whether it may move, the caller has decided.
 
     approvals: hashes by file, as `standing_approvals` of approval_files returns them; the record pins them. Raises
-    ModelRefused, for a retired version too, and AlreadyThere where somebody else moved it in the same moment.
+    ModelRefused, for a retired version too, and AlreadyThere where somebody else moved it, or retired a version, in the
+    same moment.
     """
     require_version(version)
-    require_not_retired(registry, keys, version)
+    history = read_history(registry, keys)
+    require_not_retired(history, version)
     before = alias_records(registry, keys, alias)
     if len(before) >= RECORDS_MAX:
         refuse(f"{alias} has been moved {RECORDS_MAX} times")
@@ -103,7 +105,7 @@ def move_alias(
     require_sound(record, "the record")
     told = append_history(
         registry, keys, signing_key, event, version, digest,
-        by=by, at_ms=at_ms, reasons=reasons, alias=alias.value, share_ppm=share_ppm,
+        by=by, at_ms=at_ms, reasons=reasons, alias=alias.value, share_ppm=share_ppm, before=history,
     )  # fmt: skip
     return _written(registry, record._replace(history_sequence=told.sequence, history_sha256=told.sha256), signing_key)
 

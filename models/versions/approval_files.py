@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from models.artefact.strict import Json, ModelRefused, canonical, mapping, parsed, refuse
@@ -11,9 +11,11 @@ from models.versions.approvals import (
     APPROVING_ROLES,
     RENEWED_AFTER_MS,
     Approval,
+    Grounds,
     Standing,
     approval_fault,
     file_names,
+    grounds_of,
     missing_roles,
     subject_of,
 )
@@ -30,46 +32,60 @@ from pipeline.people.roles import Role
 APPROVAL_BYTES_MAX: Final = 4 * CONTENT_BYTES_MAX
 
 
-def write_approval(registry: Registry, version: str, role: Role, by: Identity, at_ms: int, root: str) -> str:
+def write_approval(
+    registry: Registry,
+    version: str,
+    role: Role,
+    by: Identity,
+    at_ms: int,
+    root: str,
+    grounds: Grounds | None = None,
+) -> str:
     """Sign a version's digest as one role, and return the name of the file. Raises ModelRefused.
 
-    AlreadyThere is raised where this key has approved the version as that role within the last day.
+    root: of the registry of people. AlreadyThere is raised where this key has approved the version as that role, on the
+    same grounds, within the last day.
     """
     if role not in APPROVING_ROLES:
         refuse(f"a version is approved as {', '.join(each.value for each in APPROVING_ROLES)}")
     digest = digest_of(registry, version)
-    signed = by.sign(ActKind.MODEL_APPROVED, subject_of(version, digest, role), at_ms, root)
+    signed = by.sign(ActKind.MODEL_APPROVED, subject_of(version, digest, role, grounds), at_ms, root)
     if len(registry.names(f"{APPROVALS}/{version}")) >= APPROVALS_MAX:
         refuse(f"version '{version}' has {APPROVALS_MAX} approvals already")
-    name = _free_name(registry, version, role, by.key_id, at_ms)
+    name = _free_name(registry, file_names(version, role, by.key_id), at_ms, grounds)
     registry.create(name, _file(signed))
     return name
 
 
-def _free_name(registry: Registry, version: str, role: Role, key_id: str, at_ms: int) -> str:
+def _free_name(registry: Registry, names: Sequence[str], at_ms: int, grounds: Grounds | None) -> str:
     """Return the first name that is free, or one that isn't where the latest approval is too young to be renewed."""
-    names = file_names(version, role, key_id)
     for name in names:
         file = registry.read(name, APPROVAL_BYTES_MAX)
         if file is None:
             return name
         # One of a time far ahead was given by a wrong clock, and what is no approval is in nobody's way.
-        said_ms = _said_ms(file, name)
-        if said_ms is not None and abs(at_ms - said_ms) < RENEWED_AFTER_MS:
+        said = _said(file, name)
+        if said is not None and said[1] == grounds and abs(at_ms - said[0]) < RENEWED_AFTER_MS:
             return name
     return names[-1]
 
 
-def _said_ms(file: bytes, name: str) -> int | None:
-    """Return when an approval says that it was given; None where it is none."""
+def _said(file: bytes, name: str) -> tuple[int, Grounds | None] | None:
+    """Return when an approval says that it was given, and on what; None where it is none."""
     try:
-        return act_of(_signed_act(file, name).content).at_ms
+        act = act_of(_signed_act(file, name).content)
     except (ModelRefused, ActMalformed):
         return None
+    return act.at_ms, grounds_of(act.subject)
 
 
-def standing_approvals(registry: Registry, version: str, people: People, at_ms: int) -> Standing:
-    """Return the approvals that count now, for the gate and for people. Raises RegistryUnavailable, ModelRefused."""
+def standing_approvals(
+    registry: Registry, version: str, people: People, at_ms: int, grounds: Grounds | None = None
+) -> Standing:
+    """Return the approvals that count now, for the gate and for people. Raises RegistryUnavailable, ModelRefused.
+
+    grounds: the evidence and the policy that they must have been given on; None where none are asked for.
+    """
     digest, folder = digest_of(registry, version), f"{APPROVALS}/{version}"
     names = registry.names(folder)
     if len(names) > APPROVALS_MAX:
@@ -83,10 +99,24 @@ def standing_approvals(registry: Registry, version: str, people: People, at_ms: 
             faults.append(str(refusal))
             continue
         if fault is None:
+            fault = _grounds_fault(approval, grounds)
+        if fault is None:
             found[name] = approval
         else:
             faults.append(f"'{name}' counts as nothing: {fault}")
     return Standing(found, tuple(faults), missing_roles(list(found.values())))
+
+
+def _grounds_fault(approval: Approval, asked: Grounds | None) -> str | None:
+    if asked is None:
+        return None
+    if approval.grounds is None:
+        return "it was given on no evidence; `fraud models approve` gives it anew"
+    if approval.grounds.evidence != asked.evidence:
+        return "it was given on other evidence than there is now"
+    if approval.grounds.policy != asked.policy:
+        return "it was given under another policy"
+    return None
 
 
 def pinned_approvals(registry: Registry, standing: Standing) -> dict[str, str]:
@@ -132,7 +162,7 @@ def _judged(
     fault = approval_fault(
         people, signed, role, version, digest, CHECKS, as_of_ms=as_of_ms, is_pending=is_pending
     )  # fmt: skip
-    return Approval(role, act.name, act.key_id, act.at_ms), fault
+    return Approval(role, act.name, act.key_id, act.at_ms, grounds_of(act.subject)), fault
 
 
 def _file(signed: SignedAct) -> bytes:

@@ -5,10 +5,12 @@ Invariants
    of people, and one that is replayed says again what it said.
 2. Each of the three roles has another person. Who holds two of them stands for one.
 3. An approval counts where its person had role and key when they signed, and still had them when the alias moved.
+4. One that was given for a promotion says the evidence and the policy that it was given on, and is nothing on others.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple
@@ -27,11 +29,29 @@ RENEWED_AFTER_MS: Final = 86_400_000
 """How old an approval is before the same key may give it anew."""
 
 
+ANSWER_CHARACTERS_MAX: Final = 1_000
+_HASH: Final = re.compile("[0-9a-f]{64}", re.ASCII)
+
+
+class Grounds(NamedTuple):
+    """What an approval was given on. evidence: the root of every run that the gate counts. policy: the file's SHA-256.
+
+    answer: what its author says of the runs that failed; empty where none had.
+    """
+
+    evidence: str
+    policy: str
+    answer: str = ""
+
+
 class Approval(NamedTuple):
+    """grounds: None where it was given on no evidence, as for the first champion of a registry."""
+
     role: Role
     name: str
     key_id: str
     at_ms: int
+    grounds: Grounds | None = None
 
 
 class Standing(NamedTuple):
@@ -45,8 +65,19 @@ class Standing(NamedTuple):
     missing: str | None
 
 
-def subject_of(version: str, digest: str, role: Role) -> Subject:
-    return {"version": version, "digest": digest, "role": role.value}
+def subject_of(version: str, digest: str, role: Role, grounds: Grounds | None = None) -> Subject:
+    said = {"version": version, "digest": digest, "role": role.value}
+    return said if grounds is None else {**said, **grounds._asdict()}
+
+
+def grounds_of(subject: Subject) -> Grounds | None:
+    """Return what a signed subject says that it was given on; None where it says nothing, or what nobody can mean."""
+    evidence, policy, answer = (subject.get(name) for name in Grounds._fields)
+    if not (isinstance(evidence, str) and isinstance(policy, str) and isinstance(answer, str)):
+        return None
+    if _HASH.fullmatch(evidence) is None or _HASH.fullmatch(policy) is None or len(answer) > ANSWER_CHARACTERS_MAX:
+        return None
+    return Grounds(evidence, policy, answer)
 
 
 def file_names(version: str, role: Role, key_id: str) -> list[str]:
@@ -71,7 +102,8 @@ def approval_fault(
     as_of_ms: now, or when the alias moved by it. is_pending: nothing has come of it yet.
     """
     act = act_of(signed.content)
-    expected = Expected(ActKind.MODEL_APPROVED, act.name, subject_of(version, digest, role), (role,))
+    subject = subject_of(version, digest, role, grounds_of(act.subject))
+    expected = Expected(ActKind.MODEL_APPROVED, act.name, subject, (role,))
     if (fault := act_fault(people, signed, expected, checks, is_pending=is_pending)) is not None:
         return fault
     if act.at_ms > as_of_ms:

@@ -66,13 +66,20 @@ def sign_version(version: Version, as_json: Json = False) -> None:
 def approve_version(
     version: Version,
     role: Annotated[ApprovingRole, typer.Option("--role", help="The role that you approve it in.")],
+    answer: Annotated[
+        str, typer.Option("--answer", metavar="TEXT", help="Say why checks that failed don't stand against it.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Sign a version's digest as yourself. Three people of three roles do, before it can be champion."""
+    """Sign a version's digest as yourself.
+
+    Three people of three roles do, before it can be champion. What they sign names the evidence that there is, the
+    failed runs too, and the policy.
+    """
     from models.versions.act_command import approve, show_approved
     from pipeline.people.roles import Role
 
-    show_approved(Output(as_json=as_json), approve(settings_from_environment(), version, Role(role.value)))
+    show_approved(Output(as_json=as_json), approve(settings_from_environment(), version, Role(role.value), answer))
 
 
 @models_app.command("retire")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from models.artefact.strict import Json, refuse
@@ -10,6 +11,10 @@ from models.versions.records import Opened, require_fields, text_of, texts_of, t
 
 KIND: Final = "evidence"
 EVIDENCE_KINDS: Final = ("golden", "red-team", "calibration", "latency", "bias", "shadow", "drift")
+ASKED_KINDS: Final = tuple(kind for kind in EVIDENCE_KINDS if kind != "drift")
+"""What the gate asks for. Drift is watched beside it, and is no condition."""
+SEED_BYTES: Final = 6
+"""So many that every reader of JSON holds a seed exactly."""
 FINDINGS_MAX: Final = 1_000
 FINDING_CHARACTERS_MAX: Final = 1_000
 
@@ -24,6 +29,32 @@ class Evidence(NamedTuple):
     passed: bool
     findings: tuple[str, ...]
     figures: Mapping[str, Json]
+
+
+class Filed(NamedTuple):
+    """Evidence as a registry holds it. sha256: of the whole file, in hexadecimal."""
+
+    name: str
+    sha256: str
+    evidence: Evidence
+
+
+def root_of(filed: Iterable[Filed]) -> str:
+    """Return what an approval names: one hash over every run that the gate counts, the failed ones too, in hexadecimal.
+
+    Another run, one more or one fewer is another root.
+    """
+    asked = sorted(f"{each.name} {each.sha256}\n" for each in filed if each.evidence.kind in ASKED_KINDS)
+    return hashlib.sha256(("fraud-models-evidence-root-v1\n" + "".join(asked)).encode()).hexdigest()
+
+
+def seed_of(digest: str, champion_digest: str, policy_sha256: str) -> int:
+    """Return the seed of a check by chance, which follows from what is checked, so that nobody tries many.
+
+    All are SHA-256 in hexadecimal.
+    """
+    text = f"fraud-models-seed-v1\n{digest}\n{champion_digest}\n{policy_sha256}\n"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:SEED_BYTES], "big")
 
 
 def content_of(evidence: Evidence) -> dict[str, Json]:

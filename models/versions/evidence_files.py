@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.artefact_files import digest_of
-from models.versions.evidence import KIND, Evidence, content_of, evidence_of
+from models.versions.evidence import KIND, Evidence, Filed, content_of, evidence_of
 from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
 from models.versions.records import Signing, opened, sha256_of, signed_record, vouched
 from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
@@ -43,16 +43,21 @@ def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Eviden
     Raises ModelRefused where any of its files can't be relied upon.
     One bad file refuses them all: whoever can spoil a failed check's file must not make it go away unseen.
     """
+    return [each.evidence for each in filed_evidence(registry, version, keys)]
+
+
+def filed_evidence(registry: Registry, version: str, keys: KeySet) -> list[Filed]:
+    """Return the same with the files' names and hashes. Raises ModelRefused."""
     digest = digest_of(registry, require_version(version))
     names = registry.names(f"{EVIDENCE}/{version}")
     if len(names) > EVIDENCE_FILES_MAX:
         refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
     files = (_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names)
     found = [each for each in files if each is not None]
-    return sorted(found, key=lambda each: (each.made_at_ms, each.kind, not each.passed))
+    return sorted(found, key=lambda each: (each.evidence.made_at_ms, each.evidence.kind, not each.evidence.passed))
 
 
-def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Evidence | None:
+def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Filed | None:
     """Return a file's evidence; None where it passed by the word of a key that is revoked since, which is nobody's.
 
     What failed by that word still stands against the version until something later passes.
@@ -65,7 +70,7 @@ def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet
         refuse(f"'{name}' is evidence about another version, '{evidence.version}'")
     if name != _name(version, evidence.kind, file):
         refuse(f"'{name}' is named otherwise than what it holds")
-    return evidence if not evidence.passed or _counts(name, file, keys) else None
+    return Filed(name, sha256_of(file), evidence) if not evidence.passed or _counts(name, file, keys) else None
 
 
 def _counts(name: str, file: bytes, keys: KeySet) -> bool:

@@ -108,6 +108,14 @@ def require_history(records: Sequence[HistoryRecord]) -> None:
         before = record.sha256
 
 
+def moved_last(records: Sequence[HistoryRecord], alias: str) -> str | None:
+    """Return the version to which an alias was moved last, or is being moved now; None where it never was.
+
+    The history is written before the alias, so it knows of a move that another machine has only begun.
+    """
+    return next((each.version for each in reversed(records) if each.alias == alias), None)
+
+
 def retired(records: Sequence[HistoryRecord]) -> Mapping[str, HistoryRecord]:
     return {record.version: record for record in records if record.event is Event.RETIRED}
 

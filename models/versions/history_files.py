@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from models.artefact.strict import refuse
 from models.versions.chain_files import chained_files
 from models.versions.history import KIND, Event, HistoryRecord, content_of, history_record_of, require_history, retired
@@ -33,9 +35,14 @@ def append_history(
     reasons: tuple[str, ...] = (),
     alias: str | None = None,
     share_ppm: int | None = None,
+    before: Sequence[HistoryRecord] | None = None,
 ) -> HistoryRecord:
-    """Append a record and return it. Raises AlreadyThere where somebody else appended in the same moment."""
-    before = read_history(registry, keys)
+    """Append a record and return it. Raises AlreadyThere where somebody else appended in the same moment.
+
+    before: the history that the caller decided on, if it did: whatever was appended since makes its decision void, and
+    AlreadyThere says so. That is how moves and retirements take turns, on however many machines.
+    """
+    before = read_history(registry, keys) if before is None else before
     if len(before) >= RECORDS_MAX:
         refuse(f"the history has {RECORDS_MAX} records already")
     record = HistoryRecord(
@@ -55,8 +62,8 @@ def append_history(
     return record._replace(sha256=sha256_of(file))
 
 
-def require_not_retired(registry: Registry, keys: KeySet, version: str) -> None:
+def require_not_retired(records: Sequence[HistoryRecord], version: str) -> None:
     """Raises ModelRefused."""
-    if (record := retired(read_history(registry, keys)).get(version)) is not None:
+    if (record := retired(records).get(version)) is not None:
         why = f": {record.reasons[0]}" if record.reasons else ""
         refuse(f"version '{version}' was retired{why}")

@@ -72,7 +72,7 @@ class Loaded(NamedTuple):
 
 def trust_of(settings: Settings) -> Trust | None:
     """Return by whose word models are loaded; None in development without keys. Raises ModelRefused."""
-    keys = _signing_keys(settings)
+    keys = signing_keys(settings)
     if keys is None:
         return None
     if settings.people_file is None:
@@ -144,7 +144,7 @@ def glance(settings: Settings) -> bytes:
     """
     try:
         registry = registry_at(settings.model_registry)
-        if _signing_keys(settings) is None:  # who the people are is proved when something has changed
+        if signing_keys(settings) is None:  # who the people are is proved when something has changed
             return registry.read(CHAMPION, POINTER_BYTES_MAX) or b""
         folder = folder_of(Alias.CHAMPION)
         last = record_name(folder, chain_length(registry, folder))
@@ -208,7 +208,7 @@ def pointed_at(registry: Registry) -> str:
     return version
 
 
-def _signing_keys(settings: Settings) -> KeySet | None:
+def signing_keys(settings: Settings) -> KeySet | None:
     """Return the key set that signed records are read by; None in development without keys. Raises ModelRefused."""
     keys = _keys(settings)
     if keys is not None and keys.of_use(KeyUse.MODELS):

@@ -53,7 +53,7 @@ WHERE opened.kind = 'OPENED' AND NOT EXISTS (
 ORDER BY opened.opened_minute, opened.scope, opened.measure;
 
 -- name: answered_beside
--- What champion and challenger answered to the same payments since a time, by segment and channel; of one account two
+-- What one champion and the challenger answered to the same payments, ever, by segment and channel; of one account two
 -- payments count in any three hours. Known: by the first word of a label or a review.
 WITH answered AS (
     SELECT given.champion_outcome, given.challenger_outcome, known.is_fraud, decided.input_snapshot -> 'transaction' AS payment,
@@ -65,7 +65,7 @@ WITH answered AS (
     JOIN audit.ai_decision_log AS decided USING (decision_id)
     LEFT JOIN control.bias_known AS known USING (decision_id)
     WHERE given.digest = %(digest)s AND given.standing = 'COMPARED'
-        AND given.decided_at >= timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond'
+        AND given.champion_version = %(champion)s
 ), counted AS (
     SELECT *, 'all' AS scope FROM answered WHERE place <= 2
     UNION ALL

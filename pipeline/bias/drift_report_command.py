@@ -16,6 +16,7 @@ from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.service_command import policy_reader
 from pipeline.bias.trial import Trial
 from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -29,6 +30,7 @@ def show_drift(settings: Settings, version: str | None, days: int, output: Outpu
     """Show the report of a version, or of each that decided, and return whether nothing drifted."""
     since_ms = now_ms() - days * DAY_MS
     with connect(settings.database_url, "fraud-command") as connection:
+        at_ms = server_now_ms(connection)
         spans = spans_since(connection, version, since_ms, now_ms() + DAY_MS)
     counts: dict[str, InputCounts] = {}
     for span in spans:
@@ -48,7 +50,7 @@ def show_drift(settings: Settings, version: str | None, days: int, output: Outpu
         is_sound &= not report.drifted
         if is_evidence:
             trial = evidence_of(report)
-            place = written(settings, "drift", name, digest_in(settings, name), trial)
+            place = written(settings, "drift", name, digest_in(settings, name), trial, at_ms)
             output.note(f"Evidence {place}: {'passed' if trial.passed else 'failed'}.")
             is_sound = trial.passed
     output.end_list("versions that decided")

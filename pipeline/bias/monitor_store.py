@@ -145,15 +145,15 @@ class Beside(NamedTuple):
     challenger: Mapping[str, tuple[int, ...]]
 
 
-def answered_beside(connection: Connection, digest: bytes, since_ms: int) -> Beside:
-    """Return what a challenger answered beside the champion; nothing where it was in no shadow."""
+def answered_beside(connection: Connection, digest: bytes, champion: str) -> Beside:
+    """Return what a challenger answered beside one champion, ever; nothing where it was in no shadow of that one."""
     with failures_named():
-        rows = connection.execute(_SQL["answered_beside"], {"digest": digest, "since_ms": since_ms}).fetchall()
-    champion, challenger = {}, {}
+        rows = connection.execute(_SQL["answered_beside"], {"digest": digest, "champion": champion}).fetchall()
+    deciding, challenger = {}, {}
     for scope, payments, blocked, escalated, false_stops, *its, honest, frauds in rows:
-        champion[scope] = (payments, blocked, escalated, false_stops, honest, frauds)
+        deciding[scope] = (payments, blocked, escalated, false_stops, honest, frauds)
         challenger[scope] = (payments, *its, honest, frauds)
-    return Beside(champion, challenger)
+    return Beside(deciding, challenger)
 
 
 def open_gaps(connection: Connection) -> list[OpenGap]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import Json, ModelRefused
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
 from models.versions.evidence_files import write_evidence
+from models.versions.loading_files import champion_version_of
 from models.versions.registry_files import registry_at
 from pipeline.bias.alerts import FARES
 from pipeline.bias.assessing import Assessment, Finding, Verdict, assessed, summed, verdict_words
@@ -18,6 +19,7 @@ from pipeline.bias.trial import Trial, judged_alone, judged_beside
 from pipeline.bias.watching import Measure
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, connect
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
@@ -35,7 +37,7 @@ def show_bias(settings: Settings, version: str | None, days: int, output: Output
     since_ms = at_ms - days * DAY_MS
     with connect(settings.database_url, "fraud-command") as connection:
         if is_evidence:
-            return _show_evidence(settings, connection, version, since_ms, output)
+            return _show_evidence(settings, connection, version, output)
         spans = spans_since(connection, version, since_ms, at_ms + DAY_MS)
         gaps = open_gaps(connection)
     assessment = assessed(summed([span.counts for span in spans]), in_force.scopes, in_force.bias)
@@ -48,32 +50,38 @@ def show_bias(settings: Settings, version: str | None, days: int, output: Output
     return not gaps and not assessment.gaps(Measure.FALSE_STOP)
 
 
-def _show_evidence(
-    settings: Settings, connection: Connection, version: str | None, since_ms: int, output: Output
-) -> bool:
+def _show_evidence(settings: Settings, connection: Connection, version: str | None, output: Output) -> bool:
+    """Judge all that there is, so that nobody chooses the days that pass."""
     if version is None:
         raise Failure("Evidence is about one version.", "Name it: `fraud models bias VERSION --evidence`.")
     in_force = policy_reader(settings)()
     digest = digest_in(settings, version)
-    beside = answered_beside(connection, bytes.fromhex(digest), since_ms)
+    champion = _champion(settings)
+    beside = answered_beside(connection, bytes.fromhex(digest), champion)
+    figures: dict[str, Json] = {"policy_sha256": in_force.digest.hex()}
     if beside.challenger:
+        figures["champion"] = {"version": champion, "digest": digest_in(settings, champion)}
         assessment = assessed(beside.challenger, in_force.scopes, in_force.bias)
         trial = judged_beside(beside.challenger, beside.champion, assessment, in_force.scopes, in_force.bias)
     else:
-        spans = spans_since(connection, version, since_ms, now_ms() + DAY_MS)
+        spans = spans_since(connection, version, 0, server_now_ms(connection) + DAY_MS)
         assessment = assessed(summed([span.counts for span in spans]), in_force.scopes, in_force.bias)
         trial = judged_alone(assessment, [_gap_words(gap) for gap in open_gaps(connection)])
-    name = written(settings, "bias", version, digest, trial)
+    trial = trial._replace(figures={**trial.figures, **figures})
+    name = written(settings, "bias", version, digest, trial, server_now_ms(connection))
     words = "passed" if trial.passed else "failed: " + "; ".join(trial.findings[:3])
     output.record({"evidence": name, "passed": trial.passed, "findings": list(trial.findings)}, f"{name}: {words}")
     return trial.passed
 
 
-def written(settings: Settings, kind: str, version: str, digest: str, trial: Trial) -> str:
-    """Sign what was found, put it into the registry, and return its name there. Raises Failure."""
+def written(settings: Settings, kind: str, version: str, digest: str, trial: Trial, at_ms: int) -> str:
+    """Sign what was found, put it into the registry, and return its name there. Raises Failure.
+
+    at_ms: now by the database, since a wrong clock of this machine would make evidence older or younger than it is.
+    """
     if settings.models_key_file is None:
         raise Failure("Evidence must be signed, and there is no key.", "Set FRAUD_MODELS_KEY_FILE to the models' key.")
-    evidence = Evidence(kind, version, digest, now_ms(), trial.passed, trial.findings, trial.figures)
+    evidence = Evidence(kind, version, digest, at_ms, trial.passed, trial.findings, trial.figures)
     try:
         key = SigningKey.from_file(settings.models_key_file)
         return write_evidence(registry_at(settings.model_registry), evidence, key)
@@ -81,6 +89,14 @@ def written(settings: Settings, kind: str, version: str, digest: str, trial: Tri
         raise Failure(
             f"The evidence can't be written: {refusal}.", "Correct what it names, and try again."
         ) from refusal
+
+
+def _champion(settings: Settings) -> str:
+    try:
+        return champion_version_of(settings)
+    except ModelRefused as refusal:
+        what = f"There is no champion to compare with: {refusal}."
+        raise Failure(what, "`fraud models list` shows those there are.") from refusal
 
 
 def digest_in(settings: Settings, version: str) -> str:

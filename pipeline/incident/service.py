@@ -35,7 +35,7 @@ from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.postgres import Connection, Held, Positions, failures_named
 from pipeline.people.act_store import RegistryReader
 from pipeline.people.registry import Registry
-from pipeline.promotion.watch_service import RolloutWatch
+from pipeline.promotion.watch_service import LateWatch, RolloutWatch
 
 CONSUMER: Final = "incident"
 GROUP: Final = "fraud-incident"
@@ -73,7 +73,7 @@ class IncidentService:
         tell: Callable[[Sequence[Alert]], None],
         lookback_ms: int,
         now_ms: Callable[[], int],
-        rollouts: RolloutWatch | None = None,
+        rollouts: RolloutWatch | LateWatch | None = None,
     ) -> None:
         """topic: alerts.v1 with its prefix. lookback_ms: from an alert back to the first decisions that are suspect.
 

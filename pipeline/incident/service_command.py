@@ -19,9 +19,9 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Held, PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.promotion.desk_files import watching_desk
+from pipeline.promotion.desk_files import NO_KEY_ID, watching_desk
 from pipeline.promotion.gathering_store import limits_of
-from pipeline.promotion.watch_service import RolloutWatch
+from pipeline.promotion.watch_service import LateWatch, RolloutWatch
 
 MINUTE_MS: Final = 60_000
 log = structlog.get_logger("incident")
@@ -50,13 +50,16 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
     )
 
 
-def rollouts_of(
-    settings: Settings, wire: WireFormat, publish: Callable[[Sequence[Alert]], None]
-) -> RolloutWatch | None:
-    """Return the watch over rollouts; None where there are no keys for one: incidents are opened all the same."""
-    try:
-        desk = watching_desk(settings, wire)
-    except ModelRefused as refusal:
-        log.error("rollouts_unwatched", why=str(refusal))
-        return None
-    return None if desk is None else RolloutWatch(desk, lambda: limits_of(settings), publish, now_ms)
+def rollouts_of(settings: Settings, wire: WireFormat, publish: Callable[[Sequence[Alert]], None]) -> LateWatch:
+    def begin() -> RolloutWatch | None:
+        try:
+            desk = watching_desk(settings, wire)
+        except ModelRefused as refusal:
+            log.error("rollouts_unwatched", why=str(refusal))
+            return None
+        if desk is None:
+            return None
+        log.info("rollouts_watched", ends_them=desk.signing.key_id != NO_KEY_ID)
+        return RolloutWatch(desk, lambda: limits_of(settings), publish, now_ms)
+
+    return LateWatch(begin)

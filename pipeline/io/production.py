@@ -55,7 +55,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "redrive": frozenset({Need.KAFKA, Need.REDIS, Need.DATABASE}),
         "reconcile": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "shadow": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
-        "incident": frozenset({Need.KAFKA, Need.DATABASE}),
+        "incident": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
         "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it

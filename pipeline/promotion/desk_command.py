@@ -21,7 +21,7 @@ from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
 from pipeline.promotion.alerts import rolled_back_alert
 from pipeline.promotion.desk_files import desk_of, reading_desk
-from pipeline.promotion.gathering_store import limits_of, standpoint
+from pipeline.promotion.gathering_store import limits_of, standpoint, terms_of
 from pipeline.promotion.moves import champion_of, is_shared, next_share_ppm
 from pipeline.promotion.moving_store import Outcome, promote, roll_back, step
 from pipeline.promotion.progress_store import GROUP, progress_of
@@ -39,14 +39,13 @@ def promote_version(
     output: Output, settings: Settings, wire: WireFormat, by: Identity, version: str, reason: str
 ) -> None:
     with _at_the_desk(), connected(settings) as connection:
-        limits = limits_of(settings)
-        outcome = promote(connection, desk_of(settings, wire), by, version, reason, limits)
+        outcome = promote(connection, desk_of(settings, wire), by, version, reason, terms_of(settings))
     _show(output, outcome, f"{version} is not promoted")
 
 
 def step_on(output: Output, settings: Settings, wire: WireFormat, by: Identity, reason: str) -> None:
     with _at_the_desk(), connected(settings) as connection:
-        outcome = step(connection, desk_of(settings, wire), by, reason, limits_of(settings))
+        outcome = step(connection, desk_of(settings, wire), by, reason, terms_of(settings))
     _show(output, outcome, "The share is not raised")
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from models.artefact.strict import ModelRefused
-from models.versions.loading_files import trust_of
+from models.versions.loading_files import signing_keys
 from models.versions.registry_files import registry_at
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
@@ -39,11 +39,14 @@ def desk_of(settings: Settings, wire: WireFormat) -> Desk:
 
 
 def reading_desk(settings: Settings, wire: WireFormat) -> Desk:
-    """Return a desk for whoever only looks, who needs no key that signs. Raises ModelRefused."""
-    trust = trust_of(settings)
-    if trust is None:
+    """Return a desk for whoever only looks, who needs no key that signs. Raises ModelRefused.
+
+    Who the people are is read from the database, at each move.
+    """
+    keys = signing_keys(settings)
+    if keys is None:
         raise ModelRefused("FRAUD_SEAL_KEYS_FILE names no key set with a key of use models, so no record is proved")
-    return Desk(registry_at(settings.model_registry), trust.keys, NoKey(), partial(frauds_told, settings, wire))
+    return Desk(registry_at(settings.model_registry), keys, NoKey(), partial(frauds_told, settings, wire))
 
 
 def watching_desk(settings: Settings, wire: WireFormat) -> Desk | None:
@@ -51,6 +54,6 @@ def watching_desk(settings: Settings, wire: WireFormat) -> Desk | None:
 
     Without a key that signs it still looks, and tells that nothing can end a rollout. Raises ModelRefused.
     """
-    if trust_of(settings) is None:
+    if signing_keys(settings) is None:
         return None
     return reading_desk(settings, wire) if settings.models_key_file is None else desk_of(settings, wire)

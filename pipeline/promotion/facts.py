@@ -12,18 +12,29 @@ from pipeline.decide.rollout.limits import Promotion
 
 EVIDENCE_KINDS: Final = ("shadow", "bias", "latency", "red-team", "golden", "calibration")
 """What must have passed. Drift is watched beside it, and is no condition."""
+COMPARED_KINDS: Final = ("shadow", "bias", "red-team")
+"""What compares with a champion, by a policy's limits: it counts where both are those of now."""
 STRATA_MAX: Final = 10_000
 CLOCKS_MS: Final = 5 * 60_000
 """How far apart two clocks may be: what was made later than that from now was made at no time that counts."""
 
 
 class Found(NamedTuple):
-    """The latest evidence of a kind, its signature proved."""
+    """The latest evidence of a kind, its signature proved.
+
+    champion, policy: digest and SHA-256 of what it says it was made with; None where it doesn't say. seed, effort: of a
+    check by chance, the effort as budget and trials. failed: how many runs of the kind ever failed, this one too.
+    """
 
     digest: str
     made_at_ms: int
     passed: bool
     findings: tuple[str, ...] = ()
+    champion: str | None = None
+    policy: str | None = None
+    seed: int | None = None
+    effort: tuple[int, int] | None = None
+    failed: int = 0
 
 
 class Unread(NamedTuple):
@@ -40,17 +51,16 @@ class Reviewed(NamedTuple):
 
 
 class Shadow(NamedTuple):
-    """How a version did beside champions. `stopped`: what the champion did not ALLOW.
+    """How a version did beside the champion of now, and no other. `stopped`: what the champion did not ALLOW.
 
-    days: those on which it answered in good time. beside_champion: of the payments, those that the version decided that
-    decides now. large: the disagreements from the policy's amount on, which stand in strata too. strata: all of them.
+    days: those on which it answered in good time. large: the disagreements from the policy's amount on, which stand in
+    strata too. strata: all of them.
     reviews_unproved: what stands as a review, and was signed by nobody who may.
     """
 
     days: int
     until_ms: int
     payments: int
-    beside_champion: int
     agreed: int
     stopped: int
     stopped_agreed: int
@@ -60,30 +70,40 @@ class Shadow(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """A person's signature over a version's digest as one of the roles, proved, by a key and a role that count now."""
+    """A person's signature over a version's digest as one of the roles, proved, by a key and a role that count now.
+
+    It was given on the evidence and the policy of now. answer: what it says of runs that failed.
+    """
 
     name: str
     role: str
     digest: str
     at_ms: int
+    answer: str = ""
 
 
 class Facts(NamedTuple):
     """digest: of the artefact as it was loaded and verified, or why it can't be. champion: what decides all of now.
 
-    promoter_fault: why whoever asks may not; None where they may. standing_fault: why the registry's aliases can't move
-    now, whatever the version: a rollout under way, or a registry older than what was seen of it. approvals_void: why
-    other approvals count as nothing, in sentences without their full stops.
+    champion_digest: its artefact's, and policy: the SHA-256 of the file that limits come from; None where they aren't
+    known.
+
+    promoter: whoever asks. promoter_fault: why they may not; None where they may. standing_fault: why the registry's
+    aliases can't move now, whatever the version: a rollout under way, or a registry older than what was seen of it.
+    approvals_void: why other approvals count as nothing, in sentences without their full stops.
     """
 
     version: str
     digest: str | Unread
     champion: str | Unread
+    champion_digest: str | None
+    policy: str | None
     limits: Promotion | None
     evidence: Mapping[str, Found] | Unread
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
     approvals_void: Sequence[str]
+    promoter: str
     promoter_fault: str | None
     standing_fault: str | None
     now_ms: int
@@ -96,7 +116,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
     """
     strata, large = shadow.strata.values(), shadow.large
     each = (large, *strata)
-    counts = (shadow.days, shadow.payments, shadow.beside_champion, shadow.agreed, shadow.stopped)
+    counts = (shadow.days, shadow.payments, shadow.agreed, shadow.stopped)
     if (
         shadow.stopped_agreed < 0
         or shadow.reviews_unproved < 0
@@ -106,7 +126,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
         return "a count is below 0"
     if len(shadow.strata) > STRATA_MAX:
         return f"there are more than {STRATA_MAX} strata"
-    if max(shadow.agreed, shadow.stopped, shadow.beside_champion) > shadow.payments:
+    if max(shadow.agreed, shadow.stopped) > shadow.payments:
         return "a part is more than the whole"
     if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed):
         return "a part is more than the whole"

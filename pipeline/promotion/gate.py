@@ -4,6 +4,8 @@ Invariants
 1. No fact that is missing, unreadable, old, of another digest or against itself is ever a pass.
 2. Worse facts never turn a refusal into a pass: each reason that stood still stands.
 3. The answer depends on the facts alone, and its order is always the same.
+4. Every recorded run of a check counts, not only the one that passed; what compares was compared with the champion of
+   now, under the policy of now; and what chance enters has the seed that follows from both.
 """
 
 from __future__ import annotations
@@ -13,10 +15,21 @@ from enum import StrEnum
 from itertools import product
 from typing import Final, NamedTuple
 
+from models.versions.evidence import seed_of
 from pipeline.decide.rollout.limits import DAY_MS, Promotion
 from pipeline.domain.times import utc_text
 from pipeline.people.roles import Role, is_same
-from pipeline.promotion.facts import CLOCKS_MS, EVIDENCE_KINDS, Approval, Facts, Found, Shadow, Unread, shadow_fault
+from pipeline.promotion.facts import (
+    CLOCKS_MS,
+    COMPARED_KINDS,
+    EVIDENCE_KINDS,
+    Approval,
+    Facts,
+    Found,
+    Shadow,
+    Unread,
+    shadow_fault,
+)
 
 APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
 FINDINGS_SHOWN_MAX: Final = 3
@@ -90,6 +103,37 @@ def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[s
     if not found.passed:
         yield f"The evidence of {kind} did not pass: {_findings(found)}."
     yield from _age_faults(f"The evidence of {kind}", found.made_at_ms, facts, _days(facts.limits, "evidence_days"))
+    if facts.limits is not None and found.failed > facts.limits.failed_runs:
+        yield f"{found.failed} runs of {kind} failed, and {facts.limits.failed_runs} may before one passes."
+    if kind in COMPARED_KINDS:
+        yield from _grounds_faults(facts, kind, found)
+    if kind == "red-team" and facts.limits is not None:
+        yield from _red_team_faults(facts, facts.limits, found)
+
+
+def _grounds_faults(facts: Facts, kind: str, found: Found) -> Iterator[str]:
+    if found.champion is None:
+        yield f"The evidence of {kind} doesn't say with which champion it compares."
+    elif found.champion != facts.champion_digest:
+        yield f"The evidence of {kind} compares with another champion, {found.champion[:16]}, than decides now."
+    if found.policy is None:
+        yield f"The evidence of {kind} doesn't say under which policy it was made."
+    elif found.policy != facts.policy:
+        yield f"The evidence of {kind} was made under another policy, {found.policy[:16]}."
+
+
+def _red_team_faults(facts: Facts, limits: Promotion, found: Found) -> Iterator[str]:
+    if limits.red_team is None:
+        yield "The policy in force has no [promotion.red_team], so nothing says how far a red team's findings may rise."
+        return
+    asked = (limits.red_team.budget, limits.red_team.trials)
+    if found.effort != asked:
+        tried = "it doesn't say how often" if found.effort is None else f"{found.effort[0]} and {found.effort[1]} times"
+        yield f"The red team searched and tried {tried}, and must {asked[0]} and {asked[1]} times."
+    if isinstance(facts.digest, Unread) or facts.champion_digest is None or facts.policy is None:
+        return  # each is a reason of its own
+    if found.seed != seed_of(facts.digest, facts.champion_digest, facts.policy):
+        yield "The red team's seed is not the one that follows from both artefacts and the policy."
 
 
 def _findings(found: Found) -> str:
@@ -132,10 +176,10 @@ def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tu
     elif now_ms - shadow.until_ms > limits.evidence_days * DAY_MS:
         days = (now_ms - shadow.until_ms) // DAY_MS
         yield Reason.SHADOW_SPAN, f"Its shadow ended {days} days ago, and counts for {limits.evidence_days}."
-    if shadow.beside_champion < limits.shadow_payments:
+    if shadow.payments < limits.shadow_payments:
         yield (
             Reason.SHADOW_SAMPLE,
-            f"It answered {shadow.beside_champion:,} payments beside the champion of now, and must answer "
+            f"It answered {shadow.payments:,} payments beside the champion of now, and must answer "
             f"{limits.shadow_payments:,}.",
         )
 
@@ -198,8 +242,16 @@ def _approval_faults(facts: Facts) -> Iterator[str]:
 def _approval_fault(approval: Approval, facts: Facts) -> str | None:
     if approval.digest != facts.digest:
         return f"it is over another artefact, {approval.digest[:16]}"
+    if is_same(approval.name, facts.promoter):
+        return "its author is the one who asks, and nobody both approves and promotes"
+    if not approval.answer and _has_failed(facts):
+        return "it answers for no run that failed"
     faults = _age_faults("it", approval.at_ms, facts, _days(facts.limits, "approval_days"))
     return next((fault.rstrip(".") for fault in faults), None)
+
+
+def _has_failed(facts: Facts) -> bool:
+    return not isinstance(facts.evidence, Unread) and any(each.failed for each in facts.evidence.values())
 
 
 def _are_three_people(approvals: Sequence[Sequence[Approval]]) -> bool:

@@ -5,7 +5,8 @@ What fails to be read becomes a fact of its own (`Unread`), so that the gate tel
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from models.artefact.files import load_contents
@@ -14,9 +15,10 @@ from models.artefact.strict import ModelRefused
 from models.versions.alias_files import alias_records
 from models.versions.aliases import AliasRecord, Seen, require_no_way_back
 from models.versions.approval_files import standing_approvals
-from models.versions.approvals import Standing
+from models.versions.approvals import Grounds, Standing
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.evidence_files import read_evidence
+from models.versions.evidence import Evidence, Filed, root_of
+from models.versions.evidence_files import filed_evidence
 from models.versions.history import retired
 from models.versions.history_files import read_history
 from models.versions.locations import Alias
@@ -34,8 +36,7 @@ from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry as People
 from pipeline.people.store import is_known, person_of
 from pipeline.promotion.facts import CLOCKS_MS, Approval, Facts, Found, Reviewed, Shadow, Unread
-from pipeline.promotion.moves import MOVERS, champion_of, is_shared
-from pipeline.promotion.store import read_beside
+from pipeline.promotion.moves import MOVERS, champion_digest_of, champion_of, is_shared
 from pipeline.shadow.summary_store import ShadowSummary, summary
 
 T = TypeVar("T")
@@ -51,6 +52,16 @@ class Standpoint(NamedTuple):
     @property
     def latest(self) -> AliasRecord | None:
         return self.records[-1] if self.records else None
+
+
+class Terms(NamedTuple):
+    """What a policy says of promotions, and the SHA-256 of its file in hexadecimal; None where it can't be read."""
+
+    limits: Promotion | None
+    policy: str | None
+
+
+NO_TERMS: Final = Terms(None, None)
 
 
 class Asked(NamedTuple):
@@ -81,23 +92,25 @@ def standpoint(registry: Registry, keys: KeySet, seen: Seen | None) -> Standpoin
     return Standpoint(records, None if records else NO_CHAMPION)
 
 
-def gathered(
-    connection: Connection, asked: Asked, standing: Standpoint, limits: Promotion | None, *, is_step: bool
-) -> Gathered:
+def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: Terms, *, is_step: bool) -> Gathered:
     """Return what is known. is_step: the version has a share already, and asks for a larger one."""
     registry, version = asked.registry, asked.version
     digest = _tried(lambda: _proved_digest(asked))
     champion = Unread(standing.fault or "nothing names it") if standing.latest is None else champion_of(standing.latest)
-    approvals = _tried(lambda: standing_approvals(registry, version, asked.people, asked.now_ms))
+    filed = _tried(lambda: filed_evidence(registry, version, asked.keys))
+    approvals = _standing(asked, filed, terms)
     facts = Facts(
         version=version,
         digest=digest,
         champion=champion,
-        limits=limits,
-        evidence=_evidence(asked),
-        shadow=_shadow(connection, version, digest, champion, limits),
+        champion_digest=None if standing.latest is None else champion_digest_of(standing.latest),
+        policy=terms.policy,
+        limits=terms.limits,
+        evidence=filed if isinstance(filed, Unread) else _evidence(filed),
+        shadow=_shadow(connection, version, digest, champion, terms.limits),
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
+        promoter=asked.by.name,
         promoter_fault=mover_fault(asked.people, asked.by),
         standing_fault=standing.fault
         or _times_fault(standing, asked.now_ms)
@@ -115,12 +128,17 @@ def mover_fault(people: People, by: Identity) -> str | None:
     return None if held.holds(*MOVERS) else f"{by.name} is no {' or '.join(MOVERS)}"
 
 
-def limits_of(settings: Settings) -> Promotion | None:
-    """Return the policy's limits; None where the policy has none, or can't be read: then nothing is promoted."""
+def terms_of(settings: Settings) -> Terms:
+    """Return what the policy says; nothing where it says nothing, or can't be read: then nothing is promoted."""
     try:
-        return parse_new_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)).promotion
+        policy = parse_new_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX))
     except (OSError, PolicyRefused):
-        return None
+        return NO_TERMS
+    return Terms(policy.promotion, policy.sha256.hex())
+
+
+def limits_of(settings: Settings) -> Promotion | None:
+    return terms_of(settings).limits
 
 
 def _times_fault(standing: Standpoint, at_ms: int) -> str | None:
@@ -164,16 +182,43 @@ def _proved_digest(asked: Asked) -> str:
     return digest_of(registry, version)
 
 
-def _evidence(asked: Asked) -> Mapping[str, Found] | Unread:
-    """Return the latest of each kind. Where one file can't be relied upon, none of them can."""
-    found = _tried(lambda: read_evidence(asked.registry, asked.version, asked.keys))
-    if isinstance(found, Unread):
-        return found
-    return {each.kind: Found(each.digest, each.made_at_ms, each.passed, each.findings) for each in found}
+def _evidence(filed: Sequence[Filed]) -> Mapping[str, Found]:
+    """Return the latest of each kind, with how many runs of the kind failed. filed: oldest first."""
+    failed = Counter(each.evidence.kind for each in filed if not each.evidence.passed)
+    return {each.evidence.kind: _found(each.evidence, failed[each.evidence.kind]) for each in filed}
+
+
+def _found(evidence: Evidence, failed: int) -> Found:
+    figures = evidence.figures
+    champion, policy, seed = figures.get("champion"), figures.get("policy_sha256"), figures.get("seed")
+    digest = champion.get("digest") if isinstance(champion, dict) else None
+    budget, trials = figures.get("budget"), figures.get("trials")
+    return Found(
+        digest=evidence.digest,
+        made_at_ms=evidence.made_at_ms,
+        passed=evidence.passed,
+        findings=evidence.findings,
+        champion=digest if isinstance(digest, str) else None,
+        policy=policy if isinstance(policy, str) else None,
+        seed=seed if type(seed) is int else None,
+        effort=(budget, trials) if type(budget) is int and type(trials) is int else None,
+        failed=failed,
+    )
+
+
+def _standing(asked: Asked, filed: Sequence[Filed] | Unread, terms: Terms) -> Standing | Unread:
+    """Return the approvals that were given on the evidence and under the policy of now."""
+    if isinstance(filed, Unread) or terms.policy is None:
+        return Unread("it isn't known on what evidence, or under which policy, they would have to be given")
+    grounds = Grounds(root_of(filed), terms.policy)
+    return _tried(lambda: standing_approvals(asked.registry, asked.version, asked.people, asked.now_ms, grounds))
 
 
 def _approvals(standing: Standing, digest: str) -> tuple[Approval, ...]:
-    return tuple(Approval(each.name, each.role, digest, each.at_ms) for each in standing.approvals.values())
+    return tuple(
+        Approval(each.name, each.role, digest, each.at_ms, "" if each.grounds is None else each.grounds.answer)
+        for each in standing.approvals.values()
+    )
 
 
 def _shadow(
@@ -185,23 +230,21 @@ def _shadow(
         return Unread(champion.why)
     try:
         above = {} if limits is None else {"above_gbp_minor": limits.review_all_from_gbp_minor}
-        whole = summary(connection, version, digest, **above)
-        beside = read_beside(connection, digest, champion)
+        whole = summary(connection, version, digest, **above, champion=champion)
     except (DatabaseRefused, DatabaseUnavailable) as error:
         return Unread(str(error).rstrip("."))
-    return shadow_of(whole, beside)
+    return shadow_of(whole)
 
 
-def shadow_of(whole: ShadowSummary, beside_champion: int) -> Shadow | Unread:
+def shadow_of(whole: ShadowSummary) -> Shadow | Unread:
     if whole.sample == 0:
-        return Unread("it answered no payment beside a champion")
+        return Unread("it answered no payment beside the champion of now")
     if not whole.is_whole:
         return Unread("it disagrees more often than can be counted")
     return Shadow(
         days=whole.days_covered,
         until_ms=whole.last_ms,
         payments=whole.overall.compared,
-        beside_champion=beside_champion,
         agreed=whole.overall.agreed,
         stopped=whole.stopped.compared,
         stopped_agreed=whole.stopped.agreed,

@@ -67,6 +67,12 @@ def champion_of(record: AliasRecord) -> str:
     return record.previous_version if is_shared(record) and record.previous_version is not None else record.version
 
 
+def champion_digest_of(record: AliasRecord) -> str:
+    """Return the digest of the artefact of `champion_of`."""
+    shares = is_shared(record) and record.previous_version is not None
+    return record.previous_digest if shares and record.previous_digest is not None else record.digest
+
+
 def next_share_ppm(share_ppm: int, limits: Promotion) -> int:
     """Return the least share of the policy above the present one; all, where the policy names no more."""
     return next((share for share in limits.shares_ppm if share > share_ppm), ALL_PPM)

@@ -27,7 +27,6 @@ from models.versions.locations import HISTORY, Alias
 from models.versions.records import Signing
 from models.versions.registry_files import Registry
 from models.versions.signature_files import require_signed
-from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.free_text import reason_fault, shown, tidied
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
@@ -37,7 +36,7 @@ from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry as People
 from pipeline.promotion.gate import Reason, Refusal, refusals
-from pipeline.promotion.gathering_store import Asked, Gathered, Standpoint, gathered, mover_fault, standpoint
+from pipeline.promotion.gathering_store import Asked, Gathered, Standpoint, Terms, gathered, mover_fault, standpoint
 from pipeline.promotion.moves import MoveEvent, is_shared, moved, next_share_ppm, way_back
 from pipeline.promotion.progress_store import progress_of
 from pipeline.promotion.stop_rule import step_reasons
@@ -76,9 +75,7 @@ class Outcome(NamedTuple):
     refusals: tuple[Refusal, ...] = ()
 
 
-def promote(
-    connection: Connection, desk: Desk, by: Identity, version: str, reason: str, limits: Promotion | None
-) -> Outcome:
+def promote(connection: Connection, desk: Desk, by: Identity, version: str, reason: str, terms: Terms) -> Outcome:
     """Give a version its first share, where the gate has nothing against it.
 
     Raises DatabaseRefused, DatabaseUnavailable, ModelRefused where the registry can't be written.
@@ -86,28 +83,28 @@ def promote(
     with failures_named(), connection.transaction():
         turn = _begin(connection, desk)
         asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
-        found = gathered(connection, asked, turn.standing, limits, is_step=False)
+        found = gathered(connection, asked, turn.standing, terms, is_step=False)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if against:
             return _refused(connection, desk, "PROMOTE", turn, version, by, against)
-        assert limits is not None, "the gate refuses where there are none"
-        share_ppm = next_share_ppm(0, limits)
+        assert terms.limits is not None, "the gate refuses where there are none"
+        share_ppm = next_share_ppm(0, terms.limits)
         salt = secrets.token_hex(SALT_BYTES)
         return _move(connection, desk, turn, by, _Wanted(MoveEvent.PROMOTED, version, share_ppm, salt, reason), found)
 
 
-def step(connection: Connection, desk: Desk, by: Identity, reason: str, limits: Promotion | None) -> Outcome:
+def step(connection: Connection, desk: Desk, by: Identity, reason: str, terms: Terms) -> Outcome:
     """Give the version that is being rolled out its next share, where gate and stop rule have nothing against it.
 
     Raises DatabaseRefused, DatabaseUnavailable, BrokerFailed, ModelRefused.
     """
-    frauds = desk.frauds()
+    frauds, limits = desk.frauds(), terms.limits
     with failures_named(), connection.transaction():
         turn = _begin(connection, desk)
         latest = turn.standing.latest
         version = "none" if latest is None else latest.version
         asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
-        found = gathered(connection, asked, turn.standing, limits, is_step=True)
+        found = gathered(connection, asked, turn.standing, terms, is_step=True)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if latest is not None and limits is not None and is_shared(latest):
             progress = progress_of(connection, turn.standing.records, frauds)

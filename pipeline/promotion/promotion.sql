@@ -56,8 +56,3 @@ FROM control.breaker_transition
 WHERE at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond' AND scope = ANY (%(scopes)s)
     AND event = ANY (%(events)s)
 ORDER BY at LIMIT 20;
-
--- name: beside
--- How many payments a challenger answered beside one champion.
-SELECT count(*) FROM shadow.answer
-WHERE digest = decode(%(digest)s, 'hex') AND standing = 'COMPARED' AND champion_version = %(champion)s;

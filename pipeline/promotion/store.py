@@ -99,11 +99,3 @@ def read_trips(connection: Connection, scopes: Sequence[str], since_ms: int) -> 
     wanted = {"scopes": list(scopes), "since_ms": since_ms, "events": list(TRIPPING_EVENTS)}
     with failures_named():
         return [Trip(*row) for row in connection.execute(_SQL["trips"], wanted).fetchall()]
-
-
-def read_beside(connection: Connection, digest: str, champion: str) -> int:
-    """Return how many payments a challenger answered beside a champion. Raises DatabaseRefused, DatabaseUnavailable."""
-    with failures_named():
-        row = connection.execute(_SQL["beside"], {"digest": digest, "champion": champion}).fetchone()
-    assert row is not None, "an aggregate has one row"
-    return int(row[0])

@@ -42,6 +42,8 @@ RATES_S: Final = 60.0
 """How old what is known of rates may be: each count reads all that was decided at the present share."""
 FRAUDS_S: Final = 60.0
 """How old what is known of labels may be: they come after days, and reading them all takes seconds."""
+BEGIN_S: Final = 60.0
+"""How long after the service was refused the keys of the registry it asks again: people bring them while it runs."""
 
 log = structlog.get_logger("promotion")
 
@@ -180,3 +182,21 @@ class RolloutWatch:
         if self._unwatched is not None:
             self._publish([over(self._unwatched, self._now_ms())])
             self._unwatched = None
+
+
+class LateWatch:
+    """The watch over rollouts, which begins once there are keys for one: incidents are opened all the same.
+
+    For one thread.
+    """
+
+    def __init__(self, begin: Callable[[], RolloutWatch | None], clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._begin, self._clock_s, self._tried_s = begin, clock_s, -BEGIN_S
+        self._watch: RolloutWatch | None = None
+
+    def look(self, connection: Connection) -> AliasRecord | None:
+        """Look as a RolloutWatch does."""
+        if self._watch is None and self._clock_s() - self._tried_s >= BEGIN_S:
+            self._tried_s = self._clock_s()
+            self._watch = self._begin()
+        return None if self._watch is None else self._watch.look(connection)

@@ -23,6 +23,7 @@ SELECT champion_outcome, challenger_outcome,
         ELSE width_bucket(amount_gbp_minor, %(bands)s::bigint[]) END AS band,
     count(*)
 FROM shadow.answer WHERE digest = %(digest)s AND standing = 'COMPARED'
+    AND (%(champion)s::text IS NULL OR champion_version = %(champion)s)
 GROUP BY 1, 2, 3;
 
 -- name: days
@@ -32,6 +33,7 @@ SELECT (extract(epoch FROM date_trunc('day', decided_at, 'UTC')) * 1000)::bigint
     count(*) FILTER (WHERE answered_at - decided_at < %(timely_ms)s::bigint * interval '1 millisecond'),
     (extract(epoch FROM min(decided_at)) * 1000)::bigint, (extract(epoch FROM max(decided_at)) * 1000)::bigint
 FROM shadow.answer WHERE digest = %(digest)s AND standing = 'COMPARED'
+    AND (%(champion)s::text IS NULL OR champion_version = %(champion)s)
 GROUP BY 1 ORDER BY 1;
 
 -- name: disagreements
@@ -41,6 +43,7 @@ SELECT given.decision_id::text, given.transaction_id, array_to_string(given.segm
     (extract(epoch FROM given.decided_at) * 1000)::bigint
 FROM shadow.answer AS given
 WHERE given.digest = %(digest)s AND given.standing = 'COMPARED' AND given.challenger_outcome <> given.champion_outcome
+    AND (%(champion)s::text IS NULL OR given.champion_version = %(champion)s)
     AND (NOT %(is_open)s OR NOT EXISTS (
         SELECT FROM control.disagreement_review AS reviewed
         WHERE reviewed.digest = given.digest AND reviewed.decision_id = given.decision_id))

@@ -99,14 +99,24 @@ def digests_of(connection: Connection, version: str) -> list[tuple[bytes, str]]:
     return [(bytes(digest), str(kind)) for digest, kind in rows]
 
 
-def summary(connection: Connection, version: str, digest: str, above_gbp_minor: int = ABOVE_GBP_MINOR) -> ShadowSummary:
-    """`digest`: in hexadecimal. Raises DatabaseUnavailable, DatabaseRefused."""
+def summary(
+    connection: Connection,
+    version: str,
+    digest: str,
+    above_gbp_minor: int = ABOVE_GBP_MINOR,
+    champion: str | None = None,
+) -> ShadowSummary:
+    """`digest`: in hexadecimal. champion: whose decisions alone count; None: those of all champions.
+
+    Standings and reviews are of all of them. Raises DatabaseUnavailable, DatabaseRefused.
+    """
     key = {"digest": bytes.fromhex(digest)}
     with failures_named(), connection.transaction():
         standings: dict[str, int] = dict(connection.execute(_SQL["standings"], key).fetchall())
-        days = connection.execute(_SQL["days"], {**key, "timely_ms": TIMELY_MS}).fetchall()
-        counts = counted_by_value(connection, key["digest"])
-        differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX)
+        beside = {**key, "champion": champion, "timely_ms": TIMELY_MS}
+        days = connection.execute(_SQL["days"], beside).fetchall()
+        counts = counted_by_value(connection, key["digest"], champion)
+        differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX, champion=champion)
         said, unproved = proved_reviews(connection, key["digest"])
     overall, stopped = _agreement(counts), _agreement(each for each in counts if each.champion is not Outcome.ALLOW)
     known = {each.decision_id for each in said}
@@ -144,9 +154,9 @@ def counted(connection: Connection, digest: bytes, limit: int) -> list[Counted]:
     ]
 
 
-def counted_by_value(connection: Connection, digest: bytes) -> list[Counted]:
-    """Return all compared payments by outcomes and value; the segment is empty."""
-    wanted = {"digest": digest, "bands": list(BANDS_GBP_MINOR)}
+def counted_by_value(connection: Connection, digest: bytes, champion: str | None = None) -> list[Counted]:
+    """Return all compared payments by outcomes and value; the segment is empty. champion: as `summary` takes it."""
+    wanted = {"digest": digest, "champion": champion, "bands": list(BANDS_GBP_MINOR)}
     with failures_named():
         rows = connection.execute(_SQL["counted_agreement"], wanted).fetchall()
     return [
@@ -154,9 +164,14 @@ def counted_by_value(connection: Connection, digest: bytes) -> list[Counted]:
     ]
 
 
-def disagreements_of(connection: Connection, digest: bytes, limit: int, *, is_open: bool = False) -> list[Disagreement]:
-    """Return disagreements, the most valuable first; with is_open those only that nobody has reviewed."""
-    wanted = {"digest": digest, "limit": limit, "is_open": is_open}
+def disagreements_of(
+    connection: Connection, digest: bytes, limit: int, *, is_open: bool = False, champion: str | None = None
+) -> list[Disagreement]:
+    """Return disagreements, the most valuable first; with is_open those only that nobody has reviewed.
+
+    champion: as `summary` takes it.
+    """
+    wanted = {"digest": digest, "champion": champion, "limit": limit, "is_open": is_open}
     with failures_named():
         return [_disagreement(row) for row in connection.execute(_SQL["disagreements"], wanted).fetchall()]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.decide.rollout.limits import DAY_MS, Promotion
-from pipeline.promotion.facts import EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow
+from models.versions.evidence import seed_of
+from pipeline.decide.rollout.limits import DAY_MS, Promotion, RedTeamLimits
+from pipeline.promotion.facts import COMPARED_KINDS, EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow
 
 NOW_MS = 1_796_000_000_000
 DIGEST, CHAMPION = "a" * 64, "glass-1"
+CHAMPION_DIGEST, POLICY = "c" * 64, "d" * 64
 LIMITS = Promotion(
     shadow_days=28,
     shadow_payments=10_000,
@@ -22,24 +24,41 @@ LIMITS = Promotion(
     stop_outcome_points=5,
     stop_fraud_points=10,
     stop_confidence_percent=99,
+    failed_runs=2,
+    red_team=RedTeamLimits(
+        budget=120, trials=40, rise_points=5, rise_percent=10, rise_gbp_minor=10_000, chance_percent=5
+    ),
 )
 SHADOW = Shadow(
     days=29,
     until_ms=NOW_MS,
     payments=100_000,
-    beside_champion=90_000,
     agreed=98_500,
     stopped=2_000,
     stopped_agreed=1_850,
     large=Reviewed(100, 100),
     strata={"ALLOW -> BLOCK": Reviewed(1_490, 110), "BLOCK -> ALLOW": Reviewed(10, 10)},
 )
+
+
+def found_of(kind: str) -> Found:
+    """Return evidence that passes."""
+    found = Found(DIGEST, NOW_MS - DAY_MS, True)
+    if kind in COMPARED_KINDS:
+        found = found._replace(champion=CHAMPION_DIGEST, policy=POLICY)
+    if kind == "red-team":
+        found = found._replace(seed=seed_of(DIGEST, CHAMPION_DIGEST, POLICY), effort=(120, 40))
+    return found
+
+
 FACTS = Facts(
     version="glass-2",
     digest=DIGEST,
     champion=CHAMPION,
+    champion_digest=CHAMPION_DIGEST,
+    policy=POLICY,
     limits=LIMITS,
-    evidence={kind: Found(DIGEST, NOW_MS - DAY_MS, True) for kind in EVIDENCE_KINDS},
+    evidence={kind: found_of(kind) for kind in EVIDENCE_KINDS},
     shadow=SHADOW,
     approvals=(
         Approval("rita", "RISK", DIGEST, NOW_MS - DAY_MS),
@@ -47,6 +66,7 @@ FACTS = Facts(
         Approval("edda", "ENGINEERING", DIGEST, NOW_MS - DAY_MS),
     ),
     approvals_void=(),
+    promoter="ann",
     promoter_fault=None,
     standing_fault=None,
     now_ms=NOW_MS,

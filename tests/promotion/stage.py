@@ -9,11 +9,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from models.artefact.files import load
+from models.artefact.strict import Json
 from models.versions.alias_files import move_alias
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
+from models.versions.approvals import Grounds
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.evidence import Evidence
-from models.versions.evidence_files import write_evidence
+from models.versions.evidence import Evidence, root_of, seed_of
+from models.versions.evidence_files import filed_evidence, write_evidence
 from models.versions.history import Event
 from models.versions.locations import Alias
 from models.versions.registry_files import DirectoryRegistry
@@ -33,6 +35,7 @@ from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
 from pipeline.promotion.facts import EVIDENCE_KINDS
+from pipeline.promotion.gathering_store import Terms
 from pipeline.promotion.moving_store import Desk, promote, roll_back, step
 from pipeline.promotion.moving_store import Outcome as Moved
 from pipeline.shadow.answer_store import AnswerStore
@@ -59,6 +62,7 @@ LIMITS = Promotion(
         "shares_percent": (1, 10, 50, 100),
     }
 )  # fmt: skip
+POLICY = "d" * 64
 CHAMPION, CANDIDATE, WRONG = "small-1", "small-2", "blocks-all"
 
 
@@ -93,15 +97,25 @@ class Stage:
     def now_ms(self) -> int:
         return server_now_ms(self.owner)
 
-    def approve(self, version: str, *roles: Role) -> None:
+    def approve(self, version: str, *roles: Role, answer: str = "", policy: str = POLICY) -> None:
         root = read_registry(self.owner).root
+        grounds = Grounds(root_of(filed_evidence(self.registry, version, self.keys)), policy, answer)
         for role in roles or tuple(APPROVERS):
-            write_approval(self.registry, version, role, identity(APPROVERS[role]), self.now_ms, root)
+            write_approval(self.registry, version, role, identity(APPROVERS[role]), self.now_ms, root, grounds)
 
-    def prove(self, version: str, *kinds: str, passed: bool = True) -> None:
-        digest = digest_of(self.registry, version)
+    def prove(self, version: str, *kinds: str, passed: bool = True, beside: str = CHAMPION, at_ms: int = 0) -> None:
+        assert LIMITS.red_team is not None
+        digest, champion = digest_of(self.registry, version), digest_of(self.registry, beside)
+        figures: dict[str, Json] = {
+            "champion": {"version": beside, "digest": champion},
+            "policy_sha256": POLICY,
+            "seed": seed_of(digest, champion, POLICY),
+            "budget": LIMITS.red_team.budget,
+            "trials": LIMITS.red_team.trials,
+        }
         for kind in kinds or EVIDENCE_KINDS:
-            found = Evidence(kind, version, digest, self.now_ms, passed, () if passed else ("it rose",), {})
+            at = at_ms or self.now_ms
+            found = Evidence(kind, version, digest, at, passed, () if passed else ("it rose",), figures)
             write_evidence(self.registry, found, self.signing)
 
     def shadow(self, version: str, payments: int = 200, differing: int = 2, beside: str = CHAMPION) -> None:
@@ -153,10 +167,10 @@ class Stage:
         )
 
     def promote(self, version: str = CANDIDATE, by: str = "ann", limits: Promotion | None = LIMITS) -> Moved:
-        return promote(self.people, self.desk, identity(by), version, "it finds more fraud", limits)
+        return promote(self.people, self.desk, identity(by), version, "it finds more fraud", Terms(limits, POLICY))
 
     def step(self, by: str = "ann", limits: Promotion = LIMITS) -> Moved:
-        return step(self.people, self.desk, identity(by), "it does well so far", limits)
+        return step(self.people, self.desk, identity(by), "it does well so far", Terms(limits, POLICY))
 
     def roll_back(self, to: str | None = None, by: str = "ann", reason: str = "it stops too many") -> Moved:
         return roll_back(self.people, self.desk, identity(by), to, reason)

@@ -9,12 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.decide.rollout.limits import DAY_MS
-from pipeline.promotion.facts import CLOCKS_MS, EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow, Unread
+from pipeline.promotion.facts import (
+    CLOCKS_MS,
+    COMPARED_KINDS,
+    EVIDENCE_KINDS,
+    Approval,
+    Facts,
+    Found,
+    Reviewed,
+    Shadow,
+    Unread,
+)
 from pipeline.promotion.gate import APPROVING_ROLES, Reason, refusals
-from tests.promotion.given import CHAMPION, DIGEST, FACTS, NOW_MS, SHADOW
+from tests.promotion.given import CHAMPION, DIGEST, FACTS, LIMITS, NOW_MS, SHADOW, found_of
 
 OTHER = "f" * 64
 LATEST = Found(DIGEST, NOW_MS, True)
+FEW_PAYMENTS = FACTS._replace(
+    shadow=SHADOW._replace(payments=9_999, agreed=9_900, strata={"a": Reviewed(99, 99)}, large=Reviewed(9, 9))
+)
 
 
 def _evidence(facts: Facts, kind: str, found: Found | None) -> Facts:
@@ -50,8 +63,8 @@ def test_what_has_shown_everything_may_go_on() -> None:
 
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
-        "glass-2", Unread("it is gone"), Unread("it is gone"), None, {}, Unread("it never ran"), (), (), "no OPERATOR",
-        "a rollout is under way", NOW_MS,
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, {},
+        Unread("it never ran"), (), (), "ann", "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
     assert [each.reason for each in found] == [
@@ -70,7 +83,7 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (with_shadow(days=27), Reason.SHADOW_SPAN, "on 27 days, and must on 28"),
         (with_shadow(until_ms=NOW_MS + 2 * DAY_MS), Reason.SHADOW_SPAN, "a time that has not come"),
         (with_shadow(until_ms=NOW_MS - 31 * DAY_MS), Reason.SHADOW_SPAN, "ended 31 days ago, and counts for 30"),
-        (with_shadow(beside_champion=9_999), Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now"),
+        (FEW_PAYMENTS, Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now"),
         (with_shadow(agreed=97_999, stopped_agreed=1_850), Reason.AGREEMENT, "97.99 % (97,999 of 100,000), and must"),
         (with_shadow(stopped_agreed=1_799), Reason.AGREEMENT_STOPPED, "89.95 % (1,799 of 2,000), and must in 90 %"),
         (with_shadow(stopped=0, stopped_agreed=0), Reason.AGREEMENT_STOPPED, "it agreed in none, and must in 90 %"),
@@ -83,7 +96,7 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (with_evidence("latency", LATEST._replace(digest=OTHER)), Reason.EVIDENCE, "another artefact, ffff"),
         (with_evidence("golden", LATEST._replace(passed=False)), Reason.EVIDENCE, "doesn't say why"),
         (
-            with_evidence("red-team", LATEST._replace(passed=False, findings=("a rise.", "b", "c", "d"))),
+            with_evidence("red-team", found_of("red-team")._replace(passed=False, findings=("a rise.", "b", "c", "d"))),
             Reason.EVIDENCE,
             "a rise; b; c; and 1 more",
         ),
@@ -144,6 +157,66 @@ def test_approvals_that_count_as_nothing_are_told_where_one_is_missing() -> None
     assert "its key was revoked" in [each.text for each in refusals(facts)][-1]
 
 
+@pytest.mark.parametrize("kind", COMPARED_KINDS)
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"champion": OTHER}, "compares with another champion, ffff"),
+        ({"champion": None}, "doesn't say with which champion"),
+        ({"policy": OTHER}, "under another policy, ffff"),
+        ({"policy": None}, "doesn't say under which policy"),
+    ],
+)
+def test_what_was_compared_with_another_champion_or_policy_is_nothing(
+    kind: str, changed: dict[str, object], said: str
+) -> None:
+    [first, *_] = [each.text for each in refusals(with_evidence(kind, found_of(kind)._replace(**changed)))]
+    assert said in first
+
+
+def test_where_nobody_knows_the_champion_nothing_was_compared_with_it() -> None:
+    unknown = FACTS._replace(champion_digest=None, policy=None)
+    assert len(refusals(unknown)) == 2 * len(COMPARED_KINDS)
+
+
+@pytest.mark.parametrize("seed", [None, 20261130])
+def test_a_seed_that_somebody_chose_is_refused(seed: int | None) -> None:
+    [text] = [each.text for each in refusals(with_evidence("red-team", found_of("red-team")._replace(seed=seed)))]
+    assert "seed is not the one that follows" in text
+
+
+@pytest.mark.parametrize("effort", [None, (120, 39), (16, 40), (121, 40)])
+def test_a_red_team_that_tried_less_or_otherwise_is_refused(effort: tuple[int, int] | None) -> None:
+    [text] = [each.text for each in refusals(with_evidence("red-team", found_of("red-team")._replace(effort=effort)))]
+    assert "must 120 and 40 times" in text
+
+
+def test_a_policy_that_sets_no_limits_for_the_red_team_promotes_nothing() -> None:
+    [text] = [each.text for each in refusals(FACTS._replace(limits=LIMITS.model_copy(update={"red_team": None})))]
+    assert "no [promotion.red_team]" in text
+
+
+@pytest.mark.parametrize("name", ["rita", "Rita", "r1ta"])
+def test_whoever_approved_it_does_not_promote_it(name: str) -> None:
+    """Else the three who approve would be two, and one of them the one who is on call."""
+    [text] = [each.text for each in refusals(FACTS._replace(promoter=name))]
+    assert "nobody both approves and promotes" in text
+    another = (*FACTS.approvals, approval("rob", "RISK"))
+    assert refusals(FACTS._replace(promoter=name, approvals=another)) == []
+
+
+def test_failed_runs_count_though_a_later_one_passed() -> None:
+    """Whoever runs a check again and again until one run passes needs three people who answer for the others."""
+    answered = FACTS._replace(approvals=tuple(each._replace(answer="the feed was down") for each in FACTS.approvals))
+    facts = _evidence(answered, "bias", found_of("bias")._replace(failed=2))
+    assert refusals(facts) == []
+    silent = facts._replace(approvals=(facts.approvals[0]._replace(answer=""), *facts.approvals[1:]))
+    [text] = [each.text for each in refusals(silent)]
+    assert "it answers for no run that failed" in text
+    [text] = [each.text for each in refusals(_evidence(facts, "bias", found_of("bias")._replace(failed=3)))]
+    assert text == "3 runs of bias failed, and 2 may before one passes."
+
+
 WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: facts._replace(limits=None),
     lambda facts: facts._replace(promoter_fault="no OPERATOR"),
@@ -155,6 +228,9 @@ WORSE: list[Callable[[Facts], Facts]] = [
     *[lambda facts, kind=kind: _evidence(facts, kind, None) for kind in EVIDENCE_KINDS],
     lambda facts: facts._replace(evidence=Unread("spoilt")),
     *[lambda facts, kind=kind: _evidence(facts, kind, Found(DIGEST, NOW_MS, False)) for kind in EVIDENCE_KINDS],
+    *[lambda facts, kind=kind: _changed(facts, kind, champion=OTHER) for kind in COMPARED_KINDS],
+    lambda facts: _changed(facts, "red-team", seed=1),
+    lambda facts: _changed(facts, "latency", failed=1),
     *[lambda facts, role=role: _without(facts, role) for role in APPROVING_ROLES],
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(agreed=shadow.agreed - 501)),
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(stopped_agreed=shadow.stopped_agreed // 2)),
@@ -163,6 +239,12 @@ WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 0))),
     lambda facts: facts._replace(now_ms=facts.now_ms + 32 * DAY_MS),
 ]
+
+
+def _changed(facts: Facts, kind: str, **changed: object) -> Facts:
+    if isinstance(facts.evidence, Unread) or facts.evidence.get(kind) is None:
+        return facts
+    return _evidence(facts, kind, facts.evidence[kind]._replace(**changed))
 
 
 def _without(facts: Facts, role: str) -> Facts:
@@ -187,7 +269,7 @@ def test_worse_facts_never_turn_a_refusal_into_a_pass(changes: list[int]) -> Non
 @given(st.integers(0, 120_000), st.integers(0, 120_000), st.integers(0, 3_000), st.integers(0, 3_000))
 def test_figures_pass_exactly_where_they_reach_the_limits(payments: int, agreed: int, stopped: int, same: int) -> None:
     facts = with_shadow(
-        payments=payments, beside_champion=payments, agreed=agreed, stopped=stopped, stopped_agreed=same,
+        payments=payments, agreed=agreed, stopped=stopped, stopped_agreed=same,
         large=Reviewed(0, 0), strata={"all": Reviewed(max(payments - agreed, 0), max(payments - agreed, 0))},
     )  # fmt: skip
     is_possible = agreed <= payments and stopped <= payments and same <= min(stopped, agreed)

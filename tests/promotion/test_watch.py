@@ -16,7 +16,7 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection
 from pipeline.promotion.desk_files import NoKey
-from pipeline.promotion.watch_service import FRAUDS_S, LOOK_S, RATES_S, RolloutWatch
+from pipeline.promotion.watch_service import BEGIN_S, FRAUDS_S, LOOK_S, RATES_S, LateWatch, RolloutWatch
 from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
 
 
@@ -120,3 +120,18 @@ def test_it_looks_no_more_often_than_it_must(watched: Watched) -> None:
     watched.stage.trip("all")
     assert watched.watch.look(watched.stage.people) is None
     assert watched.look() == CHAMPION
+
+
+def test_a_watch_that_had_no_keys_at_first_begins_once_they_are_there(watched: Watched) -> None:
+    """People bring the registry's keys while the service runs; nobody starts it anew for that."""
+    begun: list[RolloutWatch] = []
+    late = LateWatch(lambda: begun[0] if begun else None, lambda: watched.clock_s)
+    watched.stage.trip("all")
+    assert late.look(watched.stage.people) is None
+    begun.append(watched.watch)
+    watched.clock_s += BEGIN_S / 2
+    assert late.look(watched.stage.people) is None, "it asks each minute, and no more often"
+    watched.clock_s += BEGIN_S / 2
+    taken_back = late.look(watched.stage.people)
+    assert taken_back is not None
+    assert taken_back.version == CHAMPION

@@ -35,6 +35,8 @@ def run(
     size = {**(QUICK if is_quick else SIZES), **(sizes or {})}
     began, effort, settings = time.monotonic(), Effort(size["budget"], size["trials"]), Settings()
     policy = parse_new_policy(settings.policy_path.read_bytes())
+    limits = policy.promotion.red_team if policy.promotion is not None else None
+    assert limits is not None, "the shipped policy has limits of a red team"
     model = load_champion_of(settings).model
     shipped = target_of("shipped", policy, model, size["seed"])
     found = {"shipped": _attacked(say, shipped, effort)}
@@ -48,7 +50,7 @@ def run(
     comparisons: dict[str, Json] = {}
     for weakness in Weakness:
         weak = target_of(f"weakened: {weakness}", policy, weakened(model, weakness), size["seed"])
-        made = Compared(tuple(_pairs(say, shipped, weak, effort, searched)))
+        made = Compared(tuple(_pairs(say, shipped, weak, effort, searched)), limits)
         evidence = evidence_of(shipped, weak, made, effort, made_at_ms=0)
         refused[weakness.value] = {
             "refused": bool(made.findings),
@@ -60,7 +62,7 @@ def run(
     (folder / "comparisons.json").write_bytes(canonical(comparisons))
     _write_plans(folder, found["shipped"], size["seed"])
     same = compared(shipped, shipped, Effort(4, effort.trials), searched=searched)
-    is_steady = not Compared(tuple(same)).findings
+    is_steady = not Compared(tuple(same), limits).findings
     is_seen = all(isinstance(each, dict) and each["refused"] for each in refused.values())
     return {
         "ok": is_seen and is_steady,

@@ -66,7 +66,7 @@ def _fraud() -> Image:
             "/var/lib/fraud-rail": 10008,
             "/var/lib/fraud-witness": 10009,
             "/var/lib/fraud-feeds": 10001,
-            "/var/lib/fraud-registry": 10001,
+            "/var/lib/fraud-registry": 10012,
             "/var/lib/fraud-models": 10001,
             "/var/lib/fraud-people": 10004,
         },

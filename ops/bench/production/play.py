@@ -39,6 +39,7 @@ TREASURER: Final = "treasurer"
 STRANGER: Final = 10100
 """A user on somebody's own machine, which is no part of the Compose files."""
 PORTS: Final = {"kafka": 19092, "redis": 6379, "postgres": 5432, "worker": 6066, "audit": 6067, "executor": 6068}
+WATCHED_S_MAX: Final = 90.0
 CONNECT: Final = 'exec 3<>"/dev/tcp/$0/$1"'
 OWNER: Final = (
     'export PGPASSWORD="$(cat /run/secrets/postgres_password_fraud_owner)"; exec psql --no-password -At "$0" -c "$1"'
@@ -58,11 +59,21 @@ class Play:
         self._take_over_a_volume()
         with stage.rail():
             stage.up()
+            self._watch_rollouts()
             self._reach()
             self._refuse_strangers()
             self._settle()
             self._anchor()
             self._break_each()
+
+    def _watch_rollouts(self) -> None:
+        """The incident service takes a version back by itself: it has the registry, and a key that signs there."""
+        log = self._stage.containers["incident"].log_path
+        watched = "the incident service to watch rollouts"
+        self._stage.wait(lambda: "rollouts_watched" in log.read_text(errors="replace"), WATCHED_S_MAX, watched)
+        told = log.read_text(errors="replace")
+        self._stage.expect('"ends_them": true' in told, "the incident service can end a rollout")
+        self._stage.expect("rollouts_unwatched" not in told, "no rollout goes unwatched")
 
     def _publisher(self) -> Service:
         """An upstream payment system, with the credential that it was given."""

@@ -49,6 +49,8 @@ heartbeat = { sinks = ["hook"] }
 VOLUMES: Final = "volumes"
 _REVIEW_USER: Final = 10004
 """The user that writes the people's file, as docker-compose.yml numbers it."""
+_INCIDENT_USER: Final = 10012
+"""The user that moves aliases in the registry."""
 UP_S_MAX: Final = 300.0
 POLL_S: Final = 0.3
 STARTS_MAX: Final = 4
@@ -129,15 +131,17 @@ class Stage:
             "FRAUD_SEAL_KEYS_FILE": str(keys),
             "FRAUD_PEOPLE_FILE": str(people / "people"),
         }
-        for use in ("models", "artefacts"):
-            self.command("keys", "create", use, str(self.folder / f"{use}.key"), "--set", str(keys))
-            settings[f"FRAUD_{use.upper()}_KEY_FILE"] = str(self.folder / f"{use}.key")
+        for use, key in (("models", self.secrets / "models_key"), ("artefacts", self.folder / "artefacts.key")):
+            self.command("keys", "create", use, str(key), "--set", str(keys))
+            settings[f"FRAUD_{use.upper()}_KEY_FILE"] = str(key)
         self.command("models", "sign", FIRST, settings=settings)
         for name, role in APPROVERS:
             theirs = {**settings, **identity_settings(self.folder, name)}
             self.command("models", "approve", FIRST, "--role", role.value, settings=theirs)
         self.command("models", "begin", FIRST, "--reason", "the first one", settings=theirs)
         self.command("models", "verify", settings=settings)
+        for path in (registry, *registry.rglob("*")):
+            shutil.chown(path, _INCIDENT_USER)
 
     def command(self, *words: str, settings: Mapping[str, str] = MappingProxyType({})) -> None:
         """Run a `fraud` command of the operator's, as root on the machine."""

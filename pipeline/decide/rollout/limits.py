@@ -19,6 +19,23 @@ Percent = Annotated[int, Field(strict=True, ge=50, le=100)]
 Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
 
 
+class RedTeamLimits(BaseModel):
+    """How hard a red team tries, and how far its findings may rise above the champion's. Meanings: docs/models.md."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: Annotated[int, Field(strict=True, ge=4, le=10_000)]
+    trials: Annotated[int, Field(strict=True, ge=3, le=1_000)]
+    rise_points: Annotated[int, Field(strict=True, ge=1, le=50)]
+    """How many points of a hundred more of an attack's trials may evade the version, be it chance or not."""
+    rise_percent: Annotated[int, Field(strict=True, ge=1, le=100)]
+    """How much more money may get through."""
+    rise_gbp_minor: Annotated[int, Field(strict=True, ge=0, le=10**9)]
+    """A rise of less than this a trial is none, whatever it is in percent of next to nothing."""
+    chance_percent: Annotated[int, Field(strict=True, ge=1, le=20)]
+    """The chance that any attack of a version that is as strong is reported."""
+
+
 class Promotion(BaseModel):
     """Limits of the gate, and of each step of a rollout. Meanings: docs/models.md."""
 
@@ -43,6 +60,13 @@ class Promotion(BaseModel):
     """How many points of a hundred less of the labelled fraud it may stop."""
     stop_confidence_percent: Annotated[int, Field(strict=True, ge=80, le=99)]
     """Of the intervals that say so, at all times together."""
+    failed_runs: Annotated[int, Field(strict=True, ge=0, le=100)] = 0
+    """So many runs of a check may have failed before one passed, each answered for by the three who approve.
+
+    A policy that doesn't say lets none fail.
+    """
+    red_team: RedTeamLimits | None = None
+    """None where nobody set them: then no evidence of a red team passes."""
 
     @field_validator("shares_percent")
     @classmethod

@@ -96,11 +96,17 @@ def test_a_model_that_is_not_archived_is_said_and_not_passed_over(archive: Archi
 
 
 def export(archive: Archive, folder: Path) -> Path:
-    """Rows as `fraud audit export` writes them, of which this reads three columns."""
+    """Rows as `fraud audit export` writes them, of which this reads five columns."""
     folder.mkdir()
     values = archive.values([payment(n) for n in range(40)], [CLOSED] * 40)
     rows = [
-        {"created_at": f"2026-11-30T04:00:{n:02}+00:00", "model_version": "small-1", "record": "\\x" + value.hex()}
+        {
+            "created_at": f"2026-11-30T04:00:{n:02}+00:00",
+            "model_version": "small-1",
+            "topic_partition": 0,
+            "topic_offset": n,
+            "record": "\\x" + value.hex(),
+        }
         for n, value in enumerate(values)
     ]
     (folder / "ai_decision_log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -148,6 +154,17 @@ def test_the_latest_decisions_of_an_export_are_read(archive: Archive, tmp_path: 
     records = exported_records(folder, 3)
     assert ["tx-000039", "tx-000038", "tx-000037"] == [stored(each).decision.transaction_id for each in records]
     assert [] == exported_records(folder, 3, "another")
+
+
+def test_of_one_moment_the_place_in_the_log_says_what_came_last(archive: Archive, tmp_path: Path) -> None:
+    path = export(archive, tmp_path / "export") / "ai_decision_log.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row |= {"created_at": "2026-10-25T01:30:00+01:00", "topic_partition": number % 2, "topic_offset": number}
+    rows[7]["created_at"] = "2026-10-25T01:10:00+00:00"  # the hour came twice that night, and this is the later one
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [stored(each).decision.transaction_id for each in exported_records(path, 3)]
+    assert ["tx-000007", "tx-000038", "tx-000036"] == found
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", "{}", '{"record": "00", "created_at": "x"}',

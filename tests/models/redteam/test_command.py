@@ -13,6 +13,7 @@ from models.redteam.report import plan_file
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
+from tests.commands import Fraud
 from tests.models.redteam.given import SEED, carried, shipped
 
 
@@ -36,6 +37,13 @@ def test_what_is_no_plan_is_refused_in_a_sentence(tmp_path: Path, content: bytes
     path.write_bytes(content)
     with pytest.raises(Failure, match="is no plan"):
         replayed(Settings(), shipped().version, path, Output(as_json=True))
+
+
+@pytest.mark.parametrize("chosen", [("--seed", 7), ("--budget", 4), ("--trials", 1000), ("--quick",)])
+def test_whoever_gives_evidence_chooses_neither_seed_nor_effort(fraud: Fraud, chosen: tuple[object, ...]) -> None:
+    refused = fraud("models", "red-team", shipped().version, "--evidence", "models.key", *chosen)
+    assert refused.code != 0
+    assert "chooses neither the seed nor how hard it tries" in refused.err
 
 
 def test_a_version_that_is_not_there_is_told(tmp_path: Path) -> None:

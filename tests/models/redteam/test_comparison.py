@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.artefact.strict import canonical
-from models.redteam.comparison import CHANCE_PPM_MAX, Compared, compared
+from models.redteam.comparison import Compared, compared
 from models.redteam.evidence import evidence_of
 from models.redteam.report import attack_json, attack_line, compared_json, plan_lines
 from models.redteam.statistics import PPM, sign_test_ppm, wilson
@@ -16,17 +16,19 @@ from models.redteam.target import target_of, without_soft
 from models.redteam.trials import Effort, attacked
 from models.redteam.weakened import Weakness, weakened
 from models.versions.evidence_files import read_evidence, write_evidence
+from pipeline.decide.rollout.limits import RedTeamLimits
 from tests.models.redteam.given import SEED, shipped, target
 from tests.models.versions.given import keys_of, models_key, shipped_registry
 from tests.records import policy
 
+LIMITS = RedTeamLimits(budget=120, trials=40, rise_points=5, rise_percent=10, rise_gbp_minor=10_000, chance_percent=5)
 FEW = [BY_NAME[name] for name in ("split-over-payees", "warm-up", "mule-fan-in")]
 EFFORT = Effort(budget=8, trials=8)
 STRICTER, LAXER = 2_000_000, -6_000_000
 
 
 def compare(before_micro: int, after_micro: int) -> Compared:
-    return Compared(tuple(compared(target(before_micro), target(after_micro), EFFORT, FEW)))
+    return Compared(tuple(compared(target(before_micro), target(after_micro), EFFORT, FEW)), LIMITS)
 
 
 def test_a_version_compared_with_itself_shows_no_rise() -> None:
@@ -53,8 +55,18 @@ def test_a_weaker_model_is_reported_and_its_evidence_refuses(tmp_path: Path) -> 
     assert [evidence] == read_evidence(registry, shipped().version, keys_of(key))
 
 
+def test_how_far_a_rise_may_go_is_the_policys() -> None:
+    found = compare(0, LAXER)
+    lax = found._replace(limits=LIMITS.model_copy(update={"rise_points": 50, "rise_gbp_minor": 10**9}))
+    assert len(lax.findings) < len(found.findings)
+    assert {*evidence_of(target(), target(LAXER), lax, EFFORT, made_at_ms=7).figures} >= {"limits", "policy_sha256"}
+    shipped_limits = policy().promotion
+    assert shipped_limits is not None
+    assert shipped_limits.red_team == LIMITS
+
+
 def test_too_few_trials_are_no_good_news() -> None:
-    found = Compared(tuple(compared(target(), target(), Effort(4, 3), FEW[:1])))
+    found = Compared(tuple(compared(target(), target(), Effort(4, 3), FEW[:1])), LIMITS)
     evidence = evidence_of(target(), target(), found, Effort(4, 3), made_at_ms=7)
     assert not evidence.passed
     assert "fewer than" in evidence.findings[0]
@@ -68,7 +80,8 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
         )
         assert first == second
     pairs = [
-        canonical(compared_json(Compared(tuple(compared(target(), on, EFFORT, FEW[:1]))))) for on in (target(), anew)
+        canonical(compared_json(Compared(tuple(compared(target(), on, EFFORT, FEW[:1])), LIMITS)))
+        for on in (target(), anew)
     ]
     assert pairs[0] == pairs[1]
 
@@ -119,5 +132,4 @@ def test_the_sign_test_is_exact() -> None:
     assert sign_test_ppm(5, 0) == 31_250
     assert sign_test_ppm(9, 1) == 10_743
     assert sign_test_ppm(1, 1) == 750_000
-    assert Compared(()).trials_needed == 5
-    assert CHANCE_PPM_MAX == 50_000
+    assert Compared((), LIMITS).trials_needed == 5

@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from models.versions.listing_command import lineage_lines
+from models.versions.act_command import trusted_now_ms
+from models.versions.artefact_files import digest_of
+from models.versions.evidence import Evidence
+from models.versions.evidence_files import write_evidence
 from models.versions.loading_files import load_champion_of
 from models.versions.registry_files import DirectoryRegistry
 from ops.bench.registry.scene import APPROVERS, FIRST, SECOND, SHIPPED, Book, copy_version, identity_settings
-from pipeline.io.settings import Settings
+from pipeline.io.clock import now_ms
+from pipeline.io.settings import Profile, Settings
+from pipeline.keys.key_files import SigningKey
 from pipeline.people.people_files import write_people
+from pipeline.terminal.failures import Failure
 from tests.commands import Fraud
 
 
@@ -159,3 +166,76 @@ def test_without_keys_nothing_is_signed(fraud: Fraud, bank: Path, monkeypatch: p
     listed = fraud("models", "list").out.splitlines()
     assert [line.split()[2] for line in listed] == ["unsigned", "champion,"]
     assert fraud("models", "verify").code == 0, "the files are whole"
+
+
+def test_whoever_holds_no_role_retires_begins_and_confirms_nothing(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key of the registry alone is not enough, and neither is a name."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    acting(monkeypatch, tmp_path, "nobody")
+    for words in (("retire", SECOND), ("begin", FIRST), ("confirm",)):
+        refused = fraud("models", *words, "--reason", "because")
+        assert (refused.code, "you hold none of the roles" in refused.err) == (1, True), words
+
+
+def test_records_bear_the_databases_time_and_not_this_machines(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    year_ms, true_ms = 366 * 86_400_000, now_ms()
+    monkeypatch.setenv("FRAUD_DATABASE_URL", database_url)
+    monkeypatch.setattr("models.versions.act_command.now_ms", lambda: true_ms + year_ms)
+    for words in (("begin", FIRST), ("confirm",), ("retire", SECOND)):
+        answer = fraud("models", *words, "--reason", "because", "--json")
+        assert answer.code == 0, answer.err
+        assert abs(json.loads(answer.out)["at_ms"] - true_ms) < year_ms / 2, words
+
+
+def test_in_production_the_time_is_the_databases_or_nobodys(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(profile=Profile.PRODUCTION, database_url="postgresql://127.0.0.1:1/fraud")
+    with pytest.raises(Failure, match="PostgreSQL"):
+        trusted_now_ms(settings)
+
+
+def test_no_first_champion_is_named_where_the_records_of_others_were_taken_away(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An emptied folder of aliases would let a version in that no gate has seen."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    assert fraud("models", "confirm", "--reason", "a key was changed").code == 0
+    shutil.rmtree(bank / "aliases")
+    again = fraud("models", "begin", FIRST, "--reason", "once more")
+    assert (again.code, "whose records are gone" in again.err) == (1, True)
+
+
+def test_a_version_whose_move_has_only_begun_is_not_retired(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other machine has written the history, and not the alias yet."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    shutil.rmtree(bank / "aliases")
+    kept = fraud("models", "retire", FIRST, "--reason", "it is old")
+    assert (kept.code, "is being moved to" in kept.err) == (1, True)
+
+
+def test_whoever_approves_answers_for_the_runs_that_failed(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fraud("models", "sign", FIRST).code == 0
+    registry, key = DirectoryRegistry(bank), SigningKey.from_file(tmp_path / "models.key")
+    failed = Evidence("bias", FIRST, digest_of(registry, FIRST), now_ms(), False, ("a gap",), {})
+    name = write_evidence(registry, failed, key)
+    refused = fraud("models", "approve", FIRST, "--role", "RISK")
+    assert "1 runs of its checks failed" in refused.err
+    assert name in refused.err
+    answer = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down")
+    assert (answer.code, "answering for 1 runs that failed" in answer.out) == (0, True), answer.err
+    write_evidence(registry, failed._replace(passed=True, findings=()), key)
+    anew = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down", "--json")
+    assert anew.code == 0, "on other evidence it is given anew at once"
+    assert json.loads(anew.out)["evidence"] != ""

@@ -363,3 +363,18 @@ def test_production_runs_no_stand_in_for_the_rail() -> None:
 def _environment(compose: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for settings in compose["services"].values():
         yield from ((name, str(value)) for name, value in settings.get("environment", {}).items())
+
+
+def test_the_incident_service_alone_can_take_a_version_of_the_model_back() -> None:
+    """It writes to the registry that workers read, by a key that no other service has."""
+    incident, worker = PRODUCTION["services"]["incident"], PRODUCTION["services"]["worker"]
+    [registry] = incident["volumes"]
+    assert registry in worker["volumes"]
+    assert incident["environment"]["FRAUD_MODEL_REGISTRY"] == worker["environment"]["FRAUD_MODEL_REGISTRY"]
+    assert incident["environment"]["FRAUD_MODELS_KEY_FILE"] == "/run/secrets/models_key"
+    holders = [name for name, each in PRODUCTION["services"].items() if "models_key" in each.get("secrets", [])]
+    assert holders == ["incident"] == [CONSUMERS["models_key"]]
+    assert "seal_keys" in incident["secrets"]
+    made = re.search(r"--owner (\d+) --group (\d+) /var/lib/fraud-registry", (ROOT / "Dockerfile").read_text())
+    assert made is not None
+    assert tuple(map(int, made.groups())) == USERS["incident"]
