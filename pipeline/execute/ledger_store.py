@@ -1,14 +1,14 @@
 """The ledger in PostgreSQL: what stands there, and the rows of a batch, written by COPY.
 
 Every method runs in the transaction that the caller opened. Rows are tab-separated text: an f-string of a row costs
-about a microsecond, a tenth of handing its values over one by one. No value holds a tab or a backslash: ids are checked
-where a record comes in, everything else is ours.
+about a microsecond, a tenth of handing its values over one by one. Arrays are texts, too: psycopg takes 1.2 µs for each
+element. No value of a row holds a tab or a backslash: ids are checked where a record comes in, everything else is ours.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -156,14 +156,14 @@ class Ledger:
         """The executions that a decision was heard of."""
         if not execution_ids:
             return {}
-        rows = connection.execute(self._statements["read_executions"], [list(execution_ids)]).fetchall()
+        rows = connection.execute(self._statements["read_executions"], [array(execution_ids)]).fetchall()
         if not rows:
             return {}
         caused_at_ms = {execution_id: at_ms for execution_id, *_, at_ms, _, _, _, _ in rows}
         # What was heard before the decision was is kept under the decision's own id.
         names = {name: str(row[0]) for row in rows for name in (str(row[0]), str(row[5]))}
         causes: dict[str, list[_LaterCause]] = {execution_id: [] for execution_id in caused_at_ms}
-        for name, *cause in connection.execute(self._statements["read_causes"], [list(names)]).fetchall():
+        for name, *cause in connection.execute(self._statements["read_causes"], [array(names)]).fetchall():
             causes[names[name]].append(_LaterCause(*cause))
         transitions = self._transitions(connection, caused_at_ms)
         recalled = self._recalled(connection, caused_at_ms, transitions)
@@ -177,7 +177,7 @@ class Ledger:
     def cause_ids(self, connection: Connection, execution_ids: Sequence[str]) -> dict[str, set[str]]:
         """Ids of what was heard about executions after, or before, their decisions."""
         found: dict[str, set[str]] = {}
-        rows = connection.execute(self._statements["read_causes"], [list(execution_ids)]).fetchall()
+        rows = connection.execute(self._statements["read_causes"], [array(execution_ids)]).fetchall()
         for execution_id, cause_id, *_ in rows:
             found.setdefault(execution_id, set()).add(cause_id)
         return found
@@ -186,7 +186,7 @@ class Ledger:
         """The executions of the payments that decisions are about, by the decisions that were heard."""
         if not decision_ids:
             return {}
-        rows = connection.execute(self._statements["executions_of"], {"ids": list(decision_ids)}).fetchall()
+        rows = connection.execute(self._statements["executions_of"], {"ids": array(decision_ids)}).fetchall()
         return {DecisionId(decision_id): ExecutionId(execution_id) for decision_id, execution_id in rows}
 
     def unfinished(self, connection: Connection, partition: int, offset: int) -> list[str]:
@@ -213,7 +213,7 @@ class Ledger:
         wanted = sorted(set(keys))
         if not wanted:
             return {}, []
-        accounts, currencies = [account_id for account_id, _ in wanted], [currency for _, currency in wanted]
+        accounts, currencies = (array(column) for column in zip(*wanted, strict=True))
         connection.execute(self._statements["lock_accounts"], [accounts, currencies])
         found: dict[AccountKey, Limit] = {}
         long_tails = []
@@ -299,6 +299,14 @@ class Ledger:
         ).fetchall():
             found[name] = found.get(name, NOTHING_RECALLED).after(*fields)
         return found
+
+
+def array(texts: Collection[str]) -> str:
+    """The texts as PostgreSQL reads an array of any type; ids, currencies and times need no escaping."""
+    joined = '","'.join(texts)
+    if "\\" in joined or joined.count('"') != 2 * max(0, len(texts) - 1):
+        joined = '","'.join(text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return f'{{"{joined}"}}' if texts else "{}"
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -273,14 +273,14 @@ def posting_of(payment: Payment, saga: Saga, step: Step, part_minor: int = 0) ->
     if movement is None or payment.amount_minor == 0:
         return None
     source, destination = movement
-    attempt, accounts = saga.taken[step], _accounts(payment)
+    attempt = saga.taken[step]
     return Posting(
         posting_id(payment.execution_id, step, attempt),
         payment.execution_id,
         step,
         attempt,
-        accounts[source],
-        accounts[destination],
+        _account(payment, source),
+        _account(payment, destination),
         payment.currency,
         part_minor if step in PART_STEPS else payment.amount_minor,
         _reversed(payment, saga, step),
@@ -319,13 +319,16 @@ def balances(postings: Iterable[Posting]) -> dict[tuple[str, str], int]:
     return found
 
 
-def _accounts(payment: Payment) -> dict[Holder, str]:
-    return {
-        Holder.PAYER: payment.account_id,
-        Holder.RESERVE: reserve_account(payment.account_id),
-        Holder.CLEARING: CLEARING,
-        Holder.BENEFICIARY: payment.beneficiary_account_id,
-    }
+def _account(payment: Payment, holder: Holder) -> str:
+    match holder:
+        case Holder.PAYER:
+            return payment.account_id
+        case Holder.RESERVE:
+            return reserve_account(payment.account_id)
+        case Holder.CLEARING:
+            return CLEARING
+        case Holder.BENEFICIARY:
+            return payment.beneficiary_account_id
 
 
 def _reversed(payment: Payment, saga: Saga, step: Step) -> str | None:

@@ -271,6 +271,40 @@ def test_step_of_no_execution_is_refused(desk):
         store(desk, *new_walk(row).take(Step.RESERVE).taken()[:1])
 
 
+@pytest.mark.parametrize("stray", [0, 1, 2], ids=["first", "in the same statement", "in a later one"])
+def test_step_filed_under_another_time_than_its_execution_is_refused(desk, stray):
+    """Where a step is looked for by its execution's time, nobody would see it."""
+    row = audited(desk, decision())
+    steps = split(new_walk(row).take(Step.RESERVE, Step.DEBIT, Step.UNDEBIT).taken())[0]
+    steps[stray] = steps[stray]._replace(caused_at_ms=row.subject.caused_at_ms + 1)
+    with refused("follows_the_saga"), desk.connection.transaction():
+        desk.ledger.append_executions(desk.connection, [row])
+        desk.ledger.append_transitions(desk.connection, steps[:2])
+        desk.ledger.append_transitions(desk.connection, steps[2:])
+
+
+def test_whole_way_filed_under_another_time_is_refused(desk):
+    row = audited(desk, decision())
+    steps = split(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())[0]
+    with refused("follows_the_saga"), desk.connection.transaction():
+        desk.ledger.append_executions(desk.connection, [row])
+        other_ms = row.subject.caused_at_ms + 1
+        desk.ledger.append_transitions(desk.connection, [step._replace(caused_at_ms=other_ms) for step in steps])
+
+
+def test_steps_of_one_statement_are_each_looked_at(desk):
+    """One stray step among many that are right."""
+    rows = [audited(desk, decision()) for _ in range(5)]
+    steps = [split(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())[0] for row in rows]
+    with desk.connection.transaction(force_rollback=True):
+        desk.ledger.append_executions(desk.connection, rows)
+        desk.ledger.append_transitions(desk.connection, [step for both in steps for step in both])
+    steps[3][1] = steps[3][1]._replace(transition=steps[3][1].transition._replace(after=State.SUBMITTED))
+    with refused("follows_the_saga"), desk.connection.transaction():
+        desk.ledger.append_executions(desk.connection, rows)
+        desk.ledger.append_transitions(desk.connection, [step for both in steps for step in both])
+
+
 @pytest.mark.parametrize("unposted", [Step.RESERVE, Step.DEBIT])
 def test_rail_is_asked_for_nothing_that_the_books_have_not_moved(desk, unposted):
     """The payer keeps their money, or somebody else's that is set aside is paid out."""
@@ -434,7 +468,18 @@ def test_nothing_is_taken_over_from_the_rail_but_in_a_restore(desk):
         store(desk, later, *restored(new_walk(later).take(Step.RESERVE).taken()))
 
 
-def test_an_attempt_that_was_taken_over_exempts_no_later_one(desk):
+def test_what_was_taken_over_is_posted_in_the_restore_or_covered(desk):
+    row = audited(desk, decision(payer=STRANGER))
+    steps, postings = split(restored(new_walk(row).take(Step.RESERVE).taken()))
+    begin_restore(desk.connection, 2)
+    store(desk, row, *steps)
+    begin_life(desk.connection, 2, "it has caught up", {})
+    with refused("is_covered"):
+        store(desk, *postings)
+
+
+@pytest.mark.parametrize("is_restoring", [False, True])
+def test_an_attempt_that_was_taken_over_exempts_no_later_one(desk, is_restoring):
     held = decision("ESCALATE", payer=STRANGER)
     row = audited(desk, held)
     walk = new_walk(row)
@@ -446,6 +491,8 @@ def test_an_attempt_that_was_taken_over_exempts_no_later_one(desk):
     store(desk, heard(record, held, Aim.REVERSE, 2), *walk.take(Step.UNRESERVE, Step.REVERSE).taken())
     again = desk.batch(reversal(held, "ALLOW", after=record.content)).records[0]
     walk.saga = walk.saga._replace(aim=Aim.SETTLE)
+    if is_restoring:
+        begin_restore(desk.connection, 3)
     with refused("is_covered"):
         store(desk, heard(again, held, Aim.SETTLE, 4), *walk.take(Step.RESERVE).taken())
 
@@ -473,6 +520,23 @@ def test_a_case_sets_nothing_aside_but_what_its_payment_took(desk, account_id, m
     with refused("is_of_its_step"):
         store(desk, NewRecovery(execution_of(paid), 5, reason, 700, "GBP", account_id, minor))
     store(desk, NewRecovery(execution_of(paid), 5, RAIL_PAID_OTHERWISE, 700, "GBP", PAYER, 700))
+
+
+@pytest.mark.parametrize("amount_minor", [8_600, 8_601])
+def test_what_is_set_aside_is_spent_by_nobody(desk, amount_minor):
+    """Of 10,000 a payment took 700, and as much is set aside."""
+    desk.hear(paid := decision())
+    store(desk, NewRecovery(execution_of(paid), 5, RAIL_PAID_OTHERWISE, 700, "GBP", PAYER, 700))
+    limits, _ = desk.ledger.limits(desk.connection, [(PAYER, "GBP")])
+    assert limits[PAYER, "GBP"].balance_minor == 8_600
+    row = audited(desk, decision(amount_minor=amount_minor))
+    rows = new_walk(row).take(Step.RESERVE).taken()
+    if amount_minor > 8_600:
+        with refused("is_covered"):
+            store(desk, row, *rows)
+    else:
+        store(desk, row, *rows)
+        assert desk.balance(PAYER) == 700
 
 
 def test_part_that_is_there_is_recalled(desk, spent):

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from pipeline.execute.ledger_admin_store import append_openings
+from pipeline.execute.ledger_store import array
 from pipeline.execute.postings import Limit
 from pipeline.execute.references import Opening
 from tests.execute.given import NOON_MS, PAYEE, PAYER, Desk, decision
@@ -185,3 +186,24 @@ def test_an_overdraft_is_used_to_the_penny(desk):
     desk.hear(first, second, third)
     assert [desk.state(each) for each in (first, second, third)] == ["SETTLED", "SETTLED", "REFUSED"]
     assert desk.balance(PAYER) == -400
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [],
+        [""],
+        ["a"],
+        ["a", "b"],
+        ["NULL", "null"],
+        ['a","b'],
+        ['"'],
+        ["\\"],
+        ['\\"', "a"],
+        ["{", "}", ",", " "],
+        ["é"],
+    ],
+    ids=repr,
+)
+def test_array_is_read_as_the_texts_that_it_was_made_of(texts, desk):
+    assert desk.connection.execute("SELECT %s::text[]", [array(texts)]).fetchone() == (texts,)
