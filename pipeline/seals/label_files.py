@@ -36,7 +36,7 @@ def label_proves(settings: Settings) -> Mapping[str, Prove]:
 
     It is empty where nobody seals labels. Raises Failure where the key set can't be read, or production names none.
     """
-    if settings.seal_keys is None and settings.seal_keys_file is None and settings.profile is not Profile.PRODUCTION:
+    if not _names_a_set(settings) and settings.profile is not Profile.PRODUCTION:
         return {}  # the keys that development makes for itself seal decisions alone
     try:
         source = key_source(settings)
@@ -51,8 +51,16 @@ def label_proves(settings: Settings) -> Mapping[str, Prove]:
 
 
 def label_sealer(settings: Settings) -> Sealer | None:
-    """Return what seals a publisher's labels; None where nobody seals them. Raises Failure, as `sealer_of` does."""
-    return sealer_of(settings, KeyUse.LABELS, name=LABELS) if label_proves(settings) else None
+    """Return what seals a publisher's labels; None where nobody seals them, as far as the publisher is told.
+
+    Where readers know better, its labels are dead letters. Raises Failure, as `sealer_of` does.
+    """
+    is_sealed = _names_a_set(settings) and label_proves(settings)
+    return sealer_of(settings, KeyUse.LABELS, name=LABELS) if is_sealed else None
+
+
+def _names_a_set(settings: Settings) -> bool:
+    return settings.seal_keys is not None or settings.seal_keys_file is not None
 
 
 class _Told:

@@ -85,6 +85,11 @@ def test_production_that_names_no_key_set_reads_no_label(tmp_path: Path) -> None
         label_proves(settings(tmp_path, profile=Profile.PRODUCTION, seal_keys_file=None))
 
 
+def test_a_publisher_that_was_told_of_no_key_set_seals_nothing(tmp_path: Path) -> None:
+    """Readers that have a key set make its labels dead letters."""
+    assert label_sealer(settings(tmp_path, profile=Profile.PRODUCTION, seal_keys_file=None)) is None
+
+
 def test_a_flood_of_forged_labels_is_one_line_of_the_log(tmp_path: Path) -> None:
     made(tmp_path, KeyUse.LABELS)
     prove = label_proves(settings(tmp_path))[LABELS]
