@@ -24,6 +24,7 @@ from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.redecide import RegimeMissing
 from pipeline.replay.verify import verify
 from pipeline.replay.verify_command import show_checks
+from pipeline.seals.label_files import label_proves
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
@@ -119,7 +120,7 @@ def _labels(settings: Settings, labelled: Labelled) -> Mapping[LabelKey, bool]:
     if not labelled.is_read_from_topic:
         return {}
     wire, found = WireFormat(), dict[LabelKey, bool]()
-    with LogReader.of(settings) as log:
+    with LogReader.of(settings, proves=label_proves(settings)) as log:
         for record in log.read_all(settings.topic("labels.v1")):
             label = wire.decode_label(record.value)
             if not isinstance(label, Refusal):

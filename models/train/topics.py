@@ -36,6 +36,7 @@ from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
+from pipeline.seals.label_files import label_proves
 from pipeline.state.context.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
 
 LOOKING_BACK: Final = frozenset((*ACCOUNT_STATE, *SHARED_STATE, *DERIVED)) - {
@@ -110,7 +111,7 @@ def history_of_topics(
     HistoryRefused, TopicMissing, BrokerAway, BrokerFailed.
     """
     read = _Read(settings, advance)
-    with LogReader.of(settings) as log:
+    with LogReader.of(settings, proves=label_proves(settings)) as log:
         refuse_late((extent.low for extent in log.extents(settings.topic(PAYMENTS)).values()), features)
         context = [*statements_of(read.records(log, "accounts.v1"), "accounts.v1", wire.decode_account)]
         context += statements_of(read.records(log, "risk_signals.v1"), "risk_signals.v1", wire.decode_risk_signal)
@@ -142,7 +143,7 @@ def history_of_topics(
 
 def read_labels_topic(settings: Settings, wire: WireFormat, *, at_own_times: bool = False) -> Labels:
     """Read labels.v1 alone. Raises HistoryRefused, TopicMissing, BrokerAway, BrokerFailed."""
-    with LogReader.of(settings) as log:
+    with LogReader.of(settings, proves=label_proves(settings)) as log:
         statements = list(statements_of(log.read_all(settings.topic(LABELS)), LABELS, wire.decode_label))
     if not at_own_times:
         _refuse_replayed(statements)

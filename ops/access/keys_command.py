@@ -103,6 +103,9 @@ def _created(key_id: str, use: KeyUse, path: Path, key_set: Path) -> Created:
         advice = (
             f"once {key_set} is with every reader and writer of decisions.v1: under a key that is unknown nobody acts"
         )
+    elif use is KeyUse.LABELS:
+        setting = "FRAUD_SEAL_KEY_FILE"
+        advice = f"where labels are published; once {key_set} is with a reader, it takes in no label that isn't sealed"
     elif use in REGISTRY_USES:
         setting = f"FRAUD_{use.upper()}_KEY_FILE"
         advice = f"where versions are signed and aliases moved, once {key_set} is with every worker"

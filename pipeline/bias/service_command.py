@@ -30,6 +30,7 @@ from pipeline.io.postgres import Held, PositionMoved, Positions, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
+from pipeline.seals.label_files import label_proves
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 
@@ -60,7 +61,8 @@ def service_of(
         is_aside=lambda *_: True,  # what nobody can decode the audit service stops at; here it counts as nothing
         prove=check.unproved,
     )
-    reader = LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True)
+    where = settings.bootstrap_servers, GROUP, settings.kafka_options
+    reader = LogReader(*where, is_expiry_expected=True, proves=label_proves(settings))
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     service = BiasService(
         source,

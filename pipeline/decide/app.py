@@ -7,6 +7,7 @@ import os
 import tempfile
 import time
 from collections.abc import AsyncIterable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,7 +53,7 @@ from pipeline.io.health import state_page
 from pipeline.io.kafka.appender import DELIVERY_S, Appender, AsyncAppender
 from pipeline.io.kafka.batch_channel import BatchChannel
 from pipeline.io.kafka.client import BrokerFailed
-from pipeline.io.kafka.context_transport import read_committed, record_of_event
+from pipeline.io.kafka.context_transport import presented_of, read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC, partitioning_of
@@ -63,6 +64,7 @@ from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
+from pipeline.seals.label_files import label_proves
 from pipeline.seals.seal_files import seal_check, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
@@ -106,7 +108,7 @@ class Worker:
         store = BreakerStore(settings.redis_url, settings.state_prefix)
         hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
         self.breaker = BreakerWatch(store, lambda: self.switches.known, hours)
-        self.context = Context(self.state, self.wire, self._open_reader, settings.topic)
+        self.context = Context(self.state, self.wire, self._open_reader, settings.topic, label_proves(settings))
         self.context.tell_of_label = self._refuse_label
         self.evictions = EvictionWatch(
             self.state, self.alerts.publish, settings.state_prefix, never_evicts=settings.state_never_evicts
@@ -286,7 +288,7 @@ class Worker:
     def _open_reader(self) -> LogReader:
         settings = self.settings
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
-        proves = {settings.topic("decisions.v1"): seal_check(settings).unproved}
+        proves = {settings.topic("decisions.v1"): seal_check(settings).unproved, **label_proves(settings)}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 
@@ -466,13 +468,10 @@ def _add_context(app: faust.App, worker: Worker) -> None:
 def _context_agent(worker: Worker, topic_name: str) -> Any:
     async def take_in(stream: Any) -> None:
         async for event in stream.events():
-            record = record_of_event(event)
-
-            async def tell(refusal: Refusal, record: Record = record) -> None:
-                await worker.refuse_context(topic_name, record, refusal)
-
+            record, presented = record_of_event(event), presented_of(event)
+            tell = partial(worker.refuse_context, topic_name, record)
             try:
-                await worker.context.take_in(topic_name, record, worker.settings.state_patience_s, tell)
+                await worker.context.take_in(topic_name, record, worker.settings.state_patience_s, tell, presented)
             except Exception as error:  # the outermost loop
                 # Faust acknowledges a record whose handler raised (ADR 0001). A process that ends here has not
                 # acknowledged it, so it is delivered again; decisions under way are aborted by their transaction.

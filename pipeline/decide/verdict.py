@@ -9,8 +9,9 @@ Invariants
    that came nearest, the fallback's with its nearest rule; ESCALATE and BLOCK lead with the rules that applied, the
    model's own BLOCK with the facts that raised its score most. A fact is said once, points to the outcome, and is never
    that something is missing, unless a rule says that this counts.
-5. The model is not asked about a row with an UNKNOWN value; the fallback answers it, at least as strictly as it would
-   with full knowledge (I4). Neither does a row that the model fails on get any answer but the fallback's.
+5. The model is not asked about a row with an UNKNOWN value (`reasons.asking`); the fallback answers it, at least as
+   strictly as it would with full knowledge (I4). Neither does a row that the model fails on get any answer but the
+   fallback's.
 
 Confidence is defined here and nowhere else: the calibrated probability that the answer behind the outcome is right.
 The model answers BLOCK (the payment is fraud) from the policy's `block_probability_ppm` on, and ALLOW (it is not)
@@ -37,6 +38,7 @@ from pipeline.decide.phrase_books.books import CURRENT, PhraseBook
 from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.policy import Policy, feeds_under
 from pipeline.decide.policy_rules import NO_RULE
+from pipeline.decide.reasons.asking import read_by, silencing
 from pipeline.decide.reasons.families import FAMILY
 from pipeline.decide.reasons.nearest import CONDITIONS_MAX, NOTHING_NEAR
 from pipeline.decide.reasons.sureness import Sureness
@@ -177,7 +179,7 @@ def verdicts_of(
     """`decide`, a row at a time. What numpy does is done for all rows at the first: rules and scores, a quarter."""
     rules = in_force.rules
     hard = hits_of(rules.hard, features)
-    silent = _silent(features, failed if in_force.model is not None else ())
+    silent = _silent(features, failed if in_force.model is not None else (), in_force)
     asked = [row for row in range(len(modes)) if row not in hard and row not in silent]
     teller = _Teller(in_force, features, own)
     answers = _Answers(features, asked, in_force, teller) if in_force.model is not None else None
@@ -202,6 +204,7 @@ class _Teller:
 
     def __init__(self, in_force: Regime, features: Matrix, own: Sequence[Money | None]) -> None:
         self.book, self.rules, self.features, self._own = in_force.book, in_force.rules, features, own
+        self.reads = read_by(in_force.model)
         self.values, self.width = features.astype("<i8").tobytes(), features.shape[1]
         self._near_guardrails: list[int] | None = None  # where nothing is allowed, nobody asks
         self._near_fallback: list[int] | None = None
@@ -246,10 +249,10 @@ class _Silent(NamedTuple):
     fault: str
 
 
-def _silent(features: Matrix, failed: Collection[int]) -> dict[int, _Silent]:
+def _silent(features: Matrix, failed: Collection[int], in_force: Regime) -> dict[int, _Silent]:
     """The rows that the model isn't asked about: with a value that is UNKNOWN, or recorded as failed."""
     silent = dict.fromkeys(failed, _Silent(Silence.FAILED, ""))
-    unknown = np.flatnonzero((features == UNKNOWN).any(axis=1)).tolist()
+    unknown = np.flatnonzero(silencing(features, read_by(in_force.model)).any(axis=1)).tolist()
     silent.update(dict.fromkeys(unknown, _Silent(Silence.NOT_ASKED, "")))
     return silent
 
@@ -402,7 +405,7 @@ def _fallback_verdict(
         return Verdict(outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, shadow, summary, reasons, codes)
     why, fault = silence
     if why is Silence.NOT_ASKED:
-        said = _not_asked(teller.features[row], told, teller.book)
+        said = _not_asked(teller.features[row : row + 1], told, teller)
     else:
         said = Reason(Silence.FAILED, teller.book.failed(), NONE, None, None, None)
     summary = teller.book.summary(outcome, facts, is_fallback=True, silence=said.text)
@@ -411,11 +414,11 @@ def _fallback_verdict(
     )
 
 
-def _not_asked(row: Matrix, told: int, book: PhraseBook) -> Reason:
-    """Names the first of the values that are UNKNOWN and that no rule has told of, and counts the others."""
-    unknown = [FEATURES[column] for column in np.flatnonzero(row == UNKNOWN).tolist()]
+def _not_asked(row: Matrix, told: int, teller: _Teller) -> Reason:
+    """Names the first of the values that kept the model from it and that no rule has told of, and counts the others."""
+    unknown = [FEATURES[column] for column in np.flatnonzero(silencing(row, teller.reads)[0]).tolist()]
     untold = [name for name in unknown if not told & FAMILY[name]]
-    text = book.not_asked(untold[0] if untold else None, len(untold) - 1)
+    text = teller.book.not_asked(untold[0] if untold else None, len(untold) - 1)
     return Reason(Silence.NOT_ASKED, text, UNKNOWN, None, None, None)
 
 

@@ -60,7 +60,9 @@ ACCOUNT_STATE: Final = (
     "account_volume_count_30d",
     "account_volume_minor_30d",
     "is_unpaid_beneficiary",  # 1 where no payment to this beneficiary was made at least PAYEE_KNOWN_AFTER_MS before
-    "account_count_ever",  # attempted payments since the account's first, kept for ever
+    # Attempted payments since the account's first, kept for ever, and this one. In the sum each earlier one weighs at
+    # most WEIGHT_PERCENT_MAX of the average before it (`weight_minor`), so it isn't what was attempted in all.
+    "account_count_ever",
     "account_sum_minor_ever",
     # The greatest amount_percent_of_earlier_average_ever that an earlier payment in (t - 7 d, t] had when it was made;
     # 0 where none had one.
@@ -131,6 +133,12 @@ RUN_HOURS_MAX: Final = 24 * (30 + 365)
 LIFETIME_SUM_MINOR_MAX: Final = 2**51
 """A sum of payments that has come to this isn't known any more. It is 22 thousand payments of the largest amount, and
 doubled it is the largest integer that Lua holds exactly."""
+WEIGHT_PERCENT_MAX: Final = 200
+"""Most that a payment weighs in its account's average, in percent of the average before it. So whoever wants to double
+what is usual of an account must pay, or try to, as often as it ever did, however large the amounts are."""
+WEIGHT_FREE_MINOR: Final = 10_000
+"""Up to £100 a payment weighs its whole amount. Else a first payment of a penny would keep an account's average small
+for hundreds of honest payments."""
 LIFETIME_COUNT_MAX: Final = 2**39
 """A count of payments that has come to this isn't known any more: a thousand a second for 17 years."""
 
@@ -291,3 +299,14 @@ def percent_of_average(amount_minor: int, total_minor: int, count: int) -> int:
     if average:
         return min((200 * amount_minor + average) // (2 * average), RATIO_PERCENT_MAX)
     return RATIO_PERCENT_MAX if count and amount_minor else NONE
+
+
+def weight_minor(amount_minor: int, total_minor: int, count: int) -> int:
+    """What an amount adds to the `total_minor` of the `count` payments before it, which bounds what is usual.
+
+    A first payment weighs all of it.
+    """
+    if not count:
+        return amount_minor
+    average = (2 * total_minor + count) // (2 * count)
+    return min(amount_minor, max(average * WEIGHT_PERCENT_MAX // 100, WEIGHT_FREE_MINOR))

@@ -72,6 +72,7 @@ class RefusalCode(StrEnum):
     POISON = "POISON"
     LABEL_UNMATCHED = "LABEL_UNMATCHED"
     PARTITION_MISMATCH = "PARTITION_MISMATCH"
+    LABEL_UNPROVED = "LABEL_UNPROVED"
 
 
 class Refusal(NamedTuple):

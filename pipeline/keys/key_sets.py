@@ -41,6 +41,8 @@ class KeyUse(StrEnum):
     """Seals the outcomes of reviews."""
     REVERSALS = "reversals"
     """Seals the reversals of rollbacks."""
+    LABELS = "labels"
+    """Seals what payments turned out to be, as the publisher of labels.v1."""
     DRILLS = "drills"
     """Signs the reports of drills."""
     FEEDS = "feeds"

@@ -16,6 +16,7 @@ from pipeline.io.settings import Settings
 from pipeline.promotion.moves import began, is_shared
 from pipeline.promotion.stop_rule import Progress, Trip
 from pipeline.promotion.store import FRAUDS_MAX, read_arms, read_trips
+from pipeline.seals.label_files import label_proves
 
 GROUP: Final = "fraud-incident"
 """Of the incident service's credentials on the broker, which people who move the champion have too."""
@@ -49,7 +50,7 @@ def frauds_told(settings: Settings, wire: WireFormat) -> list[str]:
 
     Raises BrokerFailed.
     """
-    with LogReader.of(settings, GROUP) as reader:
+    with LogReader.of(settings, GROUP, proves=label_proves(settings)) as reader:
         return frauds_of(wire.decode_label(record.value) for record in reader.read_all(settings.topic("labels.v1")))
 
 

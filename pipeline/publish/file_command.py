@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from pipeline.domain.context import Label
-from pipeline.domain.log import TRACE_HEADER
+from pipeline.domain.log import TRACE_HEADER, Outgoing
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
@@ -27,6 +27,8 @@ from pipeline.publish.payment_source import (
     sentence_of,
 )
 from pipeline.publish.whole_check import Checked, check
+from pipeline.seals.label_files import label_sealer
+from pipeline.seals.seal import Sealer
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Advance, Output, unseen
 from pipeline.traces.span import EndedSpan, Kind, Operation, messaging
@@ -80,13 +82,14 @@ def publish_payments(
     publisher, pace = BulkPublisher(settings), Pace(rate)
     topic, label_topic = settings.topic("transactions.v1"), settings.topic("labels.v1")
     publisher.require_topics("transactions.v1", *(["labels.v1"] if with_labels else []))
+    sealer = label_sealer(settings) if with_labels else None
     waiting: deque[Transaction] = deque()
     count, labels, first_ms, started = 0, 0, 0, time.monotonic()
     encode = wire.encode_transaction
     for _, payment, is_fraud in islice(_sound(source), limit):
         at_ms = payment.event_time_ms
         while waiting and waiting[0].event_time_ms + LABELLED_AFTER_MS <= at_ms:
-            _publish_label(publisher, wire, label_topic, waiting.popleft())
+            _publish_label(publisher, wire, label_topic, waiting.popleft(), sealer)
             labels += 1
         pace.wait()
         record = topic, payment.account_id.encode(), encode(payment), 0 if is_now else at_ms
@@ -101,7 +104,7 @@ def publish_payments(
         if count % ADVANCE_EVERY == 0:
             advance(count)
     for payment in waiting:
-        _publish_label(publisher, wire, label_topic, payment)
+        _publish_label(publisher, wire, label_topic, payment, sealer)
         labels += 1
     publisher.flush()
     tracer.close()
@@ -189,7 +192,9 @@ def _publish_traced(
     tracer.emit([EndedSpan(f"send {topic}", Kind.PRODUCER, context, None, started_ns, time.time_ns(), attributes)])
 
 
-def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction) -> None:
+def _publish_label(
+    publisher: BulkPublisher, wire: WireFormat, topic: str, payment: Transaction, sealer: Sealer | None
+) -> None:
     label = Label(
         payment.transaction_id,
         payment.account_id,
@@ -199,4 +204,7 @@ def _publish_label(publisher: BulkPublisher, wire: WireFormat, topic: str, payme
         labelled_at_ms=payment.event_time_ms + LABELLED_AFTER_MS,
         labelled_by="replay",
     )
-    publisher.publish(topic, payment.beneficiary_account_id.encode(), wire.encode(label), 0)
+    record = Outgoing(topic, payment.beneficiary_account_id.encode(), wire.encode(label))
+    if sealer is not None:
+        (record,) = sealer.seal([record])
+    publisher.publish(topic, record.key or b"", record.value, 0, record.headers)

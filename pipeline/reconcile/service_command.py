@@ -30,6 +30,7 @@ from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
 from pipeline.replay.archive_files import archived_or_in_force
+from pipeline.seals.label_files import label_proves
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
@@ -172,7 +173,8 @@ def _every_days(settings: Settings) -> int:
 @contextmanager
 def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     """Make what counts labels, with a reader of its own."""
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+    where = settings.bootstrap_servers, GROUP, settings.kafka_options
+    with LogReader(*where, is_expiry_expected=True, proves=label_proves(settings)) as log_reader:
         yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
 
 

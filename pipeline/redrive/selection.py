@@ -8,7 +8,11 @@ from typing import Final, NamedTuple
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.refusals import RefusalCode
 
-REDRIVABLE: Final = frozenset(RefusalCode) - {RefusalCode.TRANSACTION_ID_CONFLICT, RefusalCode.LABEL_UNMATCHED}
+REDRIVABLE: Final = frozenset(RefusalCode) - {
+    RefusalCode.TRANSACTION_ID_CONFLICT,
+    RefusalCode.LABEL_UNMATCHED,
+    RefusalCode.LABEL_UNPROVED,
+}
 """Codes of letters that can be decided again: POISON, and refusals that a fault of ours may have caused, such as a
 schema that was not rolled out, a wrong partitioner or old time zones. A conflict is the publisher's to mend."""
 

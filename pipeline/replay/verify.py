@@ -26,9 +26,10 @@ from pipeline.decide.event_features import EventRows
 from pipeline.decide.feeds.feed import NOT_THERE, FeedName
 from pipeline.decide.phrase_books.books import BOOKS, book_of
 from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.reasons.asking import read_by, silencing
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision
-from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, UNKNOWN, Matrix, feature_matrix
+from pipeline.domain.features import EVENT, FEATURES, STATE_SLICE, Matrix, feature_matrix
 from pipeline.domain.payment import Decoded, payment_digest
 from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
@@ -151,10 +152,10 @@ def _unequal(row: Matrix, again: Matrix, held: NDArray[np.intp]) -> list[str]:
 def _is_route_allowed(decision: Decision, row: Matrix, in_force: Regime) -> bool:
     """The model answers while the breaker is CLOSED, never while it is OPEN or UNKNOWN, and some of HALF_OPEN (I4).
 
-    It never answers where something is UNKNOWN, or where the decision says that it failed.
+    It never answers where something that counts is UNKNOWN (`silencing`), or where the decision says that it failed.
     """
     state, route = decision.breaker_state, decision.route
-    is_silent = bool((row == UNKNOWN).any()) or decision.has_model_failed
+    is_silent = bool(silencing(row[np.newaxis], read_by(in_force.model)).any()) or decision.has_model_failed
     if route is Route.GUARDRAIL or (state is BreakerState.HALF_OPEN and not is_silent):
         return True
     is_model_due = state is BreakerState.CLOSED and in_force.model is not None and not is_silent

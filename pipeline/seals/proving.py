@@ -1,4 +1,4 @@
-"""Whether it is proved who wrote a record of decisions.v1.
+"""Whether it is proved who wrote a record of decisions.v1, or of labels.v1.
 
 Invariants
 1. A record is proved only by a seal over exactly it, by a key that the key set holds for its kind of record and that
@@ -45,11 +45,14 @@ class SealCheck:
         keys: Callable[[bool], KeySet],
         is_signed: Callable[[bytes, bytes, bytes], bool],
         now_ms: Callable[[], int],
+        use: KeyUse | None = None,
     ) -> None:
         """Take the key set's source, which is told whether a key is wanted that the set lacked.
 
-        is_signed: of a raw public key, a text and a signature. now_ms: the time where the broker says none.
+        is_signed: of a raw public key, a text and a signature. now_ms: the time where the broker says none. use: of the
+        keys that seal every record of the topic; None: on decisions.v1 it follows from the kind of record.
         """
+        self._use = use
         self._keys, self._is_signed, self._now_ms = keys, is_signed, now_ms
         self._good: dict[tuple[bytes, bytes, bytes], None] = {}  # public key, root and signature
 
@@ -69,7 +72,7 @@ class SealCheck:
         key = self._keys(False).keys.get(seal.key_id) or self._keys(True).keys.get(seal.key_id)
         if key is None:
             return Refused.KEY_UNKNOWN
-        if not _is_of_kind(key, record.value):
+        if not self._is_of_kind(key, record.value):
             return Refused.KEY_OF_ANOTHER_KIND
         at_ms = record.timestamp_ms if record.is_stamped else self._now_ms()
         if at_ms < key.valid_from_ms or (key.valid_until_ms is not None and at_ms > key.valid_until_ms):
@@ -78,6 +81,14 @@ class SealCheck:
             return Refused.KEY_REVOKED
         root = root_of(leaf_hash(record.topic, record.partition, record.key, record.value), seal)
         return None if self._is_good(key, root, seal) else Refused.SEAL_FALSE
+
+    def _is_of_kind(self, key: TrustedKey, value: bytes) -> bool:
+        """A value that can't be read yet, such as one of a later schema, may come from any of the writers; it is
+        refused when it is decoded, and holds its reader."""
+        if self._use is not None:
+            return key.use is self._use
+        kind = kind_of(value)
+        return key.use in SEAL_USES if kind is None else key.use is kind
 
     def _is_good(self, key: TrustedKey, root: bytes, seal: Seal) -> bool:
         """Look at each signature once, and not once for every record under it."""
@@ -101,10 +112,3 @@ def kind_of(value: bytes) -> KeyUse | None:
     else:
         return None
     return _KINDS.get(value[at]) if len(value) > at else None
-
-
-def _is_of_kind(key: TrustedKey, value: bytes) -> bool:
-    """A value that can't be read yet, such as one of a later schema, may come from any of the writers; it is refused
-    when it is decoded, and holds its reader."""
-    kind = kind_of(value)
-    return key.use in SEAL_USES if kind is None else key.use is kind

@@ -36,14 +36,16 @@ LOOK_S: Final = 5.0
 """Between looks whether the file of the key set has changed."""
 
 
-def sealer_of(settings: Settings, use: KeyUse, partition_of: Callable[[bytes], int] | None = None) -> Sealer:
+def sealer_of(
+    settings: Settings, use: KeyUse, partition_of: Callable[[bytes], int] | None = None, name: str = "decisions.v1"
+) -> Sealer:
     """Return what seals the records of a writer.
 
-    use: the kind of its records. partition_of: None asks the broker how many partitions there are. Raises Failure,
-    above all where the key set does not trust the key: nobody would heed what it seals.
+    use: the kind of its records. name: of their topic. partition_of: None asks the broker how many partitions there
+    are. Raises Failure, above all where the key set does not trust the key: nobody would heed what it seals.
     """
     key = seal_key(settings, use)
-    topic = settings.topic("decisions.v1")
+    topic = settings.topic(name)
     return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
 
 
@@ -69,7 +71,7 @@ def seal_keys(settings: Settings) -> KeySet:
 def seal_check(settings: Settings) -> SealCheck:
     """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read."""
     try:
-        source = _key_source(settings)
+        source = key_source(settings)
         if not any(source(False).of_use(use) for use in SEAL_USES):
             raise KeySetRefused("the key set holds no key that seals records")
     except KeySetRefused as refusal:
@@ -128,7 +130,8 @@ def _key_set_path(settings: Settings) -> Path:
     return settings.seal_keys_file or _made(settings) / KEYS_FILE
 
 
-def _key_source(settings: Settings) -> Callable[[bool], KeySet]:
+def key_source(settings: Settings) -> Callable[[bool], KeySet]:
+    """Return the key set's source, as SealCheck takes it. Raises KeySetRefused, and Failure where none is named."""
     if settings.seal_keys is not None:
         keys = key_set_of(settings.seal_keys)
         return lambda _: keys

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.reasons.asking import silencing
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Decision, Route, StoredDecision
 from pipeline.domain.features import COLUMN, NONE, UNKNOWN, Matrix
@@ -69,7 +70,8 @@ def _standing(decision: Decision, challenger: Challenger) -> ShadowStanding | No
         return ShadowStanding.SAME_MODEL
     if decision.route is Route.GUARDRAIL:
         return ShadowStanding.GUARDRAIL
-    if UNKNOWN in decision.snapshot.features:
+    held = decision.snapshot.features
+    if UNKNOWN in held and silencing(np.array([held]), challenger.features).any():
         return ShadowStanding.VALUE_UNKNOWN
     return ShadowStanding.FALLBACK if decision.route is Route.FALLBACK else None
 
@@ -83,7 +85,7 @@ def _compared(decisions: Sequence[Placed], challenger: Challenger, under: Regime
     if isinstance(under, Missing):
         return [_answer(each, challenger, ShadowStanding.REGIME_MISSING, None) for each in decisions]
     features = _observed(decisions, challenger, under)
-    is_unknown = (features == UNKNOWN).any(axis=1)
+    is_unknown = silencing(features, challenger.features).any(axis=1)
     asked = np.flatnonzero(~is_unknown).tolist()
     own = [foreign_money(decisions[row].stored.decision.snapshot.transaction) for row in asked]
     given = dict(zip(asked, challenger.answers(features[asked], own, under), strict=True)) if asked else {}

@@ -19,6 +19,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.io.settings import Settings
+from pipeline.seals.label_files import label_proves
 from pipeline.shadow.disagreement_command import digest_in_shadow
 from pipeline.shadow.summary_store import Counted, ShadowSummary, counted, counted_by_value, summary
 from pipeline.terminal.connection import connected
@@ -129,7 +130,7 @@ def frauds_found(connection: Connection, digest: bytes, labels: Iterable[Label],
 def _found(settings: Settings, wire: WireFormat, connection: Connection, digest: bytes) -> Found:
     topic = settings.topic("labels.v1")
     try:
-        with LogReader.of(settings) as reader:
+        with LogReader.of(settings, proves=label_proves(settings)) as reader:
             read = (wire.decode_label(record.value) for record in reader.read_all(topic))
             return frauds_found(connection, digest, (each for each in read if isinstance(each, Label)))
     except BrokerFailed as error:

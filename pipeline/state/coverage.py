@@ -44,6 +44,11 @@ class Coverage(NamedTuple):
 WHOLE: Final = Coverage()
 DECLARED_MONTH: Final = NORMAL_MONTH_BLOCKS + 1
 
+_OF_LIFETIMES: Final = ("account_count_ever", "account_sum_minor_ever", "account_percent_of_earlier_average_max_7d")
+_OF_RUNS: Final = ("beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d")
+LIFELONG: Final = (*_OF_LIFETIMES, *_OF_RUNS)
+"""Features that no time makes known again where the state begins late."""
+
 _NEVER_MISSING_MS: Final = int(np.iinfo(np.int64).min)
 
 _COLUMN: Final = {name: place for place, name in enumerate(STATE)}
@@ -73,9 +78,9 @@ _LABELLED: Final = [
     (width_ms, _columns(f"beneficiary_labelled_{name}", f"beneficiary_frauds_{name}"))
     for name, width_ms in zip(("1d", "7d", "30d"), LABEL_WINDOWS_MS, strict=True)
 ]
-_RUN: Final = _columns("beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d")
+_RUN: Final = _columns(*_OF_RUNS)
 _CONFIRMED: Final = _COLUMN["beneficiary_confirmed_frauds"]
-_LIFETIME: Final = _columns("account_count_ever", "account_sum_minor_ever", "account_percent_of_earlier_average_max_7d")
+_LIFETIME: Final = _columns(*_OF_LIFETIMES)
 _SINCE_LAST: Final = _COLUMN["account_ms_since_last"]
 _MONTH: Final = _COLUMN["account_normal_month_minor"]
 _OF_PAYMENTS: Final = [

@@ -139,7 +139,7 @@ class Windows:
         of_account = account.observe(event, self._normal_months[account_id], outcomes)
         return (
             *of_account,
-            *beneficiary.observe(event, kind_of(account.lifetime.percent)),
+            *beneficiary.observe(event, kind_of(account.lifetime.percent, event.amount_gbp_minor)),
             self._reports_of(IP_ADDRESS, event.ip_address),
             self._reports_of(DEVICE, event.device_id),
             beneficiary.confirmed_frauds,

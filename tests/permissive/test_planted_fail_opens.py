@@ -40,7 +40,7 @@ def unknown_is_zero(patch: pytest.MonkeyPatch) -> None:
 
 
 def model_is_asked_on_unknown(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(verdict, "_silent", lambda rows, failed: {})
+    patch.setattr(verdict, "_silent", lambda rows, failed, in_force: {})
 
 
 def unknown_is_none(patch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from models.artefact.scoring import PROBABILITY_PPM_MAX, Column, Model, score
 from pipeline.decide.policy import PPM_A_BP
 from pipeline.decide.policy_rules import CONFIDENCE, greatest_of
+from pipeline.decide.reasons.asking import read_by, silencing
 from pipeline.decide.rules import RULE_COLUMN, Bound, Rule, RuleTable, met_by
 from pipeline.decide.verdict import Regime
 from pipeline.domain.decision import Outcome
-from pipeline.domain.features import NONE, UNKNOWN, Matrix
+from pipeline.domain.features import NONE, Matrix
 
 Levels = NDArray[np.int8]
 SCORE_MAX: Final = 2**62
@@ -63,7 +64,7 @@ class Answers:
         """Whether the model answers about each row, where no hard guardrail does."""
         if self.model is None:
             return np.zeros(len(rows), dtype=np.bool_)
-        return np.asarray(~(rows == UNKNOWN).any(axis=1))
+        return np.asarray(~silencing(rows, read_by(self.model)).any(axis=1))
 
     def hard(self, rows: Matrix) -> NDArray[np.bool_]:
         return _met(self.in_force.rules.hard, rows)

@@ -57,7 +57,7 @@ _ORDERED: Final = tuple(
     (COLUMN[lesser], COLUMN[greater])
     for lesser, greater in (
         *_chain("account_count_{}", (*_WINDOWS, "ever")),
-        *_chain("account_sum_minor_{}", (*_WINDOWS, "ever")),
+        *_chain("account_sum_minor_{}", _WINDOWS),
         ("account_volume_minor_24h", "account_sum_minor_24h"),
         ("account_volume_minor_30d", "account_sum_minor_30d"),
         ("account_volume_minor_24h", "account_volume_minor_30d"),
@@ -66,6 +66,7 @@ _ORDERED: Final = tuple(
         ("account_near_limit_count_24h", "account_count_24h"),
         ("amount_gbp_minor", "account_sum_minor_1h"),
         ("amount_gbp_minor", "account_volume_minor_24h"),
+        ("amount_gbp_minor", "account_sum_minor_ever"),  # whose earlier payments weigh less than they were: no window's
         ("is_new_beneficiary", "is_unpaid_beneficiary"),
         ("beneficiary_count_24h", "beneficiary_count_7d"),
         ("beneficiary_senders_24h", "beneficiary_senders_7d"),
@@ -95,7 +96,7 @@ def _same(count: str, total: str, outer: str) -> _Same:
 
 
 _SAME: Final = (
-    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in pairwise((*_WINDOWS, "ever"))],
+    *[_same(f"account_count_{a}", f"account_sum_minor_{a}", b) for a, b in pairwise(_WINDOWS)],
     _same("account_volume_count_30d", "account_volume_minor_30d", "30d"),
 )
 _ALONE: Final = (

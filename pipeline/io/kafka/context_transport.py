@@ -7,14 +7,17 @@ would then take in an aborted transaction of a context topic, and lose it in a r
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import aiokafka  # type: ignore[import-untyped]  # it ships without types
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import AppT, EventT
 
-from pipeline.domain.log import SCHEMA_HEADER, Record, Source
+from pipeline.domain.log import SCHEMA_HEADER, SEAL_HEADER, Presented, Record, Source
 from pipeline.io.kafka.client import named
+
+LOG_APPEND_TIME: Final = 1
+"""The type of a timestamp of the broker's own clock."""
 
 
 class _CommittedThread(AIOKafkaConsumerThread):
@@ -52,3 +55,12 @@ def record_of_event(event: EventT[Any]) -> Record:
     if value:
         value = named(value, dict(message.headers or ()).get(SCHEMA_HEADER))
     return Record(message.key, value, Source(message.partition, message.offset, round(message.timestamp * 1000)))
+
+
+def presented_of(event: EventT[Any]) -> Presented:
+    """Return an event with what says who wrote it, as `client.presented` does."""
+    message = event.message
+    key, value, source = record_of_event(event)
+    seal = dict(message.headers or ()).get(SEAL_HEADER)
+    is_stamped = message.timestamp_type == LOG_APPEND_TIME
+    return Presented(message.topic, *source, is_stamped, key, value or b"", seal if isinstance(seal, bytes) else None)

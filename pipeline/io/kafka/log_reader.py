@@ -112,14 +112,21 @@ class LogReader:
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
 
     @classmethod
-    def of(cls, settings: Settings, group: str = COMMAND_GROUP) -> Self:
-        """Make a reader for a command, which shows the records that there are."""
+    def of(
+        cls,
+        settings: Settings,
+        group: str = COMMAND_GROUP,
+        *,
+        proves: Mapping[str, Prove] = MappingProxyType({}),
+    ) -> Self:
+        """Make a reader for a command, which shows the records that there are, or of a topic those that are proved."""
         return cls(
             settings.bootstrap_servers,
             group,
             settings.kafka_options,
             is_expiry_expected=True,
             partitioner=settings.partitioner,
+            proves=proves,
         )
 
     def __enter__(self) -> Self:

@@ -13,12 +13,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import structlog
 
 from pipeline.domain.context import Account, Label, RiskSignal
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Prove, Record
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import Extent, LogReader
@@ -73,8 +74,13 @@ class Context:
         wire: WireFormat,
         open_reader: Callable[[], LogReader],
         full_name: Callable[[str], str],
+        proves: Mapping[str, Prove] = MappingProxyType({}),
     ) -> None:
-        """Keep what to read with. full_name: gives a topic's name with its prefix."""
+        """Keep what to read with. full_name: gives a topic's name with its prefix.
+
+        proves: by topic with its prefix, as for LogReader; what `open_reader` opens has the same.
+        """
+        self._proves = proves
         self._state, self._open_reader, self._full_name = state, open_reader, full_name
         self._decode: Mapping[str, Callable[[bytes | None], Account | RiskSignal | Label | Refusal]] = {
             ACCOUNTS: wire.decode_account,
@@ -88,15 +94,22 @@ class Context:
         """Tells of a label that can't wait, or waited in vain; it is set later."""
 
     async def apply(
-        self, topic: str, record: Record, turn: Turn | None = None, *, may_wait: bool = True
+        self,
+        topic: str,
+        record: Record,
+        turn: Turn | None = None,
+        *,
+        may_wait: bool = True,
+        refused: Refusal | None = None,
     ) -> Refusal | None:
         """Take in one record; a Refusal says why it can't be used. A label waits for its payment, where it may.
 
-        turn: None for a record that is handed in ahead of its turn; it moves no position, and its label doesn't wait.
-        Raises StateUnavailable, or ContextBehind where records before it are missing.
+        refused: why it isn't looked into. turn: None for a record that is handed in ahead of its turn; it moves no
+        position, and its label doesn't wait. Raises StateUnavailable, or ContextBehind where records before it are
+        missing.
         """
         place = _place_of(record)
-        match self.content_of(topic, record):
+        match refused or self.content_of(topic, record):
             case Account() as account:
                 await self._state.upsert_account(account, place, turn)
             case RiskSignal() as signal:
@@ -122,17 +135,20 @@ class Context:
         content = self._decode[topic](record.value)
         return content if isinstance(content, Refusal) else checked(content, record)
 
-    async def take_in(self, topic: str, record: Record, patience_s: float, tell: Tell) -> None:
+    async def take_in(
+        self, topic: str, record: Record, patience_s: float, tell: Tell, presented: Presented | None = None
+    ) -> None:
         """Call `apply` in the record's turn, and `tell` of a refusal, once for each record however often it comes.
 
+        presented: the record with what says who wrote it, which a topic that is sealed needs.
         What the state lacks before the record is read from the log first. While the state store is away it is tried
         again, for at most `patience_s`; then StateUnavailable is raised. A worker that ends between telling and
         remembering it, which is one command to the store, tells once more.
         """
-        deadline = time.monotonic() + patience_s
+        deadline, refused = time.monotonic() + patience_s, self._unproved(topic, presented)
         while True:
             try:
-                refusal = await self._apply_in_turn(topic, record)
+                refusal = await self._apply_in_turn(topic, record, refused)
                 if refusal is not None and not await self._is_told(topic, record):
                     await tell(refusal)
                     await self._state.tell_refusal(topic, _place_of(record))
@@ -212,12 +228,23 @@ class Context:
                     self._know(topic, {partition: extent.high})
         return count
 
-    async def _apply_in_turn(self, topic: str, record: Record) -> Refusal | None:
+    def _unproved(self, topic: str, presented: Presented | None) -> Refusal | None:
+        """Return why the record is nobody's word, where its topic is sealed."""
+        prove = self._proves.get(self._full_name(topic))
+        if prove is None:
+            return None
+        unproved = None if presented is None else prove(presented)
+        if presented is not None and unproved is None:
+            return None
+        why = "it was handed over without a seal" if unproved is None else unproved.why
+        return Refusal(RefusalCode.LABEL_UNPROVED, f"it isn't proved who wrote it: {why}")
+
+    async def _apply_in_turn(self, topic: str, record: Record, refused: Refusal | None) -> Refusal | None:
         partition, offset, _ = record.source
         place = topic, partition
         turn = Turn(min(self._next.get(place, offset), offset))
         try:
-            refusal = await self.apply(topic, record, turn)
+            refusal = await self.apply(topic, record, turn, refused=refused)
         except ContextBehind as behind:
             log.warning("context_behind", topic=topic, partition=partition, position=behind.position, offset=offset)
             async with reading(self._open_reader) as reader:
@@ -225,7 +252,7 @@ class Context:
                 start = max(behind.position, low)
                 beside = Reading(topic, partition, is_beginning=start > behind.position)
                 await self._read_on(beside, reader, start, offset)
-            refusal = await self.apply(topic, record, Turn(offset))
+            refusal = await self.apply(topic, record, Turn(offset), refused=refused)
         self._next[place] = offset + 1
         self._know(topic, {partition: offset + 1})
         return refusal

@@ -33,7 +33,9 @@ local UNKNOWN = -2  -- of a feature; and position in a row while outcomes that w
 local ORIGIN_MS = 1420070400000  -- 2015-01-01, from which stored times count
 local BLOCK_MS = MONTH_MS
 local PEAK, PEAK_BYTES, PEAKS_MAX = '>I5I3', 8, 16
-local USUAL, UNUSUAL, KIND_UNKNOWN, UNUSUAL_PERCENT = 0, 2, 4, 200  -- as in pipeline/state/unusual/fraud_run.py
+local USUAL, UNUSUAL, DOUBTFUL_KIND = 0, 2, 4  -- as in pipeline/state/unusual/fraud_run.py
+local UNUSUAL_PERCENT, SLIGHT_PERCENT_MAX, SLIGHT_MINOR_MAX = 200, 49, 999  -- likewise
+local WEIGHT_TIMES_MAX, WEIGHT_FREE_MINOR = 2, 10000  -- as in pipeline/domain/features.py
 local PERCENT_MAX, EVER_COUNT_MAX, EVER_SUM_MAX = 1000000, 2^39, 2^51  -- as in pipeline/domain/features.py
 
 local request, payments_max, beneficiaries_max, freshness = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[5]
@@ -161,30 +163,39 @@ end
 
 -- Returns what a payment is for its payer. It isn't known where the partition lacks earlier payments: its average does,
 -- too.
-local function kind_of(percent)
-  if since ~= NONE then return KIND_UNKNOWN end
-  return percent > UNUSUAL_PERCENT and UNUSUAL or USUAL
+local function kind_of(percent, minor)
+  if since ~= NONE then return DOUBTFUL_KIND end
+  if percent > UNUSUAL_PERCENT then return UNUSUAL end
+  if minor <= SLIGHT_MINOR_MAX or percent ~= NONE and percent <= SLIGHT_PERCENT_MAX then return DOUBTFUL_KIND end
+  return USUAL
+end
+
+-- Returns what an amount adds to the sum of `count` payments before it.
+local function weight_of(minor, sum, count)
+  if count == 0 then return minor end
+  return min(minor, max(WEIGHT_TIMES_MAX * mean_of(sum, count), WEIGHT_FREE_MINOR))
 end
 
 -- Returns what a payment was for its payer that was counted before.
 local function kind_told(row)
   local count, sum = unpack_at('<ll', row, COUNT_EVER_AT)
-  if count == UNKNOWN then return KIND_UNKNOWN end
+  if count == UNKNOWN then return DOUBTFUL_KIND end
   local minor = floor(unpack_at('<l', row, AMOUNT_AT) / 16)
-  return kind_of(percent_of(minor, sum - minor, count - 1))
+  return kind_of(percent_of(minor, sum - minor, count - 1), minor)
 end
 
-local kind = KIND_UNKNOWN  -- of the current payment
+local kind = DOUBTFUL_KIND  -- of the current payment
 
--- Returns the peaks, count and sum with one more payment; then what its row tells of them: count and sum with it, and the
--- greatest percentage of those before it.
+-- Returns the peaks, count and sum with one more payment, as far as it weighs; then what its row tells of them: count and
+-- sum with all of it, and the greatest percentage of those before it.
 local function live_on(peaks, count, sum, time, minor)
   local percent = percent_of(minor, sum, count)
-  count, sum = min(count + 1, EVER_COUNT_MAX), min(sum + minor, EVER_SUM_MAX)
-  kind = kind_of(percent)
-  if count == EVER_COUNT_MAX or sum == EVER_SUM_MAX then
-    kind = KIND_UNKNOWN
-    return '', count, sum, UNKNOWN, UNKNOWN, UNKNOWN
+  local told, weighed = min(sum + minor, EVER_SUM_MAX), sum + weight_of(minor, sum, count)
+  count = min(count + 1, EVER_COUNT_MAX)
+  kind = kind_of(percent, minor)
+  if count == EVER_COUNT_MAX or told == EVER_SUM_MAX then
+    kind = DOUBTFUL_KIND
+    return '', count, EVER_SUM_MAX, UNKNOWN, UNKNOWN, UNKNOWN
   end
   local from, to, greatest = 1, #peaks, 0
   while from <= to and unpack_at('>I5', peaks, from) <= time - WEEK_MS do from = from + PEAK_BYTES end
@@ -198,7 +209,7 @@ local function live_on(peaks, count, sum, time, minor)
   elseif from > 1 then
     peaks = sub(peaks, from)
   end
-  return peaks, count, sum, count, sum, greatest
+  return peaks, count, weighed, count, told, greatest
 end
 
 -- Answers that were given without a payment that counted late, before theirs in the log, tell too little. They lie behind
@@ -339,7 +350,7 @@ local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
 local kept, late = nil, 0
 local reply, ends = OBSERVED, last
 local kinds = {}
-for place = 1, #freshness do kinds[place] = KIND_UNKNOWN end
+for place = 1, #freshness do kinds[place] = DOUBTFUL_KIND end
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)

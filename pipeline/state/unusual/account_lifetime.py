@@ -2,6 +2,8 @@
 
 Invariants
 1. Count and sum hold every payment that was counted; where one of them has come to its bound, all of this is UNKNOWN.
+   A payment is attempted when it is counted here, and may be blocked, refused or never made. So it weighs at most twice
+   the average of those before it (`weight_minor`): no amount makes a larger one usual, only as many payments as before.
 2. The greatest percentage is never less than the greatest of the earlier payments in the window. It is greater only
    where more than PEAKS_MAX payments of a week, each less unusual than the one before, would have to be remembered.
 """
@@ -17,6 +19,7 @@ from pipeline.domain.features import (
     NONE,
     UNKNOWN,
     percent_of_average,
+    weight_minor,
 )
 from pipeline.state.periods import DAY_MS
 
@@ -36,20 +39,23 @@ class AccountLifetime:
         self.peaks: deque[tuple[int, int]] = deque()
 
     def observe(self, now_ms: int, amount_minor: int) -> tuple[int, int, int]:
-        """Count a payment; return count and sum with it, and the greatest percentage of those before it."""
+        """Count a payment; return count and sum with all of it, and the greatest percentage of those before it."""
         percent = self.percent = percent_of_average(amount_minor, self.sum_minor, self.count)
-        self.count = min(self.count + 1, LIFETIME_COUNT_MAX)
-        self.sum_minor = min(self.sum_minor + amount_minor, LIFETIME_SUM_MINOR_MAX)
-        if self.count == LIFETIME_COUNT_MAX or self.sum_minor == LIFETIME_SUM_MINOR_MAX:
+        weight = weight_minor(amount_minor, self.sum_minor, self.count)
+        count = self.count = min(self.count + 1, LIFETIME_COUNT_MAX)
+        total = min(self.sum_minor + amount_minor, LIFETIME_SUM_MINOR_MAX)
+        if count == LIFETIME_COUNT_MAX or total == LIFETIME_SUM_MINOR_MAX:
+            self.sum_minor = LIFETIME_SUM_MINOR_MAX
             self.percent = UNKNOWN
             return UNKNOWN, UNKNOWN, UNKNOWN
+        self.sum_minor += weight
         peaks = self.peaks
         while peaks and peaks[0][0] <= now_ms - PEAK_KEPT_MS:
             peaks.popleft()
         greatest = peaks[0][1] if peaks else 0
         if percent != NONE:
             self._enter(now_ms, percent)
-        return self.count, self.sum_minor, greatest
+        return count, total, greatest
 
     def _enter(self, now_ms: int, percent: int) -> None:
         peaks = self.peaks

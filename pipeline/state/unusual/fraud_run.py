@@ -5,7 +5,8 @@ Invariants
    fraud, as labels are known now. It depends on no payment and no label beyond that window, so it is the same after a
    rebuild, in which labels come last.
 2. A payment that is unusual for its payer is of no run and ends none: it tells of the payer rather than of the
-   beneficiary. Where it isn't known whether it is, it is of the run if it is fraud, and ends none if it isn't.
+   beneficiary. Where it isn't known whether it is, or where it is too small to tell of anything, it is of the run if it
+   is fraud, and ends none if it isn't: whoever lives by the frauds can pay a penny himself.
 3. Where more than LOOKED_AT_MAX payments would have to be looked through, the run is UNKNOWN, until a usual payment is
    checked that is no fraud, a label changes again, or none is left in the window.
 """
@@ -22,6 +23,10 @@ from pipeline.state.periods import HOUR_MS
 UNUSUAL_PERCENT: Final = 200
 """A payment of more than this many percent of the average of its payer's earlier ones is unusual; a payer's first one
 isn't."""
+SLIGHT_MINOR_MAX: Final = 999
+"""A payment below £10 ends no run, however usual it is for its payer: a payer's payments may all be pennies."""
+SLIGHT_PERCENT_MAX: Final = 49
+"""Nor does one of less than half of the average of its payer's earlier ones."""
 LOOKED_AT_MAX: Final = 4_096
 """Most payments that are looked through in one call, because a label changed what was counted, or because all that
 waited became old enough at once; it takes Redis half a millisecond."""
@@ -32,14 +37,17 @@ class Kind(IntEnum):
 
     USUAL = 0
     UNUSUAL = 2
-    UNKNOWN = 4
+    DOUBTFUL = 4  # it isn't known, or the payment is slight
 
 
-def kind_of(percent: int) -> Kind:
+def kind_of(percent: int, amount_minor: int) -> Kind:
     """percent: of the average of the payer's earlier payments; NONE for the first."""
     if percent == UNKNOWN:
-        return Kind.UNKNOWN
-    return Kind.UNUSUAL if percent > UNUSUAL_PERCENT else Kind.USUAL
+        return Kind.DOUBTFUL
+    if percent > UNUSUAL_PERCENT:
+        return Kind.UNUSUAL
+    is_slight = amount_minor <= SLIGHT_MINOR_MAX or (percent != NONE and percent <= SLIGHT_PERCENT_MAX)
+    return Kind.DOUBTFUL if is_slight else Kind.USUAL
 
 
 class Checked(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.domain.features import ACCOUNT_STATE, NONE, percents_of_earlier
-from pipeline.state.unusual.fraud_run import UNUSUAL_PERCENT, Kind
+from pipeline.state.unusual.fraud_run import SLIGHT_MINOR_MAX, SLIGHT_PERCENT_MAX, UNUSUAL_PERCENT, Kind
 
 _COUNT: Final = ACCOUNT_STATE.index("account_count_ever")
 _SUM: Final = ACCOUNT_STATE.index("account_sum_minor_ever")
@@ -29,12 +29,14 @@ def kinds(state: NDArray[np.int64], counted: NDArray[np.int64], *, is_whole: boo
     averages lack it too, and a first payment may not be one.
     """
     if not is_whole:
-        return bytes([Kind.UNKNOWN]) * len(counted)
+        return bytes([Kind.DOUBTFUL]) * len(counted)
     count, total = state[:, _COUNT], state[:, _SUM]
-    percent = percents_of_earlier(np.where(counted == NONE, NONE, counted >> 1), total, count)
-    known = np.where(percent > UNUSUAL_PERCENT, Kind.UNUSUAL, Kind.USUAL)
+    amount = np.where(counted == NONE, NONE, counted >> 1)
+    percent = percents_of_earlier(amount, total, count)
+    is_slight = (amount <= SLIGHT_MINOR_MAX) | (percent != NONE) & (percent <= SLIGHT_PERCENT_MAX)
+    known = np.where(percent > UNUSUAL_PERCENT, Kind.UNUSUAL, np.where(is_slight, Kind.DOUBTFUL, Kind.USUAL))
     is_unknown = (count < 0) | (counted == NONE)
-    return np.where(is_unknown, Kind.UNKNOWN, known).astype(np.uint8).tobytes()
+    return np.where(is_unknown, Kind.DOUBTFUL, known).astype(np.uint8).tobytes()
 
 
 def answering(body: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import redis
 from confluent_kafka import Producer
 
 from pipeline.domain.context import Account, RiskSignal, RiskSignalKind
-from pipeline.domain.log import Record, Source
+from pipeline.domain.log import Prove, Record, Source
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
@@ -45,6 +45,7 @@ class Stand:
         self._runner = asyncio.Runner()
         self._next_offset = self._published = 0
         self.told: list[tuple[int, RefusalCode]] = []
+        self.proves: Mapping[str, Prove] = {}
         self.state = RedisState(redis_url)
         self.start()
 
@@ -54,7 +55,7 @@ class Stand:
             self.run(self.labels.close())
         self.run(self.state.close())
         self.state = RedisState(self.redis_url, shards=shards)
-        self.context = Context(self.state, WIRE, self.reader, self.name)
+        self.context = Context(self.state, WIRE, self.reader, self.name, self.proves)
         self.labels = WaitingLabels(self.state, self.context, self.reader, self.name, lambda _: 0)
 
         async def tell_of_label(record: Record, refusal: Refusal) -> None:
@@ -66,7 +67,7 @@ class Stand:
         return f"{self.prefix}{topic}"
 
     def reader(self) -> LogReader:
-        return LogReader(self.servers, "test", {}, timeout_s=PATIENCE_S)
+        return LogReader(self.servers, "test", {}, timeout_s=PATIENCE_S, proves=self.proves)
 
     def run(self, steps: Any) -> Any:
         return self._runner.run(steps)

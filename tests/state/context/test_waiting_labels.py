@@ -11,12 +11,17 @@ from confluent_kafka import Producer
 from ops.stack.embedded import EmbeddedStack
 from ops.stack.topics import create_topics
 from pipeline.domain.context import Label
-from pipeline.domain.refusals import RefusalCode
+from pipeline.domain.log import SEAL_HEADER, Outgoing, Presented, Record, Source
+from pipeline.domain.refusals import Refusal, RefusalCode
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet, KeyUse, with_key
+from pipeline.seals.proving import SealCheck
 from pipeline.state.context import context_store
 from pipeline.state.context.context_agent import PAYMENTS
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.state_event import StateEvent
 from tests.records import NOON_MS
+from tests.seals.given import sealer_with, signing_key
 from tests.state.context.stand import PATIENCE_S, WIRE, Stand
 from tests.state.stores import column, payment, share
 
@@ -185,3 +190,45 @@ def test_a_rebuild_lets_no_label_wait_whose_payment_is_long_gone(stand: LabelSta
     assert [code for _, code in stand.told] == [RefusalCode.LABEL_UNMATCHED] * 2
     stand.deliver(LABELS)
     assert len(stand.told) == 2
+
+
+def test_a_forged_label_is_a_dead_letter_live_and_nothing_in_a_replay(stand: LabelStand) -> None:
+    """Three labels of one payment: the publisher's own, then two forged ones that turn it back."""
+    key = signing_key()
+    keys = with_key(KeySet({}), KeyUse.LABELS, key.public, 0)
+    check = SealCheck(lambda _: keys, is_signed, lambda: NOON_MS, KeyUse.LABELS)
+    stand.proves = {stand.name(LABELS): check.unproved}
+    stand.start(len(stand.run(stand.state.count_waiting())))
+    stand.mark_ready()
+    stand.append(0, 1, 2)
+    stand.observe(0)
+    ours, forged = (WIRE.encode(label_of(0)._replace(fraud=fraud)) for fraud in (True, False))
+    [sealed] = sealer_with(key, stand.name(LABELS)).seal([Outgoing(stand.name(LABELS), b"payee", ours)])
+    seal = dict(sealed.headers or ())[SEAL_HEADER]
+    records = [(ours, seal), (forged, None), (forged, seal)]
+    told: list[RefusalCode] = []
+
+    async def tell(refusal: Refusal) -> None:
+        told.append(refusal.code)
+
+    for offset, (value, each) in enumerate(records):
+        record = Record(b"payee", value, Source(0, offset, NOON_MS))
+        shown = Presented(stand.name(LABELS), *record.source, False, record.key, value, each)
+        stand.run(stand.context.take_in(LABELS, record, 0.0, tell, shown))
+    assert [RefusalCode.LABEL_UNPROVED] * 2 == told
+    assert stand.observe(1) == 1
+    producer = Producer({"bootstrap.servers": stand.servers})
+    for value, each in reversed(records):
+        headers = None if each is None else [(SEAL_HEADER, each)]
+        producer.produce(stand.name(LABELS), value, b"payee", partition=0, timestamp=NOON_MS, headers=headers)
+    assert producer.flush(PATIENCE_S) == 0
+    stand.run(stand.context.replay())
+    assert stand.observe(2) == 1
+
+
+def test_a_sealed_topic_believes_nothing_that_is_handed_over_without_its_seal(stand: LabelStand) -> None:
+    stand.proves = {stand.name(LABELS): lambda _: None}
+    stand.start(len(stand.run(stand.state.count_waiting())))
+    stand.label(0)
+    stand.deliver(LABELS)
+    assert [(-1, RefusalCode.LABEL_UNPROVED)] == stand.told

@@ -18,9 +18,11 @@ from pipeline.domain.features import (
     RATIO_PERCENT_MAX,
     STATE,
     UNKNOWN,
+    WEIGHT_FREE_MINOR,
     feature_matrix,
     percent_of_average,
     percents_of_earlier,
+    weight_minor,
 )
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.state.state_event import StateEvent
@@ -60,6 +62,35 @@ def test_a_payment_is_compared_with_those_before_it_and_never_with_itself() -> N
     assert [NONE, 100, 1_000] == percent.tolist()
 
 
+@pytest.mark.parametrize("attempts", [1, 20])
+def test_large_attempts_double_what_is_usual_only_by_as_many_as_were_ever_made(store: Store, attempts: int) -> None:
+    """Whoever has taken an account over tries £50,000 again and again. All of it may be blocked, and none was made."""
+    usual = [20_000] * 20
+    rows = observe_all(store, payments(*usual, *[5_000_000] * attempts, 20_000))
+    average = (column(rows, "account_sum_minor_ever")[-1] - 20_000) / (column(rows, "account_count_ever")[-1] - 1)
+    assert 20_000 < average < 20_000 * (1 + 1.1 * attempts / len(usual))
+
+
+def test_an_attempt_is_told_whole_in_its_own_row_and_weighs_less_in_the_next(store: Store) -> None:
+    rows = observe_all(store, payments(20_000, 20_000, 5_000_000, 1))
+    assert [20_000, 40_000, 5_040_000, 80_001] == column(rows, "account_sum_minor_ever")
+
+
+def test_a_first_penny_does_not_make_an_honest_account_unusual_for_ever() -> None:
+    lifetime = AccountLifetime()
+    for number, amount in enumerate((1, *[5_000] * 10)):
+        lifetime.observe(number, amount)
+    assert lifetime.percent < 150
+
+
+@given(st.integers(0, AMOUNT_MINOR_MAX), st.integers(0, LIFETIME_SUM_MINOR_MAX - 1), st.integers(1, 2**38))
+def test_no_amount_weighs_more_than_twice_the_average_or_what_is_free(amount: int, total: int, count: int) -> None:
+    weight = weight_minor(amount, total, count)
+    assert 0 <= weight <= amount
+    assert weight <= max(2 * total / count + 2, WEIGHT_FREE_MINOR)
+    assert weight == amount or weight >= WEIGHT_FREE_MINOR
+
+
 def test_payments_of_nothing_make_any_other_the_most_unusual(store: Store) -> None:
     rows = observe_all(store, payments(0, 0, 0, 1, 1))
     assert [0, 0, 0, 0, RATIO_PERCENT_MAX] == column(rows, GREATEST)
@@ -91,7 +122,7 @@ def exact(events: list[StateEvent]) -> list[int]:
         now_ms = event.event_time_ms
         result.append(max([percent for time_ms, percent in seen if time_ms > now_ms - 7 * DAY_MS] + [0]))
         seen.append((now_ms, percent_of_average(event.amount_gbp_minor, total, count)))
-        total += event.amount_gbp_minor
+        total += weight_minor(event.amount_gbp_minor, total, count)
     return result
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
 
 from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.state.state_event import StateEvent
-from pipeline.state.unusual.fraud_run import LOOKED_AT_MAX
+from pipeline.state.unusual.fraud_run import LOOKED_AT_MAX, SLIGHT_MINOR_MAX, Kind, kind_of
 from pipeline.state.windows import MemoryState
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, SyncRedisState, column, observe_all, payment, share
 from tests.state.streams import label_of
@@ -21,12 +22,17 @@ RUN, HOURS = "beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d"
 
 def daily(count: int, *, step_ms: int = DAY_MS) -> list[StateEvent]:
     """Return payments of as many payers to one beneficiary."""
-    return [payment(place, START_MS + place * step_ms, account_id=f"payer-{place}") for place in range(count)]
+    return [paid(place, START_MS + place * step_ms, account_id=f"payer-{place}") for place in range(count)]
+
+
+def paid(offset: int, time_ms: int, **fields: Any) -> StateEvent:
+    """Return a payment that is large enough to end a run."""
+    return payment(offset, time_ms, **{"amount_gbp_minor": SLIGHT_MINOR_MAX + 1, **fields})
 
 
 def asks(store: Store, offset: int, time_ms: int) -> tuple[int, int]:
     """Return the run and its hours as the next payment is told them."""
-    (observation,) = store.observe([share([payment(offset, time_ms, account_id=f"payer-{offset}")], start=offset)])
+    (observation,) = store.observe([share([paid(offset, time_ms, account_id=f"payer-{offset}")], start=offset)])
     return column(observation.state, RUN)[0], column(observation.state, HOURS)[0]
 
 
@@ -81,8 +87,8 @@ def test_a_label_that_is_turned_back_ends_the_run_where_its_payment_stands(store
 
 def test_a_payment_that_is_unusual_for_its_payer_is_of_no_run_and_ends_none(store: Store) -> None:
     """The payer's third payment is four times the average of the two before."""
-    events = [*daily(3), *(payment(place, START_MS + place * DAY_MS, account_id="unusual") for place in (3, 4))]
-    events.append(payment(5, START_MS + 5 * DAY_MS, account_id="unusual", amount_gbp_minor=400))
+    events = [*daily(3), *(paid(place, START_MS + place * DAY_MS, account_id="unusual") for place in (3, 4))]
+    events.append(paid(5, START_MS + 5 * DAY_MS, account_id="unusual", amount_gbp_minor=4_000))
     observe_all(store, events)
     labelled(store, events[:5])
     assert 5 == asks(store, 6, START_MS + 12 * DAY_MS)[0]
@@ -149,3 +155,43 @@ def test_a_payer_whose_earlier_payments_are_lost_ends_no_run(
     store.observe([share([], start=7)], initial=True, since_ms=START_MS + DAY_MS)
     store.observe([share([payment(7, START_MS + DAY_MS, amount_gbp_minor=100_000)], start=7)])
     assert (3, 24 * 9) == asks(store, 8, START_MS + 9 * DAY_MS)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("amount_minor", [0, 1, SLIGHT_MINOR_MAX])
+def test_pennies_that_a_thief_pays_his_own_shop_end_no_run(
+    redis_state: MakeState, shards: int, amount_minor: int
+) -> None:
+    """Each is as usual as any for its payer, who pays nothing else, and nobody ever calls it fraud."""
+    told = []
+    for store in (MemoryState(shards=shards), redis_state(shards=shards)):
+        frauds = daily(20, step_ms=HOUR_MS)
+        own = [
+            payment(20 + place, START_MS + DAY_MS + place * HOUR_MS, account_id="thief", amount_gbp_minor=amount_minor)
+            for place in range(30)
+        ]
+        observe_all(store, [*frauds, *own])
+        labelled(store, frauds)
+        told.append(asks(store, 50, START_MS + 10 * DAY_MS))
+    assert [(20, 24 * 10)] * 2 == told
+
+
+def test_a_payment_that_is_slight_for_its_payer_ends_no_run_and_counts_as_fraud(store: Store) -> None:
+    """The third payment is £10, and less than half of the £100 that its payer is used to pay."""
+    payer: dict[str, Any] = {"account_id": "payer", "beneficiary_account_id": "another", "amount_gbp_minor": 10_000}
+    events = [paid(place, START_MS + place, **payer) for place in range(2)]
+    events += [paid(2 + place, START_MS + place * HOUR_MS, account_id=f"payer-{place}") for place in range(2)]
+    events.append(paid(4, START_MS + DAY_MS, account_id="payer"))
+    observe_all(store, events)
+    labelled(store, events[2:4])
+    assert 2 == asks(store, 5, START_MS + 8 * DAY_MS)[0]
+    labelled(store, events[4:])
+    assert 3 == asks(store, 6, START_MS + 8 * DAY_MS)[0]
+
+
+def test_kinds_at_their_bounds() -> None:
+    assert [Kind.DOUBTFUL, Kind.USUAL, Kind.USUAL, Kind.UNUSUAL, Kind.DOUBTFUL] == [
+        kind_of(percent, 1_000) for percent in (49, 50, 200, 201, UNKNOWN)
+    ]
+    assert [Kind.DOUBTFUL, Kind.USUAL] == [kind_of(NONE, amount) for amount in (999, 1_000)]
+    assert Kind.UNUSUAL == kind_of(1_000, 1)

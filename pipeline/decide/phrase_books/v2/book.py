@@ -13,7 +13,10 @@ from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
 from pipeline.decide.phrase_books.v1.features import Phrase
 from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, count_of
 
-_EVER: Final = "the payments that the account has ever attempted, this one included,"
+_EVER: Final = (
+    "the payments that the account has ever attempted, this one as a whole and each before it as far as it was usual,"
+)
+_APART: Final = "unusual amounts and small genuine payments apart"
 
 PHRASES: Final[dict[str, Phrase]] = {
     **FIRST_PHRASES,
@@ -35,11 +38,11 @@ PHRASES: Final[dict[str, Phrase]] = {
         "none of the payments that the account attempted before in the last 7 days compares with earlier ones",
     ),
     "beneficiary_fraud_run_30d": Phrase(
-        "the beneficiary's checked 30 days end with {} in a row, unusual amounts apart",
+        f"the beneficiary's checked 30 days end with {{}} in a row, {_APART}",
         count_of("fraudulent payment"),
         "how many fraudulent payments in a row the beneficiary's checked 30 days end with is not known",
         "how many fraudulent payments in a row the beneficiary's checked 30 days end with was not looked up",
-        "the beneficiary's checked 30 days end with no fraudulent payment, unusual amounts apart",
+        f"the beneficiary's checked 30 days end with no fraudulent payment, {_APART}",
     ),
     "beneficiary_fraud_run_hours_30d": Phrase(
         "the beneficiary's fraudulent payments in a row began {} ago",
@@ -48,7 +51,7 @@ PHRASES: Final[dict[str, Phrase]] = {
         "the beneficiary's checked 30 days end with no fraudulent payments in a row",
     ),
     "amount_percent_of_earlier_average_ever": Phrase(
-        "the payment is {} of the average of all the account's earlier payments",
+        "the payment is {} of the average of all the account's earlier payments, each as far as it was usual",
         PERCENT,
         "how the payment compares with all the account's earlier payments is not known",
         "the account has no earlier payment to compare with",
