@@ -21,6 +21,7 @@ COMPILED = (
     "pipeline/decide/phrase_books/v1/customer.py",
     "pipeline/decide/phrase_books/v1/book.py",
     "pipeline/decide/phrase_books/v2/book.py",
+    "pipeline/decide/phrase_books/v3/book.py",
     "pipeline/decide/phrase_books/books.py",
     "pipeline/decide/reasons/families.py",
     "pipeline/decide/reasons/terms.py",

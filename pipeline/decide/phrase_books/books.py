@@ -10,11 +10,12 @@ from typing import Final
 
 from pipeline.decide.phrase_books.v1.book import PhraseBook
 from pipeline.decide.phrase_books.v2.book import PhraseBook as SecondBook
+from pipeline.decide.phrase_books.v3.book import PhraseBook as ThirdBook
 
 __all__ = ["BOOKS", "CURRENT", "PhraseBook", "book_of", "book_or_current"]
 
-CURRENT: Final[PhraseBook] = SecondBook()
-BOOKS: Final[dict[str, PhraseBook]] = {book.version: book for book in (PhraseBook(), CURRENT)}
+CURRENT: Final[PhraseBook] = ThirdBook()
+BOOKS: Final[dict[str, PhraseBook]] = {book.version: book for book in (PhraseBook(), SecondBook(), CURRENT)}
 
 
 def book_or_current(version: str) -> PhraseBook:
