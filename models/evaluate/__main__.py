@@ -1,6 +1,6 @@
 """Measure the learner on a file of payments in the Fraud Detection Handbook's form, by its protocol.
 
-    python -m models.evaluate handbook PATH [--bags N] [--seeds N] [--validation] [--earlier DAYS]
+    python -m models.evaluate handbook PATH [--bags N] [--seeds N] [--validation]
 
 The features are those of the stream: `models.train.history` feeds the very windows that serve, from the file's first
 payment on, with labels as they come. For each fold a model is learned, compiled to integers and judged by its integer
@@ -32,12 +32,10 @@ from models.evaluate.folds import (
     days_resampled,
     folds,
     judged,
-    what_folds_lack,
 )
 from models.evaluate.learners import ALONE, WITH, WITHOUT, Learn, boosted_trees, forest, glass
-from models.evaluate.stream import read
+from models.evaluate.stream import Payments, read
 from models.train.history import HistoryRefused
-from pipeline.publish.payment_source import Unreadable
 from pipeline.terminal.output import Advance, progress
 
 RESAMPLES: Final = 200
@@ -61,8 +59,11 @@ class Measured(NamedTuple):
         return float(np.mean([getattr(fold, measure) for fold in self.folds]))
 
 
-def measured(parts: list[Fold], learners: dict[str, Learn], advance: Advance) -> Iterator[Measured]:
+def measured(
+    payments: Payments, starts: tuple[int, ...], learners: dict[str, Learn], advance: Advance
+) -> Iterator[Measured]:
     """Yield what each learner comes to."""
+    parts = list(folds(payments, starts))
     for place, (name, learn) in enumerate(learners.items()):
         scores = []
         for number, part in enumerate(parts):
@@ -91,13 +92,9 @@ def _interval(resampled: list[Scores]) -> list[float]:
 
 
 def handbook(asked: argparse.Namespace) -> dict[str, object]:
-    starts = tuple(start - asked.earlier for start in (VALIDATION_STARTS if asked.validation else TEST_STARTS))
+    starts = VALIDATION_STARTS if asked.validation else TEST_STARTS
     with progress("streaming", None) as advance:
         payments = read(asked.path, days_of(starts), advance)
-    parts = list(folds(payments, starts))
-    if lack := what_folds_lack(parts):
-        days = days_of(starts)
-        raise HistoryRefused(f"days {days.start} to {days.stop - 1} since the first payment are needed, but {lack}")
     learners = {
         f"glass box, seed {seed}": glass(WITH, seed, asked.bags, asked.jobs) for seed in range(1, asked.seeds + 1)
     }
@@ -109,9 +106,10 @@ def handbook(asked: argparse.Namespace) -> dict[str, object]:
     }
     results = []
     with progress("learning", len(learners) * len(starts)) as advance:
-        for each in measured(parts, learners, advance):
+        for each in measured(payments, starts, learners, advance):
             print(f"{each.name:40}" + _row(*(each.mean(name) for name in Judged._fields)), file=sys.stderr, flush=True)
             results.append(each)
+    parts = list(folds(payments, starts))
     return {
         "folds": "validation" if asked.validation else "test",
         "payments_learned": [len(part.learned.fraud) for part in parts],
@@ -140,19 +138,18 @@ def table(told: dict[str, object]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m models.evaluate", description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("name", choices=["handbook"], help="the protocol")
-    parser.add_argument("path", type=Path, help="a file of payments that says which are frauds")
-    parser.add_argument("--bags", type=int, default=8, help="models that are averaged")
-    parser.add_argument("--seeds", type=int, default=3, help="times that all features are learned from")
+    parser.add_argument("name", choices=["handbook"])
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--bags", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--validation", action="store_true", help="measure on the folds that settings are chosen on")
-    parser.add_argument("--earlier", type=int, default=0, help="days by which folds begin earlier, for a shorter file")
     parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that learn side by side")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     asked = parser.parse_args()
     try:
         told = handbook(asked)
-    except (HistoryRefused, Unreadable) as refused:
-        raise SystemExit(f"python -m models.evaluate: {refused}") from refused
+    except HistoryRefused as refused:
+        raise SystemExit(str(refused)) from refused
     print(json.dumps(told) if asked.json else table(told))
 
 

@@ -7,7 +7,7 @@ Cards that are known to be compromised by the day leave the week that is judged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,8 +18,7 @@ from models.evaluate.stream import Payments
 
 WEEK: Final = 7
 TEST_STARTS: Final = (115, 122, 129, 136)
-"""Days since 2018-04-01, the first of the payments: 07-25, 08-01, 08-08 and 08-15. The first is the published single
-split."""
+"""Days since 2018-04-01: 07-25, 08-01, 08-08 and 08-15. The first is the published single split."""
 VALIDATION_STARTS: Final = (80, 87, 94, 101)
 """06-20, 06-27, 07-04 and 07-11. Settings and features are chosen here, and never on the test folds."""
 CARDS: Final = 100
@@ -58,17 +57,6 @@ def _fold(payments: Payments, start: int) -> Fold:
         on_day = day == start + 2 * WEEK + place
         tested |= on_day & ~np.isin(account, np.fromiter(compromised, np.int64, len(compromised)))
     return Fold(payments.rows(is_learned), payments.rows(tested))
-
-
-def what_folds_lack(parts: Sequence[Fold]) -> str:
-    """Say what a fold lacks to learn from or to be judged on; empty where none lacks anything."""
-    for number, fold in enumerate(parts, 1):
-        for week, held in (("to learn from", fold.learned), ("to be judged on", fold.tested)):
-            if not len(held.fraud):
-                return f"the week {week} of fold {number} has no payment"
-            if held.fraud.all() or not held.fraud.any():
-                return f"the week {week} of fold {number} has {'only frauds' if held.fraud.all() else 'no fraud'}"
-    return ""
 
 
 def judged(tested: Payments, scores: Scores) -> Judged:

@@ -19,6 +19,7 @@ from models.train.history import HistoryRefused, events_of, observed
 from pipeline.domain.features import Matrix
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP
+from pipeline.publish.plan import HANDBOOK_EPOCH_MS
 from pipeline.state.periods import DAY_MS
 from pipeline.terminal.output import Advance, unseen
 
@@ -28,7 +29,7 @@ class Payments(NamedTuple):
 
     features: Matrix  # (n, len(FEATURES))
     fraud: NDArray[np.bool_]
-    day: Column  # since that of the file's first payment
+    day: Column  # since 2018-04-01, which a file of the short form counts from
     account: Column  # a number for each paying account
 
     def rows(self, which: NDArray[np.bool_] | Column) -> Payments:
@@ -43,12 +44,8 @@ def read(path: Path, days: range, advance: Advance = unseen, rules: FileMap = NO
     """
     accounts = _Accounts()
     parts: list[Payments] = []
-    first_day: int | None = None
     for examples in observed(accounts.noted(events_of(path, rules), advance)):
-        day = examples.event_time_ms // DAY_MS
-        if len(day) and first_day is None:
-            first_day = int(day[0])
-        day -= first_day or 0
+        day = (examples.event_time_ms - HANDBOOK_EPOCH_MS) // DAY_MS
         kept = (day >= days.start) & (day < days.stop)
         account = accounts.numbered(examples.number)
         parts.append(Payments(examples.features, examples.fraud, day, account).rows(kept))

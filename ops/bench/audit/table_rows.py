@@ -87,12 +87,12 @@ _OTHERS: Final[Mapping[str, str]] = {
     "integer": "coalesce({}, 0) + 100000",
     "bigint": "coalesce({}, 0) + 100000",
     "timestamp with time zone": "coalesce({}, now()) + interval '1 microsecond'",
-    "jsonb": "jsonb_build_object('forged', {})",
+    "jsonb": "coalesce({}, '{{}}') || '{{\"forged\": true}}'",
     "bytea": "sha256(coalesce({}, ''))",
     "boolean": "NOT coalesce({}, true)",
     "numeric": "coalesce({}, 0) + 0.5",
     "date": "coalesce({}, now()::date) + 1000",
-    "text[]": "coalesce({}, ARRAY[]::text[]) || ARRAY['x']",
+    "text[]": "coalesce({}, ARRAY[]::text[]) || 'x'",
     "xid8": "((({})::text::numeric - 1)::text)::xid8",
 }
 
