@@ -36,6 +36,12 @@ def verify(
         Path | None,
         typer.Option(metavar="PEM", help="Require timestamps (RFC 3161) of the authorities with these certificates."),
     ] = None,
+    feeds: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Require every feed that a decision names, signed, from here.")
+    ] = None,
+    feed_keys: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="The key set that feeds may be signed with.")
+    ] = None,
     max_age: Annotated[
         str, typer.Option(metavar="AGE", help="Accept a log that was seen so long ago: 15m, 30d, or any.")
     ] = "15m",
@@ -51,9 +57,12 @@ def verify(
     """Verify an export offline. Exit 1 when something is not as it was written."""
     from ops.verifier.export import Outside
 
+    if (feeds is None) != (feed_keys is None):
+        raise Failure("--feeds and --feed-keys belong together.", "Give both, or neither.")
     where = Outside(outside or directory / "outside", witness)
     fresh = freshness(max_age, is_witnessed=not unwitnessed, is_timestamped=timestamps is not None)
-    report = verified(directory, where, keys, fresh, timestamps, is_all=is_all, with_tables=not decisions_only)
+    archive = None if feeds is None or feed_keys is None else (feeds, feed_keys)
+    report = verified(directory, where, keys, fresh, timestamps, archive, is_all=is_all, with_tables=not decisions_only)
     raise typer.Exit(0 if show_report(Output(as_json=as_json), report, fresh, restores) else 1)
 
 
@@ -73,18 +82,21 @@ def verified(
     key_set: Path,
     fresh: Freshness,
     timestamps: Path | None,
+    feeds: tuple[Path, Path] | None = None,
     *,
     is_all: bool,
     with_tables: bool,
 ) -> Report:
     from ops.verifier.export import Trust, Unreadable, verify_export
+    from ops.verifier.feeds import Feeds
     from ops.verifier.keys import read_keys
     from ops.verifier.telling import unread_text
     from ops.verifier.timestamps import time_of_authority
 
     try:
         time_of = None if timestamps is None else time_of_authority(timestamps)
-        trust = Trust(read_keys(key_set), fresh, time_of)
+        archive = None if feeds is None else Feeds(feeds[0], read_keys(feeds[1]))
+        trust = Trust(read_keys(key_set), fresh, time_of, archive)
         return verify_export(folder, outside, trust, is_all=is_all, with_tables=with_tables)
     except (Unreadable, OSError, ValueError) as error:
         fix = "Give a folder that `fraud audit export` made, and the .keys file of `fraud keys create audit`."

@@ -1,7 +1,8 @@
 """Whether the code that runs keeps a promise (ops.release.promise): what an earlier version wrote, read again.
 
 Everything that version wrote is decoded, verified and explained to the byte, and its audit export is proved. What was
-said of a decision then is said now; that more is said is no breach.
+said of a decision then, to staff and to the customer, is said now, and so is what people's records say; that more is
+said is no breach.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, NamedTuple
 from models.artefact.files import ModelRefused, load_version
 from ops.release.audit_export import KEYS
 from ops.release.promise import EXPORT, HASHES, POLICIES, RECORDS, REGISTRY, hashes_of
+from ops.release.told import read_told, told_of
 from ops.verifier.export import Outside, Trust, verify_export
 from ops.verifier.freshness import Freshness
 from ops.verifier.keys import read_keys
@@ -49,7 +51,7 @@ def kept(folder: Path) -> Kept:
     """Read the promise of one version."""
     lines = [json.loads(line) for line in gzip.decompress((folder / RECORDS).read_bytes()).splitlines()]
     decisions = sum("explanation" in line for line in lines)
-    breaches = [*_changed(folder), *_archive(folder), *_records(folder, lines)]
+    breaches = [*_changed(folder), *_archive(folder), *_records(folder, lines), *_told(folder, lines)]
     rows, found = _export(folder)
     if rows != len(lines):
         found.append(f"the export has {rows} rows, and there are {len(lines)} records")
@@ -120,6 +122,25 @@ def _payment(wire: WireFormat, line: Mapping[str, object], decision: Decision, w
         yield f"the payment of the decision at {where} has another digest"
     if decision_id(decoded.transaction, decoded.digest, decision.source) != decision.decision_id:
         yield f"the payment of the decision at {where} would be decided under another id"
+
+
+def _told(folder: Path, lines: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """What customers were told of each decision, and what each other record says, is told and said now."""
+    promised = read_told(folder)
+    if promised is None:
+        yield "it does not hold what customers were told"
+        return
+    archive = RegimeArchive(folder / POLICIES, folder / REGISTRY)
+    if len(promised) != len(lines):
+        yield f"it holds what was told of {len(promised)} records, and there are {len(lines)}"
+    for line in lines:
+        where = f"{line['partition']}:{line['offset']}"
+        was = promised.get((line["partition"], line["offset"]))
+        if not was:
+            yield f"nothing is held of what was told of the record at {where}"
+            continue
+        for place, before, found in differences(was, told_of(bytes.fromhex(str(line["value"])), archive.regime_of)):
+            yield f"of the record at {where}, {place} was {before!r:.80}, and is {found!r:.80}"
 
 
 _ABSENT: Final = "absent"

@@ -1,6 +1,7 @@
 """`python -m ops.release.promise VERSION`: write down what a version promises, into tests/released/VERSION.
 
     records.jsonl.gz   records of decisions.v1 as the version wrote them, decisions with what it said of them
+    told.jsonl.gz      what customers were told of the decisions, and what the other records say
     policies/          every policy and every feed that a decision names
     registry/          every model that a decision names
     export.tar.gz      an audit export of the same records
@@ -28,6 +29,7 @@ from typing import Final
 
 from ops.release.audit_export import write_export
 from ops.release.decided import Written, feed_files, written
+from ops.release.told import TOLD, told_bytes, told_lines
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.payment import Decoded
 from pipeline.explain.as_json import explanation_json
@@ -95,6 +97,7 @@ def _write(folder: Path, work: Path, settings: Settings) -> None:
     archive = RegimeArchive(folder / POLICIES, folder / REGISTRY)
     lines = [json.dumps(line, ensure_ascii=False, sort_keys=True) for line in _lines(records, archive)]
     (folder / RECORDS).write_bytes(_compressed("".join(f"{line}\n" for line in lines).encode()))
+    (folder / TOLD).write_bytes(told_bytes(told_lines([json.loads(line) for line in lines], archive.regime_of)))
     write_export(records, work / "export", work)
     (folder / EXPORT).write_bytes(_packed(work / "export"))
     hashes = {"format": FORMAT, "sha256": dict(hashes_of(folder))}

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from .export import Outside, Report, Trust, Unreadable, verify_export
+from .feeds import Feeds
 from .freshness import MAX_AGE_DEFAULT, Freshness, age_of
 from .keys import KeySet, read_keys
 from .proofs import refused, shown_row
@@ -35,6 +36,8 @@ def main() -> int:
     log.add_argument(
         "--timestamps", type=Path, metavar="PEM", help="require timestamps (RFC 3161) of these authorities"
     )
+    log.add_argument("--feeds", type=Path, metavar="FOLDER", help="require the feeds of decisions, signed, from there")
+    log.add_argument("--feed-keys", type=Path, metavar="FILE", help="the key set of the feeds' publishers")
     log.add_argument("--max-age", type=_age, default=MAX_AGE_DEFAULT, metavar="AGE", help="15m by default; 30d, any")
     log.add_argument(
         "--decisions-only", action="store_true", help="accept an export without ledger, reviews and control"
@@ -67,11 +70,14 @@ def main() -> int:
 def _trust(keys: KeySet, options: argparse.Namespace) -> Trust:
     is_timestamped = options.timestamps is not None
     fresh = Freshness(time.time_ns() // 1_000_000, options.max_age, not options.unwitnessed, is_timestamped)
+    if (options.feeds is None) != (options.feed_keys is None):
+        raise ValueError("--feeds and --feed-keys are given together")
+    feeds = None if options.feeds is None else Feeds(options.feeds, read_keys(options.feed_keys))
     if not is_timestamped:
-        return Trust(keys, fresh)
+        return Trust(keys, fresh, feeds=feeds)
     from .timestamps import time_of_authority
 
-    return Trust(keys, fresh, time_of_authority(options.timestamps))
+    return Trust(keys, fresh, time_of_authority(options.timestamps), feeds)
 
 
 def _age(text: str) -> int | None:

@@ -46,7 +46,19 @@ class Records:
             return None, None
         return (columns["source_partition"], columns["source_offset"]) if table == TABLES[0] else (None, None)
 
+    def feeds(self, value: bytes) -> tuple[bytes, ...]:
+        """Return the hashes of the exchange rates and sanctions that a decision names; empty where it is no decision or
+        names none. Raises ValueError as `columns` does."""
+        name, fields = self._fields(value)
+        if name != "Decision" or "sanctions_hash" not in fields:
+            return ()
+        return fields["exchange_rates_hash"], fields["sanctions_hash"]
+
     def columns(self, value: bytes) -> tuple[str, dict[str, Any]]:
+        name, fields = self._fields(value)
+        return _COLUMNS[name](fields)
+
+    def _fields(self, value: bytes) -> tuple[str, dict[str, Any]]:
         at = _HEADER_BYTES.get(value[:1], 5)
         readers = self._readers if self._by_header is None else self._by_header.get(value[:at])
         if readers is None:
@@ -59,7 +71,7 @@ class Records:
             raise ValueError("the bytes are no record") from error
         if at != len(value):
             raise ValueError("bytes follow the record")
-        return _COLUMNS[name]({**self._defaults[name], **fields})
+        return name, {**self._defaults[name], **fields}
 
 
 def _readers(schema_text: str) -> list[tuple[str, Read]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from .columns import TABLES, Records
+from .feeds import Feeds, check_feeds, named_by
 from .findings import Finding, Kind
 from .freshness import Freshness, check_freshness, check_unsigned
 from .heads import Head, check_heads, check_published, head_of
@@ -51,11 +52,13 @@ class Report(NamedTuple):
 
 
 class Trust(NamedTuple):
-    """What the verifier goes by: the key set, timestamp authorities (None: none), and how fresh the log must be."""
+    """What the verifier goes by: the key set, timestamp authorities (None: none), how fresh the log must be, and the
+    archive of feeds (None: nobody asks who published them)."""
 
     keys: KeySet
     fresh: Freshness
     time_of: TimeOf | None = None
+    feeds: Feeds | None = None
 
 
 class Outside(NamedTuple):
@@ -88,6 +91,9 @@ def verify_export(
     seen, findings = _witnessed(folder, outside, topic, heads, trust)
     if published is None:
         findings.append(Finding(Kind.ANCHOR_MISSING, "export", None, None, "it holds no copy of anchors.v1"))
+    if trust.feeds is not None:
+        every_row = (placed for theirs in rows.values() for placed in theirs)
+        findings += check_feeds(trust.feeds, named_by(every_row, records))
     total, signed, younger = 0, 0, 0
     for number in sorted(rows.keys() | leaf_paths.keys() | links.keys() | heads.keys() | required.keys(), key=str):
         entries = read_leaves(leaf_paths[number]) if number in leaf_paths else []

@@ -27,6 +27,8 @@ class Kind(StrEnum):
     WITNESS_REFUSED = "WITNESS_REFUSED"
     WITNESS_CONTRADICTED = "WITNESS_CONTRADICTED"  # somebody outside has seen another history
     TIMESTAMP_REFUSED = "TIMESTAMP_REFUSED"
+    FEED_MISSING = "FEED_MISSING"  # a feed that a decision names is not in the archive
+    FEED_UNSIGNED = "FEED_UNSIGNED"
     STALE = "STALE"  # it is older than was asked for, so it may hide what came since
 
 

@@ -17,6 +17,10 @@ from .findings import Kind
 KEY_SET_KIND: Final = "fraud-key-set-v1"
 AUDIT: Final = "audit"
 WITNESS: Final = "witness"
+ARTEFACTS: Final = "artefacts"
+"""Its keys are points of P-256; they stand in sets beside those of feeds, and sign nothing that is verified here."""
+KEY_BYTES: Final = 32
+POINT_BYTES: Final = 33
 
 
 class Key(NamedTuple):
@@ -85,7 +89,8 @@ def distrusted(signed: Signed, keys: KeySet, seen_at_ms: int | None, refused: Ki
 
 def _key(fields: Mapping[str, Any]) -> Key:
     public = bytes.fromhex(fields["public"])
-    if hashlib.sha256(public).hexdigest()[:16] != fields["key_id"] or len(public) != 32:
+    length = POINT_BYTES if fields["use"] == ARTEFACTS else KEY_BYTES
+    if hashlib.sha256(public).hexdigest()[:16] != fields["key_id"] or len(public) != length:
         raise ValueError(f"the key {fields['key_id']} does not have that id")
     begins_ms = _time(fields["valid_from"])
     if begins_ms is None:

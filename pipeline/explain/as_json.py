@@ -41,7 +41,11 @@ def explanation_json(explained: Explanation) -> dict[str, object]:
         ),
         "otherwise": otherwise_json(explained.decision, explained.otherwise),
         "model": {"missing": model.why} if isinstance(model, Missing) else _model_json(model),
-        "verified": {"result": explained.check.result, "differing": list(explained.check.differing)},
+        "verified": {
+            "result": explained.check.result,
+            "differing": list(explained.check.differing),
+            "why": explained.check.why,
+        },
     }
 
 

@@ -16,7 +16,7 @@ from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE
 from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
 from pipeline.explain.guardrails import NOT_ASKED, Guardrail, guardrails_of, silence_of
 from pipeline.replay.feature_lists import unheld_features
-from pipeline.replay.regimes import Missing, RegimeOf
+from pipeline.replay.regimes import FeedsFault, Missing, RegimeOf, feeds_unasked
 from pipeline.replay.verify import Check, Result, regime_key, verify
 
 
@@ -64,7 +64,13 @@ _GROUPS = (
 )
 
 
-def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: RegimeOf) -> Explanation:
+def explanation(
+    stored: StoredDecision,
+    partition: int,
+    offset: int,
+    regime_of: RegimeOf,
+    feeds_fault: FeedsFault = feeds_unasked,
+) -> Explanation:
     """Everything that can be said of a decision, the model's part computed again from the archived model."""
     decision = stored.decision
     features, own = decision.snapshot.features, foreign_money(decision.snapshot.transaction)
@@ -75,7 +81,7 @@ def explanation(stored: StoredDecision, partition: int, offset: int, regime_of: 
         for name in names
         if name not in unheld
     )
-    [check] = verify([stored], regime_of)
+    [check] = verify([stored], regime_of, feeds_fault)
     model, guardrails = _model_account(decision, regime_of), guardrails_of(decision, regime_of)
     otherwise = _otherwise(stored, check, regime_of)
     return Explanation(decision, partition, offset, facts, model, _why_route(decision), check, guardrails, otherwise)

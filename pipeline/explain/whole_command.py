@@ -19,6 +19,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailable
 from pipeline.io.settings import Settings
 from pipeline.replay.customer import customer_text
+from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.replay.verify_command import archive_of
 from pipeline.terminal.decision_choice import the_one
 from pipeline.traces.context import parsed, trace_id_of_decision
@@ -59,7 +60,7 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
         )
         life = kept if isinstance(kept, NotShown) else _life(source, settings, wire, decision)
     regime_of = archive_of(settings).regime_of
-    explained = explanation(decision.stored, decision.partition, decision.offset, regime_of)
+    explained = explanation(decision.stored, decision.partition, decision.offset, regime_of, feeds_fault_of(settings))
     stored = decision.stored.decision
     customer = customer_text(stored, regime_of, stands(life, stored), may_be_paid=may_be_paid(life))
     return assembled(explained, life, customer, decision.origin, _trace(settings, decision))

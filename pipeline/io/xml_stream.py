@@ -55,6 +55,8 @@ class XmlStream:
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._depth = 0
+        self.is_latin = False
+        """Whether the document declares ISO-8859-1, in which any bytes are a text."""
         parser = expat.ParserCreate(namespace_separator=" ")
         parser.buffer_text = True
         parser.XmlDeclHandler = self._declare
@@ -95,6 +97,7 @@ class XmlStream:
     def _declare(self, version: str, encoding: str | None, _standalone: int) -> None:
         if version != "1.0":
             self._refuse("the document is of another version of XML than 1.0")
+        self.is_latin = encoding is not None and encoding.lower() == "iso-8859-1"
         if encoding is not None and encoding.lower() not in ENCODINGS:
             self._refuse(f"the document declares the encoding {encoding[:NAME_CHARACTERS_MAX]!r}, and not UTF-8")
 

@@ -11,8 +11,14 @@ from pipeline.publish.columns import Batch, Column, ColumnKind
 from pipeline.publish.payment_source import Fault, Unreadable
 from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
 
+COLUMN_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Of one column in a row group, unpacked, which pyarrow may hold at once. A million texts at their limit take 140 MB; a
+file of some KB can say a thousand times that."""
 PARQUET: Final = b"PAR1"
 ARROW: Final = b"ARROW1"
+
+
+_TEXTS: Final = frozenset({ColumnKind.TEXT, ColumnKind.BINARY})
 
 
 class ArrowTable:
@@ -28,6 +34,7 @@ class ArrowTable:
             self.columns = [_column(field.name, field.type) for field in schema]
             if self._is_parquet:
                 self._refuse_old_times(reader.metadata)
+                self._refuse_bombs(reader.metadata)
 
     def batches(self, wanted: Set[int], /) -> Iterator[Batch | Fault]:
         row, read = 1, sorted(wanted) or [0]  # without a column pyarrow would say no number of rows
@@ -46,7 +53,9 @@ class ArrowTable:
 
     def _reader(self, arrow: Any, parquet: Any, file: BinaryIO, read: list[int] | None) -> Any:
         if self._is_parquet:
-            return parquet.ParquetFile(file, page_checksum_verification=True)
+            texts = [self.columns[at].name for at in read or [] if self.columns[at].kind in _TEXTS]
+            # As a dictionary one long text that a million rows share stays one.
+            return parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=texts)
         return arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=read))
 
     def _values_of(self, found: Any, read: list[int]) -> list[list[Any]]:
@@ -77,6 +86,16 @@ class ArrowTable:
                 f"{self._file.name} can't be read as {kind}: it is cut off, damaged, encrypted, or of a later form.",
                 "Write it again.",
             ) from error
+
+    def _refuse_bombs(self, metadata: Any) -> None:
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            for column in map(group.column, range(group.num_columns)):
+                if column.total_uncompressed_size > COLUMN_BYTES_MAX:
+                    raise Unreadable(
+                        f"{self._file.name} has the column '{column.path_in_schema[:60]}' of over "
+                        f"{COLUMN_BYTES_MAX // 1024**2} MB, unpacked, in one row group.",
+                        "Write it in smaller row groups.",
+                    )
 
     def _refuse_old_times(self, metadata: Any) -> None:
         for number in range(metadata.num_columns):
@@ -150,9 +169,12 @@ def _values(column: Any) -> list[Any]:
     import pyarrow.compute as compute  # type: ignore[import-untyped]
 
     types = arrow.types
-    while types.is_dictionary(column.type) or types.is_run_end_encoded(column.type):
-        is_dictionary = types.is_dictionary(column.type)
-        column = column.dictionary_decode() if is_dictionary else compute.run_end_decode(column)
+    while types.is_run_end_encoded(column.type):
+        column = compute.run_end_decode(column)
+    if types.is_dictionary(column.type):
+        used = column.indices.unique().drop_null()
+        known = dict(zip(used.to_pylist(), _values(column.dictionary.take(used)), strict=True))
+        return [None if at is None else known[at] for at in column.indices.to_pylist()]
     if types.is_timestamp(column.type) or types.is_date64(column.type):
         return list(column.view(arrow.int64()).to_pylist())
     if types.is_date32(column.type):

@@ -3,6 +3,9 @@
 The standard library reads it, in its strict mode (docs/adr/0038): it says in which line of the file a row stands, and
 refuses a quote that is never closed. Encoding and separator are recognised where the file itself shows them, by a byte
 order mark or its names of columns, and declared in the map otherwise.
+
+A file that is cut off in its last value is a file of other values: 1000.00 becomes 100. Only the end of its last line
+shows that it isn't, so a file without one is refused, unless the map says that its writer leaves it out.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import BinaryIO, Final, NamedTuple
 from pipeline.publish.columns import Batch, Column, ColumnKind, plain_name
 from pipeline.publish.file_map import FIELDS, FileMap
 from pipeline.publish.payment_source import Fault, Unreadable
-from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
+from pipeline.publish.table_files import BATCH_ROWS, BLANK_LINES_MAX, TOO_BLANK, WatchedFile
 
 SEPARATORS: Final = (",", ";", "\t", "|")
 LINE_CHARACTERS_MAX: Final = 256 * 1024
@@ -34,6 +37,10 @@ _MARKS: Final = (
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _HEADER_LINES_MAX: Final = 50
 """Blank lines above the names, and names that are quoted over several lines."""
+_UNENDED: Final = (
+    "has no line end, so the file may be cut off in it: get it anew, or declare unended = 'whole' in the map if its "
+    "writer never ends the last line"
+)
 _NO_BYTES: Final = "Declare encoding in a map (--map), such as 'cp1252', or save the file as UTF-8."
 
 
@@ -46,6 +53,7 @@ class CsvTable:
     def __init__(self, file: WatchedFile, head: bytes, rules: FileMap) -> None:
         self._file = file
         self._encoding = _encoding(file.name, head, rules.file.encoding)
+        self._is_end_needed = rules.file.unended == "refuse"
         self._header = self._found_header(rules)
         self.columns = [Column(name, ColumnKind.TEXT) for name in self._header.names]
 
@@ -54,6 +62,8 @@ class CsvTable:
             for _ in range(self._header.lines):
                 next(lines)
             yield from _batched(_rows(lines, self._header.separator, len(self.columns)))
+            if self._is_end_needed and not lines.is_ended:
+                yield Fault(lines.number, None, _UNENDED)
 
     def _found_header(self, rules: FileMap) -> _Header:
         wanted = {plain_name(name) for name in (*FIELDS, *rules.columns.values(), *rules.file.ignore)}
@@ -86,6 +96,9 @@ class _Lines:
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text, self.number, self._row_characters = text, 0, 0
+        self._blank = 0
+        self.is_ended = True
+        """Whether the last line that was read has its end."""
 
     def begin_row(self) -> None:
         self._row_characters = 0
@@ -102,6 +115,10 @@ class _Lines:
         if not line:
             raise StopIteration
         self.number += 1
+        self.is_ended = line.endswith(("\n", "\r"))
+        self._blank = self._blank + 1 if line.isspace() else 0
+        if self._blank > BLANK_LINES_MAX:
+            raise _Broken(Fault(self.number, None, TOO_BLANK))
         self._row_characters += len(line)
         if self._row_characters >= LINE_CHARACTERS_MAX:
             whose = "is" if len(line) == self._row_characters else "makes a row"

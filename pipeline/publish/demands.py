@@ -159,16 +159,23 @@ def _integer(_field: str, rules: FileMap) -> Convert:
     return lambda value: whole_number(value, rules.file)
 
 
+_MINUS_ZERO: Final = "is minus zero: something was lost beside the sign"
+
+
 def whole_number(value: object, rules: FileRules) -> int:
     if isinstance(value, bool):
         raise Wrong("is true or false, not a whole number")
     if isinstance(value, int):
         return value
     if isinstance(value, str):
+        if value == "-0":
+            raise Wrong(_MINUS_ZERO)
         if _INTEGER.fullmatch(value):
             return int(value)
         raise Wrong(_why_not_whole(value, rules))
     if isinstance(value, Decimal):
+        if value.is_zero() and value.is_signed():
+            raise Wrong(_MINUS_ZERO)
         if value.is_finite() and value == value.to_integral_value() and value.as_tuple().exponent == 0:
             return int(value)
         raise Wrong("is a number with decimals, not a whole number")
@@ -203,13 +210,15 @@ def _amount(_field: str, rules: FileMap) -> Convert:
 def major_amount(value: object, rules: FileRules) -> Decimal | int:
     if isinstance(value, bool):
         raise Wrong("is true or false, not an amount")
-    if isinstance(value, Decimal | int):
-        return value
     if isinstance(value, str):
         why = _why_not_decimal(value, rules)
         if why is not None:
             raise Wrong(why)
-        return Decimal(value.replace(rules.grouping, "").replace(rules.decimal, "."))
+        value = Decimal(value.replace(rules.grouping, "").replace(rules.decimal, "."))
+    if isinstance(value, Decimal) and value.is_zero() and value.is_signed():
+        raise Wrong(_MINUS_ZERO)
+    if isinstance(value, Decimal | int):
+        return value
     raise Wrong(f"is {_named(value)}, not an amount")
 
 

@@ -71,6 +71,7 @@ class FileRules(_Strict):
     nan: Literal["refuse", "absent"] = "refuse"
     binary: Literal["refuse", "utf-8"] = "refuse"
     blanks: Literal["keep", "strip"] = "keep"
+    unended: Literal["refuse", "whole"] = "refuse"  # a last line without a line end
     absent: Texts = ()  # words that say that there is no value
     kept: Texts = ()  # words that look so, and are values: the name Null
     ignore: Texts = ()  # columns that no field takes

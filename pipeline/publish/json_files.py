@@ -9,7 +9,7 @@ from typing import Final
 
 from pipeline.publish.columns import Batch, Column, ColumnKind
 from pipeline.publish.payment_source import Fault, Unreadable
-from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
+from pipeline.publish.table_files import BATCH_ROWS, BLANK_LINES_MAX, TOO_BLANK, WatchedFile
 
 LINE_BYTES_MAX: Final = 256 * 1024
 BOM: Final = b"\xef\xbb\xbf"
@@ -53,7 +53,7 @@ class JsonTable:
 
     def _objects(self) -> Iterator[tuple[int, dict[str, object]] | Fault]:
         with self._file.unpacked() as file:
-            number = 0
+            number = blank = 0
             while line := file.readline(LINE_BYTES_MAX):
                 number += 1
                 if len(line) >= LINE_BYTES_MAX:
@@ -61,7 +61,11 @@ class JsonTable:
                     return
                 if number == 1:
                     line = line.removeprefix(BOM)
-                if line.strip():
+                blank = 0 if line.strip() else blank + 1
+                if blank > BLANK_LINES_MAX:
+                    yield Fault(number, None, TOO_BLANK)
+                    return
+                if not blank:
                     found = _object(line)
                     yield Fault(number, None, found) if isinstance(found, str) else (number, found)
 
@@ -101,6 +105,8 @@ def _decimal(text: str) -> Decimal:
 def _integer(text: str) -> int:
     if len(text) > DIGITS_MAX:
         raise _Unread("has a number with too many digits")
+    if text == "-0":
+        raise _Unread("has a minus zero: something was lost beside the sign")
     return int(text)
 
 

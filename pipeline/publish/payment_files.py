@@ -15,6 +15,7 @@ from pipeline.publish.iso20022.mapping import Account
 from pipeline.publish.iso20022.message_files import MessageSource
 from pipeline.publish.iso20022.told import rules_of
 from pipeline.publish.json_files import BOM, JsonTable
+from pipeline.publish.map_effects import refuse_delimited_rules
 from pipeline.publish.payment_source import Fault, FilePayment, PaymentSource, Unreadable
 from pipeline.publish.plan import Plan
 from pipeline.publish.table_files import GZIP, Table, WatchedFile
@@ -132,11 +133,13 @@ def _table(file: WatchedFile, rules: FileMap) -> Table:
     if magic is not None:
         if is_packed:
             raise Unreadable(f"{file.name} is parquet or Arrow, packed by gzip.", "Unpack it first.")
+        refuse_delimited_rules(rules)
         return ArrowTable(file, magic)
     for begins, what, fix in _OTHERS:
         if text.startswith(begins):
             raise Unreadable(f"{file.name} is {what}.", fix)
     if text.startswith(b"{"):
+        refuse_delimited_rules(rules)
         return JsonTable(file)
     if suffix in _PARQUET_NAMES | _ARROW_NAMES | _JSON_NAMES:
         raise Unreadable(f"{file.name} is not what its name says: it begins otherwise.", "Look at what wrote it.")

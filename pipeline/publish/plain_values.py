@@ -112,13 +112,18 @@ def _refuse_odd_quote(text: str) -> None:
 
 
 def _refuse_utf8(text: str, encoding: str) -> None:
-    """Refuse what the map's encoding of one byte a character makes of sound UTF-8: two letters of one."""
+    if is_utf8_in(encoding, text):
+        raise Wrong(f"has bytes that are sound UTF-8, and the map declares {encoding}: correct its encoding, or name "
+                    "it in the map under kept")  # fmt: skip
+
+
+def is_utf8_in(encoding: str, text: str) -> bool:
+    """Whether the text is what an encoding of one byte a character makes of sound UTF-8: two letters of one."""
     try:
         text.encode(encoding).decode()
     except UnicodeError:
-        return
-    raise Wrong(f"has bytes that are sound UTF-8, and the map declares {encoding}: correct its encoding, or name it in "
-                "the map under kept")  # fmt: skip
+        return False
+    return True
 
 
 def _translated(convert: Convert, words: dict[str, str | int | bool]) -> Convert:
@@ -153,7 +158,7 @@ def _number(rules: FileMap, whole_max: int, digits_max: int) -> Convert:
                         "'shortest' in the map, or write decimals or integers")  # fmt: skip
         found = Decimal(str(value))
         if found == found.to_integral_value() and abs(found) < whole_max:
-            return Decimal(int(found))
+            return found.to_integral_value()
         if len(found.normalize().as_tuple().digits) > digits_max:
             raise Wrong("is a floating-point number with more digits than it holds exactly")
         if found == found.to_integral_value():

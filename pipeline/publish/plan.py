@@ -257,7 +257,7 @@ def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str,
     if unknown:
         raise Unreadable(*_unknown(file, [columns[at].name for at in sorted(unknown)], found))
     _refuse_twice_given(found, rules)
-    refuse_without_effect(columns, found, rules)
+    refuse_without_effect(columns, found, _segment_columns(file, columns, rules), rules)
     return found
 
 

@@ -17,6 +17,9 @@ from pipeline.publish.payment_source import Fault, Unreadable
 HEAD_BYTES: Final = 64 * 1024
 GZIP: Final = b"\x1f\x8b"
 BATCH_ROWS: Final = 4096
+BLANK_LINES_MAX: Final = 10_000
+"""In a row. Packed, a million take 1 KB, so that a small file could keep its reader busy for hours."""
+TOO_BLANK: Final = f"is blank, as the {BLANK_LINES_MAX:,} lines before it are"
 
 
 class Table(Protocol):

@@ -30,6 +30,7 @@ from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
 from pipeline.replay.archive_files import archived_or_in_force
+from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.seals.label_files import label_proves
 from pipeline.seals.seal_files import seal_check
 from pipeline.terminal.failures import Failure
@@ -152,6 +153,7 @@ def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
             partial(archived_or_in_force, settings),
             Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))),
             now_ms,
+            feeds_fault_of(settings),
         )
 
 

@@ -19,7 +19,7 @@ from pipeline.reconcile.comparison_store import Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.founded import Decided, Order, Sourced, is_committed, is_of_source, runs_of
 from pipeline.reconcile.gaps import Gap, GapKind, named_gaps
-from pipeline.replay.regimes import RegimeOf
+from pipeline.replay.regimes import FeedsFault, RegimeOf, feeds_unasked
 from pipeline.replay.verify import Check, Result, verify
 from pipeline.seals.proving import SealCheck
 
@@ -56,11 +56,12 @@ class SourceWatch:
         open_archive: Callable[[], RegimeOf],
         findings: Findings,
         now_ms: Callable[[], int],
+        feeds_fault: FeedsFault = feeds_unasked,
     ) -> None:
-        """open_archive: looks anew for policies and models."""
+        """open_archive: looks anew for policies and models. feeds_fault: why no feed may decide unsigned."""
         self._log, self._wire, self._topics, self._worker_group = log, wire, topics, worker_group
         self._check, self._open_archive, self._findings, self._now_ms = check, open_archive, findings, now_ms
-        self._regime_of = open_archive()
+        self._regime_of, self._feeds_fault = open_archive(), feeds_fault
         self._positions = Positions(CONSUMER, topics.decisions)
         self._next: dict[int, int] = {}
         self._stored: dict[int, int] = {}
@@ -203,7 +204,7 @@ class SourceWatch:
     def _decided_again(self, decisions: Sequence[Sourced]) -> list[Check]:
         """Whoever has the key writes what they like: a decision that makes our code fail is one that can't be made."""
         try:
-            return verify([each.stored for each in decisions], self._regime_of)
+            return verify([each.stored for each in decisions], self._regime_of, self._feeds_fault)
         except Exception as error:  # whatever a record makes our code raise
             if len(decisions) == 1:
                 decision_id = decisions[0].stored.decision.decision_id

@@ -98,6 +98,11 @@ class RegimeArchive:
         return found
 
     def _feed(self, kind: FeedKind, name: FeedName) -> ExchangeRates | Sanctions | Missing:
+        found = self.feed_of(kind, name)
+        return found if isinstance(found, Missing) else found[0]
+
+    def feed_of(self, kind: FeedKind, name: FeedName) -> tuple[ExchangeRates | Sanctions, bytes] | Missing:
+        """The feed that a decision names, and its bytes."""
         for path in (path for folder in self._feed_folders for path in plain_files(folder, "*.toml")):
             content = read_plain(path, FEED_BYTES_MAX)
             if hashlib.sha256(content).digest() != name.sha256:
@@ -108,7 +113,7 @@ class RegimeArchive:
                 return Missing(f"the feed {path.name} is no longer accepted: {refusal}")
             if feed.kind is not kind:
                 return Missing(f"the feed {path.name} is one of {feed.kind}, and the decision names it for {kind}")
-            return feed
+            return feed, content
         folders = " or ".join(map(str, dict.fromkeys(self._feed_folders)))
         return Missing(f"no feed of {kind} in {folders} has the hash {name.sha256.hex()}")
 

@@ -30,3 +30,12 @@ class RegimeKey(NamedTuple):
 
 RegimeOf = Callable[[RegimeKey], Regime | Missing]
 """An archive's answer: the same for the same key, byte for byte what the decision was made under."""
+
+FeedsFault = Callable[[RegimeKey, int], str | None]
+"""Why a feed that a decision names is not proved to be its publisher's, given the time at which it was decided, in
+milliseconds; None where both are, or where nobody asks for a proof."""
+
+
+def feeds_unasked(_key: RegimeKey, _decided_at_ms: int) -> str | None:
+    """Return None: no feed needs a proof."""
+    return None

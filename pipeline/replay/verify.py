@@ -35,7 +35,7 @@ from pipeline.domain.refusals import refusal_of
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.avro.writers import Release, down_to, header_of, is_read_as_it_is, resolution_of_itself
 from pipeline.replay.feature_lists import held_columns, observed_by
-from pipeline.replay.regimes import NO_MODEL, Missing, RegimeKey, RegimeOf
+from pipeline.replay.regimes import NO_MODEL, FeedsFault, Missing, RegimeKey, RegimeOf, feeds_unasked
 
 ROWS_MAX: Final = 2048
 """Decided at once: beyond some hundreds a batch is no cheaper, and memory stays small."""
@@ -66,8 +66,11 @@ class _Group(NamedTuple):
     release: int  # of decision.v1, in which they were written
 
 
-def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Check]:
-    """One check a decision, in order."""
+def verify(
+    decisions: Sequence[StoredDecision], regime_of: RegimeOf, feeds_fault: FeedsFault = feeds_unasked
+) -> list[Check]:
+    """One check a decision, in order. A decision by a feed that nobody is proved to have published is UNVERIFIABLE,
+    although it comes out the same."""
     places: dict[_Group, list[int]] = {}
     checks: dict[int, Check] = {}
     for place, stored in enumerate(decisions):
@@ -86,7 +89,14 @@ def verify(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Che
             part = theirs[begin : begin + ROWS_MAX]
             stored_part = [decisions[place] for place in part]
             checks.update(zip(part, _checks(stored_part, in_force, group), strict=True))
-    return [checks[place] for place in range(len(decisions))]
+    return [_by_proved_feeds(checks[place], stored, feeds_fault) for place, stored in enumerate(decisions)]
+
+
+def _by_proved_feeds(check: Check, stored: StoredDecision, feeds_fault: FeedsFault) -> Check:
+    if check.result is not Result.IDENTICAL:
+        return check
+    why = feeds_fault(regime_key(stored.decision), stored.decision.decided_at_ms)
+    return check if why is None else Check(check.decision_id, Result.UNVERIFIABLE, why=why)
 
 
 def worded(in_force: Regime | Missing, phrase_book_version: str) -> Regime | Missing:

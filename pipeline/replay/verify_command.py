@@ -14,6 +14,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.replay.verify import Check, Result, verify
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Advance, Output, coloured
@@ -36,14 +37,15 @@ def archive_of(settings: Settings) -> RegimeArchive:
 
 
 def verify_one(settings: Settings, wire: WireFormat, wanted: str, account_id: str | None) -> list[Check]:
-    return verify([find_decision(settings, wire, wanted, account_id).stored], archive_of(settings).regime_of)
+    stored = find_decision(settings, wire, wanted, account_id).stored
+    return verify([stored], archive_of(settings).regime_of, feeds_fault_of(settings))
 
 
 def verify_ranges(
     settings: Settings, wire: WireFormat, ranges: Iterable[OffsetRange] | None, advance: Advance
 ) -> Iterator[Check]:
     """Checks of all decisions (`ranges` None) or of ranges of offsets, in the order they are read."""
-    regime_of = archive_of(settings).regime_of
+    regime_of, feeds_fault = archive_of(settings).regime_of, feeds_fault_of(settings)
     found = _found(settings, ranges)
     done = 0
     while chunk := list(islice(found, CHUNK)):
@@ -54,7 +56,7 @@ def verify_ranges(
                     decisions.append(stored)
                 case Unreadable(why=why):
                     yield Check(f"{record.source.partition}:{record.source.offset}", Result.DIFFERS, ("encoding",), why)
-        yield from verify(decisions, regime_of)
+        yield from verify(decisions, regime_of, feeds_fault)
         done += len(chunk)
         advance(done)
 

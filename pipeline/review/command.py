@@ -48,13 +48,13 @@ def list_cases(limit: Limit = 50, as_json: Json = False) -> None:
 @review_app.command("show")
 def show(wanted: PaymentId, as_json: Json = False) -> None:
     """Show every round of a case, and what happened in it."""
-    from pipeline.review.desk_command import contact_of, rounds, rules_of, show_case, show_customer, show_events
+    from pipeline.review.desk_command import rounds, rules_of, show_case, show_customer, show_events
 
     settings, output = settings_from_environment(), Output(as_json=as_json)
     for file in rounds(settings, wanted):
         show_case(output, file, rules_of(settings))
         show_events(output, file)
-        show_customer(output, file, contact_of(settings))
+        show_customer(output, file)
 
 
 @review_app.command("claim")

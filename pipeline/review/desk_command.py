@@ -7,10 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final, TypeVar
 
-from models.artefact.plain_files import read_plain
-from pipeline.breaker.settings import POLICY_BYTES_MAX
-from pipeline.decide.phrase_books.books import CURRENT
-from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.money import money_text
@@ -68,30 +64,10 @@ def show_events(output: Output, file: CaseFile) -> None:
         output.line(f"  {utc_text(event.at_ms)} {event.kind:<9} {event.actor}{_judged(event)}")
 
 
-def show_customer(output: Output, file: CaseFile, contact: str | None) -> None:
-    """The text that the customer may be sent as the case stands."""
+def show_customer(output: Output, file: CaseFile) -> None:
+    """Where the customer's text is: it follows from all that became of the decision, which a case is a part of."""
     if not output.as_json:
-        output.line(f"  the customer may be told: {customer_text(file, contact)}")
-
-
-def customer_text(file: CaseFile, contact: str | None) -> str:
-    """In the current phrase book: what a person decided is no decision of the pipeline, and names no book."""
-    outcome = Outcome.ESCALATE
-    for event in file.events:
-        if event.kind in (Kind.DECIDED, Kind.EXPIRED) and event.outcome is not None:
-            outcome = event.outcome
-        elif event.kind in (Kind.VOIDED, Kind.WITHDRAWN):
-            outcome = Outcome.ESCALATE
-    return CURRENT.customer(outcome, (), contact)
-
-
-def contact_of(settings: Settings) -> str | None:
-    """The policy's sentence on how to reach us; None where the policy in force can't be read here, or has none."""
-    try:
-        customers = parse_policy(read_plain(settings.policy_path, POLICY_BYTES_MAX)).customers
-    except (OSError, PolicyRefused):
-        return None
-    return None if customers is None else customers.contact
+        output.line(f"  what the customer may be told: `fraud explain {file.case.decision_id}`")
 
 
 def show_act(output: Output, acted: Acted, rules: ReviewRules) -> None:

@@ -36,7 +36,11 @@ def _forms_of_text() -> None:
     sound("excel-sep-line.csv", "sep=;\r\n" + csv_text(whole(), ";", "\r\n"), **last)
     sound("windows-ends.csv", csv_text(whole(), end="\r\n"), **last)
     sound("old-mac-ends.csv", csv_text(whole(), end="\r"), **last)
-    sound("no-last-newline.csv", text.rstrip("\n"), **last)
+    faulty("no-last-newline.csv", text.rstrip("\n"), 3, None, "has no line end")
+    faulty("no-last-newline-utf16.csv", ("\ufeff" + text.rstrip("\n")).encode("utf-16-le"), 3, None, "has no line end")
+    faulty("no-last-newline.csv.gz", gzip.compress(text.rstrip("\n").encode()), 3, None, "has no line end")
+    faulty("cut-off-in-the-amount.csv", csv_text(_amount_last())[:-5], 3, None, "may be cut off")
+    sound("no-last-newline-declared.csv", text.rstrip("\n"), '[file]\nunended = "whole"\n', **last)
     sound("blank-lines.csv", "\n\n" + text.replace("tx-1", "\ntx-1") + "\n\n\n", **last)
     sound("every-value-quoted.csv", _quoted(text), **last)
     sound("upper-case-header.csv", text.replace(*_header(text, str.upper)), **last)
@@ -52,7 +56,7 @@ def _forms_of_text() -> None:
     sound("GZIP.CSV.GZ", gzip.compress(text.encode()), **last)
     sound("gzip-without-its-name.csv", gzip.compress(text.encode()), **last)
     sound("only-a-header.csv", text.partition("\n")[0] + "\n", payments=0)
-    sound("only-a-header-without-newline.csv", text.partition("\n")[0], payments=0)
+    faulty("only-a-header-without-newline.csv", text.partition("\n")[0], 1, None, "has no line end")
     sound("short-form.csv", csv_text(short()), amount_minor=5716, account_id="cust-000596")
     sound("short-form-in-pounds.csv", csv_text(short()).replace("amount_minor", "amount"), amount_minor=571600)
     sound("short-form-with-scenario.csv", csv_text([row | {"scenario": "2"} for row in short()]), amount_minor=5716)
@@ -193,3 +197,8 @@ def _json_lines() -> None:
 
 
 ALL = (_forms_of_text, _quotes_in_headers, _broken_text, _json_lines)
+
+
+def _amount_last() -> list[dict[str, str]]:
+    """Rows whose last column is the amount, of which a cut takes digits away."""
+    return [{**{name: row[name] for name in row if name != "amount"}, "amount": "1000.00"} for row in whole()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.publish.named_file import faulty, said, sound, spoilt, unreadable
 from tests.publish.payment_rows import csv_text, whole
 
@@ -279,6 +281,7 @@ def _openings() -> None:
             for row in whole(account_opened="16436")]  # fmt: skip
     days[0]["account_opened_epoch_day"] = "16436"
     formed = '[times]\naccount_opened = {format = "%Y-%m-%d"}\n'
+    _rules_of_the_file_that_nothing_is_read_by()
     unreadable("opened-days-with-a-format.csv", csv_text(days), "takes no effect", formed)
     absent = csv_text(whole(beneficiary_opened_at=None))
     unreadable("times-of-no-column.csv", absent, "times.beneficiary_opened_at takes no effect", seconds)
@@ -336,3 +339,24 @@ def _maps() -> None:
 
 
 ALL = (_amounts, _words, _times, _openings, _labels, _maps)
+
+
+def _rules_of_the_file_that_nothing_is_read_by() -> None:
+    """Each rule of `[file]` is refused where no value is read by it, and stands where one is."""
+    text, line = csv_text(whole()), "".join(f"{json.dumps(row)}\n" for row in whole())
+    for name, content, key, value in (
+        ("csv", text, "doubles", '"shortest"'),
+        ("csv", text, "nan", '"absent"'),
+        ("csv", text, "binary", '"utf-8"'),
+        ("csv", text, "ignore", '["Saldo"]'),
+        ("jsonl", line, "separator", '";"'),
+        ("jsonl", line, "encoding", '"cp1252"'),
+        ("jsonl", line, "unended", '"whole"'),
+        ("jsonl", line, "doubles", '"shortest"'),
+    ):
+        mapping = f"[file]\n{key} = {value}\n"
+        unreadable(f"{key}-without-effect.{name}", content, f"file.{key} takes no effect", mapping)
+    sound("what-holds-anyway.csv", text, '[file]\ndecimal = "."\ndoubles = "refuse"\nignore = []\n')
+    formed = '[times.event_time]\nformat = "%Y-%m-%dT%H:%M:%SZ"\nzone = "UTC"\nbelow_ms = "cut"\n'
+    rows = whole(event_time="2025-11-24T09:00:00Z", event_time_ms=None)
+    unreadable("below-ms-without-fractions.csv", csv_text(rows), "below_ms takes no effect", formed)

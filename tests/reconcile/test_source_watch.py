@@ -25,7 +25,7 @@ from pipeline.reconcile.comparison_store import Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.gaps import GapKind
 from pipeline.reconcile.source_watch_service import SourceWatch
-from pipeline.replay.regimes import RegimeOf
+from pipeline.replay.regimes import FeedsFault, RegimeOf
 from pipeline.replay.verify import Check, verify
 from tests.archive import CLOSED, Archive, payment, stored
 from tests.records import NOON_MS
@@ -208,10 +208,10 @@ def test_a_decision_under_a_policy_that_nobody_knows_is_found(world: World) -> N
 def test_a_decision_that_makes_our_code_fail_is_found_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has the key writes what they like; it must not keep the watch from looking."""
 
-    def failing(decisions: Sequence[StoredDecision], regime_of: RegimeOf) -> list[Check]:
+    def failing(decisions: Sequence[StoredDecision], regime_of: RegimeOf, feeds_fault: FeedsFault) -> list[Check]:
         if any(each.decision.source_offset == 8 for each in decisions):
             raise ZeroDivisionError
-        return verify(decisions, regime_of)
+        return verify(decisions, regime_of, feeds_fault)
 
     monkeypatch.setattr(source_watch_service, "verify", failing)
     world.decide(world.decision(8), world.decision(9))

@@ -13,6 +13,7 @@ import pytest
 
 from ops.release.kept import Kept, differences, kept
 from ops.release.promise import HASHES, RECORDS, hashes_of
+from ops.release.told import TOLD, told_bytes
 
 FOLDER = Path(__file__).parent
 VERSIONS = sorted(path.name for path in FOLDER.iterdir() if (path / HASHES).exists())
@@ -74,6 +75,46 @@ def test_another_word_is_a_breach(copied: Path) -> None:
 
     [breach] = rewritten(copied, reword).breaches
     assert "summary was" in breach
+
+
+def retold(folder: Path, change: Callable[[dict[str, Any]], None], key: str) -> tuple[str, ...]:
+    """The breaches of a promise whose first telling with that key is another one."""
+    lines = [json.loads(line) for line in gzip.decompress((folder / TOLD).read_bytes()).splitlines()]
+    change(next(line for line in lines if key in line))
+    (folder / TOLD).write_bytes(told_bytes(iter(lines)))
+    (folder / HASHES).write_text(json.dumps({"format": 1, "sha256": dict(hashes_of(folder))}))
+    return kept(folder).breaches
+
+
+@pytest.mark.parametrize("case", ["as decided", "as decided, paid", "BLOCK", "ESCALATE, paid", "ALLOW"])
+def test_another_word_to_a_customer_is_a_breach(copied: Path, case: str) -> None:
+    def reword(line: dict[str, Any]) -> None:
+        line["customer"][case] += " Indeed."
+
+    [breach] = retold(copied, reword, "customer")
+    assert f"customer.{case} was" in breach
+
+
+@pytest.mark.parametrize("field", ["outcome", "reason", "reviewed_by", "second_reviewer", "reviewed_at_ms"])
+def test_a_review_that_says_something_else_is_a_breach(copied: Path, field: str) -> None:
+    def reword(line: dict[str, Any]) -> None:
+        line["record"][field] = "somebody"
+
+    [breach] = retold(copied, reword, "record")
+    assert f"record.{field} was 'somebody'" in breach
+
+
+def test_a_promise_without_what_customers_were_told_is_a_breach(copied: Path) -> None:
+    (copied / TOLD).unlink()
+    assert "it does not hold what customers were told" in kept(copied).breaches
+
+
+def test_a_record_of_which_nothing_is_told_is_a_breach(copied: Path) -> None:
+    def forget(line: dict[str, Any]) -> None:
+        del line["record"]
+
+    [breach] = retold(copied, forget, "record")
+    assert breach.startswith("nothing is held of what was told of the record at ")
 
 
 def test_a_missing_policy_is_a_breach(copied: Path) -> None:

@@ -40,10 +40,10 @@ def keep_signature(feeds_path: Path, feed: Feed, signature: bytes) -> None:
     replace(_kept(feeds_path, feed), signature)
 
 
-def signature_fault(settings: Settings, feed: Feed, content: bytes) -> str | None:
+def signature_fault(settings: Settings, feed: Feed, content: bytes, seen_at_ms: int | None = None) -> str | None:
     """Return why a feed may not be in force for want of a signature; None where it has a good one, or needs none.
 
-    Outside production none is needed, and none is looked at.
+    Outside production none is needed, and none is looked at. seen_at_ms: as `fault_of` has it.
     """
     if settings.profile is not Profile.PRODUCTION:
         return None
@@ -51,11 +51,14 @@ def signature_fault(settings: Settings, feed: Feed, content: bytes) -> str | Non
         signature = read_plain(_kept(settings.feeds_path, feed), SIGNATURE_BYTES_MAX)
     except OSError:
         return "the feed is not signed (`fraud feeds sign`)"
-    return fault_of(settings, content, signature)
+    return fault_of(settings, content, signature, seen_at_ms)
 
 
-def fault_of(settings: Settings, content: bytes, signature: bytes) -> str | None:
-    """Return what is wrong with a signature by the key set that the settings name."""
+def fault_of(settings: Settings, content: bytes, signature: bytes, seen_at_ms: int | None = None) -> str | None:
+    """Return what is wrong with a signature by the key set that the settings name.
+
+    seen_at_ms: when something besides the publisher's key shows that it stood, as a decision that names the feed does.
+    """
     try:
         fields = json.loads(signature)
         key_id, signed_at_ms, signature_bytes = _fields(fields)
@@ -64,7 +67,7 @@ def fault_of(settings: Settings, content: bytes, signature: bytes) -> str | None
         return str(refusal)
     except (ValueError, KeyError, TypeError):
         return "the feed's signature can't be read"
-    if (why := untrusted(keys, KeyUse.FEEDS, key_id, signed_at_ms, None)) is not None:
+    if (why := untrusted(keys, KeyUse.FEEDS, key_id, signed_at_ms, seen_at_ms)) is not None:
         return f"the feed's signature does not count: {why}"
     try:
         as_of_ms = parse_feed(content).as_of_ms

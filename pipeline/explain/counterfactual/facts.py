@@ -111,13 +111,14 @@ def _least(name: str, row: Sequence[int]) -> int:
 def sizes(fact: Fact, before: int, after: Matrix) -> Matrix:
     """How large changes of a fact are, in millionths, so that changes of different facts can be compared.
 
-    The difference is measured against the larger of the two values, of a time of day against half a day.
+    The difference is measured against the larger of the two values, of a time of day against half a day. A time of day
+    moves within its day: 23:50 is not ten minutes from 00:00, which belongs to another day, and that may be a weekend.
     """
     if before < 0 or fact.greatest == 1:
         return np.full(len(after), SIZE_WHOLE, dtype=np.int64)
     distance = np.abs(after - before)
     if fact.feature in MINUTES_OF_DAY:
-        return np.asarray(np.minimum(distance, 1440 - distance) * SIZE_WHOLE // _HALF_A_DAY)
+        return np.asarray(distance * SIZE_WHOLE // _HALF_A_DAY)
     larger = np.maximum(np.maximum(after, before), 1)
     return np.rint(distance / larger * SIZE_WHOLE).astype(np.int64)  # a ratio for comparing, no amount of money
 

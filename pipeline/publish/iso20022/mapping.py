@@ -11,29 +11,28 @@ Which element becomes which field, and by what rule, stands in docs/integration.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from pipeline.domain.payment import Channel, Transaction
 from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, TEXT_CHARACTERS_MAX
-from pipeline.publish.amounts import amount_minor_of
 from pipeline.publish.iso20022.messages import Kind
 from pipeline.publish.iso20022.parties import CREDITOR, DEBTOR, account_of, agent_of, country_of
 from pipeline.publish.iso20022.said import Said, Text
+from pipeline.publish.iso20022.settlement import Amount, amount_of, settled
 from pipeline.publish.iso20022.values import (
     IDENTIFIER_CHARACTERS_MAX,
     control_sum,
     count_of,
     identifier_of,
-    is_currency,
-    is_rate,
     is_time,
     is_uetr,
 )
 from pipeline.publish.payment_source import Wrong
 
+_ACCEPTED_BEFORE_MS_MAX: Final = 366 * 86_400_000
+"""Banks take orders dated ahead by up to a year; an acceptance before that has another year than was meant."""
 UETR_SYSTEM: Final = "uetr"
 """The source system of ids that are unique in the world."""
 _CHEQUE: Final = "CHK"
@@ -41,8 +40,6 @@ _METHODS: Final = frozenset({"TRF", "TRA", _CHEQUE})
 SERVICE_LEVEL: Final = "PmtTpInf/SvcLvl/Cd"
 CHANNELS: Final = {"SEPA": Channel.SEPA, "G001": Channel.SWIFT}
 """By the code of the service level (SvcLvl): the SEPA scheme, and SWIFT's tracked customer transfer."""
-_AMOUNT: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,5})?", re.ASCII)
-_AMOUNT_DIGITS_MAX: Final = 18
 
 
 class Account(NamedTuple):
@@ -79,12 +76,6 @@ class Instruction(NamedTuple):
     channels: frozenset[Channel]
 
 
-class Amount(NamedTuple):
-    value: Decimal  # in major units
-    minor: int
-    currency: str
-
-
 class Payment(NamedTuple):
     """amount: for the sums, also where another fault leaves no transaction."""
 
@@ -99,7 +90,7 @@ def group_of(said: Said, rules: Rules) -> Group:
         None if created is None else _time(said, "CreDtTm", created, rules),
         _count(said, is_needed=True),
         _control_sum(said),
-        None if total is None else _amount(said, "TtlIntrBkSttlmAmt", total),
+        None if total is None else amount_of(said, "TtlIntrBkSttlmAmt", total),
         _channels(said),
     )
 
@@ -119,7 +110,7 @@ def payment_of(kind: Kind, group: Group, instruction: Instruction | None, said: 
     debtor_agent = agent_of(said, DEBTOR) if instruction is None else None
     account_id = account_of(said, DEBTOR, debtor_agent) if instruction is None else instruction.account_id
     creditor_account_id = account_of(said, CREDITOR, agent_of(said, CREDITOR))
-    amount = _instructed(said) if kind is Kind.INITIATION else _settled(said)
+    amount = _instructed(said) if kind is Kind.INITIATION else settled(said)
     name, reference = _name(said), _reference(said)
     country = country_of(said)
     channel = _channel(said, group, instruction, rules)
@@ -158,59 +149,16 @@ def _instructed(said: Said) -> Amount | None:
     if instructed is not None and equivalent is not None:
         said.fault("Amt", "says an amount and an equivalent one", equivalent.line)
     elif instructed is not None:
-        return _amount(said, "Amt/InstdAmt", instructed)
+        return amount_of(said, "Amt/InstdAmt", instructed)
     elif equivalent is not None:
         paid_in = said.needed("Amt/EqvtAmt/CcyOfTrf")
         if paid_in is not None and paid_in.text == equivalent.currency:
-            return _amount(said, "Amt/EqvtAmt/Amt", equivalent)
+            return amount_of(said, "Amt/EqvtAmt/Amt", equivalent)
         said.fault("Amt/EqvtAmt", "leaves open what the amount is in the currency that is paid", equivalent.line)
         return None
     else:
         said.fault("Amt", "is missing")
     return None
-
-
-def _settled(said: Said) -> Amount | None:
-    """The amount that passes between the banks by a pacs.008. What was ordered agrees with it, by charges or rate."""
-    text = said.needed("IntrBkSttlmAmt")
-    settled = None if text is None else _amount(said, "IntrBkSttlmAmt", text)
-    ordered_text, rate = said.one("InstdAmt"), said.one("XchgRate")
-    ordered = None if ordered_text is None else _amount(said, "InstdAmt", ordered_text)
-    if rate is not None and not is_rate(rate.text):
-        said.fault("XchgRate", "is no positive number of at most 11 digits", rate.line)
-    charges = [_amount(said, "ChrgsInf/Amt", charge) for charge in said.many("ChrgsInf/Amt")]
-    if settled is None or ordered is None or ordered_text is None:
-        return settled
-    if ordered.currency != settled.currency:
-        if rate is None:
-            said.fault(
-                "XchgRate", "is missing, and the amounts ordered and settled are in two currencies", ordered_text.line
-            )
-        return settled
-    if rate is not None:
-        said.fault("XchgRate", "is a rate between amounts of one currency", rate.line)
-    difference = abs(ordered.minor - settled.minor)
-    if (
-        difference != sum(each.minor for each in charges if each is not None and each.currency == settled.currency)
-        and difference
-    ):
-        said.fault("InstdAmt", "differs from IntrBkSttlmAmt by another amount than the charges", ordered_text.line)
-    return settled
-
-
-def _amount(said: Said, name: str, text: Text) -> Amount | None:
-    digits = text.text.replace(".", "").lstrip("0")
-    if not _AMOUNT.fullmatch(text.text) or len(digits) > _AMOUNT_DIGITS_MAX:
-        said.fault(name, "is no decimal number of at most 18 digits, 5 of them decimals", text.line)
-        return None
-    if text.currency is None or not is_currency(text.currency):
-        said.fault(f"{name}/@Ccy", "is no currency's code of three capitals", text.line)
-        return None
-    try:
-        return Amount(Decimal(text.text), amount_minor_of(Decimal(text.text), text.currency), text.currency)
-    except Wrong as wrong:
-        said.fault(name, str(wrong), text.line)
-        return None
 
 
 def _control_sum(said: Said) -> Decimal | None:
@@ -240,6 +188,8 @@ def _asked_at(said: Said, group: Group, rules: Rules) -> int | None:
     at_ms = _time(said, "AccptncDtTm", accepted, rules)
     if at_ms is not None and group.created_ms is not None and at_ms > group.created_ms + FUTURE_TOLERANCE_MS:
         said.fault("AccptncDtTm", "is later than the message that tells of it", accepted.line)
+    if at_ms is not None and group.created_ms is not None and at_ms < group.created_ms - _ACCEPTED_BEFORE_MS_MAX:
+        said.fault("AccptncDtTm", "is over a year before the message that tells of it", accepted.line)
     return at_ms
 
 

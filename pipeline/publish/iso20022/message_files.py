@@ -17,7 +17,6 @@ from pipeline.io.xml_stream import XmlRefused, XmlStream
 from pipeline.publish.iso20022.mapping import (
     CHANNELS,
     SERVICE_LEVEL,
-    Amount,
     Group,
     Instruction,
     Rules,
@@ -27,8 +26,10 @@ from pipeline.publish.iso20022.mapping import (
 )
 from pipeline.publish.iso20022.messages import AMOUNTS, FORMS, NAMESPACE, Block, Form, Wanted
 from pipeline.publish.iso20022.said import Said, Text
+from pipeline.publish.iso20022.settlement import Amount
 from pipeline.publish.iso20022.sums import Sums
 from pipeline.publish.payment_source import Fault, FilePayment
+from pipeline.publish.plain_values import is_utf8_in
 from pipeline.publish.table_files import WatchedFile
 
 TEXT_CHARACTERS_MAX: Final = 2_000
@@ -176,6 +177,8 @@ class _Reading:
         if len(texts) == TEXTS_MAX:
             self._refuse(f"{element.path} stands more than {TEXTS_MAX:,} times in one place")
         text = "".join(element.parts).strip(_BLANKS)
+        if self.stream.is_latin and not text.isascii() and is_utf8_in("iso-8859-1", text):
+            self._refuse(f"{element.path} is sound UTF-8, and the document declares ISO-8859-1")
         texts.append(Text(text, element.line, element.currency))
         if wanted.name == SERVICE_LEVEL and text not in CHANNELS:
             self._leave_out(element.path)

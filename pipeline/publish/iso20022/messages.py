@@ -84,8 +84,8 @@ _BLOCKS: Final[Mapping[Kind, Mapping[str, tuple[Block, tuple[str, ...]]]]] = {
         "FIToFICstmrCdtTrf/GrpHdr": (Block.GROUP, ("CreDtTm", *_COUNTED, "TtlIntrBkSttlmAmt", *_TYPE)),
         "FIToFICstmrCdtTrf/CdtTrfTxInf": (
             Block.PAYMENT,
-            ("PmtId/EndToEndId", "PmtId/TxId", "PmtId/UETR", "IntrBkSttlmAmt", "InstdAmt", "XchgRate", "ChrgsInf/Amt",
-             "AccptncDtTm", *_TYPE, *_DEBTOR, *_CREDITOR),
+            ("PmtId/EndToEndId", "PmtId/TxId", "PmtId/UETR", "IntrBkSttlmAmt", "InstdAmt", "XchgRate", "ChrgBr",
+             "ChrgsInf/Amt", "AccptncDtTm", *_TYPE, *_DEBTOR, *_CREDITOR),
         ),
     },
 }  # fmt: skip

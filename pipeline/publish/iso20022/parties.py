@@ -14,9 +14,9 @@ from pipeline.publish.iso20022.said import Said, Text
 from pipeline.publish.iso20022.values import (
     IDENTIFIER_CHARACTERS_MAX,
     bic_of,
+    iban_fault,
     identifier_of,
     is_country,
-    is_iban,
     is_spaced_iban,
     member_of,
 )
@@ -55,9 +55,10 @@ def account_of(said: Said, side: str, agent: str | None) -> str | None:
     path = f"{side}Acct/Id"
     iban, other = said.one(f"{path}/IBAN"), said.told(f"{path}/Othr/Id")
     if iban is not None and other is None:
-        if is_iban(iban.text):
+        fault = iban_fault(iban.text)
+        if fault is None:
             return iban.text
-        said.fault(f"{path}/IBAN", "is no IBAN in capitals without blanks whose check digits fit", iban.line)
+        said.fault(f"{path}/IBAN", fault, iban.line)
     elif other is not None and iban is None:
         fault = _other_fault(other, agent)
         if fault is None:

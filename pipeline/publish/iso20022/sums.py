@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from pipeline.publish.iso20022.mapping import Amount
 from pipeline.publish.iso20022.said import Said
+from pipeline.publish.iso20022.settlement import Amount
 
 _DECIMALS: Final = 5
 """An amount of ISO 20022 has no more, so sums of it are whole numbers of 10^-5: exact, however many there are."""

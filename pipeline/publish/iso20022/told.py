@@ -33,7 +33,7 @@ def _require_places(told: FileMap) -> None:
     named = [f"[{name}]" for name, table in tables.items() if table]
     named += ["[file]"] if told.file.model_fields_set else []
     named += [f"constants.{name}" for name in told.constants if name not in _CONSTANTS]
-    named += [f"times.{name}" for name in told.times if name not in (_TIME, _OPENED[0])]
+    named += [f"times.{name}" for name in told.times if name != _TIME and name not in told.constants]
     if named:
         raise Unreadable(f"The map's {named[0]} has no place in a message of ISO 20022.", _FIX)
 

@@ -12,6 +12,8 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from pipeline.publish.iso20022.iban_lengths import IBAN_LENGTHS
+
 IDENTIFIER_CHARACTERS_MAX: Final = 64
 _CONTROL_SUM: Final = re.compile(r"[0-9]{1,18}(\.[0-9]{1,17})?", re.ASCII)
 _SUM_DIGITS_MAX: Final = 18
@@ -32,6 +34,8 @@ _RATE: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,10})?", re.ASCII)
 _NO_WORD: Final = re.compile(r"[\W_]+")
 _PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
 """Words for nothing in the place of an id, a bank, an account or a name, in letters and digits alone."""
+_NO_CHECK_DIGITS: Final = frozenset({"00", "01", "99"})
+"""They leave the remainders of 97, 98 and 02, so that two IBANs would name one account; no bank issues them."""
 _PRIMARY_OFFICE: Final = "XXX"
 
 
@@ -62,10 +66,11 @@ def is_placeholder(text: str) -> bool:
     return _NO_WORD.sub("", text).casefold() in _PLACEHOLDERS
 
 
-def is_rate(text: str) -> bool:
-    """Whether it is a positive number of at most 11 digits, 10 of them decimals (BaseOneRate)."""
+def rate_of(text: str) -> Decimal | None:
+    """A positive number of at most 11 digits, 10 of them decimals (BaseOneRate)."""
     digits = text.replace(".", "")
-    return _RATE.fullmatch(text) is not None and len(digits.lstrip("0")) <= 11 and digits.strip("0") != ""
+    is_rate = _RATE.fullmatch(text) is not None and len(digits.lstrip("0")) <= 11 and digits.strip("0") != ""
+    return Decimal(text) if is_rate else None
 
 
 def is_time(text: str) -> bool:
@@ -80,17 +85,30 @@ def identifier_of(text: str) -> str | None:
     return escaped if 0 < len(escaped) <= IDENTIFIER_CHARACTERS_MAX else None
 
 
-def is_iban(text: str) -> bool:
-    """Whether it is an IBAN in capitals without blanks, whose check digits fit (ISO 13616, ISO 7064 MOD 97-10)."""
-    if not _IBAN.fullmatch(text):
-        return False
-    digits = "".join(str(int(each, 36)) for each in text[4:] + text[:4])
-    return int(digits) % 97 == 1
+def iban_fault(text: str) -> str | None:
+    """Return why it is no IBAN in capitals without blanks (ISO 13616); None where it is one.
+
+    A length beside the check digits: one number in 97 passes these by chance, also one that was cut off.
+    """
+    if not _has_check_digits(text):
+        return "is no IBAN in capitals without blanks whose check digits fit"
+    length = IBAN_LENGTHS.get(text[:2])
+    if length is None:
+        return "is an IBAN of a country that is not in the registry of IBANs"
+    return None if len(text) == length else f"has {len(text)} characters, and an IBAN of its country has {length}"
 
 
 def is_spaced_iban(text: str) -> bool:
-    """Whether it is an IBAN once blanks and dashes are away, in whatever case."""
-    return is_iban(_NO_WORD.sub("", text).upper())
+    """Whether it reads as an IBAN, of whatever length, once blanks and dashes are away, in whatever case."""
+    return _has_check_digits(_NO_WORD.sub("", text).upper())
+
+
+def _has_check_digits(text: str) -> bool:
+    """Whether it has an IBAN's form, and check digits from 02 to 98 that fit (ISO 7064 MOD 97-10)."""
+    if not _IBAN.fullmatch(text) or text[2:4] in _NO_CHECK_DIGITS:
+        return False
+    digits = "".join(str(int(each, 36)) for each in text[4:] + text[:4])
+    return int(digits) % 97 == 1
 
 
 def bic_of(text: str) -> str | None:

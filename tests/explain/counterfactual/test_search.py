@@ -113,6 +113,18 @@ def test_so_it_is_of_facts_that_follow_from_each_other(row, model):
     assert_fewest(row, model, TOGETHER[:2] + TOGETHER[3:], 40)
 
 
+@settings(max_examples=40)
+@given(row=rows(), data=st.data())
+def test_the_nearest_time_of_day_is_found_on_both_sides_of_midnight(row, data):
+    """Times near midnight, and cells of the table that touch it: the day stays the same, and so does its weekend."""
+    row[COLUMN["local_minute_of_day"]] = data.draw(st.sampled_from([0, 1, 10, 700, 1430, 1438, 1439]))
+    edges = np.array(sorted(data.draw(st.sets(st.sampled_from([1, 2, 60, 1300, 1400, 1439]), min_size=1, max_size=4))))
+    entries = data.draw(st.lists(st.integers(-4, 4), min_size=len(edges) + 1, max_size=len(edges) + 1))
+    hours = Term(("local_minute_of_day",), (edges,), np.array(entries, dtype=np.int64))
+    model = Model("hours", bytes(32), 0, (hours,), CALIBRATION, {"local_minute_of_day": 720})
+    assert_fewest(row, model, ("local_minute_of_day",), 1439)
+
+
 def test_a_change_of_the_amount_is_found_through_what_follows_from_it():
     percent = Term(("amount_percent_of_earlier_average_30d",), (np.array([300]),), np.array([0, 9], dtype=np.int64))
     model = Model("percent", bytes(32), 0, (percent,), CALIBRATION, {"amount_percent_of_earlier_average_30d": 100})
@@ -163,7 +175,7 @@ def test_the_same_decision_gives_the_same_answer(row):
     [
         ("amount_gbp_minor", 200, 100, 500_000),
         ("is_new_beneficiary", 1, 0, 1_000_000),
-        ("local_minute_of_day", 1430, 10, 27_777),
+        ("local_minute_of_day", 1430, 10, 1_972_222),
         ("ip_fraud_reports", -2, 5, 1_000_000),
     ],
 )

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from models.versions.listing_command import lineage_lines
 from models.versions.act_command import trusted_now_ms
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
 from models.versions.evidence_files import write_evidence
+from models.versions.listing_command import lineage_lines
 from models.versions.loading_files import load_champion_of
 from models.versions.registry_files import DirectoryRegistry
 from ops.bench.registry.scene import APPROVERS, FIRST, SECOND, SHIPPED, Book, copy_version, identity_settings

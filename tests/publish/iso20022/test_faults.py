@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.publish.file_map import TimeRule
+from tests.publish.iso20022.contradictions import IBANS, SETTLEMENT
 from tests.publish.iso20022.given import UETR, line_of, pacs, pain, read
 
 FIRST = "CstmrCdtTrfInitn/PmtInf[1]/CdtTrfTxInf[1]"
@@ -159,7 +160,9 @@ CASES = {
         ("<ChrgBr>", '<InstdAmt Ccy="EUR">100.51</InstdAmt><XchgRate>1.1</XchgRate><ChrgBr>'),
         [("CdtTrfTxInf[1]/XchgRate", "of one currency")],
     ),
+    **SETTLEMENT,
     # Accounts
+    **IBANS,
     "an IBAN whose check digits don't fit": (
         pain,
         (PAYEE_ACCOUNT, PAYEE_ACCOUNT.replace("DE89", "DE98")),

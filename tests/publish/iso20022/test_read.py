@@ -168,9 +168,42 @@ SOUND = {
         pacs,
         (
             "<ChrgBr>SHAR</ChrgBr>",
-            '<InstdAmt Ccy="EUR">103.01</InstdAmt><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>',
+            '<InstdAmt Ccy="EUR">103.01</InstdAmt><ChrgBr>SHAR</ChrgBr><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>',
         ),
         {"amount_minor": 10_051},
+    ),
+    "charges that the payer bears, added for the banks that follow": (
+        pacs,
+        (
+            "<ChrgBr>SHAR</ChrgBr>",
+            '<InstdAmt Ccy="EUR">98.01</InstdAmt><ChrgBr>DEBT</ChrgBr><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>',
+        ),
+        {"amount_minor": 10_051},
+    ),
+    "charges that the payer bears, accounted for apart": (
+        pacs,
+        (
+            "<ChrgBr>SHAR</ChrgBr>",
+            '<InstdAmt Ccy="EUR">100.51</InstdAmt><ChrgBr>DEBT</ChrgBr><ChrgsInf><Amt Ccy="EUR">2.50</Amt></ChrgsInf>',
+        ),
+        {"amount_minor": 10_051},
+    ),
+    "charges of nothing": (
+        pacs,
+        (
+            "<ChrgBr>SHAR</ChrgBr>",
+            '<InstdAmt Ccy="EUR">100.51</InstdAmt><ChrgBr>CRED</ChrgBr><ChrgsInf><Amt Ccy="EUR">0.00</Amt></ChrgsInf>',
+        ),
+        {"amount_minor": 10_051},
+    ),
+    "a rate that divides, and a charge in what was ordered": (
+        pacs,
+        (
+            "<ChrgBr>SHAR</ChrgBr>",
+            '<InstdAmt Ccy="USD">111.00</InstdAmt><XchgRate>1.0944</XchgRate><ChrgBr>SHAR</ChrgBr>'
+            '<ChrgsInf><Amt Ccy="USD">1.00</Amt></ChrgsInf>',
+        ),
+        {"amount_minor": 10_051, "currency": "EUR"},
     ),
     "an ordered amount in another currency, with its rate": (
         pacs,

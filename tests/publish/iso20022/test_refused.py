@@ -60,6 +60,10 @@ REFUSED = {
     "UTF-16": (pain().replace("UTF-8", "UTF-16").encode("utf-16"), "UTF-16"),
     "UTF-32": (pain().encode("utf-32"), "UTF-32"),
     "Windows-1252": (declared("windows-1252"), "'windows-1252'"),
+    "UTF-8 that is declared as another encoding": (
+        pain().replace("UTF-8", "ISO-8859-1").replace("Mira", "Jörg").encode(),
+        "is sound UTF-8",
+    ),
     "UTF-7": (declared("utf-7"), "'utf-7'"),
     "an encoding that there is none of": (declared("x-klingon"), "x-klingon"),
     "XML 1.1": (pain().replace('version="1.0"', 'version="1.1"'), "XML"),

@@ -1,24 +1,56 @@
-"""Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds.
+"""Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
+ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit.
 
 Invariants
-1. Of every feature that book 1 knows it says what that says, to the byte.
+1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off.
+2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.decide.phrase_books.v1.book import PhraseBook as FirstBook
 from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
 from pipeline.decide.phrase_books.v1.features import Phrase
-from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, count_of
+from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, Unit, count_of
 
+RATIO_PERCENT_MAX: Final = 1_000_000
+"""A ratio that is greater is reported as this."""
+CUT_OFF: Final = (
+    "amount_percent_of_average_30d",
+    "account_volume_percent_of_normal_month",
+    "amount_percent_of_earlier_average_30d",
+    "amount_percent_of_earlier_average_ever",
+    "account_percent_of_earlier_average_max_7d",
+)
+
+
+def _one(number: int) -> str:
+    return f"at least {PERCENT.one(number)}" if number >= RATIO_PERCENT_MAX else PERCENT.one(number)
+
+
+def _exact(value: int, limit: int) -> Callable[[int], str]:
+    """A limit is exact however great it is; only a value was cut off."""
+    words = PERCENT.exact(value, limit)
+    if value < RATIO_PERCENT_MAX:
+        return words
+    return lambda number: f"at least {words(number)}" if number == value else words(number)
+
+
+def _difference(value: int, limit: int) -> Callable[[int], str]:
+    words = PERCENT.difference(value, limit)
+    return words if value < RATIO_PERCENT_MAX else lambda number: f"at least {words(number)}"
+
+
+_RATIO: Final = Unit(_one, _exact, _difference)
 _EVER: Final = (
     "the payments that the account has ever attempted, this one as a whole and each before it as far as it was usual,"
 )
 _APART: Final = "unusual amounts and small genuine payments apart"
 
-PHRASES: Final[dict[str, Phrase]] = {
+_PHRASES: Final[dict[str, Phrase]] = {
     **FIRST_PHRASES,
     "account_count_ever": Phrase(
         "the account has attempted {} since it was first seen, this one included",
@@ -57,6 +89,8 @@ PHRASES: Final[dict[str, Phrase]] = {
         "the account has no earlier payment to compare with",
     ),
 }
+
+PHRASES: Final[dict[str, Phrase]] = {**_PHRASES, **{name: _PHRASES[name]._replace(unit=_RATIO) for name in CUT_OFF}}
 
 
 class PhraseBook(FirstBook):
