@@ -61,8 +61,10 @@ class CsvTable:
         with self._file.unpacked() as opened, _lines(opened, self._encoding) as lines:
             for _ in range(self._header.lines):
                 next(lines)
-            yield from _batched(_rows(lines, self._header.separator, len(self.columns)))
-            if self._is_end_needed and not lines.is_ended:
+            last: Batch | Fault | None = None
+            for last in _batched(_rows(lines, self._header.separator, len(self.columns))):
+                yield last
+            if self._is_end_needed and not lines.is_ended and not isinstance(last, Fault):
                 yield Fault(lines.number, None, _UNENDED)
 
     def _found_header(self, rules: FileMap) -> _Header:
