@@ -61,10 +61,11 @@ class CsvTable:
         with self._file.unpacked() as opened, _lines(opened, self._encoding) as lines:
             for _ in range(self._header.lines):
                 next(lines)
-            last: Batch | Fault | None = None
-            for last in _batched(_rows(lines, self._header.separator, len(self.columns))):
-                yield last
-            if self._is_end_needed and not lines.is_ended and not isinstance(last, Fault):
+            is_sound = True
+            for found in _batched(_rows(lines, self._header.separator, len(self.columns))):
+                is_sound &= not isinstance(found, Fault)
+                yield found
+            if self._is_end_needed and is_sound and not lines.is_ended:
                 yield Fault(lines.number, None, _UNENDED)
 
     def _found_header(self, rules: FileMap) -> _Header:

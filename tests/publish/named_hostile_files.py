@@ -78,7 +78,7 @@ def _forms() -> None:
         "header-with-a-hidden-mark.csv", text.replace("amount", "amo\u200bunt", 1), "lacks the column 'amount_minor'"
     )
     sound("all-line-ends.csv", f"{lines[0]}\r\n{lines[1]}\r{lines[2]}\n", amount_minor=1250)
-    unreadable("line-separators-as-ends.csv", "\u2028".join(lines) + "\n", "column")
+    unreadable("line-separators-as-ends.csv", "\u2028".join(lines) + "\n", "two columns")
     faulty("header-again.csv", f"{lines[0]}\n{text}", 2, "amount", "is no number")
     faulty("a-total-at-the-end.csv", f"{text}TOTAL,2,25.00\n", 4, None, "3 values for 18 columns")
     faulty("packed-in-two-parts.csv.gz", gzip.compress(text.encode()) * 2, 4, "amount", "is no number")
