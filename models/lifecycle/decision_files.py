@@ -52,8 +52,9 @@ def _rows(path: Path, model_version: str | None) -> Iterator[_Row]:
     for number, row in _objects(path):
         record, created_at = row.get("record"), row.get("created_at")
         partition, offset = row.get("topic_partition"), row.get("topic_offset")
-        is_text = isinstance(record, str) and isinstance(created_at, str)
-        if not is_text or type(partition) is not int or type(offset) is not int or not record.startswith("\\x"):
+        if not (isinstance(record, str) and isinstance(created_at, str) and record.startswith("\\x")) or not (
+            type(partition) is int and type(offset) is int  # no bool
+        ):
             raise Failure(f"Line {number} of {path.name} is no row of the audit log.", "Give `fraud audit export`'s.")
         if model_version is None or row.get("model_version") == model_version:
             try:

@@ -85,7 +85,7 @@ def _compared(decisions: Sequence[Placed], challenger: Challenger, under: Regime
     if isinstance(under, Missing):
         return [_answer(each, challenger, ShadowStanding.REGIME_MISSING, None) for each in decisions]
     features = _observed(decisions, challenger, under)
-    is_unknown = silencing(features, challenger.features).any(axis=1)
+    is_unknown = np.asarray(silencing(features, challenger.features).any(axis=1))
     asked = np.flatnonzero(~is_unknown).tolist()
     own = [foreign_money(decisions[row].stored.decision.snapshot.transaction) for row in asked]
     given = dict(zip(asked, challenger.answers(features[asked], own, under), strict=True)) if asked else {}
