@@ -53,7 +53,7 @@ from models.artefact.strict import (
     refuse,
 )
 from models.artefact.vectors import GoldenVector, golden_matrix
-from pipeline.domain.features import COLUMN
+from pipeline.domain.features import COLUMN, Matrix
 
 __all__ = [
     "ModelRefused",
@@ -119,6 +119,14 @@ def load_contents(version: str, contents: Mapping[str, bytes]) -> Model:
     except Exception as error:  # nesting, numbers and shapes that no model has, and that nobody thought of
         raise ModelRefused(f"model '{version}' is refused: it can't be read ({type(error).__name__})") from error
     return model
+
+
+def golden_of(contents: Mapping[str, bytes], model: Model) -> tuple[list[GoldenVector], Matrix]:
+    """Return the golden vectors of files that `load_contents` took, and their rows as a matrix."""
+    manifest = mapping(parsed(contents[MANIFEST], MANIFEST), MANIFEST, _MANIFEST_KEYS)
+    features = _feature_names(manifest["features"])
+    vectors = list(_golden_vectors(manifest["golden"], len(features), len(model.terms)))
+    return vectors, golden_matrix(vectors, features)
 
 
 def load_champion(registry: Path) -> Model:

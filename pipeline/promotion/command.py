@@ -1,4 +1,4 @@
-"""`fraud models promote`, `rollout`, `rollback`. Each command imports what it needs when it is called."""
+"""`fraud models check`, `promote`, `rollout`, `rollback`. Each command imports what it needs when it is called."""
 
 from __future__ import annotations
 
@@ -19,6 +19,23 @@ Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version.", 
 class RolloutAction(StrEnum):
     STATUS = "status"
     STEP = "step"
+
+
+@models_app.command("check")
+def check(
+    version: Version,
+    evidence: Annotated[bool, typer.Option("--evidence", help="File what was found, for the gate.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check golden vectors, latency, calibration and shadow.
+
+    Exit 1 unless all pass. --evidence signs with the key of FRAUD_MODELS_KEY_FILE.
+    """
+    from pipeline.promotion.check_command import check_version
+
+    settings = settings_from_environment("promotion")
+    if not check_version(Output(as_json=as_json), settings, wire_format(settings), version, is_evidence=evidence):
+        raise typer.Exit(1)
 
 
 @models_app.command("promote")

@@ -89,7 +89,7 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
         for kind in EVIDENCE_KINDS:
             for text in _evidence_faults(facts, kind, facts.evidence.get(kind)):
                 yield Reason.EVIDENCE, text
-    yield from _shadow_reasons(facts)
+    yield from shadow_reasons(facts.version, facts.shadow, facts.limits, facts.now_ms)
     for text in _approval_faults(facts):
         yield Reason.APPROVALS, text
 
@@ -153,17 +153,19 @@ def _days(limits: Promotion | None, name: str) -> int | None:
     return None if limits is None else int(getattr(limits, name))
 
 
-def _shadow_reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
-    shadow, limits = facts.shadow, facts.limits
+def shadow_reasons(
+    version: str, shadow: Shadow | Unread, limits: Promotion | None, now_ms: int
+) -> Iterator[tuple[Reason, str]]:
+    """Yield what a version's time in the shadow says against it."""
     if isinstance(shadow, Unread):
-        yield Reason.SHADOW, f"It isn't known how {facts.version} did in shadow: {shadow.why}."
+        yield Reason.SHADOW, f"It isn't known how {version} did in shadow: {shadow.why}."
         return
     if (fault := shadow_fault(shadow)) is not None:
         yield Reason.SHADOW, f"The figures of the shadow contradict themselves: {fault}."
     if shadow.reviews_unproved:
         yield Reason.REVIEWS, f"{shadow.reviews_unproved:,} reviews of disagreements are signed by nobody who may."
     if limits is not None:
-        yield from _span_reasons(shadow, limits, facts.now_ms)
+        yield from _span_reasons(shadow, limits, now_ms)
         yield from _agreement_reasons(shadow, limits)
         yield from _review_reasons(shadow, limits)
 

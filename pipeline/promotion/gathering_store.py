@@ -107,7 +107,7 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
         policy=terms.policy,
         limits=terms.limits,
         evidence=filed if isinstance(filed, Unread) else _evidence(filed),
-        shadow=_shadow(connection, version, digest, champion, terms.limits),
+        shadow=shadow_beside(connection, version, digest, champion, terms.limits),
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
         promoter=asked.by.name,
@@ -221,9 +221,10 @@ def _approvals(standing: Standing, digest: str) -> tuple[Approval, ...]:
     )
 
 
-def _shadow(
+def shadow_beside(
     connection: Connection, version: str, digest: str | Unread, champion: str | Unread, limits: Promotion | None
 ) -> Shadow | Unread:
+    """Return how a version did beside the champion of now."""
     if isinstance(digest, Unread):
         return Unread("the artefact can't be used")
     if isinstance(champion, Unread):

@@ -79,3 +79,12 @@ SELECT DISTINCT ON (transaction_id) transaction_id, champion_outcome, challenger
 FROM shadow.answer
 WHERE digest = %(digest)s AND transaction_id = ANY (%(transaction_ids)s) AND standing = 'COMPARED'
 ORDER BY transaction_id, decided_at;
+
+-- name: calibration
+-- Payments that the champion allowed and whose labels had time to come, by band of the challenger's probability: how
+-- many, what the probabilities come to, and how many are known as frauds.
+SELECT width_bucket(challenger_ppm, %(bands)s::integer[]), count(*), sum(challenger_ppm)::bigint,
+    count(*) FILTER (WHERE transaction_id = ANY (%(frauds)s))
+FROM shadow.answer WHERE digest = %(digest)s AND standing = 'COMPARED' AND champion_outcome = 'ALLOW'
+    AND decided_at < to_timestamp(%(before_ms)s::bigint / 1000.0)
+GROUP BY 1 ORDER BY 1;

@@ -143,6 +143,31 @@ def summary(
     )
 
 
+class Band(NamedTuple):
+    """Payments whose probability the challenger put from one bound to the next, and how many of them were fraud.
+
+    probability_sum_ppm: of all of them.
+    """
+
+    from_ppm: int
+    payments: int
+    probability_sum_ppm: int
+    frauds: int
+
+
+def calibration_bands(
+    connection: Connection, digest: bytes, bounds_ppm: Sequence[int], frauds: Sequence[str], before_ms: int
+) -> list[Band]:
+    """Return the bands that hold payments. bounds_ppm: rising from 0. frauds: ids of payments that were fraud.
+
+    Only what the champion allowed counts, and was decided before `before_ms`: what was stopped seldom gets a label.
+    """
+    wanted = {"digest": digest, "bands": list(bounds_ppm), "frauds": list(frauds), "before_ms": before_ms}
+    with failures_named():
+        rows = connection.execute(_SQL["calibration"], wanted).fetchall()
+    return [Band(bounds_ppm[number - 1], payments, total, known) for number, payments, total, known in rows]
+
+
 def counted(connection: Connection, digest: bytes, limit: int) -> list[Counted]:
     """Return the compared payments by outcomes, value and segment, the largest groups first."""
     wanted = {"digest": digest, "bands": list(BANDS_GBP_MINOR), "limit": limit}
