@@ -17,9 +17,9 @@ from models.artefact.strict import Json
 from models.artefact.vectors import GoldenVector
 from pipeline.bias.trial import Trial
 from pipeline.decide.rollout.limits import Promotion
+from pipeline.domain.trials.shadow_answer import Band
 from pipeline.promotion.facts import Shadow, Unread
 from pipeline.promotion.gate import Reason, shadow_reasons
-from pipeline.shadow.summary_store import Band
 
 BATCH_US_MAX: Final = 3.0
 """Microseconds of CPU a payment in batches of 500, the reasons included: a tenth of what deciding one takes."""

@@ -27,9 +27,10 @@ def check(
     evidence: Annotated[bool, typer.Option("--evidence", help="File what was found, for the gate.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check golden vectors, latency, calibration and shadow.
+    """Make the checks that need no attack.
 
-    Exit 1 unless all pass. --evidence signs with the key of FRAUD_MODELS_KEY_FILE.
+    They are golden vectors, latency, calibration and shadow. Exit 1 unless all pass. --evidence signs with the key of
+    FRAUD_MODELS_KEY_FILE.
     """
     from pipeline.promotion.check_command import check_version
 

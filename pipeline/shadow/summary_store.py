@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from pipeline.domain.decision import Outcome
-from pipeline.domain.trials.shadow_answer import ShadowStanding
+from pipeline.domain.trials.shadow_answer import Band, ShadowStanding
 from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.people.act_store import proved, read_registry
 from pipeline.people.registry import Registry
@@ -141,18 +141,6 @@ def summary(
         unproved,
         len(differing) == overall.compared - overall.agreed,
     )
-
-
-class Band(NamedTuple):
-    """Payments whose probability the challenger put from one bound to the next, and how many of them were fraud.
-
-    probability_sum_ppm: of all of them.
-    """
-
-    from_ppm: int
-    payments: int
-    probability_sum_ppm: int
-    frauds: int
 
 
 def calibration_bands(

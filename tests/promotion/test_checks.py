@@ -11,6 +11,7 @@ from models.artefact.vectors import GoldenVector
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
 from models.versions.evidence_files import write_evidence
+from pipeline.domain.trials.shadow_answer import Band
 from pipeline.io.postgres import Connection
 from pipeline.promotion.check_command import checks
 from pipeline.promotion.checks import (
@@ -26,7 +27,6 @@ from pipeline.promotion.checks import (
 )
 from pipeline.promotion.facts import Reviewed, Unread
 from pipeline.promotion.gathering_store import Terms
-from pipeline.shadow.summary_store import Band
 from tests.promotion.given import CHAMPION_DIGEST, LIMITS, NOW_MS, SHADOW
 from tests.promotion.given import POLICY as GIVEN_POLICY
 from tests.promotion.stage import CANDIDATE, POLICY, Stage

@@ -50,3 +50,15 @@ class ShadowAnswer(NamedTuple):
     @property
     def is_disagreement(self) -> bool:
         return self.standing is ShadowStanding.COMPARED and self.challenger_outcome is not self.champion_outcome
+
+
+class Band(NamedTuple):
+    """Payments whose probability the challenger put from one bound to the next, and how many of them were fraud.
+
+    probability_sum_ppm: of all of them.
+    """
+
+    from_ppm: int
+    payments: int
+    probability_sum_ppm: int
+    frauds: int
