@@ -23,6 +23,7 @@ from models.card.measuring.measured import Attributes
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import History, settled
 from models.train.topics import Fate, Labels, fates_of, known_until_ms, shared_ids, truth_of
+from pipeline.decide.reasons.asking import LASTING
 from pipeline.domain.decision import Decision, Route, StoredDecision
 from pipeline.domain.features import COLUMN, UNKNOWN
 from pipeline.io.avro.wire import WireFormat
@@ -82,7 +83,7 @@ def history_of(
             guarded += 1
         elif not _holds(release, tuple(features)):
             unheld += 1
-        elif any(decision.snapshot.features[column] == UNKNOWN for column in _held(release)):
+        elif any(decision.snapshot.features[column] == UNKNOWN for column in _held(release, tuple(features))):
             unknown += 1
         else:
             rows.append(decision.snapshot.features)
@@ -105,7 +106,8 @@ def history_of(
         "left_out_as_decided_again": again,
         "left_out_as_sharing_an_id": sum(sharing),
     }
-    history = settled(examples, truth, known_until_ms(labels), delay_ms, "The audit log's decisions, and labels")
+    until_ms, source = known_until_ms(labels), "The audit log's decisions, and labels"
+    history = settled(examples, truth, until_ms, delay_ms, source, frozenset(features))
     return history._replace(labels={**history.labels, **left_out})
 
 
@@ -139,9 +141,10 @@ def _attributes_of(head: Decision) -> Attributes:
 
 
 @lru_cache
-def _held(release: int) -> tuple[int, ...]:
-    """The columns of the features that writers of a release knew."""
-    return tuple(COLUMN[name] for name in features_known(release))
+def _held(release: int, features: tuple[str, ...]) -> tuple[int, ...]:
+    """The columns that writers of a release knew, and without which no model of these features is asked."""
+    known = features_known(release)
+    return tuple(COLUMN[name] for name in known if name in features or name not in LASTING)
 
 
 @lru_cache

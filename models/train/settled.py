@@ -7,7 +7,7 @@ Invariants
    It counts neither as honest nor as fraud, and how many there are is told.
 3. A payment that was let through, is old enough and has no label is honest: somebody would have complained.
 4. What is taught at a moment (`known_at`) rests on labels that were known by then.
-5. A payment of which a feature was UNKNOWN teaches nothing, because no model is asked about such.
+5. A payment about which no model is asked, as a value was UNKNOWN (`pipeline.decide.reasons.asking`), teaches nothing.
 
 Leaving stopped payments out makes what the model in force blocks rare among the examples. Where some like them were let
 through (by the fallback, by a breaker's sample, by a person) or were labelled, these stand for the others as well: each
@@ -19,7 +19,7 @@ none is known, no weight can help, and the count is told ("unseen").
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from models.artefact.strict import Json
 from models.train.history import Examples, HistoryRefused
-from pipeline.domain.features import NONE, UNKNOWN
+from pipeline.decide.reasons.asking import silencing
+from pipeline.domain.features import NONE
 
 Column = NDArray[np.int64]
 
@@ -92,10 +93,15 @@ def in_order(examples: Examples) -> Examples:
     return examples.chosen(np.argsort(examples.event_time_ms, kind="stable"))
 
 
-def settled(examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str) -> History:
-    """Keep what may teach by what is known at `until_ms`, the history's end. Raises HistoryRefused."""
+def settled(
+    examples: Examples, truth: Truth, until_ms: int, delay_ms: int, source: str, reads: Collection[str] | None = None
+) -> History:
+    """Keep what may teach by what is known at `until_ms`, the history's end. Raises HistoryRefused.
+
+    reads: the features that the model is to read; None: it may be any.
+    """
     known = (truth.label != UNLABELLED) & (truth.labelled_at_ms <= until_ms)
-    old, answered = examples.event_time_ms <= until_ms - delay_ms, ~_is_unknown(examples)
+    old, answered = examples.event_time_ms <= until_ms - delay_ms, ~_is_unknown(examples, reads)
     mature = old & answered
     taught = known | ~truth.stopped
     kept = mature & taught
@@ -139,9 +145,8 @@ def known_at(history: History, moment_ms: int) -> History:
     return then._replace(examples=then.examples._replace(fraud=fraud))
 
 
-def _is_unknown(examples: Examples) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (examples.features == UNKNOWN).any(axis=1)
-    return found
+def _is_unknown(examples: Examples, reads: Collection[str] | None = None) -> NDArray[np.bool_]:
+    return np.asarray(silencing(examples.features, reads).any(axis=1))
 
 
 def _weights(probability_ppm: Column, taught: NDArray[np.bool_]) -> tuple[NDArray[np.float64] | None, Json]:

@@ -39,7 +39,8 @@ def check(stage: Stage, fraud: Fraud, stack: EmbeddedStack, tmp_path: Path) -> C
             "models", "check", CANDIDATE, *arguments,
             bootstrap_servers=stack.bootstrap_servers, topic_prefix=prefix,
             database_url=url_as(stage.database_url, "fraud_incident"), model_registry=stage.archive.registry,
-            seal_keys_file=tmp_path / "keys", models_key_file=tmp_path / "models.pem", policy_path=POLICY_PATH.resolve(),
+            seal_keys_file=tmp_path / "keys", models_key_file=tmp_path / "models.pem",
+            policy_path=POLICY_PATH.resolve(),
         )  # fmt: skip
 
     return run

@@ -84,6 +84,17 @@ def test_2_guardrails_unknown_values_and_earlier_feature_lists_teach_nothing() -
     assert found.labels["left_out_as_of_an_earlier_feature_list"] == 1
 
 
+def test_what_a_late_start_leaves_unknown_keeps_out_only_those_who_read_it() -> None:
+    late = [*ALL[0].snapshot.features]
+    late[COLUMN["account_sum_minor_ever"]] = UNKNOWN
+    decisions = as_stored([allowed(1, snapshot=ALL[0].snapshot._replace(features=tuple(late)))])
+    reads = ("amount_gbp_minor",)
+    found = history_of(decisions, fates_by([]), reads, labels({"tx-1": False}), DELAY_MS)
+    assert (len(found.known_at_ms), found.labels["left_out_as_unknown"]) == (1, 0)
+    with pytest.raises(HistoryRefused, match="of 1 something was not known"):
+        history_of(decisions, fates_by([]), (*reads, "account_sum_minor_ever"), labels({"tx-1": False}), DELAY_MS)
+
+
 def test_3_of_decisions_about_one_payment_the_first_teaches() -> None:
     again = allowed(0, fraud_probability_ppm=5)
     found = history_of(as_stored([allowed(0), again]), fates_by([]), SEEN, labels({"tx-0": False}), DELAY_MS)
