@@ -610,38 +610,45 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 
 -- A step belongs to its execution, follows the one before it, and is one that the saga can take from there with the aim
 -- that it has: the one that was heard since, else that of the step before. What the rail is asked to pay the books have
--- moved before: every step that moves money has its posting, so the executor stores SUBMIT after the postings. Within a
--- statement only an execution's first step is looked up; the others follow it.
+-- moved before: every step that moves money has its posting, so the executor stores SUBMIT after the postings.
+--
+-- Only an execution's first step is looked up with its execution. Every other stands behind one that is filed under the
+-- same time, in the same statement or stored, and so on back to the first. Within a statement only the first of an
+-- execution's steps is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 BEGIN
+    -- The saga's table is hashed once a statement; NOT IN would pass over what is NULL.
     PERFORM FROM (
-        SELECT written.*, lag(written.sequence) OVER following AS sequence_before,
+        SELECT written.execution_id, written.caused_at, written.sequence, written.step, written.from_state,
+            written.to_state, written.aim, coalesce(written.reason, '') AS reason,
+            lag(written.sequence) OVER following AS sequence_before,
             lag(written.to_state) OVER following AS state_before, lag(written.aim) OVER following AS aim_before,
             lag(written.caused_at) OVER following AS caused_before
         FROM written WINDOW following AS (PARTITION BY written.execution_id ORDER BY written.sequence)
     ) AS taken
     LEFT JOIN ledger.execution AS heard
-        ON taken.sequence_before IS NULL AND heard.execution_id = taken.execution_id
+        ON heard.execution_id = CASE WHEN taken.sequence = 1 THEN taken.execution_id END
     LEFT JOIN ledger.transition AS earlier
-        ON taken.sequence_before IS NULL AND taken.sequence > 1 AND earlier.caused_at = taken.caused_at
-        AND earlier.execution_id = taken.execution_id AND earlier.sequence = taken.sequence - 1
-    LEFT JOIN LATERAL (
-        SELECT cause.aim FROM ledger.cause
-        WHERE cause.execution_id = taken.execution_id AND cause.after_sequence = taken.sequence - 1
-            AND cause.aim IS NOT NULL
-        ORDER BY cause.topic_offset DESC LIMIT 1
-    ) AS said ON true
-    LEFT JOIN ledger.saga_step AS allowed
-        ON allowed.from_state = taken.from_state AND allowed.step = taken.step
-        AND allowed.reason = coalesce(taken.reason, '')
-        AND allowed.aim = coalesce(said.aim, taken.aim_before, earlier.aim, heard.aim)
-    WHERE taken.caused_at IS DISTINCT FROM coalesce(taken.caused_before, heard.caused_at)
+        ON earlier.caused_at = taken.caused_at AND earlier.sequence = taken.sequence - 1
+        AND earlier.execution_id =
+            CASE WHEN taken.sequence_before IS NULL AND taken.sequence > 1 THEN taken.execution_id END
+    LEFT JOIN ledger.cause AS said
+        ON said.execution_id = taken.execution_id AND said.after_sequence = taken.sequence - 1
+        AND said.aim IS NOT NULL AND NOT EXISTS (
+            SELECT FROM ledger.cause AS later
+            WHERE later.execution_id = said.execution_id AND later.after_sequence = said.after_sequence
+                AND later.aim IS NOT NULL AND later.topic_offset > said.topic_offset
+        )
+    WHERE taken.caused_at IS DISTINCT FROM coalesce(taken.caused_before, earlier.caused_at, heard.caused_at)
         OR taken.sequence_before <> taken.sequence - 1
         OR taken.from_state IS DISTINCT FROM
             CASE WHEN taken.sequence = 1 THEN 'NEW' ELSE coalesce(taken.state_before, earlier.to_state) END
-        OR (taken.to_state, taken.aim) IS DISTINCT FROM (allowed.to_state, allowed.becomes)
+        OR ((taken.from_state, coalesce(said.aim, taken.aim_before, earlier.aim, heard.aim), taken.step, taken.reason,
+             taken.to_state, taken.aim)
+            IN (SELECT allowed.from_state, allowed.aim, allowed.step, allowed.reason, allowed.to_state, allowed.becomes
+                FROM ledger.saga_step AS allowed)) IS NOT TRUE
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('transition', 'follows_the_saga');
@@ -650,18 +657,17 @@ BEGIN
         PERFORM ledger.refuse_row('transition', 'is_restored_in_a_restore');
     END IF;
     PERFORM FROM written
-    LEFT JOIN LATERAL (
-        SELECT count(*) AS times FROM ledger.transition AS step
-        WHERE step.caused_at = written.caused_at AND step.execution_id = written.execution_id
-            AND step.step IN ('RESERVE', 'DEBIT', 'CREDIT', 'RECALL', 'GIVE_BACK', 'RECALL_PART', 'PART_RECALLED',
-                              'REST_RECALLED', 'GIVE_BACK_PART', 'UNDEBIT', 'UNRESERVE')
-    ) AS moving ON true
-    LEFT JOIN LATERAL (
-        SELECT count(*) AS times FROM ledger.posting AS moved
-        WHERE moved.caused_at = written.caused_at AND moved.execution_id = written.execution_id
-    ) AS posted ON true
-    WHERE written.step = 'SUBMIT' AND moving.times <> posted.times
-        AND (SELECT heard.amount_minor FROM ledger.execution AS heard WHERE heard.execution_id = written.execution_id) > 0
+    WHERE written.step = 'SUBMIT' AND CASE WHEN (
+            SELECT count(*) FROM ledger.transition AS step
+            WHERE step.caused_at = written.caused_at AND step.execution_id = written.execution_id
+                AND step.step IN ('RESERVE', 'DEBIT', 'CREDIT', 'RECALL', 'GIVE_BACK', 'RECALL_PART', 'PART_RECALLED',
+                                  'REST_RECALLED', 'GIVE_BACK_PART', 'UNDEBIT', 'UNRESERVE')
+        ) <> (
+            SELECT count(*) FROM ledger.posting AS moved
+            WHERE moved.caused_at = written.caused_at AND moved.execution_id = written.execution_id
+        ) THEN (
+            SELECT heard.amount_minor FROM ledger.execution AS heard WHERE heard.execution_id = written.execution_id
+        ) > 0 END
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('transition', 'is_posted');
@@ -740,8 +746,8 @@ END
 $$;
 
 -- No account is taken below its limit, nor a recall below zero, without what is set aside of it for people
--- (0093_rail_statement.sql). Whoever takes has locked the account, so that
--- two who take at once see each other.
+-- (0093_rail_statement.sql), which is looked for only where anything ever was. Whoever takes has locked the account, so
+-- that two who take at once see each other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
@@ -754,22 +760,24 @@ BEGIN
         ORDER BY was.through_number DESC LIMIT 1
     ) AS checkpoint ON true
     CROSS JOIN LATERAL (
-        SELECT coalesce(sum(moved.amount_minor), 0) AS amount_minor FROM ledger.posting AS moved
-        WHERE moved.destination_account_id = taken.account_id AND moved.currency = taken.currency
-            AND moved.number > coalesce(checkpoint.through_number, 0)
-    ) AS gained
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(moved.amount_minor), 0) AS amount_minor FROM ledger.posting AS moved
-        WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
-            AND moved.number > coalesce(checkpoint.through_number, 0)
-    ) AS spent
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(claim.amount_minor), 0) AS amount_minor FROM ledger.claim
-        WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
-    ) AS claimed
+        SELECT coalesce(sum(entry.amount_minor), 0) AS amount_minor FROM (
+            SELECT moved.amount_minor FROM ledger.posting AS moved
+            WHERE moved.destination_account_id = taken.account_id AND moved.currency = taken.currency
+                AND moved.number > coalesce(checkpoint.through_number, 0)
+            UNION ALL
+            SELECT -moved.amount_minor FROM ledger.posting AS moved
+            WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
+                AND moved.number > coalesce(checkpoint.through_number, 0)
+        ) AS entry
+    ) AS since
     WHERE (taken.is_spent AND opened.account_id IS NULL)
-        OR coalesce(checkpoint.balance_minor, 0) + gained.amount_minor - spent.amount_minor
-                - claimed.amount_minor
+        OR coalesce(checkpoint.balance_minor, 0) + since.amount_minor - coalesce(
+            CASE WHEN (
+                SELECT EXISTS (SELECT FROM ledger.recovery_case AS given WHERE given.claimed_account_id IS NOT NULL)
+            ) THEN (
+                SELECT sum(claim.amount_minor) FROM ledger.claim
+                WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
+            ) END, 0)
             < CASE WHEN taken.is_spent THEN -opened.overdraft_limit_minor ELSE 0 END
     LIMIT 1;
     IF FOUND THEN
@@ -778,11 +786,12 @@ BEGIN
 END
 $$;
 
--- A posting moves what its step moves, from whom and to whom that moves it, once for each time that the step was taken.
--- What no step moves is money from outside, as its row of ledger.funding says. What the rail has paid or taken back
--- already, and a ledger that was put back takes over (RESTORE), has moved whether the funds for it are there or not; that
--- is so of this very attempt, and while a restore is under way (0093_rail_statement.sql). The plans of these
--- functions are made while tables are small, and kept: they must look rows up all the same.
+-- A posting moves what its step moves, from whom and to whom that moves it, once for each time that the step was taken:
+-- an attempt is one of those if as many steps of its name are stored. What no step moves is money from outside, as its
+-- row of ledger.funding says. What the rail has paid or taken back already, and a ledger that was put back takes over
+-- (RESTORE), has moved whether the funds for it are there or not; that is so of this very attempt, and while a restore is
+-- under way (0093_rail_statement.sql), so it is asked of the attempts only then. The plans of these functions are made
+-- while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
@@ -790,16 +799,13 @@ DECLARE
     account_ids text[];
     currencies text[];
     are_spent boolean[];
+    is_being_restored boolean;
 BEGIN
     PERFORM FROM written
     LEFT JOIN ledger.saga_movement AS moves ON moves.step = written.step
-    LEFT JOIN ledger.execution AS heard ON moves.step IS NOT NULL AND heard.execution_id = written.execution_id
-    LEFT JOIN ledger.funding AS funded ON moves.step IS NULL AND funded.execution_id = written.execution_id
-    LEFT JOIN LATERAL (
-        SELECT count(*) AS times FROM ledger.transition
-        WHERE moves.step IS NOT NULL AND transition.caused_at = written.caused_at
-            AND transition.execution_id = written.execution_id AND transition.step = written.step
-    ) AS taken ON true
+    LEFT JOIN ledger.execution AS heard ON heard.execution_id = written.execution_id
+    LEFT JOIN ledger.funding AS funded
+        ON funded.execution_id = CASE WHEN moves.step IS NULL THEN written.execution_id END
     WHERE CASE WHEN moves.step IS NULL THEN
             (written.posting_id, written.step, written.attempt, written.source_account_id,
              written.destination_account_id, written.currency, written.amount_minor, written.caused_at, written.reverses)
@@ -812,7 +818,12 @@ BEGIN
                               ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id),
                               heard.currency, heard.caused_at)
             OR (NOT moves.is_part AND written.amount_minor <> heard.amount_minor)
-            OR written.attempt > taken.times
+            OR NOT EXISTS (
+                SELECT FROM ledger.transition AS taken
+                WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
+                    AND taken.step = written.step
+                OFFSET written.attempt - 1
+            )
             OR (moves.reverses IS NULL) <> (written.reverses IS NULL)
             OR (moves.reverses IS NOT NULL AND NOT EXISTS (
                 SELECT FROM ledger.posting AS undone
@@ -830,17 +841,19 @@ BEGIN
         WHERE written.step IN ('RECALL', 'RECALL_PART', 'PART_RECALLED', 'REST_RECALLED', 'GIVE_BACK_PART')
     ) AS recalled
     JOIN ledger.execution AS heard USING (execution_id);
+    -- Where no restore ever began, the function needn't be planned anew for each statement.
+    is_being_restored := EXISTS (SELECT FROM ledger.restore_begun) AND ledger.is_being_restored();
     SELECT array_agg(taking.account_id), array_agg(taking.currency), array_agg(taking.is_spent)
     INTO account_ids, currencies, are_spent
     FROM (
         SELECT written.source_account_id AS account_id, written.currency, bool_or(written.step = 'RESERVE') AS is_spent
         FROM written
-        WHERE written.step IN ('RESERVE', 'RECALL', 'RECALL_PART') AND (
+        WHERE written.step IN ('RESERVE', 'RECALL', 'RECALL_PART') AND CASE WHEN is_being_restored THEN (
             SELECT taken.cause FROM ledger.transition AS taken
             WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
                 AND taken.step = written.step
             ORDER BY taken.sequence LIMIT 1 OFFSET written.attempt - 1
-        ) IS DISTINCT FROM 'RESTORE'
+        ) END IS DISTINCT FROM 'RESTORE'
         GROUP BY 1, 2
     ) AS taking;
     IF account_ids IS NOT NULL THEN

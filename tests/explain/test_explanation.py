@@ -107,7 +107,7 @@ def test_json_holds_every_term_and_hashes_as_text(archive):
     fields = explanation_json(explained(archive))
     assert len(fields["model"]["terms"]) == 2
     assert len(fields["policy_hash"]) == 64
-    assert fields["verified"] == {"result": "IDENTICAL", "differing": []}
+    assert fields["verified"] == {"result": "IDENTICAL", "differing": [], "why": ""}
 
 
 def rule(found, code):

@@ -14,15 +14,18 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = {
     "models/evaluate/__main__.py": ["models.evaluate"],
     "models/train/train.py": ["models.train.train"],
+    "ops/access/catalogue.py": ["ops.access.catalogue"],
     "ops/bench/__main__.py": ["ops.bench"],
     "ops/bench/production/stage.py": ["ops.bench.production.stage"],
     "ops/bench/speed/escalations.py": ["ops.bench.speed.escalations"],
     "ops/bench/speed/handbook_features.py": ["ops.bench.speed.handbook_features"],
+    "ops/monitoring/__main__.py": ["ops.monitoring"],
     "ops/rail/__main__.py": ["ops.rail"],
     "ops/release/promise.py": ["ops.release.promise"],
     "ops/stack/foreground.py": ["ops.stack.embedded", "ops.stack.real"],
     "ops/structure/__main__.py": ["ops.structure"],
     "ops/verifier/__main__.py": ["ops.verifier", "ops.verifier log", "ops.verifier proof"],
+    "ops/wheels.py": ["ops.wheels"],
 }
 """The commands of each module that makes a parser: the name of a module, then maybe that of a task."""
 HELP_S_MAX = 300

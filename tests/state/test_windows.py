@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
+from typing import NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,15 +124,24 @@ def account_features(payments: Timed, outcomes: Outcomes) -> list[int]:
         *outcomes.volume(windows[3], now_ms - 30 * DAY_MS, own),
         int(outcomes.is_unpaid(payments, now_ms, payee)),
         len(payments),
-        sum(each.amount_gbp_minor for _, each in payments),
+        usual_sum_minor(payments[:-1]) + own,
         greatest_percent(payments),
     ]
+
+
+def usual_sum_minor(payments: Timed) -> int:
+    """What payments come to, each after the first at most twice the average of those before it, or £100."""
+    total = 0
+    for before, (_, event) in enumerate(payments):
+        most = max(2 * ((2 * total + before) // (2 * before)), 10_000) if before else event.amount_gbp_minor
+        total += min(event.amount_gbp_minor, most)
+    return total
 
 
 def percent_of_earlier(payments: Timed) -> int:
     """How many percent the last payment is of the average of all before it, with both rounded half up."""
     *earlier, (_, last) = payments
-    total = sum(each.amount_gbp_minor for _, each in earlier)
+    total = usual_sum_minor(earlier)
     if not earlier or not (total or last.amount_gbp_minor):
         return NONE
     average = (2 * total + len(earlier)) // (2 * len(earlier))
@@ -146,27 +156,37 @@ def greatest_percent(payments: Timed) -> int:
     return max([percent_of_earlier(payments[:place]) for place in places] + [0])
 
 
-def unusual(seen: list[StateEvent]) -> set[str]:
-    """Ids of payments that are more than twice the average of their payer's earlier ones."""
-    found: set[str] = set()
+class Kinds(NamedTuple):
+    """Ids of payments that tell nothing of their payee. unusual: more than twice the average of the payer's earlier
+    ones. slight: below £10, or below half of that average."""
+
+    unusual: set[str]
+    slight: set[str]
+
+
+def kinds_of(seen: list[StateEvent]) -> Kinds:
+    found = Kinds(set(), set())
     for place, event in enumerate(seen, 1):
-        paid = timed([each for each in seen[:place] if each.account_id == event.account_id])
-        if percent_of_earlier(paid) > 200:
-            found.add(event.transaction_id)
+        percent = percent_of_earlier(timed([each for each in seen[:place] if each.account_id == event.account_id]))
+        if percent > 200:
+            found.unusual.add(event.transaction_id)
+        elif event.amount_gbp_minor < 1_000 or NONE < percent < 50:
+            found.slight.add(event.transaction_id)
     return found
 
 
-def fraud_run(payments: Timed, frauds: set[str], apart: set[str]) -> tuple[int, int]:
-    """The run of frauds of a beneficiary's usual payments, and the hours since its first payment or one beside it."""
+def fraud_run(payments: Timed, frauds: set[str], kinds: Kinds) -> tuple[int, int]:
+    """The run of frauds of a beneficiary's payments that aren't unusual, and the hours since its first payment or one
+    beside it; slight ones that are no fraud are beside it, too."""
     now_ms, _ = payments[-1]
     run, began_ms = 0, NONE
     for time_ms, event in reversed(payments):
         if not now_ms - DELAY_MS - LABEL_WINDOWS_MS[-1] < time_ms <= now_ms - DELAY_MS:
             continue
-        is_usual = event.transaction_id not in apart
-        if is_usual and event.transaction_id not in frauds:
+        name = event.transaction_id
+        if name not in frauds and name not in kinds.unusual and name not in kinds.slight:
             break
-        run, began_ms = run + is_usual, time_ms
+        run, began_ms = run + (name in frauds and name not in kinds.unusual), time_ms
     return (run, (now_ms - began_ms) // HOUR_MS) if run else (0, NONE)
 
 
@@ -210,7 +230,7 @@ def test_invariants_1_and_2_the_reference_counts_what_the_definition_says(log: L
         held = within(received, received[-1][0], DELAY_MS + LABEL_WINDOWS_MS[-1])
         assert row["beneficiary_confirmed_frauds"] == sum(each.transaction_id in frauds for each in held)
         run = row["beneficiary_fraud_run_30d"], row["beneficiary_fraud_run_hours_30d"]
-        assert run == fraud_run(received, frauds, unusual(seen))
+        assert run == fraud_run(received, frauds, kinds_of(seen))
         while random.random() < 0.4:
             labelled = random.choice([each for _, each in received[-20:]])
             fraud = random.random() < 0.8

@@ -180,7 +180,7 @@ def test_a_key_set_that_is_none(fraud, tmp_path):
     answer = fraud("audit", "heads", "--keys", tmp_path / "none.keys", audit_directory=tmp_path)
     failed(answer, "can't be read", "fraud keys create audit")
     (tmp_path / "none.keys").write_text("{}")
-    failed(fraud("keys", "list", "--set", tmp_path / "none.keys"), "is no key set", "fraud keys create audit")
+    failed(fraud("keys", "list", "--set", tmp_path / "none.keys"), "is no key set", "fraud keys create")
 
 
 def test_keys_are_rotated_and_revoked_by_command(fraud, tmp_path):

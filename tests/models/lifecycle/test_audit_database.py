@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from models.lifecycle.diff_command import Decided, Labelled, show_diff, show_replay
+from pipeline.audit.export_files import _copy_table
 from pipeline.audit.log_store import AuditLog
 from pipeline.domain.log import LogRecord
-from pipeline.io.postgres import Connection, connect, statements
+from pipeline.io.postgres import Connection, connect
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
@@ -44,11 +45,11 @@ def settings(tmp_path: Path, owner: Connection, database_url: str, archive: Arch
     )  # fmt: skip
 
 
-def export(owner: Connection, path: Path) -> Path:
-    """Write the rows by the very statement of `fraud audit export`."""
-    with owner.cursor().copy(statements("pipeline.audit", "audit")["export_decisions"]) as rows, path.open("wb") as out:
-        out.writelines(bytes(part) for part in rows)
-    return path
+def export(owner: Connection, folder: Path) -> Path:
+    """Write the rows as `fraud audit export` does."""
+    folder.mkdir()
+    _copy_table(owner, folder, "ai_decision_log", "export_decisions")
+    return folder
 
 
 @pytest.mark.parametrize("last", [1, 7, 30, COUNT, 1_000])
@@ -62,7 +63,7 @@ def test_the_database_and_its_export_tell_the_same_difference(
 ) -> None:
     strict(archive)
     told = []
-    for source in (None, export(owner, tmp_path / "rows.jsonl")):
+    for source in (None, export(owner, tmp_path / "export")):
         show_diff(settings, "small-1", STRICT, Decided(last, source), UNLABELLED, Output(as_json=True))
         told.append(json.loads(capsys.readouterr().out))
     assert told[0] == told[1]
@@ -88,7 +89,7 @@ def test_what_the_database_holds_is_decided_again_to_the_byte(
 
 def test_a_role_that_may_not_read_is_told_so(settings: Settings, database_url: str) -> None:
     closed = settings.model_copy(update={"database_url": url_as(database_url, "fraud_partitions")})
-    with pytest.raises(Failure, match="permission denied"):
+    with pytest.raises(Failure, match="InsufficientPrivilege"):
         show_replay(closed, "small-1", Decided(COUNT, None), Output(as_json=True))
     with closing(connect(settings.database_url, "test")) as connection:
         assert connection.execute("SELECT current_user").fetchone() == ("fraud_reader",)
