@@ -22,7 +22,7 @@ from pipeline.promotion.facts import Shadow, Unread
 from pipeline.promotion.gate import Reason, shadow_reasons
 
 BATCH_US_MAX: Final = 3.0
-"""Microseconds of CPU a payment in batches of 500, the reasons included: a tenth of what deciding one takes."""
+"""Microseconds a payment in batches of 500, the reasons included: a tenth of what deciding one takes."""
 ALONE_US_MAX: Final = 60.0
 CALIBRATION_ERROR_PPM_MAX: Final = 20_000
 """Mean distance of probability and share of fraud, over ten bins, on payments that training held back."""
@@ -64,9 +64,9 @@ def latency_trial(batch_us: Sequence[float], alone_us: Sequence[float]) -> Trial
     batch, alone = min(batch_us), min(alone_us)
     findings = []
     if not batch <= BATCH_US_MAX:
-        findings.append(f"it takes {batch:.2f} us a payment in batches of 500, and may take {BATCH_US_MAX:g}")
+        findings.append(f"it takes {batch:.2f} µs a payment in batches of 500, and may take {BATCH_US_MAX:g}")
     if not alone <= ALONE_US_MAX:
-        findings.append(f"it takes {alone:.1f} us for one payment, and may take {ALONE_US_MAX:g}")
+        findings.append(f"it takes {alone:.1f} µs for one payment, and may take {ALONE_US_MAX:g}")
     return _trial(findings, {"batch_ns": round(batch * 1000), "alone_ns": round(alone * 1000), "rounds": len(batch_us)})
 
 
