@@ -147,6 +147,7 @@ class Scene:
             "FRAUD_RECONCILE_PORT",
             "/live",
             FRAUD_RECONCILE_GRACE_S=str(grace_s),
+            FRAUD_FEEDS_PATH=str(self.directory / "feeds"),
         )
 
     def _rail_settings(self) -> dict[str, str]:
