@@ -43,9 +43,9 @@ SETTLED_S: Final = 20.0
 """Time that an open transaction may hide records that are committed behind it: a dead worker's is aborted within 15 s.
 A longer one ends this attempt, and the next one waits again."""
 POLL_S: Final = 0.2
-COORDINATOR_TRIES: Final = 50
-COORDINATOR_PAUSE_S: Final = 0.1
-"""Pause between tries: 5 s in all, which is more than a broker that has just started needs to find its groups."""
+STARTING_TRIES: Final = 50
+STARTING_PAUSE_S: Final = 0.1
+"""Pause between tries: 5 s in all, more than a broker that has just started needs to find its groups and partitions."""
 CONNECTION_MS: Final = 5_000
 COMMAND_GROUP: Final = "fraud-command"
 
@@ -348,14 +348,14 @@ class LogReader:
         return [TopicPartition(topic, partition) for partition in partitions]
 
     def _asked(self, what: str, question: Callable[..., Any], *arguments: object) -> Any:
-        for attempt in range(COORDINATOR_TRIES):
+        for attempt in range(STARTING_TRIES):
             try:
                 return question(*arguments)
             except KafkaException as exception:
-                is_last = attempt == COORDINATOR_TRIES - 1
-                if is_last or exception.args[0].code() not in client.NO_COORDINATOR_YET:
+                is_last = attempt == STARTING_TRIES - 1
+                if is_last or exception.args[0].code() not in client.STARTING:
                     raise broker_failure(f"the broker was asked in vain for {what}", exception) from exception
-            time.sleep(COORDINATOR_PAUSE_S)
+            time.sleep(STARTING_PAUSE_S)
         raise AssertionError("the last try returns or raises")
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from ops.stack.embedded import EmbeddedStack
 from pipeline.domain.log import Record
-from pipeline.io.kafka import client
+from pipeline.io.kafka import client, log_reader
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed, TopicMissing, broker_failure, raise_unless_passing
 from pipeline.io.kafka.log_reader import LogReader, _offsets
 from pipeline.io.partitioner import Partitioner
@@ -121,6 +121,27 @@ def reader(stack: EmbeddedStack) -> Iterator[LogReader]:
 
 def offset_of(record: Record) -> int:
     return record.source.offset
+
+
+@pytest.mark.parametrize("code", sorted(client.STARTING))
+def test_a_broker_that_has_just_started_is_asked_again_for_a_while(
+    reader: LogReader, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    monkeypatch.setattr(log_reader, "STARTING_PAUSE_S", 0)
+    failures = itertools.repeat(KafkaException(KafkaError(code)), 2)
+
+    def ask() -> int:
+        for failure in failures:
+            raise failure
+        return 7
+
+    assert reader._asked("its answer", ask) == 7
+
+    def never() -> int:
+        raise KafkaException(KafkaError(code))
+
+    with pytest.raises(BrokerAway, match="asked in vain for its answer"):
+        reader._asked("its answer", never)
 
 
 def test_a_record_is_its_key_value_place_and_timestamp(reader: LogReader, topic: str) -> None:
