@@ -65,7 +65,9 @@ class Feeder:
     ) -> None:
         self._topic, self._records, self._rate_per_s = topic, iter(records), rate_per_s
         self._log_path = directory / "feeder.log"
-        self._publisher = Publisher(bootstrap_servers)
+        # A broker that comes back forgets producers of records that are dated over a day ago, as these are, and then
+        # takes a later batch where an earlier one was under way: with several at once an acknowledged record was lost.
+        self._publisher = Publisher(bootstrap_servers, in_flight=1)
         self.published = 0
         self._flowing, self._idle = threading.Event(), threading.Event()
         self._idle.set()

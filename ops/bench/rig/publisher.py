@@ -13,6 +13,7 @@ from ops.bench.rig.topics_io import Outbound
 DELIVERY_TIMEOUT_MS: Final = 300_000
 """Longer than any outage of a bench; records that were handed over are delivered, in order, or the bench fails."""
 LINGER_MS: Final = 2
+IN_FLIGHT: Final = 5  # librdkafka's default where it is idempotent
 QUEUE_RECORDS: Final = 200_000
 FULL_POLL_S: Final = 0.1
 ANY_PARTITION: Final = -1  # librdkafka's number for a partition that it chooses by the key
@@ -27,9 +28,10 @@ class Publisher:
         *,
         linger_ms: int = LINGER_MS,
         compression: str = "none",
+        in_flight: int = IN_FLIGHT,
         transactional_id: str | None = None,
     ) -> None:
-        """Make the producer. transactional_id: of one that publishes in transactions."""
+        """Make the producer. in_flight: requests under way at once. transactional_id: of one with transactions."""
         in_transactions: dict[str, str | int] = {}
         if transactional_id is not None:
             in_transactions = {"transactional.id": transactional_id, "transaction.timeout.ms": DELIVERY_TIMEOUT_MS}
@@ -38,6 +40,7 @@ class Publisher:
             {
                 "bootstrap.servers": bootstrap_servers,
                 "enable.idempotence": True,
+                "max.in.flight.requests.per.connection": in_flight,
                 "linger.ms": linger_ms,
                 "compression.type": compression,
                 "queue.buffering.max.messages": QUEUE_RECORDS,
