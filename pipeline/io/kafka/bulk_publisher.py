@@ -29,6 +29,9 @@ class BulkPublisher:
         self._produced = 0
         tuning = {
             "linger.ms": 2,
+            # Files may hold payments of months ago. A broker that comes back forgets producers of records that are
+            # dated over a day ago, and takes a later request where an earlier one was under way, which is lost then.
+            "max.in.flight.requests.per.connection": 1,
             "delivery.timeout.ms": int(FLUSH_S * 1000),
             "compression.type": client.COMPRESSION_FOR_FAUST,
             "queue.buffering.max.messages": QUEUE_RECORDS,

@@ -85,6 +85,7 @@ _NOT_THE_DEPLOYMENT_S: Final = (
     "auto.offset.reset",
     "enable.partition.eof",
     "group.instance.id",
+    "max.in.flight.requests.per.connection",
     "partition.assignment.strategy",
     "transactional.id",
 )

@@ -49,6 +49,9 @@ def test_a_deployment_never_has_a_gap_skipped_nor_two_workers_share_a_name() -> 
     assert (
         "g-3" == client.writer_options("", copied, Partitioner.CRC32, {"transactional.id": "g-3"})["transactional.id"]
     )
+    alone = {"max.in.flight.requests.per.connection": 1}
+    hurried = {"max.in.flight.requests.per.connection": "5"}
+    assert alone.items() <= client.writer_options("", hurried, Partitioner.CRC32, alone).items()
 
 
 def test_a_deployment_overrides_what_tunes() -> None:
