@@ -90,8 +90,8 @@ class Topics:
         return self._alerts
 
 
-def stepped(service: BiasService, is_done: Callable[[], bool], turns: int = 100) -> None:
-    """Step until it is done; each turn waits for half a second at most."""
+def stepped(service: BiasService, is_done: Callable[[], bool], turns: int = 1_000) -> None:
+    """Step until it is done; each turn waits for half a second at most, and for nothing where there is work."""
     for _ in range(turns):
         service.step(threading.Event())
         if is_done():

@@ -50,7 +50,9 @@ def test_a_model_that_blocks_everyone_is_seen_tripped_told_and_recovered_from(ca
     assert (line["verdict"], line["faults"], ended.returncode) == ("PASSED", [], 0), (line, ended.stderr, logs)
     assert [each["measure"] for each in line["findings"]] == list(MEASURES[DRILL])
     figures = {each["measure"]: each["figure"] for each in line["findings"]}
-    assert 0 < figures["detect_s"] <= figures["trip_s"] <= figures["page_s"]
+    # What is detected is seen by looking every second or so; a trip has the time of its own record.
+    assert 0 < figures["detect_s"] <= figures["trip_s"] + 2
+    assert 0 < figures["trip_s"] <= figures["page_s"]
     assert figures["leaked"] > 0
     assert sum(figures["leaked_minor"].values()) > 0
 
