@@ -34,8 +34,9 @@ _HASH: Final = re.compile("[0-9a-f]{64}", re.ASCII)
 
 
 class Grounds(NamedTuple):
-    """What an approval was given on. evidence: the root of every run that the gate counts. policy: the file's SHA-256.
+    """The grounds on which an approval was given.
 
+    evidence: the root of every run that the gate counts. policy: the file's SHA-256.
     answer: what its author says of the runs that failed; empty where none had.
     """
 

@@ -12,7 +12,7 @@ from models.versions.records import Opened, require_fields, text_of, texts_of, t
 KIND: Final = "evidence"
 EVIDENCE_KINDS: Final = ("golden", "red-team", "calibration", "latency", "bias", "shadow", "drift")
 ASKED_KINDS: Final = tuple(kind for kind in EVIDENCE_KINDS if kind != "drift")
-"""What the gate asks for. Drift is watched beside it, and is no condition."""
+"""The gate asks for these. Drift is watched beside them, and is no condition."""
 SEED_BYTES: Final = 6
 """So many that every reader of JSON holds a seed exactly."""
 FINDINGS_MAX: Final = 1_000

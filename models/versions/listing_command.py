@@ -26,7 +26,7 @@ from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
 FACT_CHARACTERS_MAX: Final = 1_000
-"""What a line tells of a version at most, some 12 lines of a terminal; what training saw of each feature is longer."""
+"""A fact has at most so many characters, some 12 lines of a terminal. Training saw more of each feature than that."""
 
 
 class Known(NamedTuple):

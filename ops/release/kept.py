@@ -125,7 +125,7 @@ def _payment(wire: WireFormat, line: Mapping[str, object], decision: Decision, w
 
 
 def _told(folder: Path, lines: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    """What customers were told of each decision, and what each other record says, is told and said now."""
+    """Customers are told the same of each decision as then, and each other record says the same."""
     promised = read_told(folder)
     if promised is None:
         yield "it does not hold what customers were told"

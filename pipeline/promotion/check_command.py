@@ -16,6 +16,7 @@ from models.artefact.vectors import GoldenVector
 from models.versions.artefact_files import read_artefact
 from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.trial import Trial
+from pipeline.decide.rollout.limits import DAY_MS
 from pipeline.domain.features import Matrix
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
@@ -44,7 +45,6 @@ BATCH_ROWS: Final = 500
 ROUNDS: Final = 200
 """Rounds of which the quickest counts: half a second's work, in which a machine gives some of them its whole core."""
 FINDINGS_SHOWN: Final = 5
-DAY_MS: Final = 86_400_000
 
 
 def check_version(output: Output, settings: Settings, wire: WireFormat, version: str, *, is_evidence: bool) -> bool:

@@ -99,7 +99,7 @@ class Decided(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """What became of a trip. seconds: until the last decision by the model. late: such after ROUTED_S_MAX."""
+    """The outcome of a trip. seconds: until the last decision by the model. late: such after ROUTED_S_MAX."""
 
     seconds: float
     late: int
@@ -140,7 +140,7 @@ class Fleet:
 
     def __init__(self, say: Say, rig: DecidingRig, stack: RealStack) -> None:
         self._say, self._rig, self._stack = say, rig, stack
-        self._random, self._injected = random.Random(SEED), 0  # noqa: S311 - no secret
+        self._random, self._injected = random.Random(SEED), 0  # noqa: S311 - a schedule, seeded on purpose
         self.model = ""
 
     def trip(self, what: str) -> None:
