@@ -7,14 +7,19 @@ import random
 
 import pytest
 
-from pipeline.breaker import BreakerSettings
+from pipeline.breaker import BreakerSettings, Cause, Event
 from pipeline.breaker.answer_counts import Counts
 from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.breaker.detecting.conditions import Observation, Watch
+from pipeline.breaker.detecting.judging import judge, next_event
 from pipeline.breaker.detecting.probation import Standing, probes_added, standing
-from pipeline.breaker.settings import Condition
-from tests.breaker.given import DEFAULTS, answers, baseline
+from pipeline.breaker.settings import Condition, breaker_settings_of
+from pipeline.domain.decision import BreakerState
+from tests.breaker.given import DEFAULTS, START_MS, answers, baseline
+from tests.breaker.given import record as half_open
+from tests.records import POLICY_PATH
 
+SHIPPED = breaker_settings_of(POLICY_PATH.read_bytes())
 POINTS = DEFAULTS.block_rate_spike_points / 100
 LANES = 200
 SPANS_MAX = 300
@@ -93,3 +98,41 @@ def span_of(drawn: random.Random, mean: float, share: float, added: float) -> Co
     if drawn.random() < mean * share / 2 / ((1 + ring) / 2):
         block = min(block + drawn.randint(1, ring), total)
     return Counts(allow=total - block, block=block)
+
+
+def evaluations_until_closed(scope: str, a_window: int, a_span: float, tripped_by: Condition) -> int | None:
+    """Return after how many evaluations the last probation of a sound model ends in CLOSED; None for never in a day."""
+    drawn, watch = random.Random(f"{a_window} {tripped_by}"), Watch()
+    usual = baseline(20_000, 18_000, 2_000)
+    record = half_open(BreakerState.HALF_OPEN, scope, since_ms=START_MS, share_percent=25)
+    record = record._replace(cause=Cause("", "monitor", (tripped_by,)))
+    for place in range(24 * 120):
+        total, block = (int((place + 1) * each) - int(place * each) for each in (a_span, a_span / 10))
+        span = answers(total, block)  # the shadow's are as usual throughout
+        window = answers(a_window, a_window // 10)
+        seen = Observation(window, Counts(), span, usual, None, span_of(drawn, a_span / 4, 0.1, 0.0))
+        judgement = judge(scope, seen, watch, SHIPPED, 30)
+        outcome = next_event(record, judgement, seen, START_MS + place * SHIPPED.evaluation_interval_s * 1000, SHIPPED)
+        if not isinstance(outcome, Watch):
+            return place if outcome.event is Event.PROBE_GOOD else None
+        watch = outcome
+    return None
+
+
+@pytest.mark.parametrize("tripped_by", [Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE])
+@pytest.mark.parametrize("a_window", [40, 99, 150, 199])
+def test_a_part_with_fewer_payments_than_a_probation_asks_for_comes_back_all_the_same(a_window, tripped_by):
+    """A postcode trips from 100 payments in a window on, and by the cumulative sum with fewer. A probation asked for
+    200 in the window, and for the condition to be judged there: by itself it never ended."""
+    found = evaluations_until_closed("segment:postcode_area=NE", a_window, a_window / 10, tripped_by)
+    assert found is not None
+    assert found * a_window / 10 >= SHIPPED.half_open_minimum_sample * 0.8
+
+
+def test_what_too_few_payments_say_closes_nothing_without_a_yardstick():
+    watch = probed(answers(50), baseline(20_000, 19_000, 400), Watch())._replace(good=5, sampled=10_000)
+    seen = Observation(answers(50), Counts(), answers(5), None, None, Counts())
+    record = half_open(BreakerState.HALF_OPEN, since_ms=0, share_percent=25)
+    record = record._replace(cause=Cause("", "monitor", (Condition.BLOCK_RATE_SPIKE,)))
+    judgement = judge(record.scope, seen, watch, SHIPPED)
+    assert isinstance(next_event(record, judgement, seen, START_MS, SHIPPED), Watch)

@@ -26,6 +26,8 @@ must not look like a shift however large it is."""
 UNSEASONAL_FACTOR: Final = 2
 """Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
 rhythm of 1.4 times is no doubling, but would add up like one."""
+PASSED_FLOOR: Final = 1.5
+"""How far the evidence for a model on probation is kept, as a multiple of what passes it."""
 
 INFORMATION: Final = 0.8
 TEMPERING: Final = 0.55
@@ -186,12 +188,13 @@ def sprt(cumulated: Column, successes: Column, total: Column, usual: Column, sou
     At -`bound` the share is as usual, at +`bound` it is as bad as `sought`. With a risk r either way the bound is
     ln((1 - r) / r). See Wald, "Sequential tests of statistical hypotheses", Annals of Mathematical Statistics 16
     (1945). The ratio is divided by the least dispersion, as answers come in bursts, and a sample adds at most a third
-    of `bound` either way: one ring of fraud that the model rightly blocks must not condemn it. A decided test goes on
-    from its bound, so that whoever passes and then goes wrong needs no more to fail than to have passed.
+    of `bound` either way: one ring of fraud that the model rightly blocks must not condemn it. Evidence for a model
+    goes on to half as much again as it needs, so that one evaluation against it, which any block is, undoes no pass;
+    beyond that whoever passes and then goes wrong needs no more to fail than anybody.
     """
     ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
     step = _most_of(bound)
-    return np.clip(cumulated + np.clip(ratio / DISPERSION_FLOOR, -step, step), -bound, bound)
+    return np.clip(cumulated + np.clip(ratio / DISPERSION_FLOOR, -step, step), -PASSED_FLOOR * bound, bound)
 
 
 def _most_of(enough: Column) -> Column:

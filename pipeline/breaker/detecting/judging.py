@@ -6,7 +6,8 @@ Invariants
    it.
 2. A condition trips only with its minimum sample, with significance, and after `confirmations` evaluations running.
    The cumulative sum confirms itself: one evaluation adds at most a third of what it needs.
-3. A scope that a condition tripped is closed again only when that condition could be judged and did not hold.
+3. A scope that a condition tripped is closed again only when that condition could be judged and did not hold. What is
+   too few for a window is judged by the sequential test: a quiet postcode that tripped would never come back else.
 4. A scope on probation goes to the next share, and at last to CLOSED, only where the sequential test passes it at this
    share.
 """
@@ -26,7 +27,7 @@ from pipeline.breaker.detecting.conditions import (
     service_findings,
     shifts_cumulated,
 )
-from pipeline.breaker.detecting.probation import Standing, probes_added, standing
+from pipeline.breaker.detecting.probation import Standing, conditions_tested, probes_added, standing
 from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event
 from pipeline.domain.decision import BreakerState
@@ -97,12 +98,12 @@ def _probation(
     if stands is Standing.FAILED:
         text = f"its own answers at {record.share_percent} % of the payments are not as usual: {watch.probes:,} of them"
         return EventDue(Event.PROBE_BAD, Cause(text, MONITOR, tripped_by))
-    handled = seen.window.handled
+    handled, judged = max(seen.window.handled, watch.sampled), judgement.judged | conditions_tested(seen)
     is_good = (
         not judgement.trips
         and stands is Standing.PASSED
         and handled >= settings.half_open_minimum_sample
-        and judgement.judged.issuperset(tripped_by)
+        and judged.issuperset(tripped_by)
     )
     watch = watch._replace(good=watch.good + 1 if is_good else 0)
     if watch.good < settings.confirmations or now_ms < record.since_ms + settings.half_open_s * 1000:

@@ -42,7 +42,10 @@ def probes_added(seen: Observation, watch: Watch, settings: BreakerSettings) -> 
     if lax is not None:
         lax_evidence = sprt(watch.lax_evidence, probes.answered - probes.allow, probes.answered, *lax, bound)
     return watch._replace(
-        probes=watch.probes + probes.handled, bad_evidence=float(bad_evidence), lax_evidence=float(lax_evidence)
+        probes=watch.probes + probes.handled,
+        bad_evidence=float(bad_evidence),
+        lax_evidence=float(lax_evidence),
+        sampled=watch.sampled + seen.span.handled,
     )
 
 
@@ -54,6 +57,14 @@ def standing(watch: Watch, tripped_by: tuple[Condition, ...], settings: BreakerS
     if any(evidence >= bound for evidence in relevant):
         return Standing.FAILED
     return Standing.PASSED if all(evidence <= -bound for evidence in relevant) else Standing.UNDECIDED
+
+
+def conditions_tested(seen: Observation) -> frozenset[Condition]:
+    """Return the conditions that the test itself judges, be there ever so few payments in a window."""
+    return frozenset() if seen.baseline is None else _TESTED
+
+
+_TESTED: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE})
 
 
 def evidence_bound(settings: BreakerSettings) -> float:
