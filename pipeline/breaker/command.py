@@ -27,7 +27,7 @@ def show(as_json: Json = False) -> None:
 def status(
     scope: Annotated[str | None, typer.Argument(help="Show this scope only.")] = None, as_json: Json = False
 ) -> None:
-    """Show how each detector stands, when it would trip, and what a probation waits for."""
+    """Show how detectors stand, and what a probation waits for."""
     from pipeline.breaker.status_command import show_standings, standings
 
     output = Output(as_json=as_json)

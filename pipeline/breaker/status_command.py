@@ -34,7 +34,7 @@ def standings(settings: Settings, scope: str | None) -> dict[str, ScopeStanding]
     if scope is None:
         return found
     if scope not in found:
-        raise Failure(f"{scope} is not judged.", "`fraud breaker status` lists what is.", FAILED_CHECK)
+        raise Failure(f"{scope!r} is not judged.", "`fraud breaker status` lists what is.", FAILED_CHECK)
     return {scope: found[scope]}
 
 
