@@ -39,7 +39,7 @@ SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
     "confirmations": 2,
     "evaluation_interval_s": 1,
     "open_period_s": 8,
-    "open_period_max_s": 60,
+    "open_period_max_s": 12,  # a model that failed twice by chance must still be back before the end
     "state_lost_open_s": 5,
     "half_open_s": 4,
     "half_open_shares_percent": [50],

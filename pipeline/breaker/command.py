@@ -27,11 +27,11 @@ def show(as_json: Json = False) -> None:
 def status(
     scope: Annotated[str | None, typer.Argument(help="Show this scope only.")] = None, as_json: Json = False
 ) -> None:
-    """Show how each detector stands, and when it would trip."""
-    from pipeline.breaker.status_command import gauges_now, show_gauges
+    """Show how detectors stand, and what a probation waits for."""
+    from pipeline.breaker.status_command import show_standings, standings
 
     output = Output(as_json=as_json)
-    show_gauges(output, gauges_now(settings_from_environment(), scope))
+    show_standings(output, standings(settings_from_environment(), scope))
     output.end_list("scopes are judged")
 
 

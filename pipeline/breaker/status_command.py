@@ -1,31 +1,64 @@
-"""`fraud breaker status`: how every detector stands, and what it would take to trip."""
+"""`fraud breaker status`: how every detector stands, what it would take to trip, and what a probation waits for."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from models.artefact.files import ModelRefused
 from models.versions.loading_files import champion_version_of
 from pipeline.breaker.control_command import breaker_settings, with_store
-from pipeline.breaker.detecting.gauges import Gauge
+from pipeline.breaker.detecting.gauges import Gauge, ProbationGauge
+from pipeline.breaker.store import BreakerStore
+from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output
 
 
-def gauges_now(settings: Settings, scope: str | None) -> dict[str, list[Gauge]]:
-    """Return the gauges by scope: of `scope`, or of all that are judged."""
-    rules = breaker_settings(settings)
-    found = with_store(settings, lambda store: store.gauges(rules, _version(settings)))
+class ScopeStanding(NamedTuple):
+    """The detectors of a scope, and its probation where it is on one."""
+
+    gauges: list[Gauge]
+    probation: ProbationGauge | None
+
+
+def standings(settings: Settings, scope: str | None) -> dict[str, ScopeStanding]:
+    """Return how detectors stand by scope: of `scope`, or of all that are judged."""
+    rules, version = breaker_settings(settings), _version(settings)
+
+    async def look(store: BreakerStore) -> dict[str, ScopeStanding]:
+        gauges, probations = await store.gauges(rules, version), await store.probations(rules, version)
+        return {scope: ScopeStanding(found, probations.get(scope)) for scope, found in gauges.items()}
+
+    found = with_store(settings, look)
     if scope is None:
         return found
     if scope not in found:
-        raise Failure(f"{scope} is not judged.", "`fraud breaker status` lists what is.", FAILED_CHECK)
+        raise Failure(f"{scope!r} is not judged.", "`fraud breaker status` lists what is.", FAILED_CHECK)
     return {scope: found[scope]}
 
 
-def show_gauges(output: Output, found: dict[str, list[Gauge]]) -> None:
-    for scope, gauges in found.items():
+def show_standings(output: Output, found: dict[str, ScopeStanding]) -> None:
+    for scope, (gauges, probation) in found.items():
+        if probation is not None:
+            record = {"scope": scope, "state": BreakerState.HALF_OPEN, **probation._asdict()}
+            output.record(record, f"{scope:<32} {BreakerState.HALF_OPEN:<17} {_awaited(probation)}")
         for gauge in gauges:
             output.record({"scope": scope, **gauge._asdict()}, f"{scope:<32} {gauge.condition:<17} {_told(gauge)}")
+
+
+def _awaited(probation: ProbationGauge) -> str:
+    enough = probation.evidence_enough
+    words = [
+        f"at {probation.share_percent} %, {probation.answers:,} answers of its own",
+        f"evidence {probation.evidence:+.1f}, where {-enough:.1f} passes and {enough:+.1f} fails",
+        f"good {probation.good} of {probation.confirmations} times",
+    ]
+    if probation.lax_evidence:
+        words.insert(2, f"of too little held back {probation.lax_evidence:+.1f}")
+    waits = [f"{probation.seconds_left} s at this share"] if probation.seconds_left else []
+    waits += probation.waits_for
+    return "; ".join([*words, *([f"waits for {', '.join(waits)}"] if waits else [])])
 
 
 def _told(gauge: Gauge) -> str:

@@ -30,6 +30,7 @@ from pipeline.breaker import (
     Event,
     History,
     Lineage,
+    Observation,
     Switches,
     Transition,
     Watch,
@@ -49,7 +50,7 @@ from pipeline.breaker.answer_counts import (
     is_part,
 )
 from pipeline.breaker.detecting.blindness import Blindness
-from pipeline.breaker.detecting.gauges import Gauge, gauges
+from pipeline.breaker.detecting.gauges import Gauge, ProbationGauge, gauges, probation_gauge
 from pipeline.breaker.evaluating import observed
 from pipeline.breaker.readings import (
     affected,
@@ -185,16 +186,19 @@ class BreakerStore:
 
     async def gauges(self, settings: BreakerSettings, model_version: str | None) -> dict[str, list[Gauge]]:
         """Return how every detector stands now, by scope, without evaluating anything."""
-        claimed = await self._claimed(settings, "look")
-        assert claimed is not None, "whoever looks needs no turn"
-        await self._learn(claimed)
-        parts, found = parts_judged(claimed, settings), {}
-        for scope in [ALL, *models_judged(claimed, model_version), *parts]:
-            record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
-            watch = claimed.watches.get(scope, Watch())
-            seen = observed(record, scope_reading(scope, claimed, self._history, settings), watch)
-            found[scope] = gauges(scope, seen, watch, settings, len(parts) if is_part(scope) else 1)
-        return found
+        _, looked = await self._looked(settings, model_version)
+        return {
+            record.scope: gauges(record.scope, seen, watch, settings, peers) for record, seen, watch, peers in looked
+        }
+
+    async def probations(self, settings: BreakerSettings, model_version: str | None) -> dict[str, ProbationGauge]:
+        """Return how each probation stands now, by scope, without evaluating anything."""
+        now_ms, looked = await self._looked(settings, model_version)
+        found = {
+            record.scope: probation_gauge(record, seen, watch, now_ms, settings, peers)
+            for record, seen, watch, peers in looked
+        }
+        return {scope: gauge for scope, gauge in found.items() if gauge is not None}
 
     def restore(self, hours: Iterable[BreakerHour], now_ms: int) -> None:
         """Take in what is usual from where it outlives the store."""
@@ -299,6 +303,21 @@ class BreakerStore:
         arguments = [now, interval_ms, settings.error_window_s * 1000, window_ms, kept_ms, HISTORY_MS, how]
         answer = await self._call(_CLAIM, [*self._keys(*names), self._at_key], arguments)
         return _readable(codec.claimed_from, answer)
+
+    async def _looked(
+        self, settings: BreakerSettings, model_version: str | None
+    ) -> tuple[int, list[tuple[BreakerRecord, Observation, Watch, int]]]:
+        """Return the time, and what an evaluation would judge now: each scope's record, readings, watch and peers."""
+        claimed = await self._claimed(settings, "look")
+        assert claimed is not None, "whoever looks needs no turn"
+        await self._learn(claimed)
+        parts, found = parts_judged(claimed, settings), []
+        for scope in [ALL, *models_judged(claimed, model_version), *parts]:
+            record = claimed.states.records.get(scope, unwritten(scope, is_store_empty=False))
+            watch = claimed.watches.get(scope, Watch())
+            seen = observed(record, scope_reading(scope, claimed, self._history, settings), watch)
+            found.append((record, seen, watch, len(parts) if is_part(scope) else 1))
+        return claimed.now_ms, found
 
     async def _learn(self, claimed: codec.Claimed) -> None:
         """Read the hourly totals that this worker hasn't seen: one in each hour, and all of them after a start."""

@@ -30,6 +30,9 @@ from pipeline.state.windows import ContextUnsure, PartitionObservation, Snapshot
 HOLD_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 REBUILDS_MAX: Final = 5
 """A state that is lost again and again while it is rebuilt is an outage, not a loss."""
+MODES_FRESH_S: Final = 0.25
+"""How old the breaker's word may be when the state has answered. It comes with the first answer of Redis, while the
+state's may take as long as its timeout: a trip within that time would not be heeded. To ask again takes 0.2 ms."""
 
 Observations = list[PartitionObservation]
 
@@ -89,7 +92,10 @@ class Observer:
     async def observe(
         self, subject: Subject, ahead: Ahead, asked: asyncio.Task[Observations] | None = None
     ) -> tuple[Observations, ModesOf | None]:
-        """State features, and what the breaker says if nothing waits to be judged before (else None: ask it then).
+        """State features, and what the breaker says if nothing waits to be judged before.
+
+        Where something does, and where the breaker's word has grown old over the state's answer, that is None: ask it
+        when the batch is judged.
 
         asked: before the batch ahead was observed; where that went wrong, so did this, and it says nothing of its own.
         Raises BatchDropped or StateGivenUp.
@@ -162,7 +168,9 @@ class Observer:
     ) -> tuple[Observations, ModesOf | None]:
         if not ahead.is_judged():
             return await answer, None
-        return await asyncio.gather(answer, self._breaker.modes(judge.in_force, judge.rollout))
+        asked_s = time.monotonic()
+        observations, modes = await asyncio.gather(answer, self._breaker.modes(judge.in_force, judge.rollout))
+        return observations, modes if time.monotonic() - asked_s <= MODES_FRESH_S else None
 
     async def _compare_context(self) -> None:
         self.is_holding = True

@@ -93,6 +93,9 @@ class DecidedLog:
             held = [partition for partition, extent in extents.items() if extent.high > extent.low]
             latest = {each: self._latest_decision(reader, each, committed[each]) for each in held}
             decided = self._decided(reader, latest)
+            # Whoever has a partition goes on deciding while this is asked, so an end that was asked before is outdated.
+            beyond = [each for each, found in decided.items() if (found.end or 0) > extents[each].high]
+            extents |= reader.extents(self._topics.transactions, beyond)
         starts = [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
         seen = {partition: each.outcomes_position for partition, each in latest.items()}
         return [start._replace(outcomes_position=seen.get(start.partition, NONE)) for start in starts]

@@ -163,16 +163,18 @@ def test_open_is_kept_until_open_until_and_for_as_long_as_the_shadow_is_bad():
 
 PROBATION = record(BreakerState.HALF_OPEN, since_ms=START_MS - 300_000, share_percent=25)
 PROBED = GOOD._replace(probes=answers(200, 80, 10))
-"""Probes as usual: 40 % blocked. They pass the test at once."""
+"""Probes as usual: 40 % blocked. They pass the test in three evaluations, the fewest that there can be."""
+PASSED = [None, None, None]
+"""What comes of them before the second evaluation by which they have passed."""
 
 
 def test_probation_ends_in_closed_or_open():
-    assert evaluations(PROBATION, PROBED, 2) == [None, Event.PROBE_GOOD]
-    assert evaluations(PROBATION._replace(share_percent=1), PROBED, 2) == [None, Event.SHARE_RAISED]
+    assert evaluations(PROBATION, PROBED, 4) == [*PASSED, Event.PROBE_GOOD]
+    assert evaluations(PROBATION._replace(share_percent=1), PROBED, 4) == [*PASSED, Event.SHARE_RAISED]
     assert evaluations(PROBATION, GOOD, 20) == [None] * 20  # nothing of its own was answered
     wrong = GOOD._replace(probes=answers(200, 120, 10))
-    assert evaluations(PROBATION, wrong, 1) == [Event.PROBE_BAD]
-    assert evaluations(PROBATION, GOOD._replace(probes=Counts(errors=20)), 1) == [Event.PROBE_BAD]
+    assert evaluations(PROBATION, wrong, 3) == [None, None, Event.PROBE_BAD]
+    assert evaluations(PROBATION, GOOD._replace(probes=Counts(errors=20)), 3) == [None, None, Event.PROBE_BAD]
     assert evaluations(PROBATION, BAD, 2) == [None, Event.PROBE_BAD]
 
 
@@ -186,7 +188,7 @@ def test_what_tripped_must_be_judged_before_closing():
     tripped = PROBATION._replace(cause=Cause("", "monitor", (Condition.MODEL_DRIFT,)))
     assert evaluations(tripped, PROBED, 8) == [None] * 8
     judged = PROBED._replace(drift_baseline=baseline(100_000, 55_000, 40_000))
-    assert evaluations(tripped, judged, 2) == [None, Event.PROBE_GOOD]
+    assert evaluations(tripped, judged, 4) == [*PASSED, Event.PROBE_GOOD]
 
 
 def test_incident_is_never_its_own_yardstick():

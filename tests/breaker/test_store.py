@@ -669,3 +669,30 @@ def test_looking_takes_no_evaluation_from_anybody(world):
         assert {key: world.server.dump(key) for key in world.server.keys("test:*")} == before
 
     run(world, steps())
+
+
+def test_a_probation_says_what_it_waits_for_until_it_waits_for_nothing_and_ends(world):
+    async def steps():
+        store = world.worker()
+        await store.initialise("a.person", SETTINGS)
+        await world.seconds(store, 60, CALM)
+        assert await store.probations(SETTINGS, "m1") == {}
+        world.throw(MODEL, FORCED_OPEN)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        assert await store.probations(SETTINGS, "m1") == {}, "what a person holds open waits for that person"
+        world.throw(MODEL, RELEASED)
+        await store.evaluate(SETTINGS, "m1", world.switches)
+        begun = (await store.probations(SETTINGS, "m1"))[MODEL]
+        assert (begun.share_percent, begun.answers, begun.good, begun.seconds_left) == (50, 0, 0, SETTINGS.half_open_s)
+        assert begun.waits_for == ("more of its own answers as usual",)
+        made, looks = [], []
+        while not made:
+            looks.append((await store.probations(SETTINGS, "m1"))[MODEL])
+            made = await world.seconds(store, 1, CALM)
+        assert made[0].event is Event.PROBE_GOOD
+        assert looks[-1].waits_for == ()
+        assert looks[-1].evidence <= -looks[-1].evidence_enough
+        assert [look.answers for look in looks] == sorted(look.answers for look in looks)
+        assert await store.probations(SETTINGS, "m1") == {}
+
+    run(world, steps())

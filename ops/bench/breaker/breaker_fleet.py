@@ -40,7 +40,7 @@ PARTITIONS: Final = 8
 RATE_PER_S: Final = 80
 SEED: Final = 20_264
 ROUTED_S_MAX: Final = 2.0
-CYCLE_S: Final = 8.0
+CYCLE_S: Final = 11.0
 """A kill comes at a random moment of so long after what trips: in it the breaker trips, tries and closes again."""
 WAIT_S: Final = 120.0
 ASK_S: Final = 20.0

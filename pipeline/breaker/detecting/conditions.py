@@ -43,9 +43,10 @@ class Watch(NamedTuple):
     """The evidence that one evaluation hands to the next.
 
     `streaks` counts, for each Condition in order, how many evaluations running it has held; the shifts are cumulative
-    sums. The three after them are of the sequential test on probation (`probation`). blind_since_ms: since when the
-    scope can't be judged (`blindness`), drift_blind_since_ms: on drift; 0 where it can. usual: what the latest
-    evaluations took for usual without a season, for when an incident elsewhere takes the hours that it was made of.
+    sums. The three after them are of the sequential test on probation (`probation`), and so is sampled: the payments
+    since the present share began. blind_since_ms: since when the scope can't be judged (`blindness`),
+    drift_blind_since_ms: on drift; 0 where it can. usual: what the latest evaluations took for usual without a season,
+    for when an incident elsewhere takes the hours that it was made of.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
@@ -57,6 +58,7 @@ class Watch(NamedTuple):
     lax_evidence: float = 0.0
     blind_since_ms: int = 0
     drift_blind_since_ms: int = 0
+    sampled: int = 0
     usual: Baseline | None = None
 
 

@@ -21,11 +21,13 @@ DISPERSION_FLOOR: Final = 1.3
 """Payments come in bursts, so a share varies more than that of independent answers. Its variance is taken to be at
 least 1.3 times the binomial one, however calm the few days were that it was measured on."""
 STEPS_TO_SHIFT: Final = 3
-"""A shift takes at least this many evaluations. One burst, such as the testing of a card, must not look like a shift
-however large it is."""
+"""A shift, or the end of a probation, takes at least this many evaluations. One burst, such as the testing of a card,
+must not look like a shift however large it is."""
 UNSEASONAL_FACTOR: Final = 2
 """Without a seasonal yardstick the shift sought is this many times as large: against the mean of a day, the usual
 rhythm of 1.4 times is no doubling, but would add up like one."""
+PASSED_FLOOR: Final = 1.5
+"""How far the evidence for a model on probation is kept, as a multiple of what passes it."""
 
 INFORMATION: Final = 0.8
 TEMPERING: Final = 0.55
@@ -166,7 +168,7 @@ def cusum(cumulated: Column, added: Column, enough: Column) -> Column:
     A sample adds at most a third of `enough`. See Page, "Continuous inspection schemes", Biometrika 41 (1954).
     """
     reached = np.maximum(0.0, cumulated + added)
-    return np.minimum(np.minimum(reached, cumulated + enough / STEPS_TO_SHIFT), enough)
+    return np.minimum(np.minimum(reached, cumulated + _most_of(enough)), enough)
 
 
 def drift_z(
@@ -185,8 +187,16 @@ def sprt(cumulated: Column, successes: Column, total: Column, usual: Column, sou
 
     At -`bound` the share is as usual, at +`bound` it is as bad as `sought`. With a risk r either way the bound is
     ln((1 - r) / r). See Wald, "Sequential tests of statistical hypotheses", Annals of Mathematical Statistics 16
-    (1945). The ratio is divided by the least dispersion, as answers come in bursts. A decided test goes on from its
-    bound, so that whoever passes and then goes wrong needs no more to fail than to have passed.
+    (1945). The ratio is divided by the least dispersion, as answers come in bursts, and a sample adds at most a third
+    of `bound` either way: one ring of fraud that the model rightly blocks must not condemn it. Evidence for a model
+    goes on to half as much again as it needs, so that one evaluation against it, which any block is, undoes no pass;
+    beyond that whoever passes and then goes wrong needs no more to fail than anybody.
     """
     ratio = successes * np.log(sought / usual) + (total - successes) * np.log((1 - sought) / (1 - usual))
-    return np.clip(cumulated + ratio / DISPERSION_FLOOR, -bound, bound)
+    step = _most_of(bound)
+    return np.clip(cumulated + np.clip(ratio / DISPERSION_FLOOR, -step, step), -PASSED_FLOOR * bound, bound)
+
+
+def _most_of(enough: Column) -> Column:
+    """Return what one sample may add: a third, rounded up, or the last bit of three thirds would ask for a fourth."""
+    return np.nextafter(enough / STEPS_TO_SHIFT, np.inf)

@@ -9,7 +9,11 @@ from pipeline.breaker.answer_counts import ALL, is_part, score_mean_ppm
 from pipeline.breaker.detecting.baselines import Baseline
 from pipeline.breaker.detecting.conditions import Limits, Observation, Watch
 from pipeline.breaker.detecting.detectors import is_spike
+from pipeline.breaker.detecting.judging import judge, wants
+from pipeline.breaker.detecting.probation import evidence_bound
 from pipeline.breaker.settings import BreakerSettings, Condition
+from pipeline.breaker.states import BreakerRecord
+from pipeline.domain.decision import BreakerState
 
 
 class Gauge(NamedTuple):
@@ -30,6 +34,48 @@ class Gauge(NamedTuple):
     evidence_enough: float
     missing: str
     yardstick: str
+
+
+class ProbationGauge(NamedTuple):
+    """The standing of a scope on probation at its present share.
+
+    answers: its own since the share began. evidence: of the sequential test, which passes it at -evidence_enough and
+    fails it at evidence_enough. lax_evidence: the same of what is held back, 0 unless too many allows had tripped it.
+    good: evaluations running in which nothing was wanting, of the `confirmations` that it takes. seconds_left: the
+    least time that it still stays at this share. waits_for: what the latest evaluation lacked, in words.
+    """
+
+    share_percent: int
+    answers: int
+    evidence: float
+    lax_evidence: float
+    evidence_enough: float
+    good: int
+    confirmations: int
+    seconds_left: int
+    waits_for: tuple[str, ...]
+
+
+def probation_gauge(
+    record: BreakerRecord, seen: Observation, watch: Watch, now_ms: int, settings: BreakerSettings, peers: int
+) -> ProbationGauge | None:
+    """Return what a probation waits for; None where the scope is on none."""
+    if record.state is not BreakerState.HALF_OPEN:
+        return None
+    judgement = judge(record.scope, seen, watch, settings, peers)
+    left_ms = record.since_ms + settings.half_open_s * 1000 - now_ms
+    is_lax_tested = Condition.ALLOW_RATE_SPIKE in record.cause.tripped_by
+    return ProbationGauge(
+        record.share_percent,
+        watch.probes,
+        watch.bad_evidence,
+        watch.lax_evidence if is_lax_tested else 0.0,
+        evidence_bound(settings),
+        watch.good,
+        settings.confirmations,
+        max(-(-left_ms // 1000), 0),
+        tuple(wants(record, judgement, seen, watch, settings)),
+    )
 
 
 def gauges(scope: str, seen: Observation, watch: Watch, settings: BreakerSettings, peers: int) -> list[Gauge]:

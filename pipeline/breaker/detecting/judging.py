@@ -6,7 +6,8 @@ Invariants
    it.
 2. A condition trips only with its minimum sample, with significance, and after `confirmations` evaluations running.
    The cumulative sum confirms itself: one evaluation adds at most a third of what it needs.
-3. A scope that a condition tripped is closed again only when that condition could be judged and did not hold.
+3. A scope that a condition tripped is closed again only when that condition could be judged and did not hold. What is
+   too few for a window is judged by the sequential test: a quiet postcode that tripped would never come back else.
 4. A scope on probation goes to the next share, and at last to CLOSED, only where the sequential test passes it at this
    share.
 """
@@ -26,7 +27,7 @@ from pipeline.breaker.detecting.conditions import (
     service_findings,
     shifts_cumulated,
 )
-from pipeline.breaker.detecting.probation import Standing, probes_added, standing
+from pipeline.breaker.detecting.probation import Standing, conditions_tested, probes_added, standing
 from pipeline.breaker.settings import BreakerSettings, Condition
 from pipeline.breaker.states import MONITOR, BreakerRecord, Cause, Event
 from pipeline.domain.decision import BreakerState
@@ -97,20 +98,27 @@ def _probation(
     if stands is Standing.FAILED:
         text = f"its own answers at {record.share_percent} % of the payments are not as usual: {watch.probes:,} of them"
         return EventDue(Event.PROBE_BAD, Cause(text, MONITOR, tripped_by))
-    handled = seen.window.handled
-    is_good = (
-        not judgement.trips
-        and stands is Standing.PASSED
-        and handled >= settings.half_open_minimum_sample
-        and judgement.judged.issuperset(tripped_by)
-    )
-    watch = watch._replace(good=watch.good + 1 if is_good else 0)
+    watch = watch._replace(good=0 if wants(record, judgement, seen, watch, settings) else watch.good + 1)
     if watch.good < settings.confirmations or now_ms < record.since_ms + settings.half_open_s * 1000:
         return watch
     good = f"good on probation at {record.share_percent} %: {watch.probes:,} answers of its own are as usual"
     if (share := settings.next_share(record.share_percent)) is None:
         return EventDue(Event.PROBE_GOOD, Cause(good, MONITOR))
     return EventDue(Event.SHARE_RAISED, Cause(f"{good}; it answers {share} % now", MONITOR, tripped_by))
+
+
+def wants(
+    record: BreakerRecord, judgement: Judgement, seen: Observation, watch: Watch, settings: BreakerSettings
+) -> list[str]:
+    """Return what an evaluation on probation lacks of being a good one, in words; nothing where it is."""
+    tripped_by, handled = record.cause.tripped_by, max(seen.window.handled, watch.sampled)
+    found = [f"{trip.condition} to hold no more" for trip in judgement.trips]
+    if standing(watch, tripped_by, settings) is not Standing.PASSED:
+        found.append("more of its own answers as usual")
+    if handled < settings.half_open_minimum_sample:
+        found.append(f"{settings.half_open_minimum_sample:,} payments, of which there were {handled:,}")
+    judged = judgement.judged | conditions_tested(seen)
+    return found + [f"{condition} to be judged" for condition in tripped_by if condition not in judged]
 
 
 def _confirmed(judgement: Judgement, settings: BreakerSettings) -> tuple[Trip, ...]:

@@ -3,6 +3,7 @@
 Invariants
 1. Only what the model really answered on this scope's probation counts, since the present share began.
 2. A share is passed only by the test's own evidence; time alone passes nothing.
+3. No single evaluation decides, whatever burst it holds, and what is likely to be usual condemns nobody.
 
 Blocks are tested where it is known what is usual; payments that the model fails on count with them. What it no longer
 holds back is tested, too, where too many allows had tripped the scope. In shadow the model answers everything
@@ -16,7 +17,7 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.breaker.detecting.conditions import Observation, Watch
-from pipeline.breaker.detecting.detectors import sprt, usual_share
+from pipeline.breaker.detecting.detectors import likely_range, sprt, usual_share
 from pipeline.breaker.settings import BreakerSettings, Condition
 
 BAD_SHARE_MIN: Final = 0.001
@@ -41,7 +42,10 @@ def probes_added(seen: Observation, watch: Watch, settings: BreakerSettings) -> 
     if lax is not None:
         lax_evidence = sprt(watch.lax_evidence, probes.answered - probes.allow, probes.answered, *lax, bound)
     return watch._replace(
-        probes=watch.probes + probes.handled, bad_evidence=float(bad_evidence), lax_evidence=float(lax_evidence)
+        probes=watch.probes + probes.handled,
+        bad_evidence=float(bad_evidence),
+        lax_evidence=float(lax_evidence),
+        sampled=watch.sampled + seen.span.handled,
     )
 
 
@@ -55,6 +59,14 @@ def standing(watch: Watch, tripped_by: tuple[Condition, ...], settings: BreakerS
     return Standing.PASSED if all(evidence <= -bound for evidence in relevant) else Standing.UNDECIDED
 
 
+def conditions_tested(seen: Observation) -> frozenset[Condition]:
+    """Return the conditions that the test itself judges, be there ever so few payments in a window."""
+    return frozenset() if seen.baseline is None else _TESTED
+
+
+_TESTED: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE})
+
+
 def evidence_bound(settings: BreakerSettings) -> float:
     """Return the evidence, in nats, that decides the test either way at the policy's risk."""
     risk = settings.half_open_risk_percent / 100
@@ -62,17 +74,27 @@ def evidence_bound(settings: BreakerSettings) -> float:
 
 
 def bad_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, float]:
-    """Return the share of blocks and failures that is usual, and the one at which the model is wrong."""
-    usual = BAD_SHARE_MIN
+    """Return the most blocks and failures that are likely usual, as a share, and that at which the model is wrong.
+
+    A yardstick of a few hundred answers without a block knows little of what is usual: taken at its word, two blocks
+    condemned a good model. The wrong share is the limit in points above usual, and half as far above what is likely.
+    """
+    usual = likely = BAD_SHARE_MIN
     if seen.baseline is not None:
-        usual = max(usual, usual_share(seen.baseline.block, seen.baseline.answered))
-    return usual, min(usual + settings.block_rate_spike_points / 100, (1 + usual) / 2)
+        blocks, answered = seen.baseline.block, seen.baseline.answered
+        usual = max(usual, usual_share(blocks, answered))
+        likely = max(usual, float(likely_range(blocks, answered)[1]))
+    points = settings.block_rate_spike_points / 100
+    return likely, min(max(usual + points, likely + points / 2), (1 + likely) / 2)
 
 
 def lax_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, float] | None:
-    """Return the share held back that is usual, and the one at which the model is lax; None where none is known."""
+    """Return the least share held back that is likely usual, and that at which the model is lax; None where none is
+    known. The latter is likewise half as far below what is likely as it is below usual."""
     if seen.baseline is None:
         return None
-    usual = usual_share(seen.baseline.answered - seen.baseline.allow, seen.baseline.answered)
-    halved = usual / (1 + settings.shift_percent / 100)
-    return usual, max(usual - settings.allow_rate_spike_points / 100, halved)
+    held, answered = seen.baseline.answered - seen.baseline.allow, seen.baseline.answered
+    usual, likely = usual_share(held, answered), float(likely_range(held, answered)[0])
+    points, shift = settings.allow_rate_spike_points / 100, settings.shift_percent / 100
+    sought = max(usual - points, usual / (1 + shift))
+    return likely, min(sought, max(likely - points / 2, likely / (1 + shift / 2)))

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ops.drills.live.live_report import carry_out_live
 from ops.drills.live.live_run import LiveAsked
 from ops.processes.servers import ServerProcess, free_port
 from ops.stack.embedded import EmbeddedStack
+from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.drills.consent_store import append_consent, append_proposal, read_live_drills
 from pipeline.drills.consents import LiveDrill
@@ -47,10 +49,18 @@ REASON = "the quarterly drill of the fourth quarter"
 
 
 class Deployment:
-    """A worker and its payments, in names of their own."""
+    """Workers and their payments, in names of their own."""
 
-    def __init__(self, stack: EmbeddedStack, database_url: str, folder: Path) -> None:
-        prefix, self.port = unused_prefix(), free_port()
+    def __init__(
+        self,
+        stack: EmbeddedStack | RealStack,
+        database_url: str,
+        folder: Path,
+        *,
+        workers: int = 1,
+        partitions: int = 4,
+    ) -> None:
+        prefix, self.ports = unused_prefix(), [free_port() for _ in range(workers)]
         policy = folder / "policy.toml"
         policy.write_text(with_short_windows(POLICY_PATH.read_text("utf-8"), short_windows(RATE), "live"), "utf-8")
         self.settings = Settings(
@@ -60,21 +70,23 @@ class Deployment:
             topic_prefix=prefix,
             state_prefix=prefix,
             consumer_group=prefix,
-            web_port=self.port,
             policy_path=policy,
             people_file=folder / "people.jsonl",
         )
-        create_topics(stack.bootstrap_servers, prefix=prefix)
-        names = ("bootstrap_servers", "redis_url", "topic_prefix", "state_prefix", "consumer_group", "web_port")
+        create_topics(stack.bootstrap_servers, prefix=prefix, partitions=partitions)
+        names = ("bootstrap_servers", "redis_url", "topic_prefix", "state_prefix", "consumer_group")
         environment = {f"FRAUD_{name.upper()}": str(getattr(self.settings, name)) for name in names}
         environment |= {"FRAUD_PEOPLE_FILE": str(folder / "people.jsonl"), "FRAUD_POLICY_PATH": str(policy)}
-        self.worker = ServerProcess(
-            "worker",
-            [sys.executable, "-m", "ops.cli", "worker", "run"],
-            is_ready=lambda: status(self.port, "/ready") == 200,
-            log_path=folder / "worker.log",
-            environment=environment,
-        )
+        self.workers = [
+            ServerProcess(
+                f"worker-{slot}",
+                [sys.executable, "-m", "ops.cli", "worker", "run"],
+                is_ready=partial(_is_ready, port),
+                log_path=folder / f"worker-{slot}.log",
+                environment={**environment, "FRAUD_WEB_PORT": str(port), "FRAUD_WORKER_SLOT": str(slot)},
+            )
+            for slot, port in enumerate(self.ports)
+        ]
         self._stopping = threading.Event()
         self._payments = threading.Thread(target=self._pay, daemon=True)
         self._producer = Producer(
@@ -83,7 +95,8 @@ class Deployment:
         self.redis: Any = redis.Redis.from_url(stack.redis_url)
 
     def start(self) -> None:
-        self.worker.start()
+        for worker in self.workers:
+            worker.start()
         self._payments.start()
         wait_until(lambda: self.state() == "CLOSED", 60, "the breaker being closed", every_s=0.2)
 
@@ -91,7 +104,8 @@ class Deployment:
         self._stopping.set()
         if self._payments.is_alive():
             self._payments.join()
-        self.worker.stop()
+        for worker in self.workers:
+            worker.stop()
         self.redis.close()
 
     def state(self, scope: str = "all") -> str | None:
@@ -114,6 +128,10 @@ class Deployment:
             self._producer.produce(self.settings.topic("transactions.v1"), value, key)
             self._producer.poll(0)
         self._producer.flush(20)
+
+
+def _is_ready(port: int) -> bool:
+    return status(port, "/ready") == 200
 
 
 @pytest.fixture
@@ -142,7 +160,7 @@ def test_the_live_breaker_opens_everywhere_and_closes_by_itself(
     consented(database_url, "0a1b2c3d")
     asked, said = LiveAsked("slow-model", "0a1b2c3d", identity("ann"), WARM_S), list[str]()
     done = carry_out_live(asked, deployment.settings, tmp_path / "reports", said.append)
-    report, log = done.report, (tmp_path / "worker.log").read_text()[-600:]
+    report, log = done.report, (tmp_path / "worker-0.log").read_text()[-600:]
     figures = {each["measure"]: each["figure"] for each in report["findings"]}
     course = "\n".join([*(each["what"] for each in report["moments"]), *report["faults"], log])
     assert figures["trip_s"] is not None, course
