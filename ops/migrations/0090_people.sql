@@ -510,7 +510,7 @@ $$;
 CREATE TRIGGER check_case_event BEFORE INSERT ON review.case_event
     FOR EACH ROW EXECUTE FUNCTION review.check_case_event();
 
-ALTER TABLE review.recovery_closing ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+ALTER TABLE review.recovery_closing ADD COLUMN act bytea PRIMARY KEY REFERENCES control.signed_act;
 CREATE FUNCTION review.check_recovery_closing() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM control.require_act(NEW.act, 'RECOVERY_CLOSED', NEW.closed_by, jsonb_build_object(

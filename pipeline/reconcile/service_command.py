@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.domain.money import count_text
 from pipeline.drills.objectives import EVERY_DAYS
 from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.addresses import shown_address
@@ -104,7 +105,8 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
 def show_gap(output: Output, gap: Gap) -> None:
     offsets = f"{gap.first_offset}" if gap.records == 1 else f"{gap.first_offset} to {gap.last_offset}"
     place = f"{gap.topic}[{gap.partition}] {offsets}"
-    line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {place}, {gap.records:,} records, by {gap.side}"
+    where = f"{place}, {count_text(gap.records, 'record')}, by {gap.side}"
+    line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {where}"
     output.record({"gap": {**gap._asdict(), "side": gap.side}}, line)
 
 
@@ -114,7 +116,7 @@ def show_totals(output: Output, totals: Totals) -> None:
     line = (
         f"{totals.taken_in:,} taken in = {sums}; {totals.audited:,} records audited, {totals.executed:,} executions; "
     )
-    output.record(totals._asdict(), line + coloured(f"{totals.gaps:,} gaps", colour))
+    output.record(totals._asdict(), line + coloured(f"{count_text(totals.gaps, 'gap')}", colour))
 
 
 def _standing(reconciler: Reconciler, connection: Connection) -> Iterator[Gap]:
