@@ -30,6 +30,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.reconcile.told_watch_service import ToldWatch
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.seals.label_files import label_proves
@@ -95,9 +96,10 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
         _reconciler(settings, wire, is_stored=True) as reconciler,
         source_watch(settings, wire) as watch,
         label_watch(settings, wire) as labels,
+        told_watch(settings, wire) as told,
     ):
         drills = drill_watch(settings, wire)
-        following = Following(reconciler, watch, labels, drills, held, settings.reconcile_grace_s)
+        following = Following(reconciler, watch, labels, told, drills, held, settings.reconcile_grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -180,6 +182,14 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     where = settings.bootstrap_servers, GROUP, settings.kafka_options
     with LogReader(*where, is_expiry_expected=True, proves=label_proves(settings)) as log_reader:
         yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
+
+
+@contextmanager
+def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
+    """Make what compares executions.v1 with the ledger, with a reader and an appender of its own."""
+    alerts = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+        yield ToldWatch(log_reader, wire, settings.topic("executions.v1"), alerts, now_ms)
 
 
 def _topics(settings: Settings) -> Topics:
