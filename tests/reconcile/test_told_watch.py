@@ -119,7 +119,13 @@ FORGED = {
 }
 
 
-def test_what_nobody_of_ours_tells_is_found_and_named(world):
+def lay_out_an_hour_ago(owner) -> None:
+    owner.execute("SET session_replication_role = replica")
+    owner.execute("UPDATE ledger.life SET began_at = now() - interval '1 hour'")
+
+
+def test_what_nobody_of_ours_tells_is_found_and_named(world, owner):
+    lay_out_an_hour_ago(owner)
     world.desk.hear(decision())
     [told] = world.told()
     assert world.look() == 0
