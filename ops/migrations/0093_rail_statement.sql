@@ -121,7 +121,8 @@ CREATE TABLE control.rail_statement (
     name text NOT NULL,  -- the rail's own id of it
     format text NOT NULL,
     from_at timestamptz NOT NULL,
-    to_at timestamptz NOT NULL CHECK (to_at >= from_at),
+    -- One that ends in years to come would keep out every other until then; a day is allowed to clocks that differ.
+    to_at timestamptz NOT NULL CHECK (to_at >= from_at) CHECK (to_at <= now() + interval '1 day'),
     opening_minor bigint NOT NULL,
     closing_minor bigint NOT NULL,
     entries bigint NOT NULL CHECK (entries >= 0),
