@@ -48,7 +48,7 @@ class Quarantine(NamedTuple):
     confirmed_by: str | None
     confirmed_at_ms: int | None
     is_expired: bool
-    is_proved: bool
+    is_proved: bool = False
 
 
 def append_proposal(connection: Connection, quarantine_id: UUID, subject: Subject, by: Identity, reason: str) -> None:

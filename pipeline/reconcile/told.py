@@ -77,7 +77,7 @@ def is_comparable(told: Execution, told_at_ms: int, lives: Lives) -> bool:
 def fault_of(told: Execution, booked: Booked | None, lives: Lives) -> ToldFault | None:
     """Of what is comparable."""
     life, sequence = told_step(told.sequence)
-    if life not in (lives.present, lives.to_come):
+    if not life or life not in (lives.present, lives.to_come):
         return ToldFault.NO_SUCH_LIFE
     if booked is None:
         return ToldFault.UNKNOWN_PAYMENT
@@ -103,7 +103,7 @@ def _subject_of(told: Execution) -> Subject:
     )
 
 
-def _next_rest(booked: Booked) -> State | None:
+def _next_rest(booked: Booked) -> str | None:
     """The state that is announced before its step is stored; None where the next step is none of those."""
     step = PLAN[booked.state, booked.aim]
-    return TRANSITIONS[booked.state, step] if step is not None and step in ANNOUNCED else None
+    return TRANSITIONS[booked.state, step].value if step is not None and step in ANNOUNCED else None
