@@ -75,17 +75,14 @@ def read_quarantines(connection: Connection, limit: int, wanted: str | None = No
     """The latest first; `wanted`: only that one."""
     with failures_named():
         rows = connection.execute(_SQL["read_proposals"], {"limit": limit, "wanted": wanted}).fetchall()
-        return _with_proofs(
-            connection,
-            [
-                (
-                    Quarantine(quarantine_id, Subject(topic, partition, offset, bytes(sha256), length), *rest, False),
-                    acts,
-                )
-                for quarantine_id, topic, partition, offset, sha256, length, *rest, proposed, confirmed in rows
-                for acts in [(proposed, confirmed)]
-            ],
-        )
+        found = [
+            (
+                Quarantine(quarantine_id, Subject(topic, partition, offset, bytes(sha256), length), *rest),
+                (proposed, confirmed),
+            )
+            for quarantine_id, topic, partition, offset, sha256, length, *rest, proposed, confirmed in rows
+        ]
+        return _with_proofs(connection, found)
 
 
 def _with_proofs(
