@@ -14,7 +14,6 @@ from uuid import UUID, uuid5
 
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.log import Source, Unproved
-from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 
 _NAMESPACE = UUID("5d0f7a52-2b1c-5d6e-8f7b-0c9a4e3d2f11")
@@ -418,8 +417,8 @@ def partitions_alert(months: int, raised_at_ms: int) -> Alert:
 
 def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
     evidence = {"table": table, "rows": str(rows)}
-    summary = f"{count_text(rows, 'row')} of {table} outside every month."
-    return alert(AlertCode.RECORDS_UNFILED, summary, table, evidence, raised_at_ms)
+    return alert(AlertCode.RECORDS_UNFILED, f"{table} has rows outside every month: {rows}.", table, evidence,
+                 raised_at_ms)  # fmt: skip
 
 
 def drill_alert(drill: str, raised_at_ms: int, last_at_ms: int | None = None) -> Alert:
@@ -437,9 +436,7 @@ def drill_alert(drill: str, raised_at_ms: int, last_at_ms: int | None = None) ->
 def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, raised_at_ms: int) -> Alert:
     """Make the alert about records of one partition that are passed over for one reason."""
     where = f"{topic}[{first.partition}] at {first.offset}" + (f" to {last.offset}" if count > 1 else "")
-    summary = (
-        f"Who wrote {count_text(count, 'record')} of {where} is not proved ({first.why}); nothing is done by that."
-    )
+    summary = f"Nothing proves who wrote {where} ({first.why}), {count} in all; nothing is done by what stands there."
     evidence = {
         "topic": topic,
         "partition": str(first.partition),

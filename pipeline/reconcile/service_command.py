@@ -187,9 +187,9 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
 @contextmanager
 def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
     """Make what compares executions.v1 with the ledger, with a reader and an appender of its own."""
-    alerts = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
-        yield ToldWatch(log_reader, wire, settings.topic("executions.v1"), alerts, now_ms)
+        yield ToldWatch(log_reader, wire, settings.topic("executions.v1"), publisher.publish, now_ms)
 
 
 def _topics(settings: Settings) -> Topics:

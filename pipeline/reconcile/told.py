@@ -62,9 +62,14 @@ class Booked(NamedTuple):
     subject: Subject
     at_step: str | None
     sequence: int
-    state: State
-    aim: Aim
+    state: str
+    aim: str
     returned_minor: int
+
+
+def step_of(told: Execution) -> int:
+    """The saga's step that is told of."""
+    return told_step(told.sequence)[1]
 
 
 def is_comparable(told: Execution, told_at_ms: int, lives: Lives) -> bool:
@@ -105,5 +110,6 @@ def _subject_of(told: Execution) -> Subject:
 
 def _next_rest(booked: Booked) -> str | None:
     """The state that is announced before its step is stored; None where the next step is none of those."""
-    step = PLAN[booked.state, booked.aim]
-    return TRANSITIONS[booked.state, step].value if step is not None and step in ANNOUNCED else None
+    state = State(booked.state)
+    step = PLAN[state, Aim(booked.aim)]
+    return TRANSITIONS[state, step].value if step is not None and step in ANNOUNCED else None

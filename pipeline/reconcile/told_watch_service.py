@@ -6,24 +6,21 @@ account has paid whom it never paid, or that its payments were refused, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
 import structlog
 
 from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert
-from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert
 from pipeline.domain.execution import Execution
 from pipeline.domain.log import Record
-from pipeline.execute.restoring.lives import told_step
-from pipeline.execute.saga import Aim, State
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
-from pipeline.reconcile.told import Booked, Lives, Subject, ToldFault, fault_of, is_comparable
+from pipeline.reconcile.told import Booked, Lives, Subject, ToldFault, fault_of, is_comparable, step_of
 
 CONSUMER: Final = "reconcile-told"
 RECORDS_A_TURN: Final = 1_000
@@ -40,11 +37,11 @@ class ToldWatch:
         reader: LogReader,
         wire: WireFormat,
         topic: str,
-        alerts: AlertPublisher[None],
+        publish: Callable[[Iterable[Alert]], None],
         now_ms: Callable[[], int],
     ) -> None:
         self._reader, self._wire, self._topic = reader, wire, topic
-        self._alerts, self._now_ms = alerts, now_ms
+        self._publish, self._now_ms = publish, now_ms
         self._positions = Positions(CONSUMER, topic)
         self._next: dict[int, int] = {}
         self.is_behind = False
@@ -84,7 +81,7 @@ class ToldWatch:
             booked = _booked(connection, asked)
             for record, one in readable:
                 if is_comparable(one, record.source.timestamp_ms, lives):
-                    fault = fault_of(one, booked.get((one.execution_id, told_step(one.sequence)[1])), lives)
+                    fault = fault_of(one, booked.get((one.execution_id, step_of(one))), lives)
                     if fault is not None:
                         faults[record.source.offset] = fault
             self._tell(partition, faults)
@@ -104,7 +101,7 @@ class ToldWatch:
             "records": str(len(faults)),
         }
         log.error("told_by_nobody", **evidence)
-        self._alerts.publish([_alert(evidence, self._now_ms())])
+        self._publish([_alert(evidence, self._now_ms())])
 
 
 def _alert(evidence: dict[str, str], at_ms: int) -> Alert:
@@ -120,14 +117,14 @@ def _lives(connection: Connection) -> Lives:
 
 def _booked(connection: Connection, told: Sequence[Execution]) -> dict[tuple[str, int], Booked]:
     """What the ledger has of these executions, by execution and step."""
-    wanted = [(one.execution_id, told_step(one.sequence)[1]) for one in told if _is_uuid(one.execution_id)]
+    wanted = [(one.execution_id, step_of(one)) for one in told if _is_uuid(one.execution_id)]
     if not wanted:
         return {}
     names, steps = zip(*sorted(set(wanted)), strict=True)
     rows = connection.execute(_SQL["booked"], [list(names), list(steps)]).fetchall()
     found: dict[tuple[str, int], Booked] = {}
     for name, step, at_step, sequence, state, aim, returned_minor, *subject in rows:
-        found[name, step] = Booked(Subject(*subject), at_step, sequence, State(state), Aim(aim), returned_minor)
+        found[name, step] = Booked(Subject(*subject), at_step, sequence, state, aim, returned_minor)
     return found
 
 

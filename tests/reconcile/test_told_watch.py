@@ -35,7 +35,7 @@ class World:
         self.reader = LogReader(servers, "fraud-reconcile", {}, is_expiry_expected=True)
         self.connection = connect(url_as(database_url, "fraud_reconcile"), "test")
         publisher = AlertPublisher(self._keep, WIRE, f"{prefix}alerts.v1")
-        self.watch = ToldWatch(self.reader, WIRE, self.topic, publisher, now_ms)
+        self.watch = ToldWatch(self.reader, WIRE, self.topic, publisher.publish, now_ms)
 
     def look(self) -> int:
         return self.watch.step(self.connection)
