@@ -6,19 +6,21 @@ nobody's key could give free what the rail has taken already, to be spent a seco
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from pipeline.io.postgres import Connection, statements
 from pipeline.people.act_store import RegistryReader, proved
-from pipeline.people.registry import Expected
 from pipeline.review.recovery_store import closing
 
-ACTS_KNOWN_MAX: Final = 10_000
-"""Proofs that are remembered, at some hundred bytes each; one costs a tenth of a millisecond to make again."""
+PROOFS_A_LOOK: Final = 100
+"""Some 10 ms, so that rows that nobody signed stop no payment, however many there are; the others come next."""
+AGAIN_S: Final = 600.0
+"""Between readings from the first row on: one that was stored late may have a lower number than those read before."""
 _SQL: Final = statements("pipeline.execute.restoring", "claims")
 _log = structlog.stdlib.get_logger("execute")
 
@@ -28,33 +30,30 @@ class ReleasedClaims:
 
     def __init__(self) -> None:
         self._people = RegistryReader()
-        self._known: dict[str, bool] = {}  # whether an act counts, by its digest
+        self._freed: set[tuple[str, int]] = set()  # execution and sequence of the case
+        self._reached, self._again_at_s = 0, 0.0
 
     def unproved_minor(self, connection: Connection, accounts: str, currencies: str) -> Mapping[tuple[str, str], int]:
         """How much of these accounts is given free by nobody who proved it; as arrays, each with its currency."""
         rows = connection.execute(_SQL["released_claims"], [accounts, currencies]).fetchall()
+        if any((execution_id, sequence) not in self._freed for execution_id, sequence, *_ in rows):
+            self._read_on(connection)
         found: Counter[tuple[str, str]] = Counter()
-        if not rows:
-            return found
-        self._judge(connection, rows)
-        claims: dict[tuple[str, int], bool] = {}
-        for execution_id, sequence, *_, act in rows:
-            claims[execution_id, sequence] = claims.get((execution_id, sequence), False) or self._known[act]
-        for execution_id, sequence, account_id, currency, amount_minor, *_ in rows:
-            if claims.pop((execution_id, sequence), True):
-                continue
-            found[account_id, currency] += int(amount_minor)
-            _log.error("claim_unproved", execution_id=execution_id, sequence=sequence)
+        for execution_id, sequence, account_id, currency, amount_minor in rows:
+            if (execution_id, sequence) not in self._freed:
+                found[account_id, currency] += int(amount_minor)
+                _log.error("claim_unproved", execution_id=execution_id, sequence=sequence)
         return found
 
-    def _judge(self, connection: Connection, rows: list[tuple[Any, ...]]) -> None:
-        if len(self._known) > ACTS_KNOWN_MAX:
-            self._known.clear()
-        wanted: dict[str | None, Expected] = {
-            act: closing(execution_id, sequence, name, reason)
-            for execution_id, sequence, _, _, _, name, reason, act in rows
-            if act not in self._known
-        }
-        if wanted:
-            counting = proved(connection, self._people.read(connection), wanted)
-            self._known |= {act: act in counting for act in wanted if act is not None}
+    def _read_on(self, connection: Connection) -> None:
+        """Prove the next of those who are said to have given something free."""
+        rows = connection.execute(_SQL["claim_closings"], [self._reached, PROOFS_A_LOOK]).fetchall()
+        if not rows and time.monotonic() >= self._again_at_s:
+            self._reached, self._again_at_s = 0, time.monotonic() + AGAIN_S
+            rows = connection.execute(_SQL["claim_closings"], [self._reached, PROOFS_A_LOOK]).fetchall()
+        if not rows:
+            return
+        expected = {act: closing(execution_id, at, name, reason) for _, execution_id, at, name, reason, act in rows}
+        counting = proved(connection, self._people.read(connection), expected)
+        self._freed |= {(execution_id, at) for _, execution_id, at, _, _, act in rows if act in counting}
+        self._reached = rows[-1][0]

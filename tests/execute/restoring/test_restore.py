@@ -12,6 +12,7 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.log import RecordUndecodable
 from pipeline.execute.audit_wait_service import AuditBehind
 from pipeline.execute.rail_client import Rail, Recall, Transfer
+from pipeline.execute.restoring import claim_store
 from pipeline.execute.restoring.lives import told_sequence
 from pipeline.execute.restoring.restore_service import RailDiffers
 from pipeline.execute.restoring.stretch_topics import PositionAhead
@@ -330,6 +331,8 @@ def test_a_closing_that_nobody_signed_gives_nothing_free_and_keeps_nobody_from_c
     """By whoever has the review role's credential: else what the rail has taken is spent a second time."""
     appoint(owner, {"sue": "SENIOR_REVIEWER"})
     forge_closing(owner)
+    for _ in range(3):
+        forge_closing(owner)
     thief, paid = decision(), decision()
     past.hear(thief)
     assert past.desk.reason(thief) == "INSUFFICIENT_FUNDS"
@@ -337,6 +340,19 @@ def test_a_closing_that_nobody_signed_gives_nothing_free_and_keeps_nobody_from_c
     assert isinstance(said, Recovery)
     past.hear(paid)
     assert past.desk.state(paid) == "SETTLED"
+
+
+def test_rows_that_nobody_signed_hold_no_payment_up_however_many_there_are(past, taken, owner, monkeypatch):
+    """A look proves so many, and the next goes on; the one that counts comes behind them."""
+    monkeypatch.setattr(claim_store, "PROOFS_A_LOOK", 2)
+    appoint(owner, {"sue": "SENIOR_REVIEWER"})
+    for _ in range(5):
+        forge_closing(owner)
+    assert isinstance(close_recovery(owner, taken.decision_id, identity("sue"), "It is made up for.", 10), Recovery)
+    paid = [decision() for _ in range(3)]
+    for each in paid:
+        past.hear(each)
+    assert [past.desk.reason(each) for each in paid] == ["INSUFFICIENT_FUNDS", "INSUFFICIENT_FUNDS", None]
 
 
 def test_another_restore_sets_nothing_aside_twice(past, taken):
