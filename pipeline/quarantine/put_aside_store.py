@@ -14,6 +14,8 @@ from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import is_same
 from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
 
+ROWS_A_READ: Final = 500
+"""Quarantines of one record that are read at once, of as many as somebody has written who has the role's credential."""
 _SQL: Final = statements("pipeline.quarantine", "put_aside")
 _log = structlog.stdlib.get_logger("quarantine")
 
@@ -31,23 +33,36 @@ def proved_statement(
     The first quarantine that is proved counts, so what it says stays. One that nobody proved is none, which is told.
     """
     wanted = {"topic": topic, "partition": partition, "offset": offset, "record_sha256": record_sha256}
-    faults: list[str] = []
+    passed, fault = 0, ""
+    registry: Registry | None = None
     with failures_named():
-        rows = connection.execute(_SQL["put_aside"], wanted).fetchall()
-        registry = read_registry(connection) if rows else Registry()
-        for statement, quarantine_id, sha256, length, reason, proposed_by, proposed, confirmed_by, confirmed in rows:
-            subject = QuarantineSubject(quarantine_id, topic, partition, offset, sha256)
-            claims = {
-                proposed: proposal(subject, length, reason, proposed_by),
-                confirmed: confirmation(subject, confirmed_by),
-            }
-            fault = _fault(connection, registry, claims, proposed_by, confirmed_by)
-            if fault is None:
-                return str(statement)
-            faults.append(fault)
-    if faults:
-        place = {"topic": topic, "partition": partition, "offset": offset}
-        _log.error("quarantine_unproved", **place, rows=len(faults), why=faults[-1])
+        while rows := connection.execute(
+            _SQL["put_aside"], {**wanted, "limit": ROWS_A_READ, "passed": passed}
+        ).fetchall():
+            registry = read_registry(connection) if registry is None else registry
+            for (
+                statement,
+                quarantine_id,
+                sha256,
+                length,
+                reason,
+                proposed_by,
+                proposed,
+                confirmed_by,
+                confirmed,
+            ) in rows:
+                subject = QuarantineSubject(quarantine_id, topic, partition, offset, sha256)
+                claims = {
+                    proposed: proposal(subject, length, reason, proposed_by),
+                    confirmed: confirmation(subject, confirmed_by),
+                }
+                found = _fault(connection, registry, claims, proposed_by, confirmed_by)
+                if found is None:
+                    return str(statement)
+                fault = found
+            passed += len(rows)
+    if passed:
+        _log.error("quarantine_unproved", topic=topic, partition=partition, offset=offset, rows=passed, why=fault)
     return None
 
 

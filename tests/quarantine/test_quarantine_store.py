@@ -15,6 +15,7 @@ from pipeline.io.postgres import Connection, DatabaseRefused, connect
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.people.store import revoke_key
 from pipeline.people.verify_command import verify
+from pipeline.quarantine import put_aside_store
 from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
 from pipeline.quarantine.put_aside_store import is_put_aside, statement_of
 from pipeline.quarantine.quarantine_store import _SQL, QuarantineRefused, append_proposal, confirm, read_quarantines
@@ -143,8 +144,11 @@ def test_what_nobody_signed_puts_nothing_aside(connection: Connection, owner: Co
     assert named == {fault.of_table for fault in verify(owner, None).faults}
 
 
-def test_rows_that_nobody_signed_keep_nobody_from_putting_the_record_aside(connection: Connection) -> None:
+def test_rows_that_nobody_signed_keep_nobody_from_putting_the_record_aside(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The thief comes before both people, between them, and after them."""
+    monkeypatch.setattr(put_aside_store, "ROWS_A_READ", 1)
     place = POISON.topic, POISON.partition, POISON.offset
     put_aside_by_nobody(connection)
     quarantine_id = proposed(connection)
