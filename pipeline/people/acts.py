@@ -127,16 +127,15 @@ class ActMalformed(ValueError):
 
 
 def content_of(act: Act) -> str:
-    fields: dict[str, object] = {
+    fields = {
         "act": act.kind.value,
         "at_ms": act.at_ms,
         "key": act.key_id,
         "name": act.name,
         "root": act.root,
         "subject": dict(act.subject),
+        **({"nonce": act.nonce} if act.nonce else {}),
     }
-    if act.nonce:
-        fields["nonce"] = act.nonce
     return json.dumps(fields, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
