@@ -22,6 +22,8 @@ from pipeline.seals.proving import SEAL_USES
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
+AHEAD_MAX_MS: Final = 5 * 60_000
+"""Of a revocation's moment: what two clocks may differ by. One that lies further ahead is a slip of the pen."""
 REGISTRY_USES: Final = frozenset({KeyUse.MODELS, KeyUse.ARTEFACTS})
 """Uses whose keys sign in the registry of models; workers know them from the key set of seals."""
 
@@ -74,6 +76,9 @@ def revoke_key(key_id: str, key_set: Path, since: datetime | None, reason: str) 
     """Revoke a key from that moment on; None: from now on. Raises Failure."""
     held = _read(key_set)
     at_ms = now_ms() if since is None else round(since.timestamp() * 1000)
+    if at_ms > now_ms() + AHEAD_MAX_MS:
+        what = f"Until {utc_text(at_ms)}, which is to come, the key would go on counting. Nothing was done."
+        raise Failure(what, "Name the moment from which somebody else may have had it, or leave --since out.")
     revoked = _replace(key_set, lambda: with_revocation(held, key_id, at_ms, reason))
     return revoked.keys[key_id]
 

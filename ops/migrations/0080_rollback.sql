@@ -151,15 +151,16 @@ SELECT control.make_append_only('ledger.recovery_case');
 GRANT SELECT, INSERT ON ledger.recovery_case TO fraud_executor;
 GRANT SELECT ON ledger.recovery_case TO fraud_review;
 
--- A person's word that a recovery case is done with, and how.
+-- A person's word that a recovery case is done with, and how. Any number of rows may say so of one case: what nobody
+-- signed, whoever holds the role's credential, keeps nobody from closing it (its key follows in 0090_people.sql).
 CREATE TABLE review.recovery_closing (
     execution_id uuid NOT NULL,
     sequence integer NOT NULL,
     closed_by text NOT NULL CHECK (length(closed_by) BETWEEN 2 AND 64),
     reason text NOT NULL CHECK (length(btrim(reason)) BETWEEN 1 AND 4000),
     recorded_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (execution_id, sequence),
     FOREIGN KEY (execution_id, sequence) REFERENCES ledger.recovery_case
 );
+CREATE INDEX recovery_closing_case ON review.recovery_closing (execution_id, sequence);
 SELECT control.make_append_only('review.recovery_closing');
 GRANT SELECT, INSERT ON review.recovery_closing TO fraud_review;

@@ -180,17 +180,18 @@ CREATE TABLE control.quarantine_proposal (
     expires_at timestamptz NOT NULL DEFAULT now() + interval '24 hours'
 );
 
--- What was put aside. Each place can be once.
+-- What is said to be put aside. Of several about one place the first that is proved counts, so that nobody who holds the
+-- role's credential alone can keep people from putting a record aside by rows that nobody signed.
 CREATE TABLE control.quarantine (
     topic text NOT NULL,
     topic_partition integer NOT NULL,
     topic_offset bigint NOT NULL,
-    quarantine_id uuid NOT NULL UNIQUE REFERENCES control.quarantine_proposal,
+    quarantine_id uuid PRIMARY KEY REFERENCES control.quarantine_proposal,
     record_sha256 bytea NOT NULL,
     confirmed_by text NOT NULL,
-    confirmed_at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (topic, topic_partition, topic_offset)
+    confirmed_at timestamptz NOT NULL DEFAULT now()
 );
+CREATE INDEX quarantine_place ON control.quarantine (topic_partition, topic_offset);
 
 -- Two people put a record aside, who are known by what they have signed (0090_people.sql).
 CREATE FUNCTION control.check_quarantine_proposal() RETURNS trigger LANGUAGE plpgsql

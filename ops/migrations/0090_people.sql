@@ -510,7 +510,7 @@ $$;
 CREATE TRIGGER check_case_event BEFORE INSERT ON review.case_event
     FOR EACH ROW EXECUTE FUNCTION review.check_case_event();
 
-ALTER TABLE review.recovery_closing ADD COLUMN act bytea UNIQUE REFERENCES control.signed_act;
+ALTER TABLE review.recovery_closing ADD COLUMN act bytea PRIMARY KEY REFERENCES control.signed_act;
 CREATE FUNCTION review.check_recovery_closing() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     PERFORM control.require_act(NEW.act, 'RECOVERY_CLOSED', NEW.closed_by, jsonb_build_object(
@@ -544,9 +544,15 @@ $$;
 CREATE TRIGGER check_rollback_plan BEFORE INSERT ON control.rollback_plan
     FOR EACH ROW EXECUTE FUNCTION control.check_rollback_plan();
 
--- Whoever carries a plan out says so once a run, and its further rows name the same act.
+-- Whoever carries a plan out says so once a run, and its further rows name the same act. Rows have no gaps: behind the
+-- highest number that there is nobody could go on.
 CREATE FUNCTION control.check_rollback_progress() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
+    IF NEW.sequence <> 1 + coalesce((
+        SELECT max(run.sequence) FROM control.rollback_progress AS run WHERE run.plan_id = NEW.plan_id
+    ), 0) THEN
+        RAISE EXCEPTION 'the rows of a plan''s progress have no gaps' USING ERRCODE = 'check_violation';
+    END IF;
     IF NEW.kind IN ('STARTED', 'RESUMED') THEN
         PERFORM control.require_act(NEW.act, 'ROLLBACK_APPLIED', NEW.applied_by, jsonb_build_object(
             'plan_id', NEW.plan_id, 'sequence', NEW.sequence));

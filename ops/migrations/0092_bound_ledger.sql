@@ -80,6 +80,11 @@ $$;
 CREATE TRIGGER bound_funding AFTER INSERT ON ledger.funding
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION ledger.bound_funding();
 
+-- Each of the two who post posts what is its own. A trigger says so, too, but only once a statement is through, and until
+-- then whoever else posts under the same key waits: a treasurer's statement that never ends would hold a payment.
+ALTER TABLE ledger.posting ADD CONSTRAINT posts_its_own CHECK (
+    CASE current_user WHEN 'fraud_treasurer' THEN step = 'FUND' WHEN 'fraud_executor' THEN step <> 'FUND' ELSE true END);
+
 -- The saga, as tables; a test compares them with pipeline/execute/saga.py and postings.py.
 
 -- The aim that a record sets, by the aim before it; '' before the first. What isn't here changes no aim.
@@ -868,7 +873,7 @@ CREATE TRIGGER bind_postings AFTER INSERT ON ledger.posting
 -- A recovery case is about a step that left money out, or about a payment of which the rail says nothing, or other than
 -- the records do (0093_rail_statement.sql). That the rail has forgotten a key is said of the doubt that a payment is in,
 -- and of nothing else: people rule on it (0095_rulings.sql). That it says otherwise after all is said of a payment that a
--- ruling has ended.
+-- ruling has ended. Neither of the last two is about a doubt, or a step to come, whose own case it would keep out.
 CREATE FUNCTION ledger.bind_recovery() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -880,14 +885,19 @@ BEGIN
                 NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.claimed_minor <= heard.amount_minor
                 AND NEW.claimed_account_id IN (heard.account_id, heard.beneficiary_account_id)
             ))
-            AND (NEW.reason = 'RAIL_PAID_OTHERWISE' OR EXISTS (
+            AND (EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
+                    AND taken.sequence = NEW.sequence
                     AND CASE NEW.reason
-                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.sequence = NEW.sequence AND taken.step = 'DOUBT'
-                        WHEN 'RULING_CONTRADICTED' THEN taken.sequence <= NEW.sequence AND taken.cause = 'RULING'
-                        ELSE taken.sequence = NEW.sequence AND taken.reason = NEW.reason END
-            ))
+                        WHEN 'RAIL_KEY_FORGOTTEN' THEN taken.step = 'DOUBT'
+                        WHEN 'RAIL_PAID_OTHERWISE' THEN taken.step <> 'DOUBT'
+                        WHEN 'RULING_CONTRADICTED' THEN taken.step <> 'DOUBT' AND EXISTS (
+                            SELECT FROM ledger.transition AS step
+                            WHERE step.caused_at = heard.caused_at AND step.execution_id = heard.execution_id
+                                AND step.sequence <= NEW.sequence AND step.cause = 'RULING')
+                        ELSE taken.reason = NEW.reason END
+            ) OR (NEW.reason = 'RAIL_PAID_OTHERWISE' AND NEW.sequence = 1))
     ) THEN
         PERFORM ledger.refuse_row('recovery_case', 'is_of_its_step');
     END IF;

@@ -94,9 +94,17 @@ FROM ledger.recovery_case AS given
 WHERE given.claimed_account_id IS NOT NULL
     AND NOT EXISTS (
         SELECT FROM review.recovery_closing AS closed
-        WHERE closed.execution_id = given.execution_id AND closed.sequence >= given.sequence
+        WHERE closed.execution_id = given.execution_id AND closed.sequence = given.sequence
     );
-GRANT SELECT ON ledger.claim TO fraud_executor, fraud_reader;
+-- What was set aside and somebody is said to have given free: the executor proves that before anybody spends it.
+CREATE VIEW ledger.released_claim AS
+SELECT given.execution_id, given.sequence, given.claimed_account_id AS account_id, given.currency,
+    given.claimed_minor AS amount_minor, closed.closed_by, closed.reason, closed.act
+FROM ledger.recovery_case AS given
+JOIN review.recovery_closing AS closed
+    ON closed.execution_id = given.execution_id AND closed.sequence = given.sequence
+WHERE given.claimed_account_id IS NOT NULL;
+GRANT SELECT ON ledger.claim, ledger.released_claim TO fraud_executor, fraud_reader;
 
 -- The rail's statements
 
@@ -113,7 +121,8 @@ CREATE TABLE control.rail_statement (
     name text NOT NULL,  -- the rail's own id of it
     format text NOT NULL,
     from_at timestamptz NOT NULL,
-    to_at timestamptz NOT NULL CHECK (to_at >= from_at),
+    -- One that ends in years to come would keep out every other until then; a day is allowed to clocks that differ.
+    to_at timestamptz NOT NULL CHECK (to_at >= from_at) CHECK (to_at <= now() + interval '1 day'),
     opening_minor bigint NOT NULL,
     closing_minor bigint NOT NULL,
     entries bigint NOT NULL CHECK (entries >= 0),

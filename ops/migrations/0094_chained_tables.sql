@@ -3,7 +3,7 @@
 -- chain_xid is the transaction that wrote a row. Rows become visible in no order of any sequence or time; but between two
 -- snapshots exactly those became visible whose transaction the first did not see and the second does, and that is how
 -- the audit service takes each row once. Nobody may say a row's transaction but the database: services may insert into
--- every column but this one.
+-- every column but this one, and the numbers that it gives, which nobody may use up or run ahead of.
 
 -- Has the audit service follow a table. A later migration that adds a column must also grant its INSERT.
 CREATE FUNCTION control.follow(parent regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog AS $$
@@ -16,7 +16,8 @@ BEGIN
     EXECUTE format('CREATE INDEX ON %s (chain_xid)', parent);
     EXECUTE format('GRANT SELECT ON %s TO fraud_audit', parent);
     SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO writable FROM pg_attribute
-    WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attname <> 'chain_xid';
+    WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attname <> 'chain_xid'
+        AND attidentity <> 'a';
     FOR appender IN
         SELECT DISTINCT pg_get_userbyid(held.grantee) AS name FROM pg_class AS c, aclexplode(c.relacl) AS held
         WHERE c.oid = parent AND held.privilege_type = 'INSERT' AND held.grantee <> c.relowner

@@ -266,12 +266,19 @@ ALTER TABLE ledger.recovery_case DROP CONSTRAINT recovery_case_reason_check,
         'BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECALLED', 'PART_RECALL_REFUSED', 'RAIL_KEY_FORGOTTEN',
         'RAIL_PAID_OTHERWISE', 'RULING_CONTRADICTED'));
 
--- A case about a forgotten key is settled once the doubt is over, by a ruling or by the rail after all.
+-- A case about a forgotten key is settled once the doubt is over, by a ruling or by the rail after all. Of those that
+-- recalls have opened, a payment's latest stands for it. One about what the rail did against the records, or against a
+-- ruling, stands by itself, whatever became of the payment before or after.
 CREATE VIEW review.unsettled_recovery AS
 SELECT latest.execution_id, latest.sequence, latest.reason, latest.missing_minor, latest.currency, latest.recorded_at,
     heard.decision_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id, heard.amount_minor
 FROM (
-    SELECT DISTINCT ON (execution_id) * FROM ledger.recovery_case ORDER BY execution_id, sequence DESC
+    SELECT DISTINCT ON (execution_id, by_itself) * FROM (
+        SELECT given.*, CASE WHEN given.reason IN ('RAIL_PAID_OTHERWISE', 'RULING_CONTRADICTED') THEN given.sequence
+            ELSE 0 END AS by_itself
+        FROM ledger.recovery_case AS given
+    ) AS told
+    ORDER BY execution_id, by_itself, sequence DESC
 ) AS latest
 JOIN ledger.execution AS heard USING (execution_id)
 JOIN ledger.outcome_in_force AS stands USING (execution_id)
@@ -281,8 +288,8 @@ WHERE CASE latest.reason
     WHEN 'RAIL_KEY_FORGOTTEN' THEN stands.state IN ('IN_DOUBT', 'RECALL_IN_DOUBT', 'PART_RECALL_IN_DOUBT')
     ELSE stands.is_at_rest AND stands.state = 'SETTLED'
         AND (stands.is_partly_recalled OR stands.cause NOT LIKE '%\_ALLOW') END;
--- Recovery cases that are open: the latest of each payment that is still out against the outcome in force, and that nobody
--- has closed. A later recall that succeeded, or a reversal to ALLOW, settles it by itself.
+-- Recovery cases that are open: those of each payment that is still out against the outcome in force, and that nobody is
+-- said to have closed. A later recall that succeeded, or a reversal to ALLOW, settles it by itself.
 CREATE VIEW review.open_recovery AS
 SELECT unsettled.* FROM review.unsettled_recovery AS unsettled
 WHERE NOT EXISTS (

@@ -417,7 +417,7 @@ def partitions_alert(months: int, raised_at_ms: int) -> Alert:
 
 def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
     evidence = {"table": table, "rows": str(rows)}
-    return alert(AlertCode.RECORDS_UNFILED, f"{rows} rows of {table} stand outside every month.", table, evidence,
+    return alert(AlertCode.RECORDS_UNFILED, f"{table} has rows outside every month: {rows}.", table, evidence,
                  raised_at_ms)  # fmt: skip
 
 
@@ -436,7 +436,7 @@ def drill_alert(drill: str, raised_at_ms: int, last_at_ms: int | None = None) ->
 def unproved_alert(topic: str, first: Unproved, last: Unproved, count: int, raised_at_ms: int) -> Alert:
     """Make the alert about records of one partition that are passed over for one reason."""
     where = f"{topic}[{first.partition}] at {first.offset}" + (f" to {last.offset}" if count > 1 else "")
-    summary = f"{count} records of {where} don't prove who wrote them ({first.why}); nothing is done by them."
+    summary = f"Nothing proves who wrote {where} ({first.why}), {count} in all; nothing is done by what stands there."
     evidence = {
         "topic": topic,
         "partition": str(first.partition),

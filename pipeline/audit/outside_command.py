@@ -46,6 +46,9 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
         )
     except FileExistsError as error:
         raise Failure(f"{out} exists; an export is never overwritten.", "Give another path.") from error
+    except OSError as error:
+        what = f"{error.filename or out} can't be read or written ({error.strerror})."
+        raise Failure(what, "Give a path in a folder of yours, and look at FRAUD_AUDIT_DIRECTORY.") from error
 
 
 def schemas_of(wire: WireFormat) -> Schemas:
@@ -93,9 +96,9 @@ def heads(settings: Settings) -> list[SignedHead]:
 
 
 def show_heads(output: Output, found: list[SignedHead], key_set_path: Path | None) -> bool:
-    """True when every signature counts, or none was asked about."""
+    """True when every signature counts, or none was asked about. No head at all proves nothing."""
     keys = None if key_set_path is None else _key_set(key_set_path)
-    is_sound = True
+    is_sound = keys is None or bool(found)
     for signed in found:
         head = signed.head
         why = None if keys is None else fault(signed, keys, None)
@@ -105,6 +108,8 @@ def show_heads(output: Output, found: list[SignedHead], key_set_path: Path | Non
         word = {None: "", True: coloured(" holds", "green"), False: coloured(f" REFUSED: {why}", "red")}[holds]
         line = f"{utc_text(head.anchored_at_ms)} partition {head.partition} size {head.tree_size} {head.root.hex()}"
         output.record(fields, line + word)
+    if not found:
+        output.note("No heads stand there. The audit service signs them; FRAUD_AUDIT_DIRECTORY says where.")
     return is_sound
 
 

@@ -1,4 +1,4 @@
-"""Amounts as people read them; money itself is integer minor units with a currency (I8)."""
+"""Amounts and counts as people read them; money itself is integer minor units with a currency (I8)."""
 
 from __future__ import annotations
 
@@ -36,3 +36,10 @@ def money_text(amount_minor: int, currency: str) -> str:
 
 def pounds_text(amount_minor: int) -> str:
     return f"£{amount_minor // 100:,}.{amount_minor % 100:02d}"
+
+
+def count_text(number: int, noun: str) -> str:
+    """1 posting, 1,234 postings, 0 entries."""
+    if number == 1:
+        return f"{number} {noun}"
+    return f"{number:,} {noun.removesuffix('y')}ies" if noun.endswith("ry") else f"{number:,} {noun}s"

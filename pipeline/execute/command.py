@@ -118,7 +118,7 @@ def show_balances(
     for balance in found:
         show_balance(output, account_id, balance)
     if not found:
-        output.note("No postings.")
+        output.note("No postings by then.")
 
 
 @ledger_app.command("check")

@@ -73,7 +73,8 @@ ORDER BY min(step.recorded_at), step.execution_id LIMIT %(count)s;
 
 -- name: ruled_keys
 -- Keys that people have ruled on in the last 90 days and the executor has taken that for the rail's answer, the latest
--- first, each with the last step of its payment; but for those that the rail was found to contradict.
+-- first, each with the last step of its payment that is no doubt, which may have a case of its own; but for those that
+-- the rail was found to contradict.
 SELECT taken.execution_id::text, last.sequence, ruled.subject ->> 'key', ruled.verdict = 'MADE',
     (ruled.subject ->> 'amount_minor')::bigint, heard.currency, heard.decision_id::text
 FROM ledger.transition AS taken
@@ -81,7 +82,7 @@ JOIN ledger.execution AS heard USING (execution_id)
 JOIN control.confirmed_ruling AS ruled ON ruled.confirmed_act = taken.ruling
 CROSS JOIN LATERAL (
     SELECT later.sequence FROM ledger.transition AS later
-    WHERE later.caused_at = taken.caused_at AND later.execution_id = taken.execution_id
+    WHERE later.caused_at = taken.caused_at AND later.execution_id = taken.execution_id AND later.step <> 'DOUBT'
     ORDER BY later.sequence DESC LIMIT 1
 ) AS last
 WHERE taken.cause = 'RULING' AND taken.recorded_at > now() - interval '90 days'
@@ -117,6 +118,11 @@ CROSS JOIN LATERAL (
 -- name: cases_of
 -- The recovery cases that these executions have.
 SELECT execution_id::text, sequence FROM ledger.recovery_case WHERE execution_id = ANY(%s::uuid[]);
+
+-- name: claims_of
+-- What is set aside of accounts for these executions, and nobody is said to have given free.
+SELECT execution_id::text, account_id, sum(amount_minor)::bigint FROM ledger.claim
+WHERE execution_id = ANY(%s::uuid[]) GROUP BY execution_id, account_id;
 
 -- name: lock_accounts
 -- Keeps every other transaction from looking at these accounts' balances to take from them, until this one ends. The

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from pipeline.domain.money import count_text, money_text
 from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
 from pipeline.execute.references import Funding, LedgerConflict, Opening, funding_conflict, opening_conflict
 from pipeline.io.filing import server_now_ms
@@ -93,12 +94,19 @@ def append_fundings(connection: Connection, fundings: Sequence[Funding], at_ms: 
 def balances(
     settings: Settings, account_id: str, as_of: datetime | None, recorded_as_of: datetime | None
 ) -> list[Balance]:
-    """The balance in each currency that the account has postings in; empty where it has none."""
+    """The balance in each currency that the account has postings in by then, or is open in now. Failure where it
+    was never heard of."""
+    ledger = statements("pipeline.execute", "ledger")
     with _connected(settings) as connection:
-        rows = connection.execute(
-            statements("pipeline.execute", "ledger")["balance"], [account_id, as_of, recorded_as_of]
-        ).fetchall()
-        return [Balance(currency, int(balance_minor), postings) for currency, balance_minor, postings in rows]
+        rows = connection.execute(ledger["balance"], [account_id, as_of, recorded_as_of]).fetchall()
+        found = {currency: Balance(currency, int(minor), postings) for currency, minor, postings in rows}
+        opened = connection.execute(ledger["limits_of_account"], [account_id]).fetchall()
+        if as_of is None and recorded_as_of is None:
+            found = {currency: Balance(currency, 0, 0) for currency, _ in opened} | found
+        if not (found or opened or connection.execute(ledger["balance"], [account_id, None, None]).fetchall()):
+            what = f"The ledger has no account {account_id!r}, and nothing was ever posted to it."
+            raise Failure(what, "Write the id as the payments have it.")
+        return [found[currency] for currency in sorted(found)]
 
 
 def check(settings: Settings) -> tuple[list[Finding], list[tuple[str, str, int, int]]]:
@@ -144,7 +152,8 @@ _FAULTS: Final = (
 
 
 def show_balance(output: Output, account_id: str, balance: Balance) -> None:
-    line = f"{account_id}  {balance.balance_minor:,} minor units of {balance.currency}, {balance.postings:,} postings"
+    has = money_text(balance.balance_minor, balance.currency)
+    line = f"{account_id}  {has} in {balance.currency}, by {count_text(balance.postings, 'posting')}"
     output.record({"account_id": account_id, **balance._asdict()}, line)
 
 

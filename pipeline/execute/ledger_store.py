@@ -23,6 +23,7 @@ from pipeline.domain.reversal import RecordKind, RecordName
 from pipeline.domain.times import claim_ms
 from pipeline.execute.orders import outcome_of
 from pipeline.execute.postings import NOTHING_RECALLED, PART_STEPS, Limit, Payment, Posting, Recalled, Subject
+from pipeline.execute.restoring.claim_store import ReleasedClaims
 from pipeline.execute.saga import (
     NOT_IN_FORCE,
     REVIEWS,
@@ -138,6 +139,7 @@ class Ledger:
     def __init__(self) -> None:
         self._statements: Statements = statements("pipeline.execute", "ledger")
         self._filings = [Filing(table) for table in PARTITIONED]
+        self._released = ReleasedClaims()
 
     def prepare(self, connection: Connection) -> None:
         """Once for a connection."""
@@ -218,8 +220,11 @@ class Ledger:
         found: dict[AccountKey, Limit] = {}
         long_tails = []
         rows = connection.execute(self._statements["read_limits"], [accounts, currencies]).fetchall()
+        # The database gives free what somebody is said to have; what nobody signed is still set aside.
+        kept_minor = self._released.unproved_minor(connection, accounts, currencies)
         for account_id, currency, balance_minor, overdraft_limit_minor, tail in rows:
-            found[account_id, currency] = Limit(int(balance_minor), overdraft_limit_minor)
+            there_minor = int(balance_minor) - kept_minor.get((account_id, currency), 0)
+            found[account_id, currency] = Limit(there_minor, overdraft_limit_minor)
             if tail > TAIL_POSTINGS_MAX:
                 long_tails.append((account_id, currency))
         return found, long_tails
@@ -240,6 +245,11 @@ class Ledger:
         """The recovery cases of these executions, each with the step that it was opened at."""
         rows = connection.execute(self._statements["cases_of"], [list(execution_ids)]).fetchall()
         return {(name, sequence) for name, sequence in rows}
+
+    def claimed_minor(self, connection: Connection, execution_ids: Sequence[str]) -> dict[tuple[str, str], int]:
+        """What is set aside for these executions, by execution and account."""
+        rows = connection.execute(self._statements["claims_of"], [list(execution_ids)]).fetchall()
+        return {(execution_id, account_id): int(minor) for execution_id, account_id, minor in rows}
 
     def ruled_keys(self, connection: Connection, partitions: Sequence[int], count_max: int) -> list[RuledKey]:
         """The keys that rulings have ended a doubt about, the latest first, and that nothing contradicts yet."""

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 DOMAIN: Final = b"fraud-act-v1\n"
 """Begins what is signed, so that no signature of another protocol by the same key is one of ours."""
+NONCE_BYTES: Final = 16
 CONTENT_BYTES_MAX: Final = 64 * 1024
 """The longest reason takes 24 kB when each of its characters is escaped."""
 _NAMES: Final = frozenset({"act", "at_ms", "key", "name", "root", "subject"})
@@ -83,7 +84,11 @@ NO_ROOT: Final = ""
 
 
 class Act(NamedTuple):
-    """`key_id` is that of the key that signs, `at_ms` when, and `root` the registry's, as `digest_of` has it."""
+    """`key_id` is that of the key that signs, `at_ms` when, and `root` the registry's, as `digest_of` has it.
+
+    `nonce`: what nobody can guess before it is signed, in hexadecimal; empty in acts of before. An act's digest is its
+    place in the database, so whoever may append acts could take those places that somebody is about to need.
+    """
 
     kind: ActKind
     subject: Subject
@@ -91,6 +96,7 @@ class Act(NamedTuple):
     key_id: str
     at_ms: int
     root: str
+    nonce: str = ""
 
 
 class Evidence(NamedTuple):
@@ -128,6 +134,7 @@ def content_of(act: Act) -> str:
         "name": act.name,
         "root": act.root,
         "subject": dict(act.subject),
+        **({"nonce": act.nonce} if act.nonce else {}),
     }
     return json.dumps(fields, ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
@@ -148,7 +155,7 @@ def act_of(content: str) -> Act:
         raise ActMalformed("it is too long to be an act")
     try:
         read = json.loads(content)
-        if not isinstance(read, dict) or read.keys() != _NAMES:
+        if not isinstance(read, dict) or read.keys() - {"nonce"} != _NAMES:
             raise ActMalformed("it has other fields than an act")
         act = Act(
             ActKind(read["act"]),
@@ -157,6 +164,7 @@ def act_of(content: str) -> Act:
             _typed(read["key"], str),
             _typed(read["at_ms"], int),
             _typed(read["root"], str),
+            _typed(read.get("nonce", ""), str),
         )
     except (ValueError, TypeError, RecursionError):
         raise ActMalformed("it can't be read as an act") from None

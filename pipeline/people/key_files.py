@@ -20,7 +20,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from pipeline.io.secrets import SECRET_BYTES_MAX, SecretsUnavailable, require_private
-from pipeline.people.acts import Act, ActKind, Evidence, SignedAct, Subject, content_of, key_id_of, signed_bytes
+from pipeline.people.acts import (
+    NONCE_BYTES,
+    Act,
+    ActKind,
+    Evidence,
+    SignedAct,
+    Subject,
+    content_of,
+    key_id_of,
+    signed_bytes,
+)
 from pipeline.people.registry import possession_bytes
 from pipeline.people.roles import is_name
 
@@ -51,7 +61,8 @@ class Identity:
         return claim_of(self.name, self._private)
 
     def sign(self, kind: ActKind, subject: Subject, at_ms: int, root: str) -> SignedAct:
-        content = content_of(Act(kind, subject, self.name, self.key_id, at_ms, root))
+        nonce = os.urandom(NONCE_BYTES).hex()
+        content = content_of(Act(kind, subject, self.name, self.key_id, at_ms, root, nonce))
         return SignedAct(content, self._private.sign(signed_bytes(content)), self.evidence)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.domain.money import count_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.people.act_store import (
@@ -99,7 +100,7 @@ def show_faults(output: Output, found: Verified) -> bool:
     for fault in found.faults:
         output.record(fault._asdict(), f"{fault.of_table} {fault.place} by {fault.name}: {fault.why}")
     root = f"the registry's root is {found.root}" if found.root else "nobody has begun the registry"
-    output.note(f"{found.acts:,} signed acts and {found.rows:,} rows looked at; {root}.")
+    output.note(f"{count_text(found.acts, 'signed act')} and {count_text(found.rows, 'row')} looked at; {root}.")
     return not found.faults
 
 

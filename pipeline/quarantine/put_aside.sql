@@ -1,5 +1,6 @@
 -- name: put_aside
--- The quarantine of a record with exactly these bytes: what the audit log is told of it, and what two people have signed.
+-- The quarantines of a record with exactly these bytes, the first one first: what the audit log is told of it, and what
+-- two people are said to have signed; some at a time.
 SELECT jsonb_build_object(
     'quarantine_id', put.quarantine_id, 'topic', put.topic, 'partition', put.topic_partition,
     'offset', put.topic_offset, 'record_sha256', encode(put.record_sha256, 'hex'), 'reason', proposal.reason,
@@ -9,7 +10,8 @@ SELECT jsonb_build_object(
     proposal.proposed_by, encode(proposal.act, 'hex'), put.confirmed_by, encode(put.act, 'hex')
 FROM control.quarantine AS put JOIN control.quarantine_proposal AS proposal USING (quarantine_id)
 WHERE put.topic = %(topic)s AND put.topic_partition = %(partition)s AND put.topic_offset = %(offset)s
-    AND put.record_sha256 = sha256(%(record)s);
+    AND put.record_sha256 = %(record_sha256)s
+ORDER BY put.confirmed_at, put.quarantine_id LIMIT %(limit)s OFFSET %(passed)s;
 
 -- name: put_aside_places
 -- The places of a topic whose records were put aside.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final
 
 import structlog
@@ -9,34 +10,59 @@ import structlog
 from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.io.quarantine import PASSED_OVER
 from pipeline.people.act_store import read_registry, unproved
-from pipeline.people.registry import Expected
+from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import is_same
 from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
 
+ROWS_A_READ: Final = 500
+"""Quarantines of one record that are read at once, of as many as somebody has written who has the role's credential."""
 _SQL: Final = statements("pipeline.quarantine", "put_aside")
 _log = structlog.stdlib.get_logger("quarantine")
 
 
 def statement_of(connection: Connection, topic: str, partition: int, offset: int, value: bytes) -> str | None:
-    """Return by whom a record was put aside and why, as JSON; None where it was not. `value`: its bytes.
+    """Return by whom a record was put aside and why, as JSON; None where it was not. `value`: its bytes."""
+    return proved_statement(connection, topic, partition, offset, hashlib.sha256(value).digest())
 
-    A quarantine that nobody proved is none, which is told.
+
+def proved_statement(
+    connection: Connection, topic: str, partition: int, offset: int, record_sha256: bytes
+) -> str | None:
+    """As `statement_of`, by the digest of the record's bytes.
+
+    The first quarantine that is proved counts, so what it says stays. One that nobody proved is none, which is told.
     """
-    wanted = {"topic": topic, "partition": partition, "offset": offset, "record": value}
+    wanted = {"topic": topic, "partition": partition, "offset": offset, "record_sha256": record_sha256}
+    passed, fault = 0, ""
+    registry: Registry | None = None
     with failures_named():
-        found = connection.execute(_SQL["put_aside"], wanted).fetchone()
-        if found is None:
-            return None
-        statement, quarantine_id, sha256, length, reason, proposed_by, proposed, confirmed_by, confirmed = found
-        subject = QuarantineSubject(quarantine_id, topic, partition, offset, sha256)
-        claims = {
-            proposed: proposal(subject, length, reason, proposed_by),
-            confirmed: confirmation(subject, confirmed_by),
-        }
-        fault = _fault(connection, claims, proposed_by, confirmed_by)
-    if fault is None:
-        return str(statement)
-    _log.error("quarantine_unproved", topic=topic, partition=partition, offset=offset, why=fault)
+        while rows := connection.execute(
+            _SQL["put_aside"], {**wanted, "limit": ROWS_A_READ, "passed": passed}
+        ).fetchall():
+            registry = read_registry(connection) if registry is None else registry
+            for (
+                statement,
+                quarantine_id,
+                sha256,
+                length,
+                reason,
+                proposed_by,
+                proposed,
+                confirmed_by,
+                confirmed,
+            ) in rows:
+                subject = QuarantineSubject(quarantine_id, topic, partition, offset, sha256)
+                claims = {
+                    proposed: proposal(subject, length, reason, proposed_by),
+                    confirmed: confirmation(subject, confirmed_by),
+                }
+                found = _fault(connection, registry, claims, proposed_by, confirmed_by)
+                if found is None:
+                    return str(statement)
+                fault = found
+            passed += len(rows)
+    if passed:
+        _log.error("quarantine_unproved", topic=topic, partition=partition, offset=offset, rows=passed, why=fault)
     return None
 
 
@@ -57,8 +83,12 @@ def is_put_aside(connection: Connection, topic: str, partition: int, offset: int
 
 
 def _fault(
-    connection: Connection, claims: dict[str | None, Expected], proposed_by: str, confirmed_by: str
+    connection: Connection,
+    registry: Registry,
+    claims: dict[str | None, Expected],
+    proposed_by: str,
+    confirmed_by: str,
 ) -> str | None:
     if is_same(proposed_by, confirmed_by):
         return "one person has signed twice"
-    return unproved(connection, read_registry(connection), claims, is_pending=False)
+    return unproved(connection, registry, claims, is_pending=False)

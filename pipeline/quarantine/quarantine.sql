@@ -10,7 +10,7 @@ VALUES (
 );
 
 -- name: confirm
--- Another person confirms exactly that, once; the database checks who, what and when.
+-- Another person confirms exactly that; the database checks who, what and when.
 INSERT INTO control.quarantine (
     topic, topic_partition, topic_offset, quarantine_id, record_sha256, confirmed_by, act
 )
@@ -22,7 +22,8 @@ FROM control.quarantine_proposal WHERE quarantine_id = %(quarantine_id)s;
 SELECT proposal.quarantine_id::text, proposal.topic, proposal.topic_partition, proposal.topic_offset,
     proposal.record_sha256, proposal.record_length, proposal.proposed_by, proposal.reason,
     (extract(epoch FROM proposal.proposed_at) * 1000)::bigint, put.confirmed_by,
-    (extract(epoch FROM put.confirmed_at) * 1000)::bigint, proposal.expires_at <= now()
+    (extract(epoch FROM put.confirmed_at) * 1000)::bigint, proposal.expires_at <= now(), encode(proposal.act, 'hex'),
+    encode(put.act, 'hex')
 FROM control.quarantine_proposal AS proposal LEFT JOIN control.quarantine AS put USING (quarantine_id)
 WHERE %(wanted)s::text IS NULL OR proposal.quarantine_id::text = %(wanted)s
 ORDER BY proposal.proposed_at DESC, proposal.quarantine_id LIMIT %(limit)s;

@@ -90,6 +90,8 @@ def show_quarantine(output: Output, quarantine: Quarantine) -> None:
     stands = "proposed, and expired" if quarantine.is_expired else "proposed"
     if quarantine.confirmed_by is not None:
         stands = f"put aside by {quarantine.confirmed_by} at {confirmed_at}"
+    if not quarantine.is_proved:
+        stands += ", which nobody proves to have signed: it puts nothing aside"
     line = (
         f"{quarantine.quarantine_id} {subject.topic}[{subject.partition}] at {subject.offset}, "
         f"{subject.record_length:,} bytes, sha256 {subject.record_sha256.hex()[:16]}, {stands}; "

@@ -10,6 +10,7 @@ from uuid import UUID, uuid5
 from pipeline.alerts.catalogue import AlertCode, alert, partitions_alert, unfiled_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert, Severity
+from pipeline.domain.money import count_text
 from pipeline.io.filing import MONTHS_AHEAD_MIN
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
@@ -92,7 +93,8 @@ class Findings:
 
 def gap_alert(gap: Gap, at_ms: int) -> Alert:
     offsets = f"{gap.first_offset} to {gap.last_offset}" if gap.records > 1 else f"{gap.first_offset}"
-    summary = f"{gap.records} records of {gap.topic}[{gap.partition}] at {offsets}: {gap.kind}, by {gap.side}."
+    place = f"{gap.topic}[{gap.partition}] at {offsets}"
+    summary = f"{count_text(gap.records, 'record')} of {place}: {gap.kind}, by {gap.side}."
     evidence = {name: str(value) for name, value in gap._asdict().items()} | {"side": str(gap.side)}
     severity = Severity.WARNING if gap.kind in PASSING else Severity.CRITICAL
     return alert(_CODES.get(gap.kind, AlertCode.RECONCILIATION_GAP), summary, "all", evidence, at_ms, severity)
@@ -100,7 +102,8 @@ def gap_alert(gap: Gap, at_ms: int) -> Alert:
 
 def _further_alert(gaps: Sequence[Gap], at_ms: int) -> Alert:
     first = gap_alert(gaps[0], at_ms)
-    summary = f"{len(gaps)} gaps more than are told one by one; control.reconciliation_gap holds them all."
+    more = count_text(len(gaps), "gap")
+    summary = f"{more} more than are told one by one; control.reconciliation_gap holds them all."
     return alert(AlertCode.RECONCILIATION_GAPS, summary, "all", {"first": first.alert_id}, at_ms)
 
 

@@ -19,6 +19,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import Comparison, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.reconcile.told_watch_service import ToldWatch
 
 LOOK_AGAIN_S: Final = 0.5
 IDLE_S: Final = 1.0
@@ -40,11 +41,13 @@ class Following:
         reconciler: Reconciler,
         watch: SourceWatch,
         labels: LabelWatch,
+        told: ToldWatch,
         drills: DrillWatch,
         held: Held,
         grace_s: float,
     ) -> None:
         self._reconciler, self._watch, self._labels, self._drills = reconciler, watch, labels, drills
+        self._told = told
         self._held, self._grace_s = held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
@@ -58,6 +61,7 @@ class Following:
         for gap in self._watch.step(connection):
             metrics.count_gap(gap)
             log.error("decision_unfounded", **_fields(gap))
+        self._told.step(connection)
         self._labels.step(connection)
         if self._opened is None:
             self._opened = self._open(connection)
@@ -83,14 +87,16 @@ class Following:
         self._opened, self._has_compared = None, False
         self._reconciler.forget()
         self._watch.forget()
+        self._told.forget()
         self._labels.forget()
 
     def close(self) -> None:
         self._held.drop()
 
     def _rest(self, stopping: threading.Event, seconds: float) -> None:
-        """Decisions that wait to be read back, and labels, wait for nothing else."""
-        stopping.wait(0.0 if self._watch.is_behind or self._labels.is_behind else seconds)
+        """Decisions that wait to be read back, labels, and what was told, wait for nothing else."""
+        is_behind = self._watch.is_behind or self._labels.is_behind or self._told.is_behind
+        stopping.wait(0.0 if is_behind else seconds)
 
     def _open(self, connection: Connection) -> Comparison | None:
         for gap in self._reconciler.close_filled(connection):

@@ -196,7 +196,8 @@ SELECT parent::text, unfiled FROM control.unfiled_rows() WHERE unfiled > 0 ORDER
 -- name: quarantined
 -- Every record that was put aside, on these topics.
 SELECT topic, topic_partition, topic_offset FROM control.quarantine WHERE topic = ANY(%(topics)s)
-ORDER BY confirmed_at, topic, topic_partition, topic_offset;
+GROUP BY topic, topic_partition, topic_offset
+ORDER BY min(confirmed_at), topic, topic_partition, topic_offset;
 
 -- name: quarantined_untold
 -- Of those, the ones that were not named yet.
@@ -206,7 +207,8 @@ WHERE topic = ANY(%(topics)s) AND NOT EXISTS (
     WHERE told.kind = 'QUARANTINED' AND told.topic = put.topic AND told.partition = put.topic_partition
         AND told.first_offset = put.topic_offset
 )
-ORDER BY confirmed_at, topic, topic_partition, topic_offset LIMIT 100;
+GROUP BY topic, topic_partition, topic_offset
+ORDER BY min(confirmed_at), topic, topic_partition, topic_offset LIMIT 100;
 
 -- name: insert_reconciliation
 -- One stretch that was compared. It was not opened after now, whatever the service's clock says.

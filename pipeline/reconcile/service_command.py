@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.domain.money import count_text
 from pipeline.drills.objectives import EVERY_DAYS
 from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.addresses import shown_address
@@ -29,6 +30,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.reconcile.told_watch_service import ToldWatch
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.seals.label_files import label_proves
@@ -94,9 +96,10 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
         _reconciler(settings, wire, is_stored=True) as reconciler,
         source_watch(settings, wire) as watch,
         label_watch(settings, wire) as labels,
+        told_watch(settings, wire) as told,
     ):
         drills = drill_watch(settings, wire)
-        following = Following(reconciler, watch, labels, drills, held, settings.reconcile_grace_s)
+        following = Following(reconciler, watch, labels, told, drills, held, settings.reconcile_grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -104,7 +107,8 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
 def show_gap(output: Output, gap: Gap) -> None:
     offsets = f"{gap.first_offset}" if gap.records == 1 else f"{gap.first_offset} to {gap.last_offset}"
     place = f"{gap.topic}[{gap.partition}] {offsets}"
-    line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {place}, {gap.records:,} records, by {gap.side}"
+    where = f"{place}, {count_text(gap.records, 'record')}, by {gap.side}"
+    line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {where}"
     output.record({"gap": {**gap._asdict(), "side": gap.side}}, line)
 
 
@@ -114,7 +118,7 @@ def show_totals(output: Output, totals: Totals) -> None:
     line = (
         f"{totals.taken_in:,} taken in = {sums}; {totals.audited:,} records audited, {totals.executed:,} executions; "
     )
-    output.record(totals._asdict(), line + coloured(f"{totals.gaps:,} gaps", colour))
+    output.record(totals._asdict(), line + coloured(f"{count_text(totals.gaps, 'gap')}", colour))
 
 
 def _standing(reconciler: Reconciler, connection: Connection) -> Iterator[Gap]:
@@ -178,6 +182,14 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     where = settings.bootstrap_servers, GROUP, settings.kafka_options
     with LogReader(*where, is_expiry_expected=True, proves=label_proves(settings)) as log_reader:
         yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
+
+
+@contextmanager
+def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
+    """Make what compares executions.v1 with the ledger, with a reader and an appender of its own."""
+    publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+        yield ToldWatch(log_reader, wire, settings.topic("executions.v1"), publisher.publish, now_ms)
 
 
 def _topics(settings: Settings) -> Topics:

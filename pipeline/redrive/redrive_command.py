@@ -92,7 +92,12 @@ def topics_of(settings: Settings, log: LogReader) -> Topics:
         return min((time for time in times if time is not None), default=None)
 
     return Topics(
-        topic, ends, lambda starts, name: log.read_headers(topic, starts, name), decisions, oldest_decision_ms
+        topic,
+        ends,
+        lambda starts, name: log.read_headers(topic, starts, name),
+        lambda place, name: log.header_at(topic, place.partition, place.offset, name),
+        decisions,
+        oldest_decision_ms,
     )
 
 

@@ -2,7 +2,8 @@
 
 Invariants
 1. A letter is sent once: the row that says so is written before, under a key that the table keeps unique. What is sent
-   bears the letter's place in a header: a run after a kill finds it by that, and takes no copy of another's for it.
+   bears the letter's place in a header: a run after a kill finds it by that, and takes no copy of another's for it. A
+   place that is noted counts only where such a record stands.
 2. A letter is sent once more only where what was sent became a duplicate, and no decision on the payment is known. So
    each ends as a decision or as another dead letter, which can be redriven itself.
 3. What was decided, whenever, is not sent (I2). A payment so old that its id may be forgotten is sent only where the
@@ -76,6 +77,7 @@ class Topics(NamedTuple):
     name: str
     ends: Callable[[], Mapping[int, int]]
     read_headers: Callable[[Mapping[int, int], str], Iterable[tuple[Record, bytes]]]  # as LogReader.read_headers does
+    header_at: Callable[[Place, str], bytes | None]  # of the record at that very place
     decisions: str
     oldest_decision_ms: Callable[[Mapping[int, int]], int | None]
     """Returns the log time of the oldest decision at or behind these offsets; None where there is none."""
@@ -148,7 +150,7 @@ class Redriver:
 
     def _standing(self, sent: Mapping[Place, Sent], request: Request, *, is_dry: bool) -> dict[Place, Fate]:
         """Return the fates of letters that were sent and are not to be sent again; record where these stand."""
-        known = {letter: set(each.published) for letter, each in sent.items()}
+        known = {letter: self._proved(letter, each) for letter, each in sent.items()}
         refusals = self._refusals(known)
         unsettled = [letter for letter in sent if _is_open(known[letter], refusals)]
         found = self._found(unsettled, sent)
@@ -163,6 +165,11 @@ class Redriver:
                 is_told = all(place in refusals for place in places)
                 fates[letter] = Fate.SENT_REFUSED if is_told else Fate.SENT_BEFORE
         return fates
+
+    def _proved(self, letter: Place, sent: Sent) -> set[Place]:
+        """Where what was sent for a letter stands, of the places that are noted: anybody who has the role's credential
+        may note one."""
+        return {place for place in sent.published if self._topic.header_at(place, HEADER) == _mark(letter)}
 
     def _refusals(self, places: Mapping[Place, Iterable[Place]]) -> dict[Place, str]:
         return read_refusals(self._connection, self._topic.name, {place for each in places.values() for place in each})

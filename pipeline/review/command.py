@@ -107,13 +107,18 @@ def recoveries(limit: Limit = 50, as_json: Json = False) -> None:
 
 
 @review_app.command("close-recovery")
-def close_recovery(decision_id: PaymentId, reason: Reason, as_json: Json = False) -> None:
+def close_recovery(
+    wanted: PaymentId,
+    reason: Reason,
+    sequence: Annotated[int | None, typer.Option("--case", min=1, help="Which one, where several are open.")] = None,
+    as_json: Json = False,
+) -> None:
     """Close a recovery case, and say what became of the money."""
     from pipeline.people.identity_command import identity_of
     from pipeline.review.recovery_command import close, show_recovery
 
     settings = settings_from_environment("desk")
-    closed = close(settings, decision_id, identity_of(settings), reason)
+    closed = close(settings, wanted, identity_of(settings), reason, sequence)
     show_recovery(Output(as_json=as_json), closed)
 
 

@@ -23,10 +23,10 @@ def recoveries(settings: Settings, limit: int) -> list[Recovery]:
         return open_recoveries(connection, limit)
 
 
-def close(settings: Settings, decision_id: str, by: Identity, reason: str) -> Recovery:
-    """Failure where it is refused."""
+def close(settings: Settings, wanted: str, by: Identity, reason: str, sequence: int | None) -> Recovery:
+    """Failure where it is refused. `sequence`: of the case, where a payment has several."""
     with connected(settings) as connection:
-        answer = close_recovery(connection, decision_id, by, reason, settings.review_reason_characters_min)
+        answer = close_recovery(connection, wanted, by, reason, settings.review_reason_characters_min, sequence)
     if isinstance(answer, RecoveryRefusal):
         raise Failure(f"Refused: {answer}.", "`fraud review recoveries` shows those that are open.", FAILED_CHECK)
     return answer
@@ -40,4 +40,4 @@ def show_recovery(output: Output, recovery: Recovery) -> None:
     if recovery.reason == KEY_FORGOTTEN:
         where = f"nobody knows whether {whole} is with {recovery.beneficiary_account_id}"
     line = f"{recovery.decision_id}  {where}, {recovery.reason}"
-    output.record(recovery._asdict(), f"{line}, since {utc_text(recovery.opened_at_ms)}")
+    output.record(recovery._asdict(), f"{line}, since {utc_text(recovery.opened_at_ms)}, case {recovery.sequence}")

@@ -6,11 +6,8 @@ person closes it, and says how.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
-
-from psycopg.errors import UniqueViolation
+from typing import Final, NamedTuple
 
 from pipeline.domain.free_text import ReasonFault, reason_fault, tidied
 from pipeline.io.postgres import Connection, failures_named, statements
@@ -49,24 +46,27 @@ class RecoveryRefusal(StrEnum):
     REASON_HIDDEN = f"the reason {ReasonFault.HIDDEN}"
     REASON_TOO_SHORT = f"the reason {ReasonFault.TOO_SHORT}"
     REASON_TOO_LONG = f"the reason {ReasonFault.TOO_LONG}"
-    NOT_OPEN = "no recovery case of this payment is open"
+    NOT_OPEN = "no recovery case of this payment is open, or not this one"
+    SEVERAL_OPEN = "several cases of this payment are open; say which one by --case"
     TO_BE_RULED = "two people rule on whether it was made (`fraud ruling propose`); closing it ends nothing"
 
 
 def open_recoveries(connection: Connection, limit: int) -> list[Recovery]:
     """Oldest first. One that somebody is said to have closed is open until that is proved."""
     with failures_named():
-        registry = read_registry(connection)
-        rows = connection.execute(_SQL["standing_recoveries"]).fetchall()
-        closings = {row[-1]: _closed(row) for row in rows if row[-3] is not None}
-        closed = proved(connection, registry, closings)
-        return [Recovery(*row[:-3]) for row in rows if row[-3] is None or row[-1] not in closed][:limit]
+        return _open(connection, read_registry(connection), None)[:limit]
 
 
 def close_recovery(
-    connection: Connection, decision_id: str, by: Identity, reason: str, reason_characters_min: int
+    connection: Connection,
+    wanted: str,
+    by: Identity,
+    reason: str,
+    reason_characters_min: int,
+    sequence: int | None = None,
 ) -> Recovery | RecoveryRefusal:
-    """Close the open case of a decision's payment."""
+    """Close the open case of a payment, by its decision's id or its own. `sequence`: of the case, where several are
+    open."""
     with failures_named(), connection.transaction():
         registry = read_registry(connection)
         if not person_of(registry, by).holds(Role.SENIOR_REVIEWER):
@@ -74,31 +74,36 @@ def close_recovery(
         fault = reason_fault(reason, characters_min=reason_characters_min)
         if fault is not None:
             return RecoveryRefusal(f"the reason {fault}")
-        row = connection.execute(_SQL["open_recovery_of"], [decision_id]).fetchone()
-        if row is None:
+        found = [each for each in _open(connection, registry, wanted) if sequence is None or each.sequence == sequence]
+        if not found:
             return RecoveryRefusal.NOT_OPEN
-        recovery = Recovery(*row)
-        if recovery.reason == KEY_FORGOTTEN:
+        if len(found) > 1:
+            return RecoveryRefusal.SEVERAL_OPEN
+        if found[0].reason == KEY_FORGOTTEN:
             return RecoveryRefusal.TO_BE_RULED
-        try:
-            with connection.transaction():
-                _append_closing(connection, recovery, by, tidied(reason), registry)
-        except UniqueViolation:
-            return RecoveryRefusal.NOT_OPEN  # somebody else has closed it at the same moment
-        return recovery
+        _append_closing(connection, found[0], by, tidied(reason), registry)
+        return found[0]
 
 
-def _closed(row: Sequence[Any]) -> Expected:
+def closing(execution_id: str, sequence: int, name: str, reason: str) -> Expected:
     """Return what must have been signed by whoever is said to have closed a case."""
-    name, reason, _ = row[-3:]
-    return Expected(ActKind.RECOVERY_CLOSED, name, _subject(row[0], row[1], reason), (Role.SENIOR_REVIEWER,))
+    subject: Subject = {"execution_id": execution_id, "sequence": sequence, "reason": reason}
+    return Expected(ActKind.RECOVERY_CLOSED, name, subject, (Role.SENIOR_REVIEWER,))
 
 
-def _subject(execution_id: str, sequence: int, reason: str) -> Subject:
-    return {"execution_id": execution_id, "sequence": sequence, "reason": reason}
+def _open(connection: Connection, registry: Registry, wanted: str | None) -> list[Recovery]:
+    """Those that nobody proved to have closed. A case comes once for each who is said to have; `wanted` None: of every
+    payment."""
+    rows = connection.execute(_SQL["standing_recoveries"], {"wanted": wanted}).fetchall()
+    closings = {
+        act: closing(row[0], row[1], name, why) for row in rows for name, why, act in [row[-3:]] if name is not None
+    }
+    closed = proved(connection, registry, closings)
+    done = {row[:2] for row in rows if row[-1] in closed}
+    return list(dict.fromkeys(Recovery(*row[:-3]) for row in rows if row[:2] not in done))
 
 
 def _append_closing(connection: Connection, recovery: Recovery, by: Identity, reason: str, registry: Registry) -> None:
-    subject = _subject(recovery.execution_id, recovery.sequence, reason)
-    act = sign_act(connection, by, ActKind.RECOVERY_CLOSED, subject, registry)
+    expected = closing(recovery.execution_id, recovery.sequence, by.name, reason)
+    act = sign_act(connection, by, expected.kind, expected.subject, registry)
     connection.execute(_SQL["close_recovery"], [recovery.execution_id, recovery.sequence, by.name, reason, act])

@@ -162,17 +162,14 @@ FROM review.case_under_way WHERE kind NOT IN ('DECIDED', 'EXPIRED') AND amount_m
 GROUP BY currency ORDER BY currency;
 
 -- name: standing_recoveries
--- Recovery cases that nothing has settled, oldest first, each with who is said to have closed it.
+-- Recovery cases that nothing has settled, or those of a decision's payment, oldest first, each with everybody who is said
+-- to have closed it.
 SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
     amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint, closed_by, closed_reason,
     encode(closed_act, 'hex')
-FROM review.standing_recovery ORDER BY recorded_at, execution_id;
-
--- name: open_recovery_of
--- The open recovery case of a decision's payment.
-SELECT execution_id::text, sequence, decision_id::text, transaction_id, account_id, beneficiary_account_id, currency,
-    amount_minor, missing_minor, reason, (extract(epoch FROM recorded_at) * 1000)::bigint
-FROM review.open_recovery WHERE decision_id::text = %s;
+FROM review.standing_recovery
+WHERE %(wanted)s::text IS NULL OR decision_id::text = %(wanted)s OR transaction_id = %(wanted)s
+ORDER BY recorded_at, execution_id, sequence;
 
 -- name: close_recovery
 -- Says that a person is done with a recovery case, and how.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.domain.free_text import shown
-from pipeline.domain.money import money_text
+from pipeline.domain.money import count_text, money_text
 from pipeline.domain.payment import Transaction
 from pipeline.domain.times import utc_text
 from pipeline.io.postgres import failures_named
@@ -40,7 +40,7 @@ def show_plan(output: Output, plan: StoredPlan, *, is_brief: bool = False) -> No
     header = plan.header
     asked = ", ".join(f"{name} {value}" for name, value in header.criteria.items())
     line = f"{header.plan_id} by {header.requested_by} until {utc_text(header.expires_at_ms)}: {asked}. "
-    line += f"Of {plan.decisions:,} decisions {plan.changing:,} would be otherwise under {_good(plan)}."
+    line += f"Of {count_text(plan.decisions, 'decision')} {plan.changing:,} would be otherwise under {_good(plan)}."
     # Totals that were stored with a plan are nobody's word; the report adds them up from its lines.
     output.record({name: value for name, value in plan_json(plan).items() if not is_brief or name not in _STORED}, line)
     if not (is_brief or output.as_json):
@@ -68,7 +68,8 @@ def show_applied(output: Output, applied: Applied) -> None:
         for sentence in _release_sentences(applied.releases):
             output.line(f"  {sentence}")
         if applied.waiting:
-            output.line(f"  not released by the executor yet, so not published: {applied.waiting:,} payments")
+            waiting = count_text(applied.waiting, "payment")
+            output.line(f"  not released by the executor yet, so not published: {waiting}")
     if not applied.is_complete:
         output.note(f"Run `fraud rollback apply {plan_id}` again: it goes on from there.")
 
@@ -221,7 +222,7 @@ _RELEASE_ENDS = {
 
 
 def _release_sentences(releases: Mapping[ReleaseEnd, int]) -> list[str]:
-    return [f"{_RELEASE_ENDS[ending]}: {count:,} payments" for ending, count in releases.items()]
+    return [f"{_RELEASE_ENDS[ending]}: {count_text(count, 'payment')}" for ending, count in releases.items()]
 
 
 def _good(plan: StoredPlan) -> str:
@@ -231,4 +232,5 @@ def _good(plan: StoredPlan) -> str:
 
 def _share(share: Share) -> str:
     amounts = ", ".join(money_text(minor, currency) for currency, minor in share.amount_minor.items())
-    return f"{share.decisions:,} decisions of {share.customers:,} customers, {amounts or 'no amount'}"
+    of_whom = f"{count_text(share.decisions, 'decision')} of {count_text(share.customers, 'customer')}"
+    return f"{of_whom}, {amounts or 'no amount'}"

@@ -52,6 +52,18 @@ def test_accounts_are_opened_and_funded_once(fraud, desk, tmp_path):
     assert [(each["currency"], each["balance_minor"]) for each in balances] == [("GBP", 750), ("EUR", 40)]
 
 
+def test_an_account_that_nobody_has_heard_of_is_not_said_to_have_nothing(fraud, desk, capsys):
+    """Its id may be a slip of the pen."""
+    desk.open(GB29_0001=0)
+    for unknown in ("GB29-OOO1", ""):
+        assert fraud("ledger", "balance", unknown)[0] == 2
+    assert run(["ledger", "balance", PAYER]) == 0
+    assert capsys.readouterr().out == f"{PAYER}  £0.00 in GBP, by 0 postings\n"
+    assert fraud("ledger", "fund", PAYER, "GBP", "1250", "--reference", "salary 1")[0] == 0
+    assert run(["ledger", "balance", PAYER]) == 0
+    assert capsys.readouterr().out == f"{PAYER}  £12.50 in GBP, by 1 posting\n"
+
+
 def test_an_account_that_is_not_open_is_not_funded(fraud, desk):
     assert fraud("ledger", "fund", "GB29-0099", "GBP", "250", "--reference", "salary 1")[0] == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from uuid import UUID, uuid4
@@ -14,6 +15,7 @@ from pipeline.io.postgres import Connection, DatabaseRefused, connect
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.people.store import revoke_key
 from pipeline.people.verify_command import verify
+from pipeline.quarantine import put_aside_store
 from pipeline.quarantine.acts import QuarantineSubject, confirmation, proposal
 from pipeline.quarantine.put_aside_store import is_put_aside, statement_of
 from pipeline.quarantine.quarantine_store import _SQL, QuarantineRefused, append_proposal, confirm, read_quarantines
@@ -124,6 +126,15 @@ def put_aside_by_nobody(connection: Connection) -> str:
     return quarantine_id
 
 
+def forge_confirmation(connection: Connection, quarantine_id: str) -> None:
+    """Of what somebody has really proposed."""
+    place = QuarantineSubject(quarantine_id, POISON.topic, POISON.partition, POISON.offset, POISON.record_sha256.hex())
+    expected, root = confirmation(place, "ada"), read_registry(connection).root
+    signed = identity("ada").sign(expected.kind, expected.subject, server_now_ms(connection), root)
+    append_act(connection, signed._replace(signature=bytes(64)))
+    connection.execute(_SQL["confirm"], {"quarantine_id": quarantine_id, "by": "ada", "act": signed.digest})
+
+
 def test_what_nobody_signed_puts_nothing_aside(connection: Connection, owner: Connection) -> None:
     place = POISON.topic, POISON.partition, POISON.offset
     put_aside_by_nobody(connection)
@@ -131,6 +142,33 @@ def test_what_nobody_signed_puts_nothing_aside(connection: Connection, owner: Co
     assert not is_put_aside(owner, *place, VALUE)
     named = {"control.quarantine", "control.quarantine_proposal", "control.signed_act"}
     assert named == {fault.of_table for fault in verify(owner, None).faults}
+
+
+def test_rows_that_nobody_signed_keep_nobody_from_putting_the_record_aside(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thief comes before both people, between them, and after them."""
+    monkeypatch.setattr(put_aside_store, "ROWS_A_READ", 1)
+    place = POISON.topic, POISON.partition, POISON.offset
+    put_aside_by_nobody(connection)
+    quarantine_id = proposed(connection)
+    put_aside_by_nobody(connection)
+    confirmed(connection, quarantine_id, "ada")
+    put_aside_by_nobody(connection)
+    said = statement_of(connection, *place, VALUE)
+    assert said is not None
+    assert json.loads(said)["quarantine_id"] == quarantine_id
+    assert [quarantine_id] == [each.quarantine_id for each in read_quarantines(connection, 10) if each.is_proved]
+
+
+def test_a_confirmation_that_nobody_signed_is_shown_as_that_and_another_proposal_helps(connection: Connection) -> None:
+    forge_confirmation(connection, begun := proposed(connection))
+    [found] = read_quarantines(connection, 1, begun)
+    assert (found.confirmed_by, found.is_proved) == ("ada", False)
+    with pytest.raises(QuarantineRefused, match="propose it anew"):
+        confirm(connection, found, identity("ada"))
+    put_aside(connection, POISON)
+    assert statement_of(connection, POISON.topic, POISON.partition, POISON.offset, VALUE) is not None
 
 
 def test_what_two_signed_stays_aside_though_they_leave(connection: Connection, owner: Connection) -> None:

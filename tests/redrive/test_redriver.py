@@ -140,6 +140,20 @@ def test_invariant_1_a_copy_of_somebody_else_s_does_not_pass_for_what_was_sent(s
     assert [Fate.SENT_BEFORE] == scene.run(letter(1))
 
 
+def test_invariant_1_what_is_noted_as_sent_and_does_not_stand_there_is_sent(scene: Scene) -> None:
+    """By whoever has the role's credential: rows that nobody signed keep no payment from being decided."""
+    assert [Fate.REDRIVEN] == scene.run(letter(2))
+    append_redrive(scene.connection, uuid4(), REQUEST, scene.topic.ends(), [letter(1)])
+    for place in (Place(0, 0), Place(0, 10**6), Place(99, 0)):  # another's, none, and none of a partition
+        scene.connection.execute(
+            "INSERT INTO control.redrive_published VALUES (%s, %s, 0, 1, 'nobody') ON CONFLICT DO NOTHING",
+            [place.partition, place.offset],
+        )
+    assert [Fate.REDRIVEN] == scene.run(letter(1), is_dry=True)
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+    assert [Fate.SENT_BEFORE] == scene.run(letter(1))
+
+
 @pytest.mark.parametrize(
     ("code", "expected"), [("DUPLICATE", Fate.REDRIVEN), ("POISON", Fate.SENT_REFUSED), (None, Fate.SENT_BEFORE)]
 )

@@ -9,13 +9,11 @@ import pytest
 from ops import cli
 from pipeline.execute.ledger_admin_store import append_openings
 from pipeline.execute.references import Opening
-from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import connect
-from pipeline.people.act_store import append_act, read_registry
-from pipeline.people.acts import ActKind
 from tests.execute.given import PAYEE, PAYER, Desk, decision, reversal
-from tests.known import appoint, environment_of, identity
+from tests.known import appoint, environment_of
 from tests.records import NOON_MS
+from tests.review.closings import forge_closing
 from tests.servers import url_as
 
 WHY = "the beneficiary's bank has confirmed that it is gone"
@@ -72,18 +70,40 @@ def test_nothing_is_closed_that_is_not_open(fraud):
     assert (code, "no recovery case" in err) == (1, True)
 
 
-def test_a_case_that_nobody_proved_to_have_closed_is_open(fraud, missing, owner):
-    """By whoever has the review role's credential and signs with nothing."""
-    reason = "somebody says that it is gone"
-    (execution_id, sequence) = owner.execute("SELECT execution_id::text, sequence FROM ledger.recovery_case").fetchone()
-    subject = {"execution_id": execution_id, "sequence": sequence, "reason": reason}
-    with owner.transaction():
-        root = read_registry(owner).root
-        signed = identity("sue").sign(ActKind.RECOVERY_CLOSED, subject, server_now_ms(owner), root)
-        append_act(owner, signed._replace(signature=bytes(64)))
-        owner.execute(
-            "INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason, act)"
-            " VALUES (%s, %s, 'sue', %s, decode(%s, 'hex'))",
-            [execution_id, sequence, reason, signed.digest],
+def test_a_case_that_nobody_proved_to_have_closed_is_open_and_can_be_closed(fraud, missing, owner):
+    forge_closing(owner)
+    forge_closing(owner)
+    code, out, _ = fraud("review", "recoveries")
+    assert (code, out.count(missing.decision_id)) == (0, 1)
+    code, _, err = fraud("review", "close-recovery", missing.decision_id, "--reason", WHY, by="sue")
+    assert (code, err) == (0, "")
+    assert fraud("review", "recoveries")[:2] == (0, "")
+
+
+def test_a_case_is_closed_by_the_id_of_its_payment_as_the_help_says(fraud, missing):
+    code, out, err = fraud("review", "close-recovery", missing.transaction_id, "--reason", WHY, by="sue")
+    assert (code, missing.decision_id in out, err) == (0, True, "")
+
+
+def test_a_case_about_what_the_rail_did_otherwise_is_not_hidden_by_a_later_one(fraud, missing, owner, database_url):
+    """Nor the other way round; where several are open, whoever closes one says which."""
+    with contextlib.closing(connect(url_as(database_url, "fraud_executor"), "test")) as executor:
+        executor.execute(
+            "INSERT INTO ledger.recovery_case"
+            " (execution_id, sequence, reason, missing_minor, currency, claimed_account_id, claimed_minor)"
+            " SELECT execution_id, 1, 'RAIL_PAID_OTHERWISE', 700, 'GBP', account_id, 300 FROM ledger.execution"
+            " WHERE decision_id = %s",
+            [missing.decision_id],
         )
-    assert missing.decision_id in fraud("review", "recoveries")[1]
+    ((part_at,),) = owner.execute("SELECT max(sequence) FROM ledger.recovery_case").fetchall()
+    asked = "review", "close-recovery", missing.decision_id, "--reason", WHY
+    assert fraud("review", "recoveries")[1].count(missing.decision_id) == 2
+    code, _, err = fraud(*asked, by="sue")
+    assert (code, "say which one by --case" in err) == (1, True)
+    assert fraud(*asked, "--case", "77", by="sue")[0] == 1
+    assert fraud(*asked, "--case", part_at, by="sue")[0] == 0
+    assert "RAIL_PAID_OTHERWISE" in fraud("review", "recoveries")[1]
+    assert owner.execute("SELECT amount_minor FROM ledger.claim").fetchall() == [(300,)]
+    assert fraud(*asked, by="sue")[0] == 0
+    assert fraud("review", "recoveries")[:2] == (0, "")
+    assert owner.execute("SELECT amount_minor FROM ledger.claim").fetchall() == []

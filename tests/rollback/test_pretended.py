@@ -51,6 +51,22 @@ def test_a_plan_is_done_when_its_records_stand_there(scene, kind, appended):
     assert report_of(scene.settings, scene.plan_id).state == "COMPLETED"
 
 
+@pytest.mark.parametrize("sequence", [2**31 - 1, 100])
+def test_nobody_keeps_a_plan_from_being_gone_on_with(scene, sequence):
+    """Behind the highest number, or a gap, no further run could say that it has begun, and what was given back would
+    be decided by nobody."""
+    begin(scene)
+    with pytest.raises(psycopg.errors.CheckViolation, match="no gaps"):
+        scene.connection.execute(
+            "INSERT INTO control.rollback_progress (plan_id, sequence, kind, applied_by, appended, end_offsets, act)"
+            " SELECT plan_id, %s, 'APPENDED', applied_by, 0, '{}', act FROM control.rollback_progress"
+            " WHERE plan_id = %s AND sequence = 1",
+            [sequence, scene.plan_id],
+        )
+    assert scene.apply().is_complete
+    scene.require_done_once()
+
+
 @pytest.mark.parametrize("is_heard", [True, False])
 def test_reversals_are_found_in_the_audit_log_or_on_the_topic(scene, is_heard):
     """Though a row says that nothing was appended, and that the topic is to be read from beyond its end."""

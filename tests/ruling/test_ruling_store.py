@@ -191,3 +191,14 @@ def test_rows_that_nobody_signed_hold_nobody_up(paid, connection, ruling):
         forge(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
     assert [1, 0] == [desk.retry(), desk.retry()]
     assert desk.state(record) == "SETTLED"
+
+
+def test_nobody_says_the_number_of_a_ruling_but_the_database(paid, connection, ruling):
+    """Else a thief of the role's credential takes those that are to come, and nobody's confirmation is stored."""
+    fields = {"ruling_id": ruling.ruling_id, "number": 2**62}
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute(
+            "INSERT INTO control.ruling (ruling_id, number, confirmed_by, act) OVERRIDING SYSTEM VALUE"
+            " VALUES (%(ruling_id)s, %(number)s, 'ada', sha256('act'))",
+            fields,
+        )

@@ -34,7 +34,7 @@ from pipeline.execute.restoring.behind import heeded, latest_life
 from pipeline.execute.restoring.life_store import begin_life, begin_restore, logged_since, present_life
 from pipeline.execute.restoring.rail_facts import Attempt, Claim, Facts, Known, Leftover, Paid, TakenBack
 from pipeline.execute.restoring.stretch_topics import Stretch
-from pipeline.execute.saga import RAIL_PAID_OTHERWISE, Saga, Step
+from pipeline.execute.saga import DOUBTFUL, RAIL_PAID_OTHERWISE, Saga, Step
 from pipeline.io.postgres import Connection, failures_named
 
 ROUNDS_MAX: Final = 1_000
@@ -211,8 +211,12 @@ class Restore:
         ledger, connection = self._desk.ledger, self._connection
         with failures_named(), connection.transaction():
             known = ledger.cases_of(connection, list(by_name))
-            new = {name: each for name, each in by_name.items() if (name, stored[name].saga.sequence) not in known}
-            cases = [_case(stored[name], each, self._facts.claims(name)) for name, each in new.items()]
+            new = {name: each for name, each in by_name.items() if (name, _noted_at(stored[name].saga)) not in known}
+            claimed_minor = ledger.claimed_minor(connection, list(new))
+            cases = [
+                _case(stored[name], each, _unclaimed(name, self._facts.claims(name), claimed_minor))
+                for name, each in new.items()
+            ]
             ledger.append_recoveries(connection, cases)
         self._desk.notices.raise_paid_otherwise([_notice(stored[name]) for name in new])
 
@@ -223,12 +227,26 @@ class Restore:
 
 def _case(stored: Stored, leftover: Leftover, claims: Sequence[Claim]) -> NewRecovery:
     payment, saga = stored.subject.payment, stored.saga
-    where = payment.execution_id, max(saga.sequence, 1)
+    where = payment.execution_id, _noted_at(saga)
     assert len(claims) <= 1, "what is with the payer by the ledger is not with the beneficiary"
     case = NewRecovery(*where, RAIL_PAID_OTHERWISE, leftover.amount_minor, payment.currency)
     if not claims:
         return case
     return case._replace(claimed_account_id=claims[0].account_id, claimed_minor=claims[0].amount_minor)
+
+
+def _noted_at(saga: Saga) -> int:
+    """The sequence of the payment's last step, but of a doubt the one before: that one may have a case of its own."""
+    return max(saga.sequence - (saga.state in DOUBTFUL), 1)
+
+
+def _unclaimed(execution_id: str, claims: Sequence[Claim], claimed_minor: Mapping[tuple[str, str], int]) -> list[Claim]:
+    """The claims without what an earlier restore has set aside for the same payment."""
+    left = (
+        each._replace(amount_minor=each.amount_minor - claimed_minor.get((execution_id, each.account_id), 0))
+        for each in claims
+    )
+    return [each for each in left if each.amount_minor > 0]
 
 
 def _notice(stored: Stored) -> Notice:

@@ -258,6 +258,16 @@ class LogReader:
             return None
         return next(iter(self._range(topic, partition, offset, offset + 1, 1, traceparent_of).taken), None)
 
+    def header_at(self, topic: str, partition: int, offset: int, name: str) -> bytes | None:
+        """Return a header of the committed record at that very place; None where there is none, or no such place."""
+        extent = self.extents(topic).get(partition)
+        if extent is None or not extent.low <= offset < extent.high:
+            return None
+        found = self._range(
+            topic, partition, offset, offset + 1, 1, lambda message: headers_of(message).get(name)
+        ).taken
+        return found[0] if found and isinstance(found[0], bytes) else None
+
     def read_settled(self, topic: str, partition: int, first: int, end: int) -> Iterator[Record]:
         """Yield all committed records from `first` to `end`, once no open transaction hides any."""
         deadline_s = time.monotonic() + SETTLED_S

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.alerts.publisher_topics import AlertPublisher
-from pipeline.domain.money import minor_digits
+from pipeline.domain.money import count_text, minor_digits
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
@@ -71,8 +71,8 @@ def show_taken(output: Output, taken: Taken) -> None:
         "closed": len(taken.closed),
     }
     line = (
-        f"Statement {head.sequence} in {head.currency} to {head.to_at.isoformat()}: {taken.entries:,} entries, "
-        f"{len(taken.opened):,} differences, {len(taken.closed):,} healed."
+        f"Statement {head.sequence} in {head.currency} to {head.to_at.isoformat()}: "
+        f"{count_text(taken.entries, 'entry')}, {len(taken.opened):,} differences, {len(taken.closed):,} healed."
     )
     output.record(fields, line)
 

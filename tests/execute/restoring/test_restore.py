@@ -12,11 +12,15 @@ from pipeline.domain.identities import posting_id
 from pipeline.domain.log import RecordUndecodable
 from pipeline.execute.audit_wait_service import AuditBehind
 from pipeline.execute.rail_client import Rail, Recall, Transfer
+from pipeline.execute.restoring import claim_store
 from pipeline.execute.restoring.lives import told_sequence
 from pipeline.execute.restoring.restore_service import RailDiffers
 from pipeline.execute.restoring.stretch_topics import PositionAhead
+from pipeline.review.recovery_store import Recovery, close_recovery
 from tests.execute.given import PAYEE, PAYER, decision, execution_of, reversal, review
 from tests.execute.restoring.past import Past, fund, told
+from tests.known import appoint, identity
+from tests.review.closings import forge_closing
 
 OTHER = "GB29-0003"
 STRANGER = "00000000-0000-4000-8000-000000000001"
@@ -302,21 +306,62 @@ def test_money_that_the_rail_took_and_no_record_leads_to_is_not_spent_again(past
     assert past.desk.findings() == []
 
 
-def test_a_closed_case_gives_free_what_it_set_aside(past, owner):
+@pytest.fixture
+def taken(past):
+    """The rail has taken all from the payer, and no record leads to that: it is set aside, and a case is open."""
     past.desk.open(GB29_0001=700, GB29_0002=0)
     blocked = decision("BLOCK")
     past.hear(blocked)
     with closing(Rail(past._rail)) as rail:
         rail.pay([Transfer(posting_id(execution_of(blocked), "SUBMIT", 1), PAYER, PAYEE, "GBP", 700)])
     past.restore(since=datetime.now(UTC) - timedelta(hours=1))
-    owner.execute("SET session_replication_role = replica")
-    owner.execute(
-        "INSERT INTO review.recovery_closing (execution_id, sequence, closed_by, reason)"
-        " SELECT execution_id, sequence, 'ana', 'The bank has made up for it.' FROM ledger.recovery_case"
-    )
+    return blocked
+
+
+def test_a_closed_case_gives_free_what_it_set_aside(past, taken, owner):
+    appoint(owner, {"sue": "SENIOR_REVIEWER"})
+    said = close_recovery(owner, taken.decision_id, identity("sue"), "The bank has made up for it.", 20)
+    assert isinstance(said, Recovery)
     paid = decision()
     past.hear(paid)
     assert past.desk.state(paid) == "SETTLED"
+
+
+def test_a_closing_that_nobody_signed_gives_nothing_free_and_keeps_nobody_from_closing(past, taken, owner):
+    """By whoever has the review role's credential: else what the rail has taken is spent a second time."""
+    appoint(owner, {"sue": "SENIOR_REVIEWER"})
+    forge_closing(owner)
+    for _ in range(3):
+        forge_closing(owner)
+    thief, paid = decision(), decision()
+    past.hear(thief)
+    assert past.desk.reason(thief) == "INSUFFICIENT_FUNDS"
+    said = close_recovery(owner, taken.decision_id, identity("sue"), "The bank has made up for it.", 20)
+    assert isinstance(said, Recovery)
+    past.hear(paid)
+    assert past.desk.state(paid) == "SETTLED"
+
+
+def test_rows_that_nobody_signed_hold_no_payment_up_however_many_there_are(past, taken, owner, monkeypatch):
+    """A look proves so many, and the next goes on; the one that counts comes behind them."""
+    monkeypatch.setattr(claim_store, "PROOFS_A_LOOK", 2)
+    appoint(owner, {"sue": "SENIOR_REVIEWER"})
+    for _ in range(5):
+        forge_closing(owner)
+    assert isinstance(close_recovery(owner, taken.decision_id, identity("sue"), "It is made up for.", 10), Recovery)
+    paid = [decision() for _ in range(3)]
+    for each in paid:
+        past.hear(each)
+    assert [past.desk.reason(each) for each in paid] == ["INSUFFICIENT_FUNDS", "INSUFFICIENT_FUNDS", None]
+
+
+def test_another_restore_sets_nothing_aside_twice(past, taken):
+    """The payment has taken steps since, so the same leftover is another case."""
+    past.hear(reversal(taken, "ALLOW"))
+    assert past.desk.reason(taken) == "INSUFFICIENT_FUNDS"
+    past.restore(since=datetime.now(UTC) - timedelta(hours=1))
+    ((aside_minor,),) = past.desk.connection.execute("SELECT sum(amount_minor) FROM ledger.claim").fetchall()
+    assert aside_minor == 700
 
 
 def test_what_the_rail_took_back_from_a_payee_is_not_spent_by_them(past):

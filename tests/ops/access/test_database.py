@@ -95,8 +95,11 @@ COLUMNS = {
     "control.consumer_position": "next_offset",
     "control.signed_act": "content",
     "ledger.posting": "posting_id",
+    "control.own_alert": "alert",
+    "control.rail_statement": "account_id",
+    "control.reconciliation": "opened_at",
 }
-"""Columns to try, where the first is nobody's: a posting's number comes from its sequence."""
+"""Columns to try, where the first is nobody's: the database alone says the number of a row."""
 PASSWORD = "correct-horse-battery-staple"
 WITHOUT_POSITION = ("fraud_reader", "fraud_partitions", "fraud_treasurer", "fraud_oncall")
 RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 import orjson
+import psycopg
 import pytest
 
 from pipeline.alerts.publisher_topics import AlertPublisher
@@ -345,3 +346,18 @@ def test_a_currency_whose_statements_end_is_named_each_time(scene, monkeypatch):
 
 def now_ms() -> int:
     return int(time.time() * 1000) + QUARTER_MS + 60_000
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=2), timedelta(days=365 * 70)])
+def test_no_statement_is_stored_that_ends_in_days_to_come(database_url, ahead):
+    """By whoever has the role's credential: none that the bank sends could follow it until then."""
+    with (
+        closing(connect(url_as(database_url, "fraud_reconcile"), "test")) as thief,
+        pytest.raises(psycopg.errors.CheckViolation),
+    ):
+        thief.execute(
+            "INSERT INTO control.rail_statement (account_id, currency, sequence, name, format, from_at, to_at,"
+            " opening_minor, closing_minor, entries, file_sha256, taken_at)"
+            " VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now() + %s, 0, 0, 0, sha256('s'), now() + %s)",
+            [ahead, ahead],
+        )
