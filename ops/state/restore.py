@@ -72,6 +72,7 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
     _refuse_evicting(settings, found)
     outcomes = _outcomes_ends(settings)
     _refuse_shape(settings, manifest["shape"], len(outcomes))
+    _refuse_ahead(manifest["positions"], _payments_ends(settings))
     _refuse_while_deciding(settings)
     keys = Keys(settings.state_prefix, settings.state_shards)
     _make_room(found, keys, is_replacing=is_replacing)
@@ -101,6 +102,17 @@ def _refuse_shape(settings: Settings, held: Mapping[str, int | str] | None, part
         raise Failure(f"The backup is of a state with {'; '.join(found)}.", "Set it so.")
 
 
+def _refuse_ahead(positions: Mapping[str, int | None], ends: Mapping[int, int]) -> None:
+    """Refuse a state that has seen more than the log holds: no worker decides on it."""
+    for partition, offset in sorted((int(name), offset or 0) for name, offset in positions.items()):
+        end = ends.get(partition, 0)
+        if offset > end:
+            raise Failure(
+                f"The backup has partition {partition} of transactions.v1 to {offset}, but the log ends at {end}.",
+                "Restore one that is older than the log's copy, or start the workers on nothing: they read the log.",
+            )
+
+
 async def _differences(
     state: RedisState, held: Mapping[str, int | str], partitions: int, partitioner: Partitioner
 ) -> list[str]:
@@ -111,6 +123,11 @@ def _outcomes_ends(settings: Settings) -> dict[int, int]:
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
         extents = log.extents(settings.topic(settings.outcomes.topic))
     return {partition: extent.high for partition, extent in extents.items()}
+
+
+def _payments_ends(settings: Settings) -> dict[int, int]:
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
+        return log.uncommitted_ends(settings.topic("transactions.v1"))
 
 
 def _await_outcomes(settings: Settings, ends: dict[int, int]) -> None:

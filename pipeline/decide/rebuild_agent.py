@@ -30,7 +30,7 @@ from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.partitioner import Partitioner
 from pipeline.state.context.context_agent import Context
 from pipeline.state.shape import require_same
-from pipeline.state.store import RedisState
+from pipeline.state.store import RedisState, StateAhead
 
 PARTITIONS_AT_ONCE: Final = 3
 """Enough that Redis always has a batch at hand; more would only let batches of deciding partitions wait behind them."""
@@ -85,7 +85,15 @@ class Rebuild:
         return not plan(survey, everywhere, targets).is_shared_lost
 
     async def compare_context(self) -> None:
-        """Take in the context that the log has and the state lacks. Raises StateUnavailable or BrokerFailed."""
+        """Take in the context that the log has and the state lacks.
+
+        Raises StateAhead where the state has more of the payments than the log, StateUnavailable or BrokerFailed.
+        """
+        survey = await self._state.survey(await self._state.partitions())
+        with self._open_reader() as reader:  # after the survey, as the log goes on
+            ends = await asyncio.to_thread(reader.uncommitted_ends, self._topics.transactions)
+        if ahead := survey.ahead_of(ends):
+            raise StateAhead(ahead, ends)
         await self._context.compare()
 
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
