@@ -28,7 +28,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.partitioner import Partitioner
-from pipeline.state.context.context_agent import Context
+from pipeline.state.context.context_agent import Context, reading
 from pipeline.state.shape import require_same
 from pipeline.state.store import RedisState, StateAhead
 
@@ -90,7 +90,7 @@ class Rebuild:
         Raises StateAhead where the state has more of the payments than the log, StateUnavailable or BrokerFailed.
         """
         survey = await self._state.survey(await self._state.partitions())
-        with self._open_reader() as reader:  # after the survey, as the log goes on
+        async with reading(self._open_reader) as reader:  # after the survey, as the log goes on
             ends = await asyncio.to_thread(reader.uncommitted_ends, self._topics.transactions)
         if ahead := survey.ahead_of(ends):
             raise StateAhead(ahead, ends)
