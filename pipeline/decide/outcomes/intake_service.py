@@ -156,6 +156,7 @@ class Intake:
                 partition, low, low, (), initial=since_ms is not None, since_ms=since_ms
             )
             if not low <= start <= high:
+                self._due.expect_all(partition, start)  # no outcome of this log would be taken in before it ends there
                 raise OutcomesMisplaced(f"the state has outcomes of [{partition}] to {start}, the log {low} to {high}")
             starts[partition] = start
             self._has_reached(partition, start)
