@@ -27,6 +27,7 @@ from pipeline.state.evictions import LOST
 from pipeline.state.persistence import recoverable_at_ms, saved_at_ms
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
+from pipeline.state.windows import LAYOUT
 from tests.commands import Fraud
 from tests.redis_servers import REDIS_NAMES, RedisName, StartedRedis, emptied, executable_of
 from tests.servers import unused_prefix
@@ -121,6 +122,22 @@ def test_a_state_that_is_there_is_only_replaced_when_told(started_redis: Started
     store = SyncRedisState(url)
     assert store.positions(0) == 10
     store.close()
+
+
+def test_a_state_under_a_longer_name_is_left_alone(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    other = SyncRedisState(url, prefix=f"fraud:{LAYOUT}")
+    other.observe([share(_events(0, 5), start=0, committed=0)])
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    assert fraud("state", "restore", tmp_path, "--replace", redis_url=url).code == 0
+    other.observe([share(_events(5, 7), start=5, committed=5)])
+    assert other.positions(0) == 7
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    assert fraud("state", "restore", tmp_path, redis_url=url).code == 0
+    assert other.positions(0) is None, "it is no part of the backup"
+    other.close()
 
 
 @pytest.mark.parametrize(
