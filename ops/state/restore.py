@@ -97,7 +97,8 @@ def _refuse_shape(settings: Settings, held: Mapping[str, int | str] | None, part
     """Refuse a state that was built otherwise than workers here would go on with it. held: None where none ran yet."""
     if held is None:
         return
-    found = asked(settings, lambda state: _differences(state, held, partitions, settings.partitioner))
+    topic = settings.topic("transactions.v1")
+    found = asked(settings, lambda state: _differences(state, held, topic, partitions, settings.partitioner))
     if found:
         raise Failure(f"The backup is of a state with {'; '.join(found)}.", "Set it so.")
 
@@ -114,9 +115,9 @@ def _refuse_ahead(positions: Mapping[str, int | None], ends: Mapping[int, int]) 
 
 
 async def _differences(
-    state: RedisState, held: Mapping[str, int | str], partitions: int, partitioner: Partitioner
+    state: RedisState, held: Mapping[str, int | str], topic: str, partitions: int, partitioner: Partitioner
 ) -> list[str]:
-    return differences(held, state.shape(partitions, partitioner.value))
+    return differences(held, state.shape(topic, partitions, partitioner.value))
 
 
 def _outcomes_ends(settings: Settings) -> dict[int, int]:
@@ -160,7 +161,7 @@ def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refi
     _make_room(found, Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing)
 
     async def count(state: RedisState) -> dict[int, Refilled]:
-        await state.hold_shape(state.shape(len(oldest), settings.partitioner.value))
+        await state.hold_shape(state.shape(topic, len(oldest), settings.partitioner.value))
         return await refill(state, read_audited(connection), oldest, wire)
 
     with connected(settings) as connection:

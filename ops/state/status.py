@@ -109,7 +109,8 @@ def _faults(settings: Settings, ends: dict[int, int] | None) -> list[str]:
         held, found = await state.held_shape(), []
         if held is not None:
             partitions = int(held["partitions"]) if ends is None else len(ends)
-            differing = differences(held, state.shape(partitions, settings.partitioner.value))
+            topic = settings.topic("transactions.v1")
+            differing = differences(held, state.shape(topic, partitions, settings.partitioner.value))
             found += [f"it was built with {each}" for each in differing]
         evictions = await state.evictions(never_evicts=settings.state_never_evicts)
         return found + ([] if evictions.fault is None else [evictions.fault])

@@ -350,7 +350,7 @@ def _state(settings: Settings) -> str:
             held = await state.held_shape()
             if held is None:
                 return f"none yet under {settings.state_prefix}"
-            require_same(held, state.shape(partitions, settings.partitioner.value))
+            require_same(held, state.shape(settings.topic("transactions.v1"), partitions, settings.partitioner.value))
             evictions = await state.evictions(never_evicts=settings.state_never_evicts)
             survey = await state.survey(await state.partitions())
         finally:

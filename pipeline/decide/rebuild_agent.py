@@ -27,7 +27,7 @@ from pipeline.decide.rebuilding.progress import Progress
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
-from pipeline.io.partitioner import Partitioner
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.context.context_agent import Context, reading
 from pipeline.state.shape import require_same
 from pipeline.state.store import RedisState, StateAhead
@@ -117,7 +117,7 @@ class Rebuild:
         """Return how many context records were replayed, and the level at which this rebuild is told."""
         with self._open_reader() as reader:
             extents = await self._extents(reader)
-            await require_shape(self._state, self._partitioner, len(extents))
+            await require_shape(self._state, self._topics.transactions, Partitioning(self._partitioner, len(extents)))
             targets = await self._targets(reader, extents, awaited)
             decisions = await asyncio.to_thread(reader.extents, self._topics.decisions)
         if len(decisions) != len(extents):
@@ -237,9 +237,12 @@ class Rebuild:
         return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
-async def require_shape(state: RedisState, partitioner: Partitioner, partitions: int) -> None:
-    """Raise ShapeChanged where the state was built with another shape; record this one where the state begins."""
-    here = state.shape(partitions, partitioner.value)
+async def require_shape(state: RedisState, topic: str, spread: Partitioning) -> None:
+    """Raise ShapeChanged where the state was built with another shape; record this one where the state begins.
+
+    topic: transactions.v1 with its prefix. spread: how accounts are spread over it.
+    """
+    here = state.shape(topic, spread.partitions, spread.partitioner.value)
     require_same(await state.hold_shape(here), here)
 
 

@@ -223,7 +223,7 @@ async def _release(settings: Settings, judge: Judge, partitions: int, records: S
     )
     try:
         if (held := await state.held_shape()) is not None:  # under other shards, the ids would be looked for in vain
-            require_same(held, state.shape(partitions, settings.partitioner.value))
+            require_same(held, state.shape(settings.topic("transactions.v1"), partitions, settings.partitioner.value))
         for record in records:
             partition, offset, _ = record.source
             span = Span(partition, offset, offset + 1, offset)

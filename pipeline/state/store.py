@@ -124,9 +124,10 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         self._label_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms + LABEL_WINDOWS_MS[-1])
         self._beneficiary_kept_ms = beneficiary_kept_ms
 
-    def shape(self, partitions: int, partitioner: str) -> Shape:
-        """Return the shape that this store counts with, on a log that accounts are spread over so."""
+    def shape(self, topic: str, partitions: int, partitioner: str) -> Shape:
+        """Return the shape that this store counts with, on a topic that accounts are spread over so."""
         return Shape(
+            topic,
             partitions,
             partitioner,
             len(self._shards),

@@ -146,6 +146,7 @@ def test_a_state_under_a_longer_name_is_left_alone(started_redis: StartedRedis, 
         ({"state_shards": 2}, "FRAUD_STATE_SHARDS"),
         ({"label_delay_days": 3}, "FRAUD_LABEL_DELAY_DAYS"),
         ({"partitioner": "murmur2"}, "FRAUD_PARTITIONER"),
+        ({"topic_prefix": "other."}, "FRAUD_TOPIC_PREFIX"),
     ],
 )
 def test_a_state_that_was_built_otherwise_is_neither_restored_nor_called_sound(
@@ -411,7 +412,7 @@ def _events(first: int, end: int) -> list[Any]:
 
 def _hold_shape(url: str) -> None:
     store = SyncRedisState(url)
-    store.run(store.state.hold_shape(store.state.shape(1, Partitioner.CRC32)))
+    store.run(store.state.hold_shape(store.state.shape("transactions.v1", 1, Partitioner.CRC32)))
     store.close()
 
 
