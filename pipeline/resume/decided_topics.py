@@ -99,9 +99,14 @@ class DecidedLog:
 
     def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
         """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
-        if decided is None:
-            return Start(partition, committed, extent.low if committed is None else committed, False)
         name = f"{self._topics.transactions}[{partition}]"
+        if decided is None:
+            if committed is not None and committed > extent.high:
+                raise BrokerAway(
+                    f"{name} is empty and ends at {extent.high}, but the group has committed {committed}: its leader is"
+                    " behind, or it is another log"
+                )
+            return Start(partition, committed, extent.low if committed is None else committed, False)
         if decided.end is not None and decided.end > extent.high:
             raise BrokerAway(
                 f"{name} ends at {extent.high}, but was decided up to {decided.end}: its leader is behind, or it is"

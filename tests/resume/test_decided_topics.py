@@ -78,6 +78,16 @@ def test_a_log_that_stays_shorter_than_what_was_decided_is_refused(monkeypatch: 
         log.starts({PARTITION: END})
 
 
+def test_an_empty_log_that_ends_before_the_group_s_offset_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Read from there, it would be out of range: told as if records had been lost that were never decided."""
+    monkeypatch.setattr(decided_topics, "LEADER_S", -1.0)
+    log, _ = log_behind(0, decided=[])
+    with pytest.raises(BrokerAway, match="is empty and ends at 0, but the group has committed 5"):
+        log.starts({PARTITION: 5})
+
+
 @pytest.mark.parametrize("copies", [1, 63, 64, 200, 4_000])
 @pytest.mark.parametrize("committed", [500, None])
 def test_i2_copies_of_earlier_decisions_do_not_hide_the_latest(copies: int, committed: int | None) -> None:
