@@ -237,15 +237,16 @@ async def _copy(settings: Settings, source: redis.Redis, keys: Keys) -> int:
 async def _copy_keys(source: redis.Redis, target: RedisBatches, found: list[bytes]) -> int:
     with source.pipeline(transaction=False) as pipeline:
         for key in found:
+            pipeline.pttl(key)  # first: a key that expires in between has no value then
             pipeline.dump(key)
-            pipeline.pttl(key)
         replies = pipeline.execute()
     commands: list[Command] = []
     size = 0
-    for key, value, ttl_ms in zip(found, replies[::2], replies[1::2], strict=True):
+    for key, ttl_ms, value in zip(found, replies[::2], replies[1::2], strict=True):
         if value is None:  # it expired meanwhile
             continue
-        commands.append(("RESTORE", key.decode(), max(ttl_ms, 0), value, "REPLACE"))
+        kept_ms = max(ttl_ms, 1) if ttl_ms >= 0 else 0  # of RESTORE, 0 is for ever
+        commands.append(("RESTORE", key.decode(), kept_ms, value, "REPLACE"))
         size += len(value)
         if size > BATCH_BYTES_MAX:
             await _send(target, commands)
