@@ -19,6 +19,8 @@ from pipeline.terminal.failures import Failure
 
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
+NEEDED: Final = frozenset({"taken_at", "prefix", "shards", "label_delay_days", "positions", "shape"})
+"""What a restore compares before it deletes anything, beside files, layout and format."""
 
 
 class Backup(NamedTuple):
@@ -68,6 +70,8 @@ def read_backup(folder: Path) -> Backup:
         manifest = json.loads((folder / MANIFEST).read_text())
         layout, kind = manifest["layout"], manifest["format"]
         wrong = [each["name"] for each in manifest["files"] if _sha256(folder / each["name"]) != each["sha256"]]
+        if not manifest["files"] or NEEDED - manifest.keys():
+            raise KeyError
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failure(f"The backup in {folder} can't be read.", "Take another one.") from error
     if kind != FORMAT or layout != LAYOUT:

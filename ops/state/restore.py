@@ -72,6 +72,7 @@ def restore_backup(settings: Settings, backup: Backup, *, is_replacing: bool, se
     _refuse_evicting(settings, found)
     outcomes = _outcomes_ends(settings)
     _refuse_shape(settings, manifest["shape"], len(outcomes))
+    _refuse_ahead(manifest["positions"], _payments_ends(settings))
     _refuse_while_deciding(settings)
     keys = Keys(settings.state_prefix, settings.state_shards)
     _make_room(found, keys, is_replacing=is_replacing)
@@ -96,21 +97,38 @@ def _refuse_shape(settings: Settings, held: Mapping[str, int | str] | None, part
     """Refuse a state that was built otherwise than workers here would go on with it. held: None where none ran yet."""
     if held is None:
         return
-    found = asked(settings, lambda state: _differences(state, held, partitions, settings.partitioner))
+    topic = settings.topic("transactions.v1")
+    found = asked(settings, lambda state: _differences(state, held, topic, partitions, settings.partitioner))
     if found:
         raise Failure(f"The backup is of a state with {'; '.join(found)}.", "Set it so.")
 
 
+def _refuse_ahead(positions: Mapping[str, int | None], ends: Mapping[int, int]) -> None:
+    """Refuse a state that has seen more than the log holds: no worker decides on it."""
+    for partition, offset in sorted((int(name), offset or 0) for name, offset in positions.items()):
+        end = ends.get(partition, 0)
+        if offset > end:
+            raise Failure(
+                f"The backup has partition {partition} of transactions.v1 to {offset}, but the log ends at {end}.",
+                "Restore one that is older than the log's copy, or start the workers on nothing: they read the log.",
+            )
+
+
 async def _differences(
-    state: RedisState, held: Mapping[str, int | str], partitions: int, partitioner: Partitioner
+    state: RedisState, held: Mapping[str, int | str], topic: str, partitions: int, partitioner: Partitioner
 ) -> list[str]:
-    return differences(held, state.shape(partitions, partitioner.value))
+    return differences(held, state.shape(topic, partitions, partitioner.value))
 
 
 def _outcomes_ends(settings: Settings) -> dict[int, int]:
     with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
         extents = log.extents(settings.topic(settings.outcomes.topic))
     return {partition: extent.high for partition, extent in extents.items()}
+
+
+def _payments_ends(settings: Settings) -> dict[int, int]:
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log:
+        return log.uncommitted_ends(settings.topic("transactions.v1"))
 
 
 def _await_outcomes(settings: Settings, ends: dict[int, int]) -> None:
@@ -143,7 +161,7 @@ def restore_audited(settings: Settings, *, is_replacing: bool) -> dict[int, Refi
     _make_room(found, Keys(settings.state_prefix, settings.state_shards), is_replacing=is_replacing)
 
     async def count(state: RedisState) -> dict[int, Refilled]:
-        await state.hold_shape(state.shape(len(oldest), settings.partitioner.value))
+        await state.hold_shape(state.shape(topic, len(oldest), settings.partitioner.value))
         return await refill(state, read_audited(connection), oldest, wire)
 
     with connected(settings) as connection:
@@ -219,15 +237,16 @@ async def _copy(settings: Settings, source: redis.Redis, keys: Keys) -> int:
 async def _copy_keys(source: redis.Redis, target: RedisBatches, found: list[bytes]) -> int:
     with source.pipeline(transaction=False) as pipeline:
         for key in found:
+            pipeline.pttl(key)  # first: a key that expires in between has no value then
             pipeline.dump(key)
-            pipeline.pttl(key)
         replies = pipeline.execute()
     commands: list[Command] = []
     size = 0
-    for key, value, ttl_ms in zip(found, replies[::2], replies[1::2], strict=True):
+    for key, ttl_ms, value in zip(found, replies[::2], replies[1::2], strict=True):
         if value is None:  # it expired meanwhile
             continue
-        commands.append(("RESTORE", key.decode(), max(ttl_ms, 0), value, "REPLACE"))
+        kept_ms = max(ttl_ms, 1) if ttl_ms >= 0 else 0  # of RESTORE, 0 is for ever
+        commands.append(("RESTORE", key.decode(), kept_ms, value, "REPLACE"))
         size += len(value)
         if size > BATCH_BYTES_MAX:
             await _send(target, commands)

@@ -12,6 +12,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.redis.servers import Servers, servers
 from pipeline.io.settings import Settings
 from pipeline.state.persistence import persistence_in_words, recoverable_at_ms
+from pipeline.state.script_store import ahead_text
 from pipeline.state.shape import differences
 from pipeline.state.store import RedisState
 from pipeline.terminal.output import Output
@@ -39,9 +40,11 @@ def read_status(settings: Settings) -> Status:
     found = servers(settings.redis_url)
     now_ms = time.time_ns() // 1_000_000
     backed_up = asked(settings, lambda state: state.backup_at_ms())
+    positions = read_positions(settings)  # before the log's ends, which go on
     ends = _ends(settings)
     recoverable = recoverable_at_ms([master.facts for master in found.masters], backed_up, now_ms)
-    return Status(found, read_positions(settings), ends, backed_up, recoverable, now_ms, _faults(settings, ends))
+    faults = _faults(settings, ends) + _ahead(positions, ends)
+    return Status(found, positions, ends, backed_up, recoverable, now_ms, faults)
 
 
 def show_status(output: Output, status: Status, alert_minutes: int) -> bool:
@@ -106,12 +109,22 @@ def _faults(settings: Settings, ends: dict[int, int] | None) -> list[str]:
         held, found = await state.held_shape(), []
         if held is not None:
             partitions = int(held["partitions"]) if ends is None else len(ends)
-            differing = differences(held, state.shape(partitions, settings.partitioner.value))
+            topic = settings.topic("transactions.v1")
+            differing = differences(held, state.shape(topic, partitions, settings.partitioner.value))
             found += [f"it was built with {each}" for each in differing]
         evictions = await state.evictions(never_evicts=settings.state_never_evicts)
         return found + ([] if evictions.fault is None else [evictions.fault])
 
     return asked(settings, look)
+
+
+def _ahead(positions: Positions, ends: dict[int, int] | None) -> list[str]:
+    if ends is None:
+        return []
+    reached = {partition: offset for partition, offset in positions.items() if offset is not None}
+    return [
+        ahead_text(each, offset, ends.get(each, 0)) for each, offset in reached.items() if offset > ends.get(each, 0)
+    ]
 
 
 def _ends(settings: Settings) -> dict[int, int] | None:

@@ -226,7 +226,7 @@ class Worker:
         deadline_s = time.monotonic() + min(self.settings.state_patience_s, STATE_PATIENCE_S_MAX)
         while True:
             try:
-                await require_shape(self.state, self.settings.partitioner, self.partitioning.partitions)
+                await require_shape(self.state, self.settings.topic("transactions.v1"), self.partitioning)
                 return await self.evictions.require_none()
             except StateUnavailable:
                 if time.monotonic() > deadline_s:

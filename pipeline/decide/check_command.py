@@ -33,8 +33,10 @@ from pipeline.io.kafka.topic_settings import (
     STAMPED_TOPICS,
     TIMESTAMP_TYPE,
     Clock,
+    TopicsUnfit,
     clocks_of,
     partitioning_of,
+    require_kept_context,
     require_kept_switches,
 )
 from pipeline.io.production import production_faults
@@ -48,7 +50,7 @@ from pipeline.seals.seal_files import sealer_of
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
 from pipeline.state.shape import ShapeChanged, require_same
-from pipeline.state.store import RedisState, StateUnavailable
+from pipeline.state.store import RedisState, StateAhead, StateUnavailable
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away
 from pipeline.terminal.output import Output, coloured
@@ -81,6 +83,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
         ("seals", _seals),
         ("broker", _broker),
         ("clock", _clock),
+        ("kept", _kept),
         ("switches", _switches),
         ("redis", _redis),
         ("state", _state),
@@ -271,6 +274,15 @@ def _clock(settings: Settings) -> str:
     return "; ".join([f"{clock}: not for production" for clock in told]) or "every record is stamped by the broker"
 
 
+def _kept(settings: Settings) -> str:
+    _require_broker(settings)
+    try:
+        require_kept_context(settings)
+    except TopicsUnfit as error:
+        raise Failure(f"{error}.", "`fraud topics create` says what it should be.") from error
+    return "what a rebuild reads is kept"
+
+
 def _switches(settings: Settings) -> str:
     require_kept_switches(settings)
     with closing(SwitchTopic.of(settings, wire_format(settings), lambda: LogReader.of(settings))) as log:
@@ -338,16 +350,26 @@ def _state(settings: Settings) -> str:
             held = await state.held_shape()
             if held is None:
                 return f"none yet under {settings.state_prefix}"
-            require_same(held, state.shape(partitions, settings.partitioner.value))
+            require_same(held, state.shape(settings.topic("transactions.v1"), partitions, settings.partitioner.value))
             evictions = await state.evictions(never_evicts=settings.state_never_evicts)
+            survey = await state.survey(await state.partitions())
         finally:
             await state.close()
+        with LogReader.of(settings) as log:  # after the survey, as the log goes on
+            ends = log.uncommitted_ends(settings.topic("transactions.v1"))
+        if ahead := survey.ahead_of(ends):
+            raise StateAhead(ahead, ends)
         if evictions.fault is not None:
             raise StateEvicted(evictions.fault)
         return f"built as it is asked for, in {settings.state_shards} shards, under {settings.state_prefix}"
 
     try:
         return asyncio.run(look())
+    except StateAhead as error:
+        what = f"{str(error)[:1].upper()}{str(error)[1:]}."
+        raise Failure(
+            what, "Restore an older backup with --replace, or start with a new FRAUD_STATE_PREFIX."
+        ) from error
     except StateUnavailable as error:
         raise redis_away(settings.redis_url) from error
     except ShapeChanged as error:

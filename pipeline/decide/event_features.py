@@ -164,7 +164,8 @@ def _local_ms(time_ms: int, zone_name: str) -> int:
 
 @lru_cache(maxsize=65536)
 def _utc_offset_ms(zone_name: str, quarter: int) -> int:
-    """Offsets change only on whole quarters of an hour, so a quarter's offset holds for all of it."""
+    """Offsets change on whole quarters of an hour, so a quarter's offset holds for all of it. Antarctica/Casey alone
+    changes at a minute past one, and is told its new time with the next quarter."""
     zone = zone_of(zone_name)
     assert zone is not None, "refusal_of admits known zones only"
     offset = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(zone).utcoffset()

@@ -34,6 +34,7 @@ from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_o
 from pipeline.decide.policy_rules import (
     AMOUNT,
     CONFIDENCE,
+    FallbackRule,
     FallbackRules,
     HardRules,
     PolicyRule,
@@ -41,6 +42,7 @@ from pipeline.decide.policy_rules import (
     SoftRule,
     SoftRules,
 )
+from pipeline.decide.reasons.asking import LASTING
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.features import LATE_HOURS
 from pipeline.drills.objectives import Drills
@@ -295,14 +297,28 @@ def _shortfalls(policy: Policy) -> Iterator[str]:
         )
     if policy.reviewing is None:
         yield "reviewing: is missing; without it nobody is told that more is escalated than reviewers can handle"
-    every = rules_of(policy)
-    for rule in every:
-        feature = rule.silent_on_unknown
-        if feature is not None and not any(each.stands_in_for(rule) for each in every if each is not rule):
+    for rule in rules_of(policy):
+        feature = _silent_without_stand_in(rule, policy)
+        if feature is not None:
+            kind = "soft or hard rule" if feature in LASTING and not isinstance(rule, FallbackRule) else "rule"
             yield (
-                f"{_tier(rule)}.rules: {rule.code} would not apply where '{feature}' is unknown, and no rule stands in"
-                " for it there; leave out when_unknown, or add a rule that holds on unknown values"
+                f"{_tier(rule)}.rules: {rule.code} would not apply where '{feature}' is unknown, and no {kind} stands"
+                " in for it there; leave out when_unknown, or add a rule that holds on unknown values"
             )
+
+
+def _silent_without_stand_in(rule: PolicyRule, policy: Policy) -> str | None:
+    """The feature on which an UNKNOWN value silences the rule, and no rule that is asked then stands in for it.
+
+    Fallback rules are asked where no model is. A model that doesn't read one of LASTING is asked although it is
+    UNKNOWN, so for a guardrail that is silent on it only another guardrail stands in.
+    """
+    lasting = next((feature for feature in rule.silent_on if feature in LASTING), None)
+    is_model_asked = lasting is not None and not isinstance(rule, FallbackRule)
+    asked = (*policy.hard.rules, *policy.soft.rules) if is_model_asked else rules_of(policy)
+    if any(each.stands_in_for(rule) for each in asked if each is not rule):
+        return None
+    return lasting if is_model_asked else rule.silent_on_unknown
 
 
 def _feed_shortfalls(policy: Policy) -> Iterator[str]:

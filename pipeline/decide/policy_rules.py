@@ -7,7 +7,7 @@ Invariants
 3. Every condition says what it says of a value that is NONE (known to be absent) and of one that is UNKNOWN (lost).
    What the file leaves out is "holds", the strict answer (ADR 0010).
 4. No rule that would hold with full knowledge is silent where a value is UNKNOWN, but for one that another rule, which
-   then holds, stands in for (I4). A policy that is to be in force is held to it.
+   is then asked and holds, stands in for (I4). A policy that is to be in force is held to it.
 5. A rule means what the file says: no code knows any rule by its name.
 """
 
@@ -189,9 +189,14 @@ class PolicyRule(PolicyTable):
         return all(any(mine.covers_known(its) for its in other.when) for mine in self.when)
 
     @property
+    def silent_on(self) -> tuple[str, ...]:
+        """The features on which an UNKNOWN value keeps it from applying."""
+        return tuple(each.feature for each in self.when if each.may_be_silent_on_unknown)
+
+    @property
     def silent_on_unknown(self) -> str | None:
-        """The first feature on which an UNKNOWN value keeps it from applying; None where none does."""
-        return next((each.feature for each in self.when if each.may_be_silent_on_unknown), None)
+        """The first of `silent_on`; None where there is none."""
+        return next(iter(self.silent_on), None)
 
     def speaks_only_of(self, feature: str) -> bool:
         return len(self.when) == 1 and self.when[0].feature == feature

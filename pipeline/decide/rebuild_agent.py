@@ -27,10 +27,10 @@ from pipeline.decide.rebuilding.progress import Progress
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import Extent, LogReader
-from pipeline.io.partitioner import Partitioner
-from pipeline.state.context.context_agent import Context
+from pipeline.io.partitioner import Partitioner, Partitioning
+from pipeline.state.context.context_agent import Context, reading
 from pipeline.state.shape import require_same
-from pipeline.state.store import RedisState
+from pipeline.state.store import RedisState, StateAhead
 
 PARTITIONS_AT_ONCE: Final = 3
 """Enough that Redis always has a batch at hand; more would only let batches of deciding partitions wait behind them."""
@@ -85,7 +85,15 @@ class Rebuild:
         return not plan(survey, everywhere, targets).is_shared_lost
 
     async def compare_context(self) -> None:
-        """Take in the context that the log has and the state lacks. Raises StateUnavailable or BrokerFailed."""
+        """Take in the context that the log has and the state lacks.
+
+        Raises StateAhead where the state has more of the payments than the log, StateUnavailable or BrokerFailed.
+        """
+        survey = await self._state.survey(await self._state.partitions())
+        async with reading(self._open_reader) as reader:  # after the survey, as the log goes on
+            ends = await asyncio.to_thread(reader.uncommitted_ends, self._topics.transactions)
+        if ahead := survey.ahead_of(ends):
+            raise StateAhead(ahead, ends)
         await self._context.compare()
 
     async def run(self, judge: Judge, targets: Mapping[int, int]) -> None:
@@ -109,7 +117,7 @@ class Rebuild:
         """Return how many context records were replayed, and the level at which this rebuild is told."""
         with self._open_reader() as reader:
             extents = await self._extents(reader)
-            await require_shape(self._state, self._partitioner, len(extents))
+            await require_shape(self._state, self._topics.transactions, Partitioning(self._partitioner, len(extents)))
             targets = await self._targets(reader, extents, awaited)
             decisions = await asyncio.to_thread(reader.extents, self._topics.decisions)
         if len(decisions) != len(extents):
@@ -229,9 +237,12 @@ class Rebuild:
         return {partition: awaited[partition] if partition in awaited else decided[partition] for partition in extents}
 
 
-async def require_shape(state: RedisState, partitioner: Partitioner, partitions: int) -> None:
-    """Raise ShapeChanged where the state was built with another shape; record this one where the state begins."""
-    here = state.shape(partitions, partitioner.value)
+async def require_shape(state: RedisState, topic: str, spread: Partitioning) -> None:
+    """Raise ShapeChanged where the state was built with another shape; record this one where the state begins.
+
+    topic: transactions.v1 with its prefix. spread: how accounts are spread over it.
+    """
+    here = state.shape(topic, spread.partitions, spread.partitioner.value)
     require_same(await state.hold_shape(here), here)
 
 

@@ -17,7 +17,7 @@ from pipeline.io.garbage import calm_garbage_collector
 from pipeline.io.health import PortUnavailable
 from pipeline.io.kafka.client import require_broker
 from pipeline.io.kafka.faust_credentials import CredentialsRefused
-from pipeline.io.kafka.topic_settings import require_kept_switches, require_log_clock
+from pipeline.io.kafka.topic_settings import require_kept_context, require_kept_switches, require_log_clock
 from pipeline.io.sealing import KeyRefused
 from pipeline.io.settings import Settings
 from pipeline.terminal.failures import Failure
@@ -30,6 +30,7 @@ def run_worker(settings: Settings) -> NoReturn:
     require_broker(settings.bootstrap_servers, settings.kafka_options)  # once; later, one that goes away is waited for
     require_log_clock(settings)
     require_kept_switches(settings)
+    require_kept_context(settings)
     try:
         app = build(settings)
     except OSError as error:

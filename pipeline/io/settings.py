@@ -81,7 +81,8 @@ class Settings(BaseSettings):
     """Longest turn of a service's loop; one that takes longer stands still, and /live says so. A statement of
     PostgreSQL may take 60 s, a delivery to the broker 20 s."""
     topic_prefix: str = ""
-    state_prefix: str = "fraud"
+    state_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\-]{1,64}$")] = "fraud"
+    """Before the keys of the state. A brace in it would be their hash tag, and a star the keys of other deployments."""
 
     consumer_group: str = "fraud-decide"
     worker_slot: Annotated[int, Field(ge=0, le=9999)] = 0

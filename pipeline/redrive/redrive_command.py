@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -31,7 +32,7 @@ from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
 from pipeline.redrive.redrive_service import AnotherRedrives, Ids, NotAnOperator, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
-from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected
+from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected, place_of
 from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
@@ -40,6 +41,8 @@ from pipeline.terminal.output import Output
 
 GROUP = "fraud-rollback"
 TRANSACTIONAL_ID = "fraud-rollback-redrive"
+_PLACE = re.compile(r"([0-9]{1,10}):([0-9]{1,19})", re.ASCII)
+_PLACE_CHARACTERS_MAX = 30  # of the longest place
 
 
 class Asked(NamedTuple):
@@ -78,7 +81,13 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
             clock_ms,
         )
         request = Request(asked.by, asked.reason, _criteria_text(asked))
-        yield from redriver.run(letters, request, is_dry=asked.is_dry)
+        found: set[Place] = set()
+        for redriven in redriver.run(letters, request, is_dry=asked.is_dry):
+            found.add(place_of(redriven.letter))
+            yield redriven
+    if criteria.places is not None and (missing := sorted(criteria.places - found)):
+        places = ", ".join(f"{place.partition}:{place.offset}" for place in missing)
+        raise Failure(f"No such letter is about {places}.", "`fraud dead-letters list` shows them.", FAILED_CHECK)
 
 
 def topics_of(settings: Settings, log: LogReader) -> Topics:
@@ -132,6 +141,8 @@ def show_redriven(output: Output, redriven: Redriven, *, is_dry: bool) -> bool:
 def _criteria(asked: Asked) -> Criteria:
     codes = frozenset(map(_code, asked.codes)) or frozenset({RefusalCode.POISON})
     places = frozenset(map(_place, asked.places)) or None
+    if asked.since is not None and asked.until is not None and asked.until <= asked.since:
+        raise Failure("No record lies between these times: --until is not after --since.", "Exchange them.")
     return Criteria(codes, places, _ms(asked.since), _ms(asked.until))
 
 
@@ -153,10 +164,11 @@ def _code(text: str) -> RefusalCode:
 
 
 def _place(text: str) -> Place:
-    partition, found, offset = text.partition(":")
-    if not (found and partition.isascii() and partition.isdigit() and offset.isascii() and offset.isdigit()):
-        raise Failure(f"{text} is no place.", "Write it as PARTITION:OFFSET, as `fraud dead-letters list` shows it.")
-    return Place(int(partition), int(offset))
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        shown = text if len(text) <= _PLACE_CHARACTERS_MAX else f"{text[:_PLACE_CHARACTERS_MAX]}…"
+        raise Failure(f"{shown!r} is no place.", "Write it as PARTITION:OFFSET, as `fraud dead-letters list` shows it.")
+    return Place(int(found[1]), int(found[2]))
 
 
 def _ms(at: datetime | None) -> int | None:
@@ -216,7 +228,7 @@ async def _release(settings: Settings, judge: Judge, partitions: int, records: S
     )
     try:
         if (held := await state.held_shape()) is not None:  # under other shards, the ids would be looked for in vain
-            require_same(held, state.shape(partitions, settings.partitioner.value))
+            require_same(held, state.shape(settings.topic("transactions.v1"), partitions, settings.partitioner.value))
         for record in records:
             partition, offset, _ = record.source
             span = Span(partition, offset, offset + 1, offset)

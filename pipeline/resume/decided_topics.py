@@ -90,7 +90,11 @@ class DecidedLog:
             return []
         with self._open_reader() as reader:
             extents = reader.extents(self._topics.transactions, committed)
-            held = [partition for partition, extent in extents.items() if extent.high > extent.low]
+            held = [
+                each
+                for each, extent in extents.items()
+                if extent.low < extent.high or _is_ahead(committed[each], extent)
+            ]
             latest = {each: self._latest_decision(reader, each, committed[each]) for each in held}
             decided = self._decided(reader, latest)
             # Whoever has a partition goes on deciding while this is asked, so an end that was asked before is outdated.
@@ -101,7 +105,8 @@ class DecidedLog:
         return [start._replace(outcomes_position=seen.get(start.partition, NONE)) for start in starts]
 
     def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
-        """`decided`: None where the log holds nothing, so that nothing can be lost or decided again."""
+        """`decided`: None where the log holds nothing, and the group's offset is of it, so that nothing can be lost or
+        decided again."""
         if decided is None:
             return Start(partition, committed, extent.low if committed is None else committed, False)
         name = f"{self._topics.transactions}[{partition}]"
@@ -192,6 +197,11 @@ class _Latest(NamedTuple):
 class _Letters(NamedTuple):
     offsets: Mapping[int, int]
     is_whole: bool
+
+
+def _is_ahead(committed: int | None, extent: Extent) -> bool:
+    """Return whether the group's offset lies where the log has not come to: it was moved, or is of another log."""
+    return committed is not None and committed > extent.high
 
 
 def _backwards(reader: LogReader, topic: str, partition: int, low: int, end: int) -> Iterable[list[Record]]:

@@ -21,7 +21,7 @@ from pipeline.domain.execution import Execution, ExecutionState
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
-from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, is_log_time
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.state.outcomes import ORDER_MAX
@@ -145,8 +145,12 @@ def outcome_of_later(later: Later, held: PaymentOutcome | None) -> PaymentOutcom
 def within_log(outcome: PaymentOutcome, logged_at_ms: int) -> PaymentOutcome:
     """Return the outcome as a record can tell it that was logged then; what it says of times after that isn't known.
 
-    A clock may be ahead of the log's by FUTURE_TOLERANCE_MS, as with payments.
+    A clock may be ahead of the log's by FUTURE_TOLERANCE_MS, as with payments. A record whose timestamp is no time of
+    the log's dates nothing: nobody becomes known by it, and what it says of until when a payment counted, which only
+    makes a normal month UNKNOWN, holds.
     """
+    if not is_log_time(logged_at_ms):
+        return outcome._replace(payment_time_ms=NONE, made_at_ms=NONE)
     latest_ms = logged_at_ms + FUTURE_TOLERANCE_MS
     payment_ms, made_ms, until_ms = outcome.payment_time_ms, outcome.made_at_ms, outcome.counted_until_ms
     if max(payment_ms, made_ms, until_ms) <= latest_ms:

@@ -93,8 +93,8 @@ def is_doubtful(outcome: PaymentOutcome) -> bool:
 def counted_until_ms(outcome: PaymentOutcome) -> int:
     """Return the latest effective time that its payment may have been counted at; its account's latest time may lie
     ahead of the log's by the tolerance."""
-    payment_ms, logged_ms = outcome.payment_time_ms, outcome.counted_until_ms
-    return max(payment_ms, logged_ms + FUTURE_TOLERANCE_MS) if _is_time(logged_ms) else payment_ms
+    at_ms, logged_ms = payment_ms(outcome), outcome.counted_until_ms
+    return max(at_ms, logged_ms + FUTURE_TOLERANCE_MS) if _is_time(logged_ms) else at_ms
 
 
 def tombstone_ms(outcome: PaymentOutcome) -> int:

@@ -152,8 +152,8 @@ class Keys:
         return name in ("ready", "progress", "claims", "outcomes", "context") or name.startswith("progress:")
 
     def everything(self) -> str:
-        """Return the pattern of all keys of this layout."""
-        return f"{self._prefix}:*"
+        """Return the pattern of all keys of this layout, and of none of another prefix that begins like this one."""
+        return f"{self._prefix}:{{*"
 
     def lease(self, partition: int) -> str:
         return f"{self._prefix}:{{p{partition}}}rebuilder"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -25,6 +25,22 @@ class StateUnavailable(Exception):
 
 class StateRefused(StateUnavailable):
     """Redis answered with an error that no request can have caused, and that is no condition known to pass."""
+
+
+class StateAhead(StateRefused):
+    """The state has observed more of a partition than its log holds, so nothing may be decided on it."""
+
+    def __init__(self, ahead: Mapping[int, int], ends: Mapping[int, int]) -> None:
+        partition, offset = min(ahead.items())
+        super().__init__(ahead_text(partition, offset, ends.get(partition, 0)))
+
+
+def ahead_text(partition: int, observed: int, end: int) -> str:
+    """Say that a state is ahead of its log."""
+    return (
+        f"the state has partition {partition} of transactions.v1 to {observed}, but the log ends at {end}: it was made"
+        " anew, or put back from an older copy"
+    )
 
 
 class StateFault(Exception):

@@ -16,9 +16,10 @@ class ShapeChanged(Exception):
 
 
 class Shape(NamedTuple):
-    """How keys are spread, and the bounds that scripts apply. Times are in ms."""
+    """Whose offsets the state has, how keys are spread, and the bounds that scripts apply. Times are in ms."""
 
-    partitions: int  # of transactions.v1
+    topic: str  # transactions.v1 with its prefix
+    partitions: int  # of it
     partitioner: str
     shards: int
     label_delay_ms: int
@@ -49,7 +50,7 @@ def differences(held: Mapping[str, int | str], here: Shape) -> list[str]:
     return [
         f"{name}{_SETTINGS.get(name, '')} {held.get(name, 'unset')}, not {ours.get(name, 'unset')}"
         for name in dict.fromkeys((*ours, *held))
-        if held.get(name) != ours.get(name)
+        if held.get(name) != ours.get(name) and not (name == _LATER and name not in held)
     ]
 
 
@@ -59,7 +60,10 @@ def require_same(held: Mapping[str, int | str], here: Shape) -> None:
         raise ShapeChanged(f"the state was built with {'; '.join(found)}: payments would count apart")
 
 
+_LATER: Final = "topic"
+"""What the shape of a state that was begun before doesn't say; its topic is taken on trust."""
 _SETTINGS: Final = {
+    "topic": " (FRAUD_TOPIC_PREFIX)",
     "partitioner": " (FRAUD_PARTITIONER)",
     "shards": " (FRAUD_STATE_SHARDS)",
     "label_delay_ms": " (FRAUD_LABEL_DELAY_DAYS)",

@@ -36,7 +36,7 @@ from pipeline.state.requests import (
     shared_request,
 )
 from pipeline.state.script_files import Call
-from pipeline.state.script_store import StateFault, StateRefused, StateUnavailable
+from pipeline.state.script_store import StateAhead, StateFault, StateRefused, StateUnavailable
 from pipeline.state.shape import Shape
 from pipeline.state.survey import Survey
 from pipeline.state.unusual.kinds import answering, kinds
@@ -49,7 +49,7 @@ from pipeline.state.windows import (
     start_of,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateFault", "StateLost", "StateRefused", "StateUnavailable"]
+__all__ = ["RedisState", "SnapshotPruned", "StateAhead", "StateFault", "StateLost", "StateRefused", "StateUnavailable"]
 
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
@@ -124,9 +124,10 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         self._label_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms + LABEL_WINDOWS_MS[-1])
         self._beneficiary_kept_ms = beneficiary_kept_ms
 
-    def shape(self, partitions: int, partitioner: str) -> Shape:
-        """Return the shape that this store counts with, on a log that accounts are spread over so."""
+    def shape(self, topic: str, partitions: int, partitioner: str) -> Shape:
+        """Return the shape that this store counts with, on a topic that accounts are spread over so."""
         return Shape(
+            topic,
             partitions,
             partitioner,
             len(self._shards),

@@ -29,7 +29,7 @@ from pipeline.domain.context import Account, Label, RiskSignal, RiskSignalKind
 from pipeline.domain.features import NONE, STATE, UNKNOWN
 from pipeline.domain.identities import LATE_AFTER_MS
 from pipeline.domain.outcome import PaymentOutcome
-from pipeline.domain.refusals import FUTURE_TOLERANCE_MS
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, is_log_time
 from pipeline.state.account_windows import AccountWindows
 from pipeline.state.beneficiary_windows import BeneficiaryWindows
 from pipeline.state.context.facts import Facts, LogPlace
@@ -101,6 +101,15 @@ class SnapshotPruned(Exception):
     def __init__(self, partition: int, offset: int) -> None:
         super().__init__(f"the snapshot of partition {partition} at {offset} is gone: it was committed")
         self.partition, self.offset = partition, offset
+
+
+def since_of(oldest_ms: int | None, now_ms: int) -> int:
+    """Return since when a state is whole that begins with the oldest record of a log, by that record's timestamp.
+
+    None stands for a log without any. A timestamp that is no time of the log's (0, a time in microseconds) says nothing
+    of what came before, so whatever came before now may be missing.
+    """
+    return oldest_ms if oldest_ms is not None and is_log_time(oldest_ms) else now_ms
 
 
 def start_of(since_ms: int | None) -> int:

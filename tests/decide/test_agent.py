@@ -19,7 +19,7 @@ from pipeline.decide.tracing.worker_agent import WorkerTraces
 from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
-from pipeline.state.store import Prepared, StateRefused, StateUnavailable
+from pipeline.state.store import Prepared, StateAhead, StateRefused, StateUnavailable
 from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, StateLost
 from pipeline.traces.tracer_service import Tracer
 
@@ -137,10 +137,12 @@ class Rebuild:
     def __init__(self, log: Log, state: State) -> None:
         self._log, self._state = log, state
         self.committed_before: list[list[int]] = []
-        self.comparisons = 0
+        self.comparisons = self.ahead_for = 0
 
     async def compare_context(self) -> None:
         self.comparisons += 1
+        if self.comparisons <= self.ahead_for:
+            raise StateAhead({0: 20}, {0: 10})
         self._state.unsure_at = None
 
     async def reaches(self, targets: dict[int, int]) -> bool:
@@ -387,6 +389,18 @@ def test_a_server_that_refuses_the_scripts_holds_the_batch_and_is_told_once():
         await stages.decide()
         await stages.settle()
         assert stages.told == ["Redis refuses the state's scripts: in words of its own"]
+
+    run(scenario)
+
+
+def test_a_state_that_is_ahead_of_its_log_holds_the_batch_and_is_told_once():
+    async def scenario(stages: Stages) -> None:
+        stages.state.unsure_at, stages.rebuild.ahead_for = 1, 3
+        await stages.decide()
+        await stages.settle()
+        assert (stages.rebuild.comparisons, stages.log.committed) == (4, list(range(COUNT)))
+        [told] = stages.told
+        assert "to 20, but the log ends at 10" in told
 
     run(scenario)
 

@@ -469,6 +469,22 @@ async def test_a_log_that_is_away_keeps_nobody_from_deciding_and_everything_is_d
 
 
 @in_loop
+async def test_i4_a_log_that_ends_before_the_state_leaves_everything_due(stack):
+    """It was made anew: what is told there of a payee's payments would not be taken in, and nobody would miss it."""
+    bench = Bench(stack)
+    bench.state.positions[PARTITION] = 9
+    bench.send(*executions(3))
+    async with bench.following() as follower:
+        await bench.until(lambda: "the state has outcomes" in str(follower.summary["why"]))
+        await bench.intake.begin({PARTITION: 9})
+        assert (bench.due.of(PARTITION), bench.due.unknown) == (ALL, [PARTITION])
+        bench.send(*executions(6, first=3))
+        bench.now_s += 2.0
+        await bench.until(lambda: not bench.due.unknown)
+    assert bench.due.of(PARTITION) == 9
+
+
+@in_loop
 async def test_where_there_is_no_topic_of_outcomes_only_what_was_seen_is_due(stack):
     bench = Bench(stack)
     bench.follower()

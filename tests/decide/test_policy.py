@@ -372,6 +372,20 @@ def test_a_rule_may_be_silent_on_what_is_unknown_where_another_speaks_of_all_tha
             parse_new_policy(mistaken.encode())
 
 
+@pytest.mark.parametrize(("tier", "code", "outcome"), [("hard", "HARD_FEW", "BLOCK"), ("soft", "SOFT_FEW", "ESCALATE")])
+def test_no_fallback_rule_stands_in_where_a_model_is_asked_all_the_same(tier, code, outcome):
+    """A model that doesn't read what is unknown for ever is asked, so that no fallback rule is."""
+    silent, loud = (f'feature = "account_count_ever", at_most = 3, {said}' for said in (SILENT, NOT_MISSING))
+    fallback = rule("fallback", "FALLBACK_FEW", "ESCALATE", loud) + "\n[[fallback.rules]]"
+    text = with_rule(tier, code, outcome, silent).replace("[[fallback.rules]]", fallback, 1)
+    with pytest.raises(
+        PolicyRefused, match="where 'account_count_ever' is unknown, and no soft or hard rule stands in"
+    ):
+        parse_new_policy(text.encode())
+    guarded = rule("soft", "SOFT_UNKNOWN", "ESCALATE", loud) + "\n[[soft.rules]]"
+    parse_new_policy(text.replace("[[soft.rules]]", guarded, 1).encode())
+
+
 def test_a_rule_that_asks_for_certainty_stands_in_for_none():
     """It is not asked where the model is silent, and the model is silent where anything is unknown."""
     confidence = 'feature = "confidence_bp", at_most = 9_999'

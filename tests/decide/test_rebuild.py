@@ -35,7 +35,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.partitioner import Partitioner
 from pipeline.state.context.context_agent import Context
 from pipeline.state.requests import Keys
-from pipeline.state.store import RedisState
+from pipeline.state.store import RedisState, StateAhead
 from pipeline.state.survey import Survey
 from pipeline.state.windows import Freshness, PartitionEvents
 from tests.records import NOON_MS, PAYMENT, POLICY_PATH, feed_content, feeds, small_model
@@ -214,6 +214,24 @@ def test_a_rebuilt_state_gives_what_one_that_was_never_lost_gives(stack: Embedde
         assert await scene.features(lost, judge) == await scene.features(kept, judge)
         await kept.close()
         await lost.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_is_decided_on_a_state_that_has_seen_more_than_the_log_holds(stack: EmbeddedStack, redis_at: str):
+    """A log that was made anew, or put back from an older copy: its next payment would get the row of one that is gone,
+    and what went with the log, published again, would be a duplicate of nothing."""
+
+    async def run() -> None:
+        scene, put_back, judge = Scene(stack), Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(40)])
+        state = RedisState(redis_at)
+        await scene.decide(state, judge)
+        await scene.rebuild(state).compare_context()
+        put_back.publish([paid(number) for number in range(36)])
+        with pytest.raises(StateAhead, match=r"partition 0 .* to 10, but the log ends at 9"):
+            await put_back.rebuild(state).compare_context()
+        await state.close()
 
     asyncio.run(run())
 

@@ -207,7 +207,8 @@ def test_a_device_has_one_spelling(device):
 
 
 @pytest.mark.parametrize(
-    "zone", ["europe/london", "Europe/London ", "posix/Europe/London", "right/UTC", "localtime", "\0", "zone.tab"]
+    "zone",
+    ["europe/london", "Europe/London ", "posix/Europe/London", "right/UTC", "localtime", "Factory", "\0", "zone.tab"],
 )
 def test_a_time_zone_has_its_name_only(zone):
     assert code_of(account_time_zone=zone) is RefusalCode.TIME_ZONE_UNKNOWN

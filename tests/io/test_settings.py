@@ -67,6 +67,14 @@ def test_secret_that_is_no_json_is_refused_without_being_quoted(monkeypatch: pyt
     assert PASSWORD not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "prefix", ["", "a{b}", "fraud}", "fraud*", "fraud?", "[f]raud", "two words", "fraud\n", "é", "a" * 65]
+)
+def test_a_prefix_that_would_be_a_hash_tag_or_a_pattern_is_refused(prefix: str) -> None:
+    with pytest.raises(ValidationError, match="state_prefix"):
+        Settings(state_prefix=prefix)
+
+
 def test_settings_that_are_shown_show_no_secret() -> None:
     headers = {"authorization": PASSWORD}
     structured = {"kafka_options": KAFKA, "alert_secrets": {"pager": PASSWORD}, "otlp_headers": headers}

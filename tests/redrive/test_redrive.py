@@ -136,6 +136,10 @@ def test_poison_is_told_given_back_and_redriven_to_exactly_one_decision(
     scene.mend()
     with LogReader.of(scene.settings) as log:
         first = ("--place", f"{log.partition_of('transactions.v1', POISON.account_id)}:0")
+    asked = ("dead-letters", "redrive", "--dry-run", "--open", scene.key_file, *first, "--place", "3:999")
+    answer = fraud(*asked, **places)
+    assert (answer.code, "it would be decided again" in answer.out) == (1, True)
+    assert "No such letter is about 3:999" in answer.err
     assert ["REDRIVEN"] == redrive(*first, "--dry-run")
     assert ["REDRIVEN"] == redrive(*first)
     scene.await_outcomes(tx_000001=1, tx_000002=1, POISON=2)

@@ -89,6 +89,20 @@ def test_a_log_that_stays_shorter_than_what_was_decided_is_refused(monkeypatch: 
         log.starts({PARTITION: END})
 
 
+def test_an_empty_log_of_which_nothing_was_decided_begins_anew_wherever_the_group_stands() -> None:
+    """Read from there it would be out of range, and keep the worker from its other partitions."""
+    log, _ = log_behind(0, decided=[])
+    (start,) = log.starts({PARTITION: 5})
+    assert (start.offset, start.is_moved) == (0, True)
+
+
+def test_an_empty_log_that_was_decided_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decided_topics, "LEADER_S", -1.0)
+    log, _ = log_behind(0, decided=[END - 1])
+    with pytest.raises(BrokerAway, match="it is another log"):
+        log.starts({PARTITION: END})
+
+
 @pytest.mark.parametrize("copies", [1, 63, 64, 200, 4_000])
 @pytest.mark.parametrize("committed", [500, None])
 def test_i2_copies_of_earlier_decisions_do_not_hide_the_latest(copies: int, committed: int | None) -> None:

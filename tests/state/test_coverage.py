@@ -17,7 +17,7 @@ from pipeline.domain.features import ACCOUNT_STATE, NONE, STATE, UNKNOWN
 from pipeline.domain.outcome import OutcomeKind
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
-from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState
+from pipeline.state.windows import CLAIM_KEPT_MS, MemoryState, since_of
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, SyncRedisState, payment, same, share
 from tests.state.streams import Log, label_of, logs, outcome_of
 
@@ -43,6 +43,20 @@ def late_start(store: Store, since_ms: int = START_MS - TOLERANCE_MS, *, at: int
 def test_a_state_from_the_logs_beginning_is_whole(store: Store) -> None:
     store.observe([share([])], initial=True)
     assert unknown(observe(store, payment(0))) == set()
+
+
+@pytest.mark.parametrize("timestamp_ms", [None, -1, 0, START_MS * 1000, 2**62])
+def test_a_log_whose_oldest_record_has_no_time_may_lack_all_that_was_before_now(
+    store: Store, timestamp_ms: int | None
+) -> None:
+    """A timestamp of 1970 would say that nothing is missing, whatever was deleted before it."""
+    late_start(store, since_of(timestamp_ms, START_MS - TOLERANCE_MS))
+    row = observe(store, payment(5, START_MS))
+    assert (row["account_count_24h"], row["is_new_beneficiary"]) == (UNKNOWN, UNKNOWN)
+
+
+def test_a_log_is_whole_since_the_time_of_its_oldest_record() -> None:
+    assert since_of(START_MS, START_MS + DAY_MS) == START_MS
 
 
 def test_all_that_looks_back_before_the_start_is_unknown(store: Store) -> None:

@@ -69,6 +69,15 @@ def test_what_lies_ahead_of_its_record_is_not_known(change, expected):
     assert (told.payment_time_ms, told.made_at_ms, told.counted_until_ms) == expected
 
 
+@pytest.mark.parametrize("logged_at_ms", [-1, 0, NOON_MS * 1000, 2**62])
+@pytest.mark.parametrize("claimed_ms", [NOON_MS, NOON_MS * 1000, 2**62])
+def test_i4_a_record_whose_timestamp_is_no_time_of_the_logs_dates_nothing(logged_at_ms, claimed_ms):
+    """One that is stamped in microseconds would let every time be believed that it tells of."""
+    execution = TOLD._replace(payment_time_ms=claimed_ms, event_time_ms=claimed_ms)
+    told = within_log(outcome_of_execution(execution), logged_at_ms)
+    assert (told.payment_time_ms, told.made_at_ms, told.counted_until_ms) == (-1, -1, NOON_MS + 40)
+
+
 @pytest.mark.parametrize(
     ("state", "kind"),
     [

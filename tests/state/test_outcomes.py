@@ -44,6 +44,16 @@ def a_day_later(store: Store, offset: int = 9, days: int = 1, **fields: object) 
     return observe(store, payment(offset, START_MS + days * DAY_MS, **fields))
 
 
+@pytest.mark.parametrize("time_ms", [-1, -(2**63), START_MS * 1000, 2**62])
+def test_a_time_that_is_none_moves_no_block(store: Store, time_ms: int) -> None:
+    """The payment counted at its place in the log at the latest; a time in microseconds says nothing against that."""
+    observe(store, payment(0))
+    untimed = PaymentOutcome("payer", "payee", WITHDRAWN, time_ms, NONE, 100, b"name", START_MS)
+    apply(store, untimed)
+    assert a_day_later(store, 1, days=31)["account_normal_month_minor"] == UNKNOWN
+    assert a_day_later(store, 2, days=181)["account_normal_month_minor"] != UNKNOWN
+
+
 @pytest.mark.parametrize(("late_ms", "is_unpaid"), [(-1, 1), (0, 0)])
 def test_a_payee_is_known_a_day_after_a_payment_was_made(store: Store, late_ms: int, is_unpaid: int) -> None:
     first = payment(0)

@@ -291,7 +291,9 @@ def test_config_check_names_what_is_wrong_and_the_fix(fraud, monkeypatch, tmp_pa
     findings = {line["what"]: line for line in map(json.loads, answer.out.splitlines())}
     assert answer.code == 1
     wrong = {what for what, finding in findings.items() if not finding["is_ok"]}
-    assert wrong == {"policy", "model", "dead-letter key", "seals", "broker", "clock", "switches", "redis", "state"}
+    assert wrong == {
+        *("policy", "model", "dead-letter key", "seals", "broker", "clock", "kept", "switches", "redis", "state")
+    }
     assert all(findings[what]["fix"] for what in wrong)
 
 
@@ -323,6 +325,7 @@ def test_config_check_in_production_finds_every_fault_in_one_run(fraud, monkeypa
             "seals",
             "broker",
             "clock",
+            "kept",
             "switches",
             "redis",
             "state",

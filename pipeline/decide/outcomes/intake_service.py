@@ -88,7 +88,7 @@ class Logs(NamedTuple):
     open_source: Callable[[PositionsOf], PositionedLog[Told]]
     read: Callable[[int, int, int], RangeRead[LogRecord[Told]]]  # up to READ_MAX of a partition, between two offsets
     extents: Callable[[], Mapping[int, Extent]]  # of the topic of outcomes
-    time_of: Callable[[int, int], int]  # log time of a partition's record at an offset, or now where there is none
+    since_of: Callable[[int, int], int]  # since when outcomes are whole that begin with a partition's oldest record
     payment_partitions: Callable[[], int]
 
 
@@ -150,12 +150,13 @@ class Intake:
                 await self._state.await_outcomes(partition, high)
             since_ms = None
             if low > (held or 0):  # nothing older can be had
-                since_ms = await _in_thread(self._logs.time_of, partition, low)
+                since_ms = await _in_thread(self._logs.since_of, partition, low)
                 log.error("outcomes_expired", partition=partition, reached=held, oldest=low)
             start = await self._state.apply_outcomes(
                 partition, low, low, (), initial=since_ms is not None, since_ms=since_ms
             )
             if not low <= start <= high:
+                self._due.expect_all(partition, start)  # no outcome of this log would be taken in before it ends there
                 raise OutcomesMisplaced(f"the state has outcomes of [{partition}] to {start}, the log {low} to {high}")
             starts[partition] = start
             self._has_reached(partition, start)

@@ -21,6 +21,7 @@ from pipeline.io.settings import Outcomes, Settings
 from pipeline.seals.seal_files import seal_check
 from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
 from pipeline.state.store import RedisState
+from pipeline.state.windows import since_of
 
 GROUP_SUFFIX: Final = "-outcomes"
 
@@ -42,7 +43,7 @@ class OutcomesTopic:
         self._topic = settings.topic(self._name)
         self._alerts = AlertPublisher(append, wire, settings.topic("alerts.v1"))
 
-        self._logs = Logs(self._open_source, self._read, self._extents, self._time_of, self._payment_partitions)
+        self._logs = Logs(self._open_source, self._read, self._extents, self._since_of, self._payment_partitions)
 
     def intake(self, state: RedisState, due: OutcomesDue) -> Intake:
         return Intake(state, self._logs, Telling(self._refuse, self._raise_alert), due)
@@ -80,10 +81,10 @@ class OutcomesTopic:
         with self._open_reader() as reader:
             return reader.extents(self._topic)
 
-    def _time_of(self, partition: int, offset: int) -> int:
+    def _since_of(self, partition: int, oldest: int) -> int:
         with self._open_reader() as reader:
-            found = reader.read_range(self._topic, partition, offset, None, 1, _timestamp_ms)
-        return found.taken[0] if found.taken else time.time_ns() // 1_000_000
+            found = reader.read_range(self._topic, partition, oldest, None, 1, _timestamp_ms)
+        return since_of(found.taken[0] if found.taken else None, time.time_ns() // 1_000_000)
 
     def _payment_partitions(self) -> int:
         with self._open_reader() as reader:

@@ -24,7 +24,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.state.store import Prepared, RedisState, StateUnavailable
-from pipeline.state.windows import PartitionEvents, StateLost
+from pipeline.state.windows import PartitionEvents, StateLost, since_of
 
 RECORDS_MAX: Final = 1_000
 UNDER_WAY_MAX: Final = 2
@@ -143,7 +143,8 @@ class PartitionRebuild:
             found = await asyncio.to_thread(
                 payments.read_range, self._sources.topics.transactions, self._partition, oldest, None, 1, _itself
             )
-            since_ms = found.taken[0].source.timestamp_ms if found.taken else time.time_ns() // 1_000_000
+            oldest_ms = found.taken[0].source.timestamp_ms if found.taken else None
+            since_ms = since_of(oldest_ms, time.time_ns() // 1_000_000)
             log.warning("log_begins_late", partition=self._partition, offset=oldest, since_ms=since_ms)
         await self._state.begin(self._partition, oldest, since_ms)
         return max(oldest, reached or 0)

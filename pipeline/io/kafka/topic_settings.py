@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from confluent_kafka import KafkaException
@@ -34,6 +35,16 @@ SWITCHES_TOPIC: Final = "breaker_switches.v1"
 BREAKER_HOURS_TOPIC: Final = "breaker_hours.v1"
 CLEANUP_POLICY: Final = "cleanup.policy"
 COMPACT: Final = "compact"
+DELETE: Final = "delete"
+LABELS_TOPIC: Final = "labels.v1"
+CLEANUP_OF: Final = MappingProxyType(
+    {"transactions.v1": DELETE, "accounts.v1": COMPACT, "risk_signals.v1": COMPACT, LABELS_TOPIC: DELETE}
+)
+"""How each topic may lose records, so that those that are left tell the truth."""
+FOR_EVER: Final = -1
+LABELS_KEPT_DAYS: Final = 76
+"""For which labels must be kept beside the label delay: as long as the state knows a beneficiary (docs/state.md)."""
+DAY_MS: Final = 86_400_000
 _MOCK_CLUSTER_PREFIX: Final = "mockCluster"
 
 
@@ -105,6 +116,37 @@ def require_kept_switches(settings: Settings) -> None:
             f"{TIMESTAMP_TYPE} of {topic} must be {LOG_APPEND_TIME} in production, or whoever throws a switch says "
             f"when, but it has {clock}"
         )
+
+
+def require_kept_context(settings: Settings) -> None:
+    """Raise TopicsUnfit where a topic forgets, or keeps too little of, what a rebuild takes for all that there is.
+
+    What was deleted from a topic of context is as if it had never been stated: no report, no fraud. A compacted topic
+    keeps one label of each payee, and one payment of each account. The embedded broker keeps nothing, and says so
+    elsewhere. Raises BrokerAway, BrokerFailed, TopicMissing too.
+    """
+    admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
+    resources = {name: ConfigResource(ResourceType.TOPIC, settings.topic(name)) for name in CLEANUP_OF}
+    try:
+        if is_embedded(admin):
+            return
+        client.require_topics(admin, map(settings.topic, resources))
+        answers = admin.describe_configs(list(resources.values()), request_timeout=client.ANSWER_S)
+        found = {name: answers[resource].result() for name, resource in resources.items()}
+    except KafkaException as exception:
+        raise broker_failure("the settings of the topics can't be read", exception) from exception
+    for name, wanted in CLEANUP_OF.items():
+        if (is_now := found[name][CLEANUP_POLICY].value) != wanted:
+            raise TopicsUnfit(f"{CLEANUP_POLICY} of {name} must be {wanted}, or what it says is lost, but is {is_now}")
+    least_ms = (settings.label_delay_days + LABELS_KEPT_DAYS) * DAY_MS
+    for setting, least in (("retention.ms", least_ms), ("retention.bytes", None)):
+        is_now = int(found[LABELS_TOPIC][setting].value or 0)
+        if is_now != FOR_EVER and (least is None or is_now < least):
+            enough = "" if least is None else f", or at least {least}"
+            wanted = f"{FOR_EVER}{enough}"
+            raise TopicsUnfit(
+                f"{setting} of {LABELS_TOPIC} must be {wanted}, or a rebuild knows less fraud, but is {is_now}"
+            )
 
 
 def partitioning_of(settings: Settings) -> Partitioning:

@@ -20,7 +20,7 @@ import structlog
 
 from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.log import Presented, Prove, Record
-from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, Refusal, RefusalCode, is_log_time
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.state.context.context_checks import AccountWithdrawn, RiskSignalWithdrawn, checked, withdrawn
@@ -348,8 +348,10 @@ class Context:
 
 
 def _place_of(record: Record) -> LogPlace:
+    """Return where a record stands. A timestamp that is no time of the log's says nothing: the record is refused, and
+    its place is passed over like any other, whatever number a producer put there."""
     partition, offset, log_time_ms = record.source
-    return LogPlace(log_time_ms, offset, partition)
+    return LogPlace(log_time_ms if is_log_time(log_time_ms) else 0, offset, partition)
 
 
 def _itself(record: Record) -> Record:

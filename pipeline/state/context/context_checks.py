@@ -17,11 +17,13 @@ from pipeline.domain.log import Record
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.domain.refusals import (
     FUTURE_TOLERANCE_MS,
+    TEXT_REFUSED,
     Refusal,
     RefusalCode,
     canonical_ip_address,
     is_identifier,
     is_log_time,
+    is_text,
 )
 
 NORMAL_MONTH_MINOR_MAX: Final = ACCOUNT_PAYMENTS_MAX * AMOUNT_MINOR_MAX
@@ -69,6 +71,7 @@ def checked(content: Account | RiskSignal | Label, record: Record) -> Account | 
             refusal = (
                 _key_refusal(record, content.beneficiary_account_id)
                 or _identifier_refusal(content.transaction_id, content.account_id, content.beneficiary_account_id)
+                or (None if is_text(content.labelled_by) else TEXT_REFUSED)
                 or _time_refusal(record, event_time_ms=content.event_time_ms, labelled_at_ms=content.labelled_at_ms)
             )
     return content if refusal is None else refusal

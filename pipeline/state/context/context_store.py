@@ -33,7 +33,8 @@ from pipeline.state.windows import ContextUnsure
 
 ACCOUNTS, SIGNALS, LABELS = "accounts.v1", "risk_signals.v1", "labels.v1"
 WAITING_MAX: Final = 65_536
-"""Most labels of a shard that wait for their payments: some 20 MB. More come of an outage of days only."""
+"""Most labels of a shard that wait for their payments: some 20 MB, and 70 with the longest texts that a label may have
+(`context_checks`). More come of an outage of days only."""
 WAITING_READ: Final = 512
 """Labels that one step of a look at those that wait reads."""
 TOLD_KEPT_S: Final = 7 * 86_400

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from ops.bench.rig.waiting import wait_until
 from ops.stack.embedded import EmbeddedStack
@@ -22,6 +22,7 @@ from pipeline.io.kafka.topic_settings import (
     TopicsUnfit,
     clocks_of,
     partitioning_of,
+    require_kept_context,
     require_kept_switches,
     require_log_clock,
 )
@@ -86,6 +87,38 @@ def test_a_topic_that_forgets_a_kill_switch_is_refused(real: RealStack) -> None:
     for prefix, is_ok in ((STAMPED, True), (BY_HAND, False)):
         found = {finding.what: finding for finding in findings(settings_of(real, prefix))}
         assert is_ok is found["switches"].is_ok, found["switches"].detail
+
+
+@pytest.mark.real
+def test_topics_that_forget_what_a_rebuild_reads_are_refused(real: RealStack) -> None:
+    """Reports that were deleted are none, and a compacted topic keeps one label of each payee."""
+    for prefix in (STAMPED, HISTORY):
+        require_kept_context(settings_of(real, prefix))
+    with pytest.raises(TopicsUnfit, match=r"cleanup.policy of accounts.v1 must be compact, .* but is delete"):
+        require_kept_context(settings_of(real, BY_HAND))
+    admin = AdminClient({"bootstrap.servers": real.bootstrap_servers, "log_level": 2})
+    for setting, wrong, kept in (
+        ("cleanup.policy", "compact", "delete"),
+        ("retention.ms", str(82 * 86_400_000), str(83 * 86_400_000)),
+        ("retention.bytes", "1000000", "-1"),
+    ):
+        for value in (wrong, kept):
+            entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+            topic = ConfigResource(ResourceType.TOPIC, f"{STAMPED}labels.v1", incremental_configs=[entry])
+            admin.incremental_alter_configs([topic])[topic].result()
+            wait_until(lambda topic=topic, value=value: _is(admin, topic, setting, value), MADE_S, "a setting")  # noqa: B023
+            if value is kept:
+                require_kept_context(settings_of(real, STAMPED))
+                continue
+            with pytest.raises(TopicsUnfit, match=f"{setting} of labels.v1 must be"):
+                require_kept_context(settings_of(real, STAMPED))
+    for prefix, is_ok in ((STAMPED, True), (BY_HAND, False)):
+        found = {finding.what: finding for finding in findings(settings_of(real, prefix))}
+        assert is_ok is found["kept"].is_ok, found["kept"].detail
+
+
+def _is(admin: AdminClient, topic: ConfigResource, setting: str, value: str) -> bool:
+    return bool(admin.describe_configs([topic])[topic].result()[setting].value == value)
 
 
 @pytest.mark.real

@@ -14,8 +14,10 @@ import pytest
 import redis
 
 from ops.processes.servers import free_port
+from ops.stack.embedded import EmbeddedStack
 from ops.stack.redis_cluster import RedisCluster
 from ops.stack.redis_server import Persistence, bundled_executable, redis_server, redis_url
+from ops.stack.topics import create_topics
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.decide.rebuilding.backup_agent import BackupWatch
 from pipeline.domain.features import UNKNOWN
@@ -25,8 +27,10 @@ from pipeline.state.evictions import LOST
 from pipeline.state.persistence import recoverable_at_ms, saved_at_ms
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState
+from pipeline.state.windows import LAYOUT
 from tests.commands import Fraud
 from tests.redis_servers import REDIS_NAMES, RedisName, StartedRedis, emptied, executable_of
+from tests.servers import unused_prefix
 from tests.state.stores import DAY_MS, START_MS, SyncRedisState, payment, same, share
 
 NOW_MS = 1_800_000_000_000
@@ -38,6 +42,7 @@ def outcomes_end(monkeypatch: pytest.MonkeyPatch) -> dict[int, int]:
     """The end of the outcomes of each partition, as a broker would tell; and no worker runs."""
     ends = {0: 0}
     monkeypatch.setattr("ops.state.restore._outcomes_ends", lambda _: ends)
+    monkeypatch.setattr("ops.state.restore._payments_ends", lambda _: {0: 2 * COUNT})
     monkeypatch.setattr("ops.state.restore.members_of", lambda *_: 0)
     return ends
 
@@ -119,12 +124,29 @@ def test_a_state_that_is_there_is_only_replaced_when_told(started_redis: Started
     store.close()
 
 
+def test_a_state_under_a_longer_name_is_left_alone(started_redis: StartedRedis, tmp_path: Path, fraud: Fraud):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    other = SyncRedisState(url, prefix=f"fraud:{LAYOUT}")
+    other.observe([share(_events(0, 5), start=0, committed=0)])
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    assert fraud("state", "restore", tmp_path, "--replace", redis_url=url).code == 0
+    other.observe([share(_events(5, 7), start=5, committed=5)])
+    assert other.positions(0) == 7
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    assert fraud("state", "restore", tmp_path, redis_url=url).code == 0
+    assert other.positions(0) is None, "it is no part of the backup"
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("here", "named"),
     [
         ({"state_shards": 2}, "FRAUD_STATE_SHARDS"),
         ({"label_delay_days": 3}, "FRAUD_LABEL_DELAY_DAYS"),
         ({"partitioner": "murmur2"}, "FRAUD_PARTITIONER"),
+        ({"topic_prefix": "other."}, "FRAUD_TOPIC_PREFIX"),
     ],
 )
 def test_a_state_that_was_built_otherwise_is_neither_restored_nor_called_sound(
@@ -156,6 +178,54 @@ def test_a_backup_of_a_log_of_other_partitions_is_not_restored(
     outcomes_end[1] = 0
     refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
     assert (refused.code, "partitions 1, not 2" in refused.err) == (2, True)
+
+
+def test_a_backup_that_has_seen_more_than_the_log_holds_is_not_restored(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, monkeypatch: pytest.MonkeyPatch
+):
+    """Topics that were put back from an older copy: payments that went with them would be duplicates of nothing."""
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    monkeypatch.setattr("ops.state.restore._payments_ends", lambda _: {0: 9})
+    refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+    assert (refused.code, "to 10, but the log ends at 9" in refused.err) == (2, True)
+    store = SyncRedisState(url)
+    assert store.positions(0) == 10, "nothing was deleted"
+    store.close()
+    monkeypatch.setattr("ops.state.restore._payments_ends", lambda _: {0: 10})
+    assert fraud("state", "restore", tmp_path, "--replace", redis_url=url).code == 0
+
+
+def test_a_state_that_is_ahead_of_its_log_is_not_called_sound(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, stack: EmbeddedStack
+):
+    url, prefix = started_redis(RedisName.VALKEY_9), unused_prefix()
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    _observe(url, 0, 10)
+    where = {"redis_url": url, "bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
+    assert fraud("state", "backup", tmp_path, **where).code == 0
+    status = fraud("state", "status", "--json", **where)
+    [fault] = [line["fault"] for line in map(json.loads, status.out.splitlines()) if "fault" in line]
+    assert (status.code, "to 10, but the log ends at 0" in fault) == (1, True)
+
+
+@pytest.mark.parametrize("gone", ["taken_at", "prefix", "shards", "label_delay_days", "positions", "shape", "files"])
+def test_a_manifest_that_lacks_something_is_refused_before_anything_is_deleted(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, gone: str
+):
+    url = started_redis(RedisName.VALKEY_9)
+    _observe(url, 0, 10)
+    assert fraud("state", "backup", tmp_path, redis_url=url).code == 0
+    [path] = tmp_path.glob("*/manifest.json")
+    manifest = json.loads(path.read_text())
+    for cut in ({name: value for name, value in manifest.items() if name != gone}, manifest | {"files": []}):
+        path.write_text(json.dumps(cut))
+        refused = fraud("state", "restore", tmp_path, "--replace", redis_url=url)
+        assert (refused.code, "can't be read" in refused.err) == (2, True)
+    store = SyncRedisState(url)
+    assert store.positions(0) == 10
+    store.close()
 
 
 def test_a_state_that_keys_were_evicted_from_is_neither_copied_nor_called_sound(
@@ -342,7 +412,7 @@ def _events(first: int, end: int) -> list[Any]:
 
 def _hold_shape(url: str) -> None:
     store = SyncRedisState(url)
-    store.run(store.state.hold_shape(store.state.shape(1, Partitioner.CRC32)))
+    store.run(store.state.hold_shape(store.state.shape("transactions.v1", 1, Partitioner.CRC32)))
     store.close()
 
 

@@ -42,6 +42,35 @@ def test_a_microsecond_stamp_is_refused_and_pins_nothing(stand: Stand) -> None:
     assert stand.known() == (777, 9)
 
 
+@pytest.mark.parametrize("at_ms", [-1, NOON_MS * 1000, 2**62])
+@pytest.mark.parametrize(
+    ("topic", "key", "value"),
+    [
+        ("accounts.v1", "payer", account(5)),
+        ("accounts.v1", "payer", None),
+        ("risk_signals.v1", KEY, signal(3)),
+        ("risk_signals.v1", KEY, None),
+        ("labels.v1", "payee", b"junk"),
+    ],
+)
+def test_a_timestamp_that_no_log_has_is_a_refusal_and_ends_no_worker(
+    stand: Stand, topic: str, key: str, value: bytes | None, at_ms: int
+) -> None:
+    """Where producers stamp records, one stamped in microseconds ended each worker that it was delivered to."""
+    told: list[RefusalCode] = []
+
+    async def tell(refusal: Refusal) -> None:
+        told.append(refusal.code)
+
+    for _ in range(2):  # the second time it is delivered again
+        record = Record(key.encode(), value, Source(0, 0, at_ms))
+        stand.run(stand.context.take_in(topic, record, 0.0, tell))
+    assert len(told) == 1
+    assert stand.run(stand.state.context_positions(topic)) == {0: 1}
+    assert stand.apply("accounts.v1", 1, "payer", account(777)) is None
+    assert stand.known() == (777, 0)
+
+
 def test_a_tombstone_withdraws_and_an_older_record_read_again_does_not_come_back(stand: Stand) -> None:
     stand.apply("accounts.v1", 0, "payer", account(777))
     stand.apply("risk_signals.v1", 0, KEY, signal(9))

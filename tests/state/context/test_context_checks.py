@@ -119,6 +119,9 @@ def test_a_key_that_names_another_entity_is_refused(content: Account | RiskSigna
         (ADDRESS._replace(entity="192.0.2.1%1"), RefusalCode.IP_ADDRESS_INVALID),
         (LABEL._replace(transaction_id=""), RefusalCode.IDENTIFIER_INVALID),
         (LABEL._replace(account_id="a\u0301"), RefusalCode.IDENTIFIER_INVALID),
+        (LABEL._replace(labelled_by="x" * 141), RefusalCode.TEXT_INVALID),
+        (LABEL._replace(labelled_by="x" * 15_000), RefusalCode.TEXT_INVALID),
+        (LABEL._replace(labelled_by="ann\n"), RefusalCode.TEXT_INVALID),
     ],
 )
 def test_junk_is_refused(content: Account | RiskSignal | Label, expected: RefusalCode) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 
 from pipeline.decide.rebuild_agent import require_shape
-from pipeline.io.partitioner import Partitioner
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.state.evictions import NO_EVICTION, evicted_since, evicting_policies, eviction_fault
+from pipeline.state.requests import Keys
 from pipeline.state.shape import ShapeChanged
 from tests.redis_servers import RedisName, StartedRedis
 from tests.state.stores import SyncRedisState, payment, share
@@ -17,37 +19,48 @@ from tests.state.stores import SyncRedisState, payment, share
 MakeState = Callable[..., SyncRedisState]
 PAYEES = 5_000
 CRC32, MURMUR2 = Partitioner.CRC32, Partitioner.MURMUR2
+TOPIC, SPREAD = "transactions.v1", Partitioning(CRC32, 4)
 
 
 @pytest.mark.parametrize(
-    ("settings", "partitioner", "partitions", "named"),
+    ("settings", "topic", "spread", "named"),
     [
-        ({}, CRC32, 6, "partitions 4, not 6"),
-        ({}, MURMUR2, 4, "FRAUD_PARTITIONER"),
-        ({"shards": 2}, CRC32, 4, "FRAUD_STATE_SHARDS"),
-        ({"label_delay_days": 3}, CRC32, 4, "FRAUD_LABEL_DELAY_DAYS"),
-        ({"claim_buckets": 64}, CRC32, 4, "claim_buckets 32768, not 64"),
-        ({"beneficiary_kept_ms": 1}, CRC32, 4, "beneficiary_kept_ms"),
+        ({}, f"other.{TOPIC}", SPREAD, "FRAUD_TOPIC_PREFIX"),
+        ({}, TOPIC, Partitioning(CRC32, 6), "partitions 4, not 6"),
+        ({}, TOPIC, Partitioning(MURMUR2, 4), "FRAUD_PARTITIONER"),
+        ({"shards": 2}, TOPIC, SPREAD, "FRAUD_STATE_SHARDS"),
+        ({"label_delay_days": 3}, TOPIC, SPREAD, "FRAUD_LABEL_DELAY_DAYS"),
+        ({"claim_buckets": 64}, TOPIC, SPREAD, "claim_buckets 32768, not 64"),
+        ({"beneficiary_kept_ms": 1}, TOPIC, SPREAD, "beneficiary_kept_ms"),
     ],
 )
 def test_whoever_would_count_apart_is_refused_by_what_differs(
     redis_at: str,
     redis_state: MakeState,
     settings: dict[str, int],
-    partitioner: Partitioner,
-    partitions: int,
+    topic: str,
+    spread: Partitioning,
     named: str,
 ) -> None:
     first, other = redis_state(), redis_state(**settings)
     for _ in range(2):
-        first.run(require_shape(first.state, CRC32, 4))
+        first.run(require_shape(first.state, TOPIC, SPREAD))
     with pytest.raises(ShapeChanged, match=named):
-        other.run(require_shape(other.state, partitioner, partitions))
+        other.run(require_shape(other.state, topic, spread))
     with redis.Redis.from_url(redis_at) as client:
         client.flushall()
-    other.run(require_shape(other.state, partitioner, partitions))
+    other.run(require_shape(other.state, topic, spread))
     with pytest.raises(ShapeChanged):
-        first.run(require_shape(first.state, CRC32, 4))
+        first.run(require_shape(first.state, TOPIC, SPREAD))
+
+
+def test_a_state_of_before_topics_were_told_is_taken_on_trust(redis_at: str, redis_state: MakeState) -> None:
+    store = redis_state()
+    held = store.state.shape(TOPIC, SPREAD.partitions, CRC32)._asdict()
+    del held["topic"]
+    with redis.Redis.from_url(redis_at) as client:
+        client.set(Keys("fraud", 1).shape(), json.dumps(held))
+    store.run(require_shape(store.state, f"other.{TOPIC}", SPREAD))
 
 
 @pytest.mark.parametrize(
@@ -58,10 +71,10 @@ def test_a_bound_that_a_script_applies_is_of_the_shape(
 ) -> None:
     """A release with another bound would answer otherwise about the same state."""
     store = redis_state()
-    store.run(require_shape(store.state, CRC32, 4))
+    store.run(require_shape(store.state, TOPIC, SPREAD))
     monkeypatch.setattr(f"pipeline.state.store.{bound}", 1)
     with pytest.raises(ShapeChanged, match=bound.lower()):
-        store.run(require_shape(store.state, CRC32, 4))
+        store.run(require_shape(store.state, TOPIC, SPREAD))
 
 
 @pytest.fixture
@@ -83,7 +96,7 @@ def at_own(started_redis: StartedRedis) -> Iterator[MakeState]:
 
     def make(**settings: str) -> SyncRedisState:
         made.append(SyncRedisState(started_redis(RedisName.VALKEY_9), **settings))
-        made[-1].run(require_shape(made[-1].state, CRC32, 4))
+        made[-1].run(require_shape(made[-1].state, TOPIC, SPREAD))
         return made[-1]
 
     yield make
@@ -128,7 +141,7 @@ def test_a_state_that_keys_were_evicted_from_is_lost_for_ever(own_redis: redis.R
     own_redis.config_resetstat()
     assert "is lost as a whole" in (_fault(store) or ""), "the state itself remembers"
     own_redis.flushall()
-    store.run(require_shape(store.state, CRC32, 4))
+    store.run(require_shape(store.state, TOPIC, SPREAD))
     assert _fault(store) is None
 
 
