@@ -73,7 +73,8 @@ def _run() -> bytes:
 
 
 def _packed() -> bytes:
-    return feather_of(typed_whole({"reference": pa.array(["x" * LONG] * MANY)}, MANY), compression="zstd", chunksize=MANY)
+    texts = pa.array(["x" * LONG] * MANY)
+    return feather_of(typed_whole({"reference": texts}, MANY), compression="zstd", chunksize=MANY)
 
 
 def _prefixes() -> bytes:
@@ -102,9 +103,7 @@ except Unreadable as refusal:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the bound is Linux's")
 @pytest.mark.parametrize("made", [_views, _run, _packed, _prefixes])
-def test_what_unpacks_to_too_much_at_once_is_refused_as_that(
-    made: Callable[[], bytes], tmp_path: Path
-) -> None:
+def test_what_unpacks_to_too_much_at_once_is_refused_as_that(made: Callable[[], bytes], tmp_path: Path) -> None:
     """Whatever the file says of itself: no number in any of these tells what it takes."""
     content = made()
     assert len(content) < 2 * 1024 * 1024
