@@ -26,7 +26,7 @@ def totals_of(rules: FileRules, payments: int | None, sums: Sequence[str]) -> Co
     for option, is_given, key in (("--payments", payments is not None, "payments"), ("--sum", bool(sums), "sums")):
         if is_given and key in rules.model_fields_set:
             raise Unreadable(f"Both {option} and the map's file.{key} say it.", "Give one of them.")
-    said = [_parts(text) for text in sums] or list(rules.sums.items())
+    said: list[tuple[str, str | int]] = [_parts(text) for text in sums] or list(rules.sums.items())
     found: dict[str, int] = {}
     for currency, amount in said:
         if currency in found:

@@ -11,7 +11,7 @@ from pipeline.domain.times import utc_text
 from pipeline.replay.redecide import Basis
 from pipeline.rollback.blast_radius import Share
 from pipeline.rollback.report_store import Report
-from pipeline.rollback.reversal import CHANGING, Disposition
+from pipeline.rollback.reversal import CHANGING, Disposition, regime_words
 from pipeline.web.html import badge, cards, document, escape, table
 
 LINES_MAX: Final = 2000
@@ -56,7 +56,7 @@ def _facts(report: Report) -> Iterator[list[str]]:
     yield ["Selected", escape(asked)]
     yield [
         "Decided again under",
-        escape(f"model {header.good_model_version}, policy {header.good_policy_version}"),
+        escape(regime_words(header.good_model_version, header.good_policy_version, header.good_feeds)),
     ]
     is_recorded = header.breaker == Basis.RECORDED
     yield ["Circuit breaker", "as it was recorded" if is_recorded else "as if it had been closed throughout"]

@@ -12,7 +12,6 @@ import pytest
 
 from pipeline.web.html import badge, cards, document, table
 
-
 LONG = "x" * 140
 """As long as an id or a text of a payment gets, without a place to break."""
 NARROW_PX = 420
