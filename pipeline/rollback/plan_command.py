@@ -34,6 +34,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
 from pipeline.people.key_files import Identity
 from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.good_feed_files import good_feeds, require_published
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
     EXECUTOR_PATIENCE_S,
@@ -47,7 +48,6 @@ from pipeline.rollback.apply_service import (
 )
 from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text, good_of
 from pipeline.rollback.ends_service import TopicEnds
-from pipeline.rollback.good_feed_files import good_feeds, require_published
 from pipeline.rollback.incident_command import selection_of
 from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import StoredPlan, is_plan_id, read_plan, read_plans

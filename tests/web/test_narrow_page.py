@@ -27,9 +27,10 @@ PROBE = """
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_page_of_long_words_does_not_scroll_sideways_on_a_telephone(tmp_path: Path) -> None:
     pairs = f'<div class="pairs">{table(["", ""], [["Reference", LONG], ["Rule", LONG]])}</div>'
-    lines = f'<div class="lines rules">{table(["Rule", "Observed", "Limit"], [[f"<code>{LONG}</code>", LONG, "9"]], (1,))}</div>'
+    rule = table(["Rule", "Observed", "Limit"], [[f"<code>{LONG}</code>", LONG, "9"]], (1,))
     body = [f"<h1>Payment <code>{LONG}</code> {badge('ALLOW')}</h1>", f'<div class="short"><p>{LONG}</p></div>',
-            f"<p>{LONG}</p>", cards([(LONG, f"JPY {LONG}")]), pairs, lines, table(["A", "B"], [[LONG, LONG]])]  # fmt: skip
+            f"<p>{LONG}</p>", cards([(LONG, f"JPY {LONG}")]), pairs, f'<div class="lines rules">{rule}</div>',
+            table(["A", "B"], [[LONG, LONG]])]  # fmt: skip
     probe = PROBE.format(width=NARROW_PX, page=html.escape(document("A page", body)))
     (tmp_path / "probe.html").write_text(probe, encoding="utf-8")
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
