@@ -165,7 +165,8 @@ class PlanLine(NamedTuple):
 def header_bytes(header: PlanHeader) -> bytes:
     """The first line of a plan's canonical bytes. Its SHA-256 over all lines is what is approved, and to be signed."""
     criteria, feeds = (dict(sorted(each.items())) for each in (header.criteria, header.good_feeds))
-    return _canonical(header._replace(criteria=criteria, good_feeds=feeds))
+    whole = header._replace(criteria=criteria, good_feeds=feeds)
+    return _canonical(whole if feeds else whole[:-1])  # as plans of before there were good feeds
 
 
 def line_bytes(line: PlanLine) -> bytes:

@@ -102,7 +102,8 @@ VALUES (
     %(plan_id)s, %(requested_by)s, timestamptz 'epoch' + %(requested_at_ms)s * interval '1 millisecond',
     timestamptz 'epoch' + %(expires_at_ms)s * interval '1 millisecond', %(reason)s, %(criteria)s,
     %(good_model_version)s, %(good_model_hash)s, %(good_policy_version)s, %(good_policy_hash)s, %(breaker)s,
-    %(good_feeds)s, %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s, decode(%(act)s, 'hex')
+    %(good_feeds)s, %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s,
+    decode(%(act)s, 'hex')
 );
 
 -- name: read_plan
