@@ -15,6 +15,7 @@ import numpy as np
 
 from models.artefact.scoring import Model
 from models.versions.loading_files import Loaded, load_champion_of
+from ops.processes.arguments import arguments
 from pipeline.decide import regime_files
 from pipeline.decide.keeper_service import keep_filled
 from pipeline.decide.worker_command import run_worker
@@ -70,6 +71,7 @@ def _with_entries(model: Model, kind: type[Any]) -> Model:
 
 
 def main() -> None:
+    arguments(__doc__)
     keep_filled(Settings())  # a worker gives up its place in an outage, and a supervisor fills it again
     with mock.patch.object(regime_files, "load_champion_of", faulty_champion):
         run_worker(Settings())

@@ -13,6 +13,9 @@ PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
+    if sys.argv[1:2] in ([], ["-h"], ["--help"]):
+        print("usage: python tied.py PARENT_PID COMMAND...", __doc__, sep="\n\n")
+        return
     parent_pid, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -22,6 +22,9 @@ FIRST_JOIN_DELAY_MS: Final = 0
 
 
 def main() -> None:
+    if sys.argv[1:2] in ([], ["-h"], ["--help"]):
+        print("usage: python mock_broker.py ADDRESS_FILE", __doc__, sep="\n\n")
+        return
     address_path = Path(sys.argv[1])
     servers = _start_cluster()
     partial_path = address_path.with_suffix(".partial")

@@ -69,8 +69,8 @@ WHERE heard.execution_id = %(execution_id)s ORDER BY moved.number LIMIT 10000;
 -- Every rollback plan that looked at the decision: who asked, what it says of it, who approved, how far it came by the
 -- rows of its progress, and how many of its reversals the audit log has, each under the plan's own digest.
 SELECT plan.plan_id::text, plan.requested_by, (extract(epoch FROM plan.requested_at) * 1000)::bigint, plan.reason,
-    plan.good_model_version, plan.good_policy_version, line.outcome_before, line.outcome_after, line.disposition,
-    line.why, approval.approved_by, (extract(epoch FROM approval.approved_at) * 1000)::bigint,
+    plan.good_model_version, plan.good_policy_version, plan.good_feeds, line.outcome_before, line.outcome_after,
+    line.disposition, line.why, approval.approved_by, (extract(epoch FROM approval.approved_at) * 1000)::bigint,
     started.applied_by, (extract(epoch FROM started.at) * 1000)::bigint,
     completed.applied_by, (extract(epoch FROM completed.at) * 1000)::bigint, plan.changing, stands.reversals,
     (extract(epoch FROM stands.last_at) * 1000)::bigint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pipeline.audit.chain import Times
@@ -119,6 +120,7 @@ class PlanRow(NamedTuple):
     reason: str
     good_model_version: str
     good_policy_version: str
+    good_feeds: Mapping[str, str]
     before: str | None
     after: str | None
     disposition: str

@@ -29,7 +29,7 @@ from pipeline.explain.life import (
 )
 from pipeline.explain.timeline import Moment, Money, Thread, strung
 from pipeline.review.cases import Kind
-from pipeline.rollback.reversal import Disposition
+from pipeline.rollback.reversal import Disposition, regime_words
 
 AUDIT: Final = "audit service"
 EXECUTOR: Final = "execution service"
@@ -287,9 +287,8 @@ def _completion(plan: PlanRow) -> Iterator[Moment]:
 def _plan_words(plan: PlanRow) -> str:
     disposition = Disposition(plan.disposition)
     what = DISPOSITION_WORDS[disposition].format(before=plan.before, after=plan.after)
-    why = (
-        f" Under model {plan.good_model_version} and policy {plan.good_policy_version}: {plan.why}" if plan.why else ""
-    )
+    regime = regime_words(plan.good_model_version, plan.good_policy_version, plan.good_feeds)
+    why = f" Under {regime}: {plan.why}" if plan.why else ""
     return f"Looked at the decision in a rollback plan, because {plan.reason.rstrip('.')}: {what}.{why}"
 
 

@@ -115,7 +115,7 @@ def _timeline(told: Whole) -> Iterator[str]:
             day = today
         rows.append([clock, _tag(moment), _what(moment), escape(moment.by), _place(moment.where)])
     head = ["When, UTC", "", "What", "By whom", "Recorded in"]
-    yield f'<h2>What happened, step by step</h2><div class="wide lines steps">{table(head, rows)}</div>'
+    yield f'<h2>What happened, step by step</h2><div class="lines steps">{table(head, rows)}</div>'
     if isinstance(told.life, NotShown):
         yield f'<p class="bad">{escape(told.life.why)}</p>'
 
@@ -145,7 +145,7 @@ def _postings(told: Whole) -> Iterator[str]:
         for row in told.life.rows.postings
     ]  # fmt: skip
     head = ["Recorded", "Step", "From", "To", "Amount", ""]
-    yield f'<h2>Where the money went</h2><div class="wide lines">{table(head, rows, numbers=(4,))}</div>'
+    yield f'<h2>Where the money went</h2><div class="lines">{table(head, rows, numbers=(4,))}</div>'
     yield "<p class=soft>Each line takes its amount from one account and gives it to another; none is ever changed.</p>"
 
 
@@ -159,7 +159,7 @@ def _reasons(told: Whole) -> Iterator[str]:
             "" if micro is None else log_odds(micro),
         ])  # fmt: skip
     head = ["Reason, as recorded", "Code", "Observed", "Limit, or typical", "Difference", "Log-odds"]
-    yield f'<h2>Why</h2><div class="wide lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
+    yield f'<h2>Why</h2><div class="lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
     yield "<p class=soft>Numbers are in the unit of the reason: money in minor units (pence).</p>"
 
 
@@ -187,7 +187,7 @@ def _guardrails(told: Whole) -> Iterator[str]:
         yield f"<p>Not shown: {escape(found.why)}.</p>"
         return
     rows = [row for guardrail in found for row in _rule_rows(guardrail)]
-    yield f'<div class="wide lines rules">{table(["Rule", "Would", "", "Observed", "Limit", "How far"], rows)}</div>'
+    yield f'<div class="lines rules">{table(["Rule", "Would", "", "Observed", "Limit", "How far"], rows)}</div>'
     yield "<p class=soft>A rule triggers where all of its lines are met. In the order in which they are asked.</p>"
 
 
@@ -221,7 +221,7 @@ def _model(told: Whole) -> Iterator[str]:
     agrees = "as recorded" if model.is_recorded_score else "NOT what the decision records"
     rows.append([f"<b>The sum, {agrees}</b>", f"<b>{log_odds(model.score_micro)}</b>", ""])
     head = ["What the term looks at", "Log-odds", "Less or more like fraud"]
-    yield f'<div class="wide lines">{table(head, rows, numbers=(1,))}</div>'
+    yield f'<div class="lines">{table(head, rows, numbers=(1,))}</div>'
 
 
 def _share_rows(model: ModelAccount) -> Iterator[list[str]]:
@@ -247,7 +247,7 @@ def _features(told: Whole) -> Iterator[str]:
         group = fact.group
         rows.append([title, f"<code>{escape(fact.name)}</code>", value, escape(fact.fact)])
     head = ["Of", "Feature", "Value", "What it counts"]
-    yield f'<h2>What the decision saw</h2><div class="wide lines">{table(head, rows, numbers=(2,))}</div>'
+    yield f'<h2>What the decision saw</h2><div class="lines">{table(head, rows, numbers=(2,))}</div>'
 
 
 def _audit(told: Whole) -> Iterator[str]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, BinaryIO, Final
 
 from pipeline.publish.columns import Batch, Column, ColumnKind
+from pipeline.publish.memory_files import READ_BYTES_MAX, bounded_memory
 from pipeline.publish.payment_source import Fault, Unreadable
 from pipeline.publish.table_files import BATCH_ROWS, WatchedFile
 
@@ -18,7 +19,9 @@ PARQUET: Final = b"PAR1"
 ARROW: Final = b"ARROW1"
 
 
-_TEXTS: Final = frozenset({ColumnKind.TEXT, ColumnKind.BINARY})
+_TEXT_TYPES: Final = frozenset({"BYTE_ARRAY"})
+_DICTIONARIES: Final = frozenset({"PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE", "BIT_PACKED"})
+"""Encodings of which pyarrow makes a dictionary."""
 
 
 class ArrowTable:
@@ -28,33 +31,42 @@ class ArrowTable:
 
     def __init__(self, file: WatchedFile, magic: bytes) -> None:
         self._file, self._is_parquet = file, magic == PARQUET
-        with self._opened() as reader:
+        self._shared = frozenset[str]()
+        with self._opened() as reader, bounded_memory():
             self.count: int | None = int(reader.metadata.num_rows) if self._is_parquet else None
             schema = reader.schema_arrow if self._is_parquet else reader.schema
             self.columns = [_column(field.name, field.type) for field in schema]
             if self._is_parquet:
                 self._refuse_old_times(reader.metadata)
                 self._refuse_bombs(reader.metadata)
+                self._shared = _shared(reader.metadata)
 
     def batches(self, wanted: Set[int], /) -> Iterator[Batch | Fault]:
         row, read = 1, sorted(wanted) or [0]  # without a column pyarrow would say no number of rows
         with self._opened(read) as reader:
-            for found in self._record_batches(reader, read):
-                lines = range(row, row + found.num_rows)
-                yield Batch(lines, self._values_of(found, read))
-                row += found.num_rows
+            found = self._record_batches(reader, read)
+            while (batch := self._next_batch(found, row, read)) is not None:
+                yield batch
+                row += len(batch.lines)
+
+    def _next_batch(self, found: Iterator[Any], row: int, read: list[int]) -> Batch | None:
+        with bounded_memory():
+            rows = next(found, None)
+            return None if rows is None else Batch(range(row, row + rows.num_rows), self._values_of(rows, read))
 
     @contextmanager
     def _opened(self, read: list[int] | None = None) -> Iterator[Any]:
         """Open the file for the columns at the places that are `read`, or all."""
         arrow, parquet = _library()
         with self._file.opened() as file, self._named(arrow):
-            yield self._reader(arrow, parquet, file, read)
+            with bounded_memory():
+                reader = self._reader(arrow, parquet, file, read)
+            yield reader
 
     def _reader(self, arrow: Any, parquet: Any, file: BinaryIO, read: list[int] | None) -> Any:
         if self._is_parquet:
-            texts = [self.columns[at].name for at in read or [] if self.columns[at].kind in _TEXTS]
             # As a dictionary one long text that a million rows share stays one.
+            texts = [self.columns[at].name for at in read or [] if self.columns[at].name in self._shared]
             return parquet.ParquetFile(file, page_checksum_verification=True, read_dictionary=texts)
         return arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=read))
 
@@ -81,7 +93,13 @@ class ArrowTable:
         kind = "parquet" if self._is_parquet else "an Arrow file"
         try:
             yield
-        except (OSError, arrow.ArrowException, MemoryError) as error:
+        except MemoryError as error:
+            parts = "row groups" if self._is_parquet else "record batches"
+            raise Unreadable(
+                f"{self._file.name} unpacks to over {READ_BYTES_MAX // 1024**3} GB at once.",
+                f"Write it in smaller {parts}, if it is to be so large.",
+            ) from error
+        except (OSError, arrow.ArrowException) as error:
             raise Unreadable(
                 f"{self._file.name} can't be read as {kind}: it is cut off, damaged, encrypted, or of a later form.",
                 "Write it again.",
@@ -105,6 +123,17 @@ class ArrowTable:
                     f"{self._file.name} has the column '{column.name[:60]}' of parquet's old INT96 times.",
                     "They overflow unseen: write it as a timestamp of milliseconds or microseconds.",
                 )
+
+
+def _shared(metadata: Any) -> frozenset[str]:
+    """Return the columns of texts that pyarrow can read as dictionaries: it can't where texts stand by their
+    differences, as DuckDB and others write them."""
+    kept, others = set[str](), set[str]()
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            is_shared = column.physical_type in _TEXT_TYPES and _DICTIONARIES.issuperset(column.encodings)
+            (kept if is_shared else others).add(column.path_in_schema)
+    return frozenset(kept - others)
 
 
 def _library() -> tuple[Any, Any]:

@@ -35,6 +35,13 @@ def publish(
     ] = None,
     is_check: Annotated[bool, typer.Option("--check", help="List what is wrong with it, and publish nothing.")] = False,
     rate: Rate = None,
+    payments: Annotated[
+        int | None, typer.Option("--payments", min=0, metavar="N", help="Refuse it unless it holds so many payments.")
+    ] = None,
+    sums: Annotated[
+        list[str] | None,
+        typer.Option("--sum", metavar="EUR=AMOUNT", help="Refuse it unless its payments come to it, by currency."),
+    ] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Publish its frauds as labels, too.")] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Publish at most this many payments.")] = None,
     now: ClockStamps = False,
@@ -55,7 +62,14 @@ def publish(
     output = Output(as_json=as_json)
     with failures_named():
         accounts = None if accounts_path is None else read_accounts(accounts_path)
-        source = open_payments(path, with_labels=labels, rules=read_map(map_path), accounts=accounts)
+        source = open_payments(
+            path,
+            with_labels=labels,
+            rules=read_map(map_path),
+            accounts=accounts,
+            payments=payments,
+            sums=sums or (),
+        )
     settings = settings_from_environment()
     if not is_check:
         require_topics(settings, with_labels=labels)

@@ -75,6 +75,10 @@ class FileRules(_Strict):
     absent: Texts = ()  # words that say that there is no value
     kept: Texts = ()  # words that look so, and are values: the name Null
     ignore: Texts = ()  # columns that no field takes
+    payments: Annotated[int, Field(ge=0)] | None = None  # how many the whole file holds
+    sums: dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], Annotated[str, Field(max_length=40)] | int] = Field(
+        default_factory=dict, max_length=300
+    )  # currency → what all its payments come to, in whole units
 
     @field_validator("encoding")
     @classmethod

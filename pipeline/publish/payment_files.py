@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from pipeline.publish.arrow_files import ARROW, PARQUET, ArrowTable
 from pipeline.publish.columns import Batch
+from pipeline.publish.control_totals import totals_of
 from pipeline.publish.csv_files import CsvTable
 from pipeline.publish.file_map import MAP_BYTES_MAX, FileMap, map_of
 from pipeline.publish.iso20022.mapping import Account
@@ -16,7 +17,7 @@ from pipeline.publish.iso20022.message_files import MessageSource
 from pipeline.publish.iso20022.told import rules_of
 from pipeline.publish.json_files import BOM, JsonTable
 from pipeline.publish.map_effects import refuse_delimited_rules
-from pipeline.publish.payment_source import Fault, FilePayment, PaymentSource, Unreadable
+from pipeline.publish.payment_source import ControlTotals, Fault, FilePayment, PaymentSource, Unreadable
 from pipeline.publish.plan import Plan
 from pipeline.publish.table_files import GZIP, Table, WatchedFile
 
@@ -51,11 +52,12 @@ class TableSource:
     """The payments of a file with columns and rows. A column without a place is refused, unless the map ignores it."""
 
     part: Final = "column"
-    is_whole: Final = False
     left_out: Mapping[str, int] = MappingProxyType({})
 
-    def __init__(self, file: WatchedFile, table: Table, rules: FileMap, *, with_labels: bool) -> None:
-        self.name, self._file, self._table = file.name, file, table
+    def __init__(
+        self, file: WatchedFile, table: Table, rules: FileMap, totals: ControlTotals, *, with_labels: bool
+    ) -> None:
+        self.name, self._file, self._table, self.totals = file.name, file, table, totals
         self._plan = Plan(file.name, table.columns, rules, with_labels=with_labels)
 
     @property
@@ -65,6 +67,10 @@ class TableSource:
     @property
     def count(self) -> int | None:
         return self._table.count
+
+    @property
+    def is_whole(self) -> bool:
+        return self.totals.is_said
 
     def read(self) -> Iterator[FilePayment | Fault]:
         for found in self._table.batches(self._plan.places):
@@ -81,24 +87,32 @@ class TableSource:
 
 
 def open_payments(
-    path: Path, *, with_labels: bool, rules: FileMap = NO_MAP, accounts: Mapping[str, Account] | None = None
+    path: Path,
+    *,
+    with_labels: bool,
+    rules: FileMap = NO_MAP,
+    accounts: Mapping[str, Account] | None = None,
+    payments: int | None = None,
+    sums: Sequence[str] = (),
 ) -> PaymentSource:
     """Open a file of payments, with their labels if asked. Raises Unreadable, here and while it is read.
 
-    `accounts`: what no message of ISO 20022 says of its payers; no other file needs it.
+    `accounts`: what no message of ISO 20022 says of its payers; no other file needs it. `payments`, `sums`: what the
+    whole file comes to, each sum as EUR=1234.50.
     """
+    totals = totals_of(rules.file, payments, sums)
     file = WatchedFile(path)
     if _is_xml(file):
         if with_labels:
             raise Unreadable(
                 f"{file.name} is XML, and no message says which payments were frauds.", "Leave labels out."
             )
-        return MessageSource(file, rules_of(rules, accounts))
+        return MessageSource(file, rules_of(rules, accounts), totals)
     if accounts is not None:
         raise Unreadable(
             f"{file.name} is no message of ISO 20022, and only those need accounts.", "Leave --accounts out."
         )
-    return TableSource(file, _table(file, rules), rules, with_labels=with_labels)
+    return TableSource(file, _table(file, rules), rules, totals, with_labels=with_labels)
 
 
 def read_map(path: Path | None) -> FileMap:

@@ -7,6 +7,7 @@ payment (I10); names of columns and paths of elements are the file's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from pipeline.domain.payment import Transaction
@@ -32,6 +33,36 @@ class FilePayment(NamedTuple):
     line: int
     transaction: Transaction
     is_fraud: bool | None  # None where labels weren't asked for
+
+
+class ControlTotals(NamedTuple):
+    """`payments` None: their number isn't said. `sums_minor`: empty, or the sum in each currency that there is."""
+
+    payments: int | None = None
+    sums_minor: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def is_said(self) -> bool:
+        return self.payments is not None or bool(self.sums_minor)
+
+    def faults(self, payments: int, sums_minor: Mapping[str, int]) -> Iterator[Fault]:
+        """Yield what a whole file that comes to this has otherwise. No sum is quoted: it may be one payment's."""
+        if self.payments not in (None, payments):
+            yield _cut(f"it has {payments:,} payments where {self.payments:,} are declared")
+        if not self.sums_minor:
+            return
+        for currency in sorted(sums_minor.keys() - self.sums_minor.keys()):
+            yield _cut(f"it has payments in {currency}, for which no sum is declared")
+        for currency, declared in sorted(self.sums_minor.items()):
+            if sums_minor.get(currency, 0) != declared:
+                yield _cut(f"its payments in {currency} come to another sum than is declared")
+
+
+NO_TOTALS: Final = ControlTotals()
+
+
+def _cut(what: str) -> Fault:
+    return Fault(AT_FILE, None, f"{what}: it may be cut off, or be another file")
 
 
 class Wrong(ValueError):
@@ -68,6 +99,10 @@ class PaymentSource(Protocol):
     @property
     def is_whole(self) -> bool:
         """Whether the file says of itself what holds for all of it only, so that its first payments are no file."""
+
+    @property
+    def totals(self) -> ControlTotals:
+        """What its sender says, beside the file, that it comes to."""
 
     @property
     def left_out(self) -> Mapping[str, int]:

@@ -48,7 +48,7 @@ def check(
 
     `now_ms` is when they are to be decided: a payment from the future is refused. `advance` hears how many were read.
     """
-    look = _Look(now_ms, is_order_needed)
+    look = _Look(now_ms, is_order_needed, is_summed=bool(source.totals.sums_minor))
     for each in source.read():
         if look.payments == limit:
             source.read_to_its_end()
@@ -64,6 +64,9 @@ def check(
                 advance(look.payments)
         if len(look.faults) > FAULTS_MAX:
             break
+    else:
+        if not look.faults:  # a payment that has one is missing in the sums
+            look.faults += source.totals.faults(look.payments, look.sums_minor)
     if len(look.faults) <= FAULTS_MAX:
         look.faults += _repeated(source, look.marks)
     source.require_same()
@@ -74,8 +77,10 @@ def check(
 class _Look:
     """What is remembered of the payments that were read."""
 
-    def __init__(self, now_ms: int, is_order_needed: bool) -> None:
+    def __init__(self, now_ms: int, is_order_needed: bool, *, is_summed: bool) -> None:
         self.faults: list[Fault] = []
+        self.sums_minor: dict[str, int] = {}
+        self._is_summed = is_summed
         self.marks = array("q")
         self.is_ordered = True
         self._now, self._is_order_needed, self._before_ms = Source(0, 0, now_ms), is_order_needed, 0
@@ -93,6 +98,8 @@ class _Look:
             if self._is_order_needed:
                 self.faults.append(Fault(each.line, None, EARLIER))
         self._before_ms = payment.event_time_ms
+        if self._is_summed:
+            self.sums_minor[payment.currency] = self.sums_minor.get(payment.currency, 0) + payment.amount_minor
         self.marks.append(_mark(payment))
 
 

@@ -1,8 +1,8 @@
 """Decide stored decisions again under another regime: the version that should have answered.
 
 The snapshot is as it was; what follows from payment, policy and feeds alone is computed again under the good policy, so
-that its limits hold, and under the feeds that the decision was made under. What was counted (windows, payments near the
-limit) stays as counted.
+that its limits hold, and under the feeds that the decision was made under, or the good ones where a feed was wrong.
+What was counted (windows, payments near the limit) stays as counted.
 
 The breaker's word is the recorded one by default: what the fallback answered because the model was out of the loop, the
 fallback answers again, so the difference is the version's and nothing else's. Basis.CLOSED asks what would have been
@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import ALL
+from pipeline.decide.feeds.feed import FeedName
 from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.verdict import Mode, Regime, decide
 from pipeline.domain.decision import BreakerState, Decision, Outcome, Route, StoredDecision
@@ -50,6 +51,8 @@ class Good(NamedTuple):
     model: Version | None
     policy: Version | None
     basis: Basis
+    exchange_rates: FeedName | None = None
+    sanctions: FeedName | None = None
 
 
 class Redecided(NamedTuple):
@@ -106,4 +109,11 @@ def _decided(stored: Sequence[StoredDecision], in_force: Regime, good: Good) -> 
 def _regime_key(decision: Decision, good: Good) -> RegimeKey:
     model = good.model or Version(decision.model_version, decision.model_hash)
     policy_hash = decision.policy_hash if good.policy is None else good.policy.sha256
-    return regime_key(decision)._replace(policy_hash=policy_hash, model_version=model.version, model_hash=model.sha256)
+    made = regime_key(decision)
+    return RegimeKey(
+        policy_hash,
+        model.version,
+        model.sha256,
+        good.exchange_rates or made.exchange_rates,
+        good.sanctions or made.sanctions,
+    )

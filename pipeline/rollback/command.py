@@ -30,6 +30,9 @@ def plan(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="What went wrong; it stands in every reversal.")],
     good_model: Annotated[str | None, typer.Option(metavar="VERSION", help="Decide again by this model.")] = None,
     good_policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Decide again by this policy.")] = None,
+    good_feed: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Decide again by this feed, of rates or sanctions.")
+    ] = None,
     model: Annotated[str | None, typer.Option(metavar="VERSION", help="Select what this model decided.")] = None,
     policy: Annotated[str | None, typer.Option(metavar="VERSION", help="Select what this policy decided.")] = None,
     since: Annotated[
@@ -69,7 +72,7 @@ def plan(
     by = identity_of(settings)
     asked = Asked(
         by, reason, good_model, good_policy, model, policy, since, until, segment, rule, route, outcome, ids, basis,
-        incident,
+        incident, tuple(good_feed or ()),
     )  # fmt: skip
     with progress("deciding again", None) as advance:
         made = make_plan(settings, wire_format(settings), asked, advance)

@@ -15,6 +15,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Final, NamedTuple
 
+from pipeline.decide.feeds.feed import FeedKind, FeedName
 from pipeline.domain.decision import Decision, StoredDecision
 from pipeline.domain.features import COLUMN
 from pipeline.domain.times import utc_text
@@ -172,9 +173,18 @@ def good_of(header: PlanHeader) -> Good:
     try:
         model = _version(header.good_model_version, header.good_model_hash)
         policy = _version(header.good_policy_version, header.good_policy_hash)
-        return Good(model, policy, Basis(header.breaker))
-    except ValueError as error:
+        rates, sanctions = (_feed(header.good_feeds, kind) for kind in _FEEDS)
+        if header.good_feeds.keys() - set(_FEEDS):
+            raise PlanRefused("The plan names a feed of a kind that nobody knows")
+        return Good(model, policy, Basis(header.breaker), rates, sanctions)
+    except (ValueError, AttributeError, TypeError) as error:
         raise PlanRefused("The plan names versions that can't be read") from error
+
+
+def feeds_text(good: Good) -> dict[str, str]:
+    """The feeds of a plan as its header has them, and as `good_of` reads them."""
+    feeds = zip(_FEEDS, (good.exchange_rates, good.sanctions), strict=True)
+    return {kind: f"{name.sha256.hex()} {name.version}" for kind, name in feeds if name is not None}
 
 
 def criteria_text(criteria: Criteria, list_name: str | None, incident: str | None = None) -> dict[str, str]:
@@ -219,6 +229,7 @@ def criteria_of(text: Mapping[str, str]) -> Criteria:
         raise PlanRefused("The plan selects by a time that can't be read") from error
 
 
+_FEEDS: Final = (str(FeedKind.EXCHANGE_RATES), str(FeedKind.SANCTIONS))
 _CRITERIA: Final = frozenset(
     {"model", "policy", "since", "until", "segment", "rule", "route", "outcome", "list", "incident"}
 )
@@ -230,6 +241,13 @@ def _ms(text: str | None) -> int | None:
 
 def _version(version: str, sha256_hex: str) -> Version | None:
     return None if version == AS_RECORDED else Version(version, bytes.fromhex(sha256_hex))
+
+
+def _feed(feeds: Mapping[str, str], kind: str) -> FeedName | None:
+    if kind not in feeds:
+        return None
+    sha256_hex, _, version = feeds[kind].partition(" ")
+    return FeedName(version, bytes.fromhex(sha256_hex))
 
 
 def _otherwise(line: PlanLine, found: PlanLine) -> tuple[str, ...]:

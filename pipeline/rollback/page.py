@@ -11,7 +11,7 @@ from pipeline.domain.times import utc_text
 from pipeline.replay.redecide import Basis
 from pipeline.rollback.blast_radius import Share
 from pipeline.rollback.report_store import Report
-from pipeline.rollback.reversal import CHANGING, Disposition
+from pipeline.rollback.reversal import CHANGING, Disposition, regime_words
 from pipeline.web.html import badge, cards, document, escape, table
 
 LINES_MAX: Final = 2000
@@ -27,7 +27,7 @@ def _body(report: Report) -> Iterator[str]:
     yield f"<h1>Rollback plan {badge(report.state)}</h1>"
     yield f"<p>{escape(header.reason)}</p><p class=soft><code>{escape(header.plan_id)}</code></p>"
     yield from _cards(report)
-    yield "<h2>Who, what and when</h2>" + table(["", ""], _facts(report))
+    yield "<h2>Who, what and when</h2><div class=pairs>" + table(["", ""], _facts(report)) + "</div>"
     changes = [(_change(*change), share) for change, share in radius.by_change.items()]
     yield "<h2>What it changes</h2>" + table(_SHARE_HEAD, _shares(changes), (1, 2, 3))
     looked_at = [(escape(_DISPOSITIONS[each]), share) for each, share in radius.by_disposition.items()]
@@ -56,7 +56,7 @@ def _facts(report: Report) -> Iterator[list[str]]:
     yield ["Selected", escape(asked)]
     yield [
         "Decided again under",
-        escape(f"model {header.good_model_version}, policy {header.good_policy_version}"),
+        escape(regime_words(header.good_model_version, header.good_policy_version, header.good_feeds)),
     ]
     is_recorded = header.breaker == Basis.RECORDED
     yield ["Circuit breaker", "as it was recorded" if is_recorded else "as if it had been closed throughout"]
@@ -106,7 +106,7 @@ def _each(report: Report) -> Iterator[str]:
         for line in changing[:LINES_MAX]
     ]  # fmt: skip
     head = ["Transaction", "From", "To", "Amount", "Change", "How", "Why, under the good version"]
-    yield f'<div class="wide lines">{table(head, rows, numbers=(3,))}</div>'
+    yield f'<div class="lines">{table(head, rows, numbers=(3,))}</div>'
 
 
 def _payment(payment: Transaction | None) -> list[str]:

@@ -19,6 +19,7 @@ from pipeline.alerts.catalogue import rollback_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
+from pipeline.decide.feeds.feed import FeedKind
 from pipeline.decide.policy import PolicyRefused, parse_policy
 from pipeline.domain.decision import Route
 from pipeline.domain.log import Record, Source
@@ -33,6 +34,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
 from pipeline.people.key_files import Identity
 from pipeline.replay.archive_files import RegimeArchive
+from pipeline.replay.good_feed_files import good_feeds, require_published
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
     EXECUTOR_PATIENCE_S,
@@ -44,7 +46,7 @@ from pipeline.rollback.apply_service import (
     Topics,
     Writing,
 )
-from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text
+from pipeline.rollback.derivation_store import Criteria, Derivation, criteria_text, good_of
 from pipeline.rollback.ends_service import TopicEnds
 from pipeline.rollback.incident_command import selection_of
 from pipeline.rollback.plan_content_store import PlanRefused
@@ -80,11 +82,13 @@ class Asked(NamedTuple):
     ids_file: Path | None
     basis: Basis
     incident: str | None = None
+    good_feeds: tuple[Path, ...] = ()
 
 
 def make_plan(settings: Settings, wire: WireFormat, asked: Asked, advance: Advance) -> StoredPlan:
     """The new plan. Failure says what is missing."""
     good, folder = _good(settings, asked)
+    require_published(settings, good)
     archive = RegimeArchive.of(settings, folder)
     lifetime_ms = settings.rollback_plan_hours * HOUR_MS
     with (
@@ -128,6 +132,7 @@ def apply_plan(
         _apply_failures(plan_id),
         LogReader(settings.bootstrap_servers, "fraud-rollback", settings.kafka_options) as log,
     ):
+        require_published(settings, good_of(find_plan(connection, plan_id).header))
         applier = _applier(settings, wire, connection, log, patience_s)
         answer = applier.apply(_plan_id(plan_id), by, rate_per_s, stopping, advance)
         if isinstance(answer, Applied) and answer.is_complete:
@@ -227,8 +232,8 @@ def _plan_id(text: str) -> str:
 
 def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
     """The versions to decide again under, and the folder of the policies."""
-    if asked.good_model is None and asked.good_policy is None:
-        raise Failure("Nothing says what is good.", "Give --good-model VERSION, --good-policy PATH, or both.")
+    if asked.good_model is None and asked.good_policy is None and not asked.good_feeds:
+        raise Failure("Nothing says what is good.", "Give --good-model VERSION, --good-policy or --good-feed FILE.")
     model, policy, folder = None, None, settings.policy_archive
     if asked.good_model is not None:
         try:
@@ -237,7 +242,8 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
             raise Failure(f"{refusal}.", "Give a version of FRAUD_MODEL_REGISTRY.") from refusal
     if asked.good_policy is not None:
         policy, folder = _policy(asked.good_policy), asked.good_policy.parent
-    return Good(model, policy, asked.basis), folder
+    feeds = good_feeds(settings, asked.good_feeds)
+    return Good(model, policy, asked.basis, feeds.get(FeedKind.EXCHANGE_RATES), feeds.get(FeedKind.SANCTIONS)), folder
 
 
 def _policy(path: Path) -> Version:

@@ -232,7 +232,8 @@ def copy_lines(connection: Connection, plan_id: str, position: int, lines: Seque
 
 
 def insert_plan(connection: Connection, plan: StoredPlan) -> None:
-    header = plan.header._asdict() | {"criteria": Jsonb(dict(plan.header.criteria))}
+    maps = {name: Jsonb(dict(getattr(plan.header, name))) for name in ("criteria", "good_feeds")}
+    header = plan.header._asdict() | maps
     sums = {
         "audited_until": Jsonb(dict(plan.audited_until)),
         "decisions": plan.decisions,

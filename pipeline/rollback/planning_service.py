@@ -23,7 +23,7 @@ from pipeline.replay.redecide import AS_RECORDED, Good, Version
 from pipeline.replay.regimes import RegimeOf
 from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import Adding
-from pipeline.rollback.derivation_store import Criteria, Derivation
+from pipeline.rollback.derivation_store import Criteria, Derivation, feeds_text
 from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
 from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import (
@@ -125,4 +125,5 @@ class Planner:
             policy.version,
             policy.sha256.hex(),
             good.basis.value,
+            feeds_text(good),
         )

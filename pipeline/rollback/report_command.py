@@ -18,7 +18,7 @@ from pipeline.rollback.page import page
 from pipeline.rollback.plan_command import find_plan
 from pipeline.rollback.plan_store import StoredPlan
 from pipeline.rollback.report_store import Report, read_report
-from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine, ReleaseEnd
+from pipeline.rollback.reversal import CHANGING, Disposition, PlanLine, ReleaseEnd, regime_words
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.connection import connected
 from pipeline.terminal.output import Output, coloured
@@ -227,7 +227,7 @@ def _release_sentences(releases: Mapping[ReleaseEnd, int]) -> list[str]:
 
 def _good(plan: StoredPlan) -> str:
     header = plan.header
-    return f"model {header.good_model_version} and policy {header.good_policy_version}"
+    return regime_words(header.good_model_version, header.good_policy_version, header.good_feeds)
 
 
 def _share(share: Share) -> str:

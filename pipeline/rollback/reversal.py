@@ -20,6 +20,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -115,7 +116,8 @@ def disposition(stands: Standing, after: Outcome | None) -> Disposition:
 
 class PlanHeader(NamedTuple):
     """The request: criteria, versions to decide again under, and time. `criteria`: names and values as they were
-    given."""
+    given. `good_feeds`: by kind its hash in hexadecimal, a blank, and its version; none where each decision's own was
+    good."""
 
     plan_id: str
     requested_by: str
@@ -128,6 +130,7 @@ class PlanHeader(NamedTuple):
     good_policy_version: str
     good_policy_hash: str
     breaker: str
+    good_feeds: Mapping[str, str] = MappingProxyType({})
 
 
 class PlanLine(NamedTuple):
@@ -161,7 +164,9 @@ class PlanLine(NamedTuple):
 
 def header_bytes(header: PlanHeader) -> bytes:
     """The first line of a plan's canonical bytes. Its SHA-256 over all lines is what is approved, and to be signed."""
-    return _canonical(header._replace(criteria=dict(sorted(header.criteria.items()))))
+    criteria, feeds = (dict(sorted(each.items())) for each in (header.criteria, header.good_feeds))
+    whole = header._replace(criteria=criteria, good_feeds=feeds)
+    return _canonical(whole if feeds else whole[:-1])  # as plans of before there were good feeds
 
 
 def line_bytes(line: PlanLine) -> bytes:
@@ -298,8 +303,14 @@ def release_end(heard: Heard | None) -> ReleaseEnd | None:
 
 
 def _reason(header: PlanHeader, line: PlanLine) -> str:
-    regime = f"model {header.good_model_version} and policy {header.good_policy_version}"
+    regime = regime_words(header.good_model_version, header.good_policy_version, header.good_feeds)
     return f"{header.reason.rstrip('.')}. Under {regime}: {line.why}"
+
+
+def regime_words(model_version: str, policy_version: str, feeds: Mapping[str, str]) -> str:
+    """Return what a plan decides again under, as people read it; feeds as a plan's header has them."""
+    named = [f"{kind.lower().replace('_', ' ')} {name.partition(' ')[2]}" for kind, name in sorted(feeds.items())]
+    return f"model {model_version} and policy {policy_version}" + (f", with {' and '.join(named)}" if named else "")
 
 
 def released_payment(payment: Transaction, decision_id: str, approval: Approval) -> Transaction:

@@ -95,14 +95,15 @@ COPY control.rollback_plan_decision (
 -- Writes a plan's header, after its lines and in their transaction.
 INSERT INTO control.rollback_plan (
     plan_id, requested_by, requested_at, expires_at, reason, criteria, good_model_version, good_model_hash,
-    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash,
-    act
+    good_policy_version, good_policy_hash, breaker, good_feeds, audited_until, decisions, changing, blast_radius,
+    content_hash, act
 )
 VALUES (
     %(plan_id)s, %(requested_by)s, timestamptz 'epoch' + %(requested_at_ms)s * interval '1 millisecond',
     timestamptz 'epoch' + %(expires_at_ms)s * interval '1 millisecond', %(reason)s, %(criteria)s,
     %(good_model_version)s, %(good_model_hash)s, %(good_policy_version)s, %(good_policy_hash)s, %(breaker)s,
-    %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s, decode(%(act)s, 'hex')
+    %(good_feeds)s, %(audited_until)s, %(decisions)s, %(changing)s, %(blast_radius)s, %(content_hash)s,
+    decode(%(act)s, 'hex')
 );
 
 -- name: read_plan
@@ -110,8 +111,8 @@ VALUES (
 SELECT
     plan_id::text, requested_by, (extract(epoch FROM requested_at) * 1000)::bigint,
     (extract(epoch FROM expires_at) * 1000)::bigint, reason, criteria, good_model_version, good_model_hash,
-    good_policy_version, good_policy_hash, breaker, audited_until, decisions, changing, blast_radius, content_hash,
-    encode(act, 'hex')
+    good_policy_version, good_policy_hash, breaker, good_feeds, audited_until, decisions, changing, blast_radius,
+    content_hash, encode(act, 'hex')
 FROM control.rollback_plan WHERE plan_id::text = %s;
 
 -- name: read_plan_ids

@@ -14,7 +14,8 @@ STYLE: Final = """
 }
 * { box-sizing: border-box }
 body {
-  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 2.5rem 1.5rem
+  color: var(--ink); font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem;
+  overflow-wrap: break-word; padding: 2.5rem 1.5rem
 }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .3rem }
 h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
@@ -31,6 +32,7 @@ h1 code { font-size: inherit; font-weight: 600 }
 .badge.UNDER_WAY, .badge.REFUSED, .badge.REVERSED, .badge.BLOCK { background: var(--stop) }
 .cards { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); margin: 1.4rem 0 }
 .card { background: var(--tint); border: 1px solid var(--rule); border-radius: .5rem; padding: .8rem 1rem }
+.card, .pairs td { overflow-wrap: anywhere }
 .card b { display: block; font-size: 1.5rem; font-variant-numeric: tabular-nums; line-height: 1.3 }
 table { border-collapse: collapse; width: 100% }
 th, td { border-bottom: 1px solid var(--rule); padding: .4rem .6rem; text-align: left; vertical-align: top }
@@ -65,6 +67,11 @@ td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space:
 .bar i { flex: none; height: 100% }
 .bar .up { background: var(--stop); margin-left: 50% }
 .bar .down { background: var(--go) }
+@media (max-width: 44rem) {
+  body { padding: 1.2rem .9rem }
+  .wide table { min-width: 44rem }
+  .pairs td:first-child { width: 8rem }
+}
 @page { margin: 1.5cm }
 @media print {
   body { font-size: 9.5pt; max-width: none; padding: 0 }
@@ -97,7 +104,10 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """`rows` hold HTML; `numbers`: columns that are aligned to the right."""
+    """`rows` hold HTML; `numbers`: columns that are aligned to the right.
+
+    A table whose columns have names scrolls by itself where the page is narrower; one without holds pairs, which fit.
+    """
 
     def cells(tag: str, row: Sequence[str]) -> str:
         marks = ((f'<{tag} class="n">' if place in numbers else f"<{tag}>") for place in range(len(row)))
@@ -105,7 +115,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[
 
     above = f"<thead><tr>{cells('th', head)}</tr></thead>" if any(head) else ""
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return f"<table>{above}<tbody>{body}</tbody></table>"
+    whole = f"<table>{above}<tbody>{body}</tbody></table>"
+    return f'<div class="wide">{whole}</div>' if above else whole
 
 
 def cards(values: Iterable[tuple[str, str]]) -> str:

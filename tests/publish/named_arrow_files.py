@@ -108,6 +108,9 @@ def _arrow_texts() -> None:
     sound("name-bytes-declared.parquet", parquet_of(typed_whole(names)), utf8, beneficiary_name="Jörg")
     latin = {"beneficiary_name": pa.array([b"Mira Holt", b"J\xf6rg"])}
     faulty("name-bytes-latin.parquet", parquet_of(typed_whole(latin)), 2, "beneficiary_name", "not UTF-8", utf8)
+    for encoding in ("DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"):  # DuckDB's and others'
+        written = parquet_of(typed_whole({}), use_dictionary=False, column_encoding={"reference": encoding})
+        sound(f"{encoding}.parquet", written, reference="Rent, July")
     broken = pa.array([b"Mira Holt", b"J\xf6rg"]).view(pa.string())
     faulty("name-not-utf8.parquet", parquet_of(typed_whole({"beneficiary_name": broken})), 2, "beneficiary_name",
            "encoding")  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import resource
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -12,7 +16,7 @@ from pipeline.publish import arrow_files
 from pipeline.publish.payment_files import open_payments
 from pipeline.publish.payment_source import Unreadable
 from pipeline.publish.whole_check import check
-from tests.publish.named_file import parquet_of
+from tests.publish.named_file import feather_of, parquet_of
 from tests.publish.payment_rows import typed_whole
 
 ROWS, CHARACTERS = 4_096, 40_000
@@ -50,3 +54,68 @@ def test_a_column_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "large.parquet").write_bytes(parquet_of(typed_whole({"reference": texts}, 500)))
     with pytest.raises(Unreadable, match="of over 0 MB, unpacked, in one row group"):
         open_payments(tmp_path / "large.parquet", with_labels=False)
+
+
+BOUND_BYTES, LONG, MANY = 100 * 1024 * 1024, 50_000, 4_096
+"""So many rows of so long a text take 200 MB, each for itself."""
+
+
+def _views() -> bytes:
+    """Rows that all show the same place of one buffer."""
+    views = struct.pack("<i4sii", LONG, b"xxxx", 0, 0) * MANY
+    column = pa.Array.from_buffers(pa.string_view(), MANY, [None, pa.py_buffer(views), pa.py_buffer(b"x" * LONG)])
+    return feather_of(typed_whole({"reference": column}, MANY), compression="zstd")
+
+
+def _run() -> bytes:
+    column = pa.RunEndEncodedArray.from_arrays(pa.array([MANY], pa.int32()), pa.array(["x" * LONG]))
+    return feather_of(typed_whole({"reference": column}, MANY), compression="zstd")
+
+
+def _packed() -> bytes:
+    texts = pa.array(["x" * LONG] * MANY)
+    return feather_of(typed_whole({"reference": texts}, MANY), compression="zstd", chunksize=MANY)
+
+
+def _prefixes() -> bytes:
+    """Texts that are each written as how much of the one before they begin with."""
+    texts = pa.array([f"{'x' * LONG}{number}" for number in range(MANY)])
+    encoding = {"reference": "DELTA_BYTE_ARRAY"}
+    return parquet_of(typed_whole({"reference": texts}, MANY), use_dictionary=False, column_encoding=encoding)
+
+
+READER = f"""
+import sys
+from pathlib import Path
+from pipeline.publish import memory_files
+from pipeline.publish.payment_files import open_payments
+from pipeline.publish.payment_source import Unreadable
+from pipeline.publish.whole_check import check
+
+memory_files.READ_BYTES_MAX = {BOUND_BYTES}
+try:
+    check(open_payments(Path(sys.argv[1]), with_labels=False), {NOW_MS}, is_order_needed=True)
+except Unreadable as refusal:
+    print(refusal)
+"""
+"""In a process of its own, which holds nothing yet that it could use again."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is Linux's")
+@pytest.mark.parametrize("made", [_views, _run, _packed, _prefixes])
+def test_what_unpacks_to_too_much_at_once_is_refused_as_that(made: Callable[[], bytes], tmp_path: Path) -> None:
+    """Whatever the file says of itself: no number in any of these tells what it takes."""
+    content = made()
+    assert len(content) < 2 * 1024 * 1024
+    (tmp_path / "bomb").write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", READER, tmp_path / "bomb"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("bomb unpacks to over 2 GB at once. Write it in smaller"), done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the bound is Linux's")
+def test_the_bound_is_gone_once_a_file_is_read(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    (tmp_path / "sound.parquet").write_bytes(parquet_of(typed_whole({})))
+    source = open_payments(tmp_path / "sound.parquet", with_labels=False)
+    for _ in source.read():
+        assert before == resource.getrlimit(resource.RLIMIT_DATA)

@@ -5,11 +5,11 @@ MENDED is a file; once it exists, a worker that starts is sound.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from ops.processes.arguments import arguments
 from pipeline.decide.batch import Judge
 from pipeline.decide.worker_command import run_worker
 from pipeline.io.settings import Settings
@@ -30,4 +30,5 @@ def main(transaction_id: str, mended: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    payment_id, mended = arguments(__doc__, "ID", "MENDED")
+    main(payment_id, Path(mended))

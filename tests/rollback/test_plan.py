@@ -9,23 +9,25 @@ import psycopg
 import pytest
 
 from models.artefact.files import load
+from pipeline.decide.feeds.feed import FeedKind, FeedName, parse_feed
 from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState, Outcome
 from pipeline.domain.identities import review_id
 from pipeline.execute.saga import Answer
-from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
+from pipeline.replay.redecide import AS_RECORDED, Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
 from pipeline.rollback.blast_radius import Change, Share
-from pipeline.rollback.derivation_store import Criteria
+from pipeline.rollback.derivation_store import Criteria, good_of
 from pipeline.rollback.plan_content_store import PlanRefused
 from pipeline.rollback.plan_store import read_lines, read_plan
 from pipeline.rollback.planning_service import Planner, Request
-from pipeline.rollback.reversal import plan_digest, released_id
+from pipeline.rollback.reversal import plan_digest, regime_words, released_id
 from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of, reversal_of, review_of, written
 from tests.execute.given import name_of
 from tests.known import identity
-from tests.records import NOON_MS
+from tests.records import NOON_MS, feed_content
+from tests.rollback.given import HEADER
 from tests.rollback.stand import NOBODY_BEHIND, WIRE
 
 HOUR_MS = 3_600_000
@@ -35,11 +37,13 @@ HOUR_MS = 3_600_000
 def planned(connection, archive):
     """Makes a plan and reads it back, with its lines."""
 
-    def plan(criteria, good_model="small-1", *, basis=Basis.RECORDED, by="rae", policy=None):
+    def plan(criteria, good_model="small-1", *, basis=Basis.RECORDED, by="rae", policy=None, feeds=(None, None)):
         folder = archive.registry / (good_model or "small-1")
         sha256 = load(folder).hash if folder.exists() else archive.good.model.hash
         model = None if good_model is None else Version(good_model, sha256)
-        request = Request(criteria, {"asked": "test"}, Good(model, policy, basis), "it went wrong", identity(by))
+        request = Request(
+            criteria, {"asked": "test"}, Good(model, policy, basis, *feeds), "it went wrong", identity(by)
+        )
         planner = Planner(connection, WIRE, archive.regime_of, NOBODY_BEHIND, HOUR_MS)
         made = planner.plan(request, str(uuid4()), NOON_MS)
         stored = read_plan(connection, made.header.plan_id)
@@ -96,6 +100,37 @@ def test_guardrails_of_the_good_policy_hold_whatever_the_model(planned, archive,
     audited.append(archive.values(sanctioned, [CLOSED] * 5))
     _, lines = planned(Criteria(model_version="blocks-all"), basis=Basis.CLOSED)
     assert {(line.before, line.after) for line in lines} == {("BLOCK", "BLOCK")}
+
+
+def test_what_a_wrong_feed_allowed_is_taken_back_under_the_good_one(planned, archive, audited):
+    """A list of sanctions came late: payments to a country that was under sanctions by then were allowed."""
+    paid = [payment(n, amount_minor=5_000, beneficiary_country="DE" if n < 3 else "GB") for n in range(5)]
+    audited.append(archive.values(paid, [CLOSED] * 5))
+    known = feed_content(FeedKind.SANCTIONS).decode()
+    listed = known.replace(
+        "sanctioned_countries = [", 'sanctioned_countries = [\n{ country = "DE", from = 2020-01-01 },', 1
+    )
+    assert listed != known
+    (archive.policies / "listed.toml").write_text(listed)
+    feed = parse_feed(listed.encode())
+    name = FeedName(feed.version, feed.sha256)
+    stored, lines = planned(Criteria(model_version="small-1"), None, feeds=(None, name))
+    assert [("BLOCK", "REVERSE")] * 3 + [("ALLOW", "UNCHANGED")] * 2 == [
+        (line.after, line.disposition) for line in lines
+    ]
+    assert {"sanctions": f"{feed.sha256.hex()} {feed.version}"} == stored.header.good_feeds
+    assert Good(None, None, Basis.RECORDED, None, name) == good_of(stored.header)
+    named = regime_words(AS_RECORDED, AS_RECORDED, stored.header.good_feeds)
+    assert named == f"model as recorded and policy as recorded, with sanctions {feed.version}"
+    assert "under sanctions" in lines[0].why
+
+
+@pytest.mark.parametrize(
+    "feeds", [{"sanctions": "zz v"}, {"weather": f"{'0' * 64} v"}, {"sanctions": 7}, ["sanctions"], None]
+)
+def test_a_header_whose_feeds_cannot_be_read_is_refused(feeds):
+    with pytest.raises(PlanRefused):
+        good_of(HEADER._replace(good_model_hash="00" * 32, good_feeds=feeds))
 
 
 def test_a_changed_policy_decides_with_its_own_limits(planned, archive, audited, tmp_path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
 
 from ops import cli
+from pipeline.decide.feeds.feed import FeedKind
 from pipeline.rollback.page import LINES_MAX, page
 from pipeline.rollback.report_command import report_of
 from tests.known import environment_of
+from tests.records import POLICY_PATH, feed_content
 from tests.rollback.scene import Scene
 
 LOADING = re.compile(r"https?:|//|url\(|@import|<script|<link|<img|<iframe|\ssrc=|\son[a-z]+=", re.IGNORECASE)
@@ -144,6 +147,8 @@ def test_plan_show_list_and_apply_by_command(scene, fraud):
         (["plan", "--reason", "x", "--good-model", "gone", "--model", "m"], "Give a version of"),
         (["plan", "--reason", "x", "--good-model", "small-1", "--segment", "SW"], "NAME=VALUE"),
         (["plan", "--reason", "x", "--good-model", "small-1", "--list", "gone.txt"], "can't be read"),
+        (["plan", "--reason", "x", "--good-feed", "gone.toml", "--model", "m"], "gone.toml can't be read"),
+        (["plan", "--reason", "x", "--good-feed", POLICY_PATH.resolve(), "--model", "m"], "can't be used"),
         (["show", "no-plan"], "There is no plan no-plan."),
         (["apply", "00000000-0000-4000-8000-000000000000"], "There is no plan"),
         (["report", "00000000-0000-4000-8000-000000000000"], "Nothing says where the report goes."),
@@ -173,3 +178,17 @@ def test_a_list_of_ids_may_name_transactions(scene, fraud, tmp_path):
     asked = ["--good-model", "small-1", "--reason", "these"]
     code, out, _ = fraud("plan", "--list", tmp_path / "ids.txt", *asked, "--json")
     assert (code, json.loads(out)["decisions"]) == (0, 2)
+
+
+def test_a_good_feed_must_be_kept_and_there_is_one_of_a_kind(scene, fraud, tmp_path):
+    path = tmp_path / "late.toml"
+    path.write_bytes(feed_content(FeedKind.SANCTIONS).replace(b'version = "', b'version = "late-', 1))
+    asked = "plan", "--reason", "the list came late", "--route", "MODEL", "--good-feed", path
+    code, _, err = fraud(*asked)
+    assert (code, "late.toml is not in the archive of feeds" in err) == (2, True)
+    shutil.copy(path, scene.archive.policies / "late.toml")
+    code, _, err = fraud(*asked, "--good-feed", path)
+    assert (code, "Two feeds of sanctions are given" in err) == (2, True)
+    code, out, err = fraud(*asked, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["good_feeds"]["sanctions"].partition(" ")[2].startswith("late-")

@@ -1,6 +1,7 @@
 import itertools
 import json
 import re
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import assume, given
@@ -171,8 +172,14 @@ def test_a_missing_added_or_moved_line_changes_the_hash(lines, data):
 @pytest.mark.parametrize("name", HEADER._fields)
 def test_every_field_of_the_header_is_in_the_hash(name):
     value = getattr(HEADER, name)
-    other = {"model": "other"} if isinstance(value, dict) else value + type(value)(1)
+    other = {"model": "other"} if isinstance(value, Mapping) else value + type(value)(1)
     assert plan_digest(HEADER._replace(**{name: other}), []) != plan_digest(HEADER, [])
+
+
+def test_a_header_that_names_no_feeds_has_the_bytes_that_it_had_before_feeds_could_be_named():
+    assert len(json.loads(header_bytes(HEADER))) == len(HEADER) - 1
+    fed = HEADER._replace(good_feeds={"sanctions": f"{'0' * 64} v"})
+    assert (header_of(header_bytes(HEADER)), header_of(header_bytes(fed))) == (HEADER, fed)
 
 
 def test_the_order_in_which_criteria_were_given_is_not_in_the_hash():

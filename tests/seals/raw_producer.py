@@ -7,9 +7,10 @@ takes any name that has an `encode`.
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from aiokafka import AIOKafkaProducer
+
+from ops.processes.arguments import arguments
 
 
 class Name:
@@ -27,4 +28,5 @@ async def append(servers: str, topic: str, partition: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(append(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    servers, topic, partition = arguments(__doc__, "SERVERS", "TOPIC", "PARTITION")
+    asyncio.run(append(servers, topic, int(partition)))

@@ -96,7 +96,7 @@ def _block(block: Block) -> str:
             return f"<h3>{escape(text)}</h3>"
         case Table(head=head, rows=rows, numbers=numbers):
             cells = ([_inner(cell) for cell in row] for row in rows)
-            return f'<div class="wide">{table([escape(name) for name in head], cells, numbers)}</div>'
+            return table([escape(name) for name in head], cells, numbers)
         case Tiles(values):
             return cards(values)
         case Figure(svg=svg):

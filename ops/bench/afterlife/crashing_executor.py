@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-import sys
 from typing import Any, Final, NamedTuple
 
+from ops.processes.arguments import arguments
 from pipeline.execute.batch_service import Executor
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.notice_topics import Notices
@@ -74,7 +74,8 @@ def crash_at(step: Step) -> None:
 
 
 def main() -> None:
-    crash_at(STEPS[sys.argv[1]])
+    [step] = arguments(__doc__, "STEP", choices=list(STEPS))
+    crash_at(STEPS[step])
     settings = Settings()
     run_executor(settings, WireFormat(settings.framing, settings.confluent_ids))
 

@@ -16,6 +16,8 @@ from typing import Final, Self
 
 import numpy as np
 
+from ops.processes.arguments import arguments
+
 TICK_S: Final = 0.001
 ENDING_S: Final = 30.0
 
@@ -54,4 +56,5 @@ def measure() -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     print(json.dumps(measure()))

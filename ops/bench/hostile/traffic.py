@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from ops.bench.hostile.attacks import DAY_MS, Phase, Sizes, ordinary, phases_of, restamped
 from ops.bench.rig.payments import START_MS
 from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, Outbound
+from ops.processes.arguments import arguments
 from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
 
@@ -210,7 +211,9 @@ def latencies(arrivals: Iterable[tuple[float, bytes | None]], first: int) -> dic
 
 
 if __name__ == "__main__":
-    _, role, bootstrap_servers, topic_prefix, *rest = sys.argv
+    role, bootstrap_servers, topic_prefix, *rest = arguments(
+        __doc__, "ROLE", "SERVERS", "PREFIX", "ARGUMENT…", choices=("generate", "read")
+    )
     if role == "generate":
         sized = Sizes(**json.loads(rest[1]))
         generate(bootstrap_servers, topic_prefix, rest[0], sized, float(rest[2]), float(rest[3]))

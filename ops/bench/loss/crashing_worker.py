@@ -11,12 +11,12 @@ import asyncio
 import itertools
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest import mock
 
+from ops.processes.arguments import arguments
 from pipeline.decide import app
 from pipeline.decide.batch import Judge
 from pipeline.decide.keeper_service import keep_filled
@@ -117,7 +117,8 @@ def crash_at(step: Step, worker: app.Worker) -> None:
 
 
 def main() -> None:
-    step, mark = STEPS[sys.argv[1]], Path(sys.argv[2])
+    step_name, mark_name = arguments(__doc__, "STEP", "MARK", choices=list(STEPS))
+    step, mark = STEPS[step_name], Path(mark_name)
     keep_filled(Settings())
     if mark.exists():
         run_worker(Settings())

@@ -63,6 +63,9 @@ def bind(source: str, target: Path, *, is_read_only: bool) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] in ([], ["-h"], ["--help"]):
+        print("usage: python container.py SPEC.json", __doc__, sep="\n\n")
+        return
     spec = json.loads(Path(sys.argv[1]).read_text())
     root = Path(spec["root"])
     lay_out(spec, root)

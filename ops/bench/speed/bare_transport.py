@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 
+from ops.processes.arguments import arguments
 from pipeline.decide.app import AGENT_ID
 from pipeline.decide.decision_encoder import DecisionEncoder, with_position
 from pipeline.decide.regime_files import RegimeSource
@@ -87,4 +88,5 @@ async def run(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     asyncio.run(run(Settings()))

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import redis
 
+from ops.processes.arguments import arguments
 from ops.processes.servers import free_port
 from ops.stack.redis_server import Persistence, redis_server, redis_url, system_executable
 from pipeline.decide.app import AGENT_ID
@@ -194,9 +195,10 @@ def _cpu_seconds(client: redis.Redis) -> float:
 
 
 def main() -> None:
-    directory, cases = Path(sys.argv[1]), [Case(*fields) for fields in json.loads(sys.argv[2])]
+    directory, told = arguments(__doc__, "DIRECTORY", "CASES")
+    cases = [Case(*fields) for fields in json.loads(told)]
     calm_garbage_collector()  # as the worker does
-    figures = with_redis(directory, lambda port: asyncio.run(measured(cases, port)))
+    figures = with_redis(Path(directory), lambda port: asyncio.run(measured(cases, port)))
     print(json.dumps(figures))
 
 

@@ -27,6 +27,7 @@ from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
 from ops.bench.speed.throughput import TRANSPORT, WORKER, case_process
 from ops.compiled import compiled_tree_or_none
+from ops.processes.arguments import arguments
 from ops.stack.real import RealStack
 from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
@@ -178,7 +179,9 @@ def _intended_of_decision(message: Message) -> float:
 _WIRE: Final = WireFormat()
 
 if __name__ == "__main__":
-    _, role, servers, topic_prefix, *rest = sys.argv
+    role, servers, topic_prefix, *rest = arguments(
+        __doc__, "ROLE", "SERVERS", "PREFIX", "ARGUMENT…", choices=("generate", "read")
+    )
     if role == "generate":
         generate(servers, topic_prefix, int(rest[0]))
     else:

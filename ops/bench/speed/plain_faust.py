@@ -16,6 +16,7 @@ import faust
 from redis.asyncio import Redis
 
 from ops.bench.speed.throughput import WITH_WORKER_CLIENT
+from ops.processes.arguments import arguments
 from pipeline.decide.app import FAUST_BUFFER_RECORDS, FAUST_DIRECTORY, Worker
 from pipeline.decide.batch import Judge, Judged
 from pipeline.domain.log import Record, Source, Span
@@ -108,5 +109,6 @@ def _use_redis_py(worker: Worker, url: str) -> None:
 
 
 if __name__ == "__main__":
+    arguments(__doc__)
     faust.Worker(build(Settings()), loglevel="WARN", redirect_stdouts=False).execute_from_commandline()
     sys.exit(0)

@@ -8,7 +8,6 @@ take a payment. The limits' clock goes as if RATE_PER_S payments were decided a 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from typing import Final
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from models.artefact.files import load_champion
+from ops.processes.arguments import arguments
 from pipeline.decide.batch import Judge, Judged, TopicNames
 from pipeline.decide.feeds.feed_files import shipped_feeds
 from pipeline.decide.policy import parse_policy
@@ -42,7 +42,7 @@ MODE: Final = Mode(BreakerState.CLOSED, "all", True)
 
 
 def main() -> None:
-    servers, endpoint, *prefixes = sys.argv[1:]
+    servers, endpoint, *prefixes = arguments(__doc__, "SERVERS", "ENDPOINT", "PREFIX…")
     found = {prefix: _steps(servers, endpoint, f"{prefix}transactions.v1") for prefix in prefixes}
     print(json.dumps(found))
 

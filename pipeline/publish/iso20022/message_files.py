@@ -28,7 +28,7 @@ from pipeline.publish.iso20022.messages import AMOUNTS, FORMS, NAMESPACE, Block,
 from pipeline.publish.iso20022.said import Said, Text
 from pipeline.publish.iso20022.settlement import Amount
 from pipeline.publish.iso20022.sums import Sums
-from pipeline.publish.payment_source import Fault, FilePayment
+from pipeline.publish.payment_source import NO_TOTALS, ControlTotals, Fault, FilePayment
 from pipeline.publish.plain_values import is_utf8_in
 from pipeline.publish.table_files import WatchedFile
 
@@ -51,8 +51,8 @@ class MessageSource:
     count: Final = None
     is_whole: Final = True
 
-    def __init__(self, file: WatchedFile, rules: Rules) -> None:
-        self._file, self._rules = file, rules
+    def __init__(self, file: WatchedFile, rules: Rules, totals: ControlTotals = NO_TOTALS) -> None:
+        self._file, self._rules, self.totals = file, rules, totals
         self.name = file.name
         self.form = ""
         self.left_out: Mapping[str, int] = {}

@@ -16,6 +16,8 @@ _OPENED: Final = ("account_opened", "account_opened_epoch_day")
 _ZONE: Final = "account_time_zone"
 _CONSTANTS: Final = frozenset({*_OPENED, _ZONE, "channel"})
 _TIME: Final = "event_time"
+_TOTALS: Final = frozenset({"payments", "sums"})
+"""Keys of the map's [file] that are about a file of any form."""
 _FIX: Final = "docs/files.md says what the map of a message may hold."
 
 
@@ -31,7 +33,7 @@ def rules_of(told: FileMap, accounts: Mapping[str, Account] | None) -> Rules:
 def _require_places(told: FileMap) -> None:
     tables = {"columns": told.columns, "segments": told.segments, "values": told.values}
     named = [f"[{name}]" for name, table in tables.items() if table]
-    named += ["[file]"] if told.file.model_fields_set else []
+    named += ["[file]"] if told.file.model_fields_set - _TOTALS else []
     named += [f"constants.{name}" for name in told.constants if name not in _CONSTANTS]
     named += [f"times.{name}" for name in told.times if name != _TIME and name not in told.constants]
     if named:

@@ -5,15 +5,14 @@
 
 from __future__ import annotations
 
-import sys
-
+from ops.processes.arguments import arguments
 from pipeline.decide.phrase_books.books import BOOKS
 from tests.decide.phrase_books.test_released import HERE, digest
 from tests.decide.phrase_books.wording import FEW, lines
 
 
 def main() -> None:
-    [version] = sys.argv[1:]
+    [version] = arguments(__doc__, "VERSION")
     book = BOOKS[version]
     with (HERE / f"v{version}.txt").open("x", encoding="utf-8") as kept:
         kept.writelines(f"{line}\n" for line in dict.fromkeys(lines(book, FEW)))
