@@ -158,7 +158,8 @@ def seen_at_ms(records: Sequence[AliasRecord], version: str, signature: bytes | 
 
 
 def _facts(known: Known, version: str) -> Facts:
-    digest, signed_by, approvals, evidence, fault = "", None, (), None, None
+    digest, signed_by, evidence, fault = "", None, None, None
+    approvals: tuple[Approval, ...] = ()
     try:
         contents = read_artefact(known.registry, version)
         digest = sha256_of(contents.get(MANIFEST, b""))
