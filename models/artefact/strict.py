@@ -20,6 +20,10 @@ class ModelRefused(ValueError):
     """The model in a directory can't be served; the message is one sentence for the person who put it there."""
 
 
+class VersionMissing(ModelRefused):
+    """The registry holds no version of that name, or can hold none: nothing was looked at."""
+
+
 def canonical(value: Json) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"
 

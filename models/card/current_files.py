@@ -12,8 +12,9 @@ from models.card.facts import Approval, CardFacts, Check, Occasion
 from models.card.forms import cyclonedx
 from models.card.words import moment
 from models.versions.approval_files import standing_approvals
+from models.versions.approvals import grounds_words
 from models.versions.artefact_files import read_artefact
-from models.versions.evidence_files import read_evidence
+from models.versions.evidence_files import evidence_root, read_evidence
 from models.versions.loading_files import Trust, trust_of
 from models.versions.records import sha256_of
 from models.versions.registry_files import Registry, registry_at
@@ -58,8 +59,9 @@ def _with_registry(facts: CardFacts, registry: Registry, contents: dict[str, byt
     if trust.people is None:
         return known
     standing = standing_approvals(registry, facts.version, trust.people, now_ms())
+    root = evidence_root(registry, facts.version, trust.keys)
     approvals = tuple(
-        Approval(each.role.value, each.name, moment(each.at_ms))
+        Approval(each.role.value, each.name, moment(each.at_ms), grounds_words(each.grounds, root))
         for each in sorted(standing.approvals.values(), key=lambda each: (each.role.value, each.at_ms))
     )
     faults = (*standing.faults, *([] if standing.missing is None else [standing.missing]))

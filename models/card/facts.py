@@ -157,11 +157,12 @@ class Check(NamedTuple):
 
 
 class Approval(NamedTuple):
-    """A person's signature over the artefact's digest."""
+    """A person's signature over the artefact's digest. `on`: what it was given on, in words."""
 
     role: str
     name: str
     at: str
+    on: str
 
 
 class Occasion(StrEnum):

@@ -6,10 +6,12 @@ from typing import Final
 
 from models.card.facts import CardFacts, Check, FraudKind, Measurement, Rate, Shape, Slice
 from models.card.measuring.intervals import rate, ratio
+from models.versions.approvals import APPROVING_ROLES
+from models.versions.evidence import EVIDENCE_KINDS
 
-CHECK_KINDS: Final = ("golden", "red-team", "calibration", "latency", "bias", "shadow", "drift")
+CHECK_KINDS: Final = EVIDENCE_KINDS
 HALF_PPM: Final = 500_000
-ROLES: Final = ("RISK", "COMPLIANCE", "ENGINEERING")
+ROLES: Final = tuple(role.value for role in APPROVING_ROLES)
 PAIRS_DRAWN_MAX: Final = 10
 """The strongest pairs have drawings; every pair stands in the table of what moves the score."""
 

@@ -13,8 +13,13 @@ from models.versions.evidence import Evidence
 KIND: Final = "red-team"
 
 
-def evidence_of(before: Target, after: Target, compared: Compared, effort: Effort, made_at_ms: int) -> Evidence:
-    """Return the evidence about `after`. What was tried too little to tell anything is a finding, too."""
+def evidence_of(
+    before: Target, after: Target, compared: Compared, effort: Effort, drawn: str, made_at_ms: int
+) -> Evidence:
+    """Return the evidence about `after`. What was tried too little to tell anything is a finding, too.
+
+    drawn: what the seed rests on beside artefacts and policy, so that anybody can make the check again.
+    """
     model, champion = after.in_force.model, before.in_force.model
     assert model is not None, "the fallback is no version"
     assert champion is not None, "the fallback is no version"
@@ -28,6 +33,7 @@ def evidence_of(before: Target, after: Target, compared: Compared, effort: Effor
         findings=findings,
         figures={
             "seed": after.world.seed,
+            "drawn": drawn,
             "budget": effort.budget,
             "trials": effort.trials,
             "policy": after.in_force.policy.version,

@@ -29,6 +29,7 @@ from pipeline.decide.rollout.limits import RedTeamLimits
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.promotion.store import draw
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Advance, Output, coloured
@@ -55,8 +56,8 @@ def compare(
 ) -> bool:
     """Attack the champion and the version side by side, and write the evidence; True where it passed.
 
-    How hard it tries is the policy's, and the seed follows from both artefacts and the policy: whoever begins it again
-    finds the same. The time is the database's.
+    How hard it tries is the policy's, and the seed follows from both artefacts, the policy and what the database draws
+    once: whoever begins it again finds the same. The time is the database's.
     """
     key, policy = _key(key_path), _policy(settings)
     limits = _limits(policy)
@@ -67,7 +68,10 @@ def compare(
     except ModelRefused as refusal:
         raise Failure(f"There is no champion to compare with: {refusal}.", "Name one first.") from refusal
     model = _model(settings, version)
-    seed = seed_of(model.hash.hex(), champion.hash.hex(), policy.sha256.hex())
+    compared_with = model.hash.hex(), champion.hash.hex(), policy.sha256.hex()
+    with connected(settings) as connection:
+        drawn = draw(connection, *compared_with)
+    seed = seed_of(*compared_with, drawn)
     before, after = target_of(champion.version, policy, champion, seed), target_of(version, policy, model, seed)
     _show_head(output, after)
     pairs = []
@@ -80,7 +84,7 @@ def compare(
         advance(done)
     with connected(settings) as connection:
         made_at_ms = server_now_ms(connection)
-    evidence = evidence_of(before, after, Compared(tuple(pairs), limits), effort, made_at_ms)
+    evidence = evidence_of(before, after, Compared(tuple(pairs), limits), effort, drawn, made_at_ms)
     try:
         name = write_evidence(registry_at(settings.model_registry), evidence, key)
     except ModelRefused as refusal:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from models.artefact.files import SIGNATURE, load_contents
 from models.artefact.plain_files import read_plain
-from models.artefact.strict import ModelRefused, refuse
+from models.artefact.strict import ModelRefused, VersionMissing, refuse
 from models.versions.alias_files import alias_records, move_alias
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
 from models.versions.approvals import ANSWER_CHARACTERS_MAX, APPROVING_ROLES, Grounds
@@ -17,6 +17,7 @@ from models.versions.evidence import ASKED_KINDS, Filed, root_of
 from models.versions.evidence_files import filed_evidence
 from models.versions.history import Event, HistoryRecord, moved_last
 from models.versions.history_files import append_history, read_history, require_not_retired
+from models.versions.listing_command import no_version
 from models.versions.loading_files import Trust, trust_of
 from models.versions.locations import Alias
 from models.versions.records import sha256_of, vouched
@@ -89,17 +90,18 @@ def approve(settings: Settings, version: str, role: Role, answer: str) -> Approv
     if not person_of(people, by).holds(role):
         fix = "`fraud people list` shows who does."
         raise Failure(f"Refused: you don't hold the role {role}, or your key isn't registered.", fix, FAILED_CHECK)
+    at_ms = trusted_now_ms(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         contents = read_artefact(registry, version)
         load_contents(version, contents)
-        require_signed(version, contents, trust.keys, now_ms(), None)
+        require_signed(version, contents, trust.keys, at_ms, None)
         require_not_retired(read_history(registry, trust.keys), version)
         filed = [each for each in filed_evidence(registry, version, trust.keys) if each.evidence.kind in ASKED_KINDS]
         failed = [each.name for each in filed if not each.evidence.passed]
         grounds = _grounds(settings, filed, _answer(answer, failed)) if filed else None
-        write_approval(registry, version, role, by, now_ms(), people.root, grounds)
-        standing = standing_approvals(registry, version, people, now_ms(), grounds)
+        write_approval(registry, version, role, by, at_ms, people.root, grounds)
+        standing = standing_approvals(registry, version, people, at_ms, grounds)
         on = "" if grounds is None else grounds.evidence
         return Approved(version, digest_of(registry, version), role, by.name, standing.missing, on, len(failed))
 
@@ -281,6 +283,8 @@ def _reason(reason: str) -> str:
 def _refusals() -> Iterator[None]:
     try:
         yield
+    except VersionMissing as missing:
+        raise no_version(str(missing)) from missing
     except ModelRefused as refusal:
         what = f"{str(refusal)[:1].upper()}{str(refusal)[1:]}."
         raise Failure(what, "`fraud models verify` says how the registry stands.", FAILED_CHECK) from refusal

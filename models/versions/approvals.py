@@ -81,6 +81,18 @@ def grounds_of(subject: Subject) -> Grounds | None:
     return Grounds(evidence, policy, answer)
 
 
+def grounds_words(grounds: Grounds | None, evidence: str | None) -> str:
+    """Say what an approval was given on, beside the root of the evidence of now; None where that isn't known."""
+    if grounds is None:
+        return "on no evidence"
+    if evidence is None:
+        which = "evidence that can't be compared with that of now"
+    else:
+        which = "the evidence of now" if grounds.evidence == evidence else "other evidence than there is now"
+    answer = f", answering: {grounds.answer}" if grounds.answer else ""
+    return f"on {which} ({grounds.evidence[:16]}), under the policy {grounds.policy[:16]}{answer}"
+
+
 def file_names(version: str, role: Role, key_id: str) -> list[str]:
     """Return the names of the first approval by a key, and of those by which it is given anew."""
     first = f"{APPROVALS}/{version}/{role.value}-{key_id}"

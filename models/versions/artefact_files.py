@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.artefact.files import FILE_BYTES_MAX, MANIFEST
-from models.artefact.strict import refuse
+from models.artefact.strict import VersionMissing, refuse
 from models.versions.locations import require_version
 from models.versions.records import sha256_of
 from models.versions.registry_files import Registry
@@ -16,7 +16,7 @@ def read_artefact(registry: Registry, version: str) -> dict[str, bytes]:
     """Return every file of a version, its signature among them. Raises ModelRefused."""
     names = registry.names(require_version(version))
     if not names:
-        refuse(f"the registry has no version '{version}'")
+        raise VersionMissing(f"the registry has no version '{version}'")
     if len(names) > FILES_MAX:
         refuse(f"version '{version}' has more than {FILES_MAX} files")
     found: dict[str, bytes] = {}
@@ -32,5 +32,5 @@ def digest_of(registry: Registry, version: str) -> str:
     """Return the SHA-256 of a version's manifest, which is the artefact's name. Raises ModelRefused."""
     manifest = registry.read(f"{require_version(version)}/{MANIFEST}", FILE_BYTES_MAX)
     if manifest is None:
-        refuse(f"the registry has no version '{version}'")
+        raise VersionMissing(f"the registry has no version '{version}'")
     return sha256_of(manifest)

@@ -48,12 +48,12 @@ def root_of(filed: Iterable[Filed]) -> str:
     return hashlib.sha256(("fraud-models-evidence-root-v1\n" + "".join(asked)).encode()).hexdigest()
 
 
-def seed_of(digest: str, champion_digest: str, policy_sha256: str) -> int:
-    """Return the seed of a check by chance, which follows from what is checked, so that nobody tries many.
+def seed_of(digest: str, champion_digest: str, policy_sha256: str, drawn: str) -> int:
+    """Return the seed of a check by chance, which follows from what is checked and drawn, so that nobody tries many.
 
-    All are SHA-256 in hexadecimal.
+    All are in hexadecimal, SHA-256 but for `drawn`: what the database drew for these three when first asked.
     """
-    text = f"fraud-models-seed-v1\n{digest}\n{champion_digest}\n{policy_sha256}\n"
+    text = f"fraud-models-seed-v2\n{digest}\n{champion_digest}\n{policy_sha256}\n{drawn}\n"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:SEED_BYTES], "big")
 
 

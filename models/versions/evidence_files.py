@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.artefact_files import digest_of
-from models.versions.evidence import KIND, Evidence, Filed, content_of, evidence_of
+from models.versions.evidence import KIND, Evidence, Filed, content_of, evidence_of, root_of
 from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
 from models.versions.records import Signing, opened, sha256_of, signed_record, vouched
 from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
@@ -55,6 +55,14 @@ def filed_evidence(registry: Registry, version: str, keys: KeySet) -> list[Filed
     files = (_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names)
     found = [each for each in files if each is not None]
     return sorted(found, key=lambda each: (each.evidence.made_at_ms, each.evidence.kind, not each.evidence.passed))
+
+
+def evidence_root(registry: Registry, version: str, keys: KeySet) -> str | None:
+    """Return the root of a version's evidence, which approvals name; None where it can't be relied upon."""
+    try:
+        return root_of(filed_evidence(registry, version, keys))
+    except ModelRefused:
+        return None
 
 
 def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Filed | None:

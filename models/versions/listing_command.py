@@ -11,7 +11,9 @@ from models.artefact.strict import Json, ModelRefused, parsed
 from models.versions.alias_files import alias_records
 from models.versions.aliases import ALL_PPM, AliasRecord
 from models.versions.approval_files import standing_approvals
+from models.versions.approvals import Approval, grounds_words
 from models.versions.artefact_files import read_artefact
+from models.versions.evidence_files import evidence_root
 from models.versions.history import HistoryRecord, retired
 from models.versions.history_files import read_history
 from models.versions.loading_files import Trust, pointed_at, trust_of
@@ -43,6 +45,7 @@ class Facts(NamedTuple):
     """How one version stands. `alias`: in words, with its share; `signed_by`, `approved`: None where it isn't.
 
     `fault`: why the version can't be relied upon, in a sentence; None where nothing is wrong with what it has.
+    `approvals`: what each was given on. `evidence`: the root of the evidence of now; None where it isn't known.
     """
 
     version: str
@@ -52,6 +55,8 @@ class Facts(NamedTuple):
     approved: str | None
     retired: str | None
     fault: str | None
+    approvals: tuple[Approval, ...] = ()
+    evidence: str | None = None
 
 
 def facts_of_all(settings: Settings) -> list[Facts]:
@@ -72,6 +77,11 @@ def known_of(settings: Settings) -> Known:
         raise Failure(what, "`fraud models verify` says more.", FAILED_CHECK) from refusal
 
 
+def no_version(what: str) -> Failure:
+    """what: a sentence without its full stop. Nothing could be looked at, so no check has failed."""
+    return Failure(f"{what[:1].upper()}{what[1:]}.", "`fraud models list` shows what it has.")
+
+
 def versions_of(registry: Registry) -> list[str]:
     return [name for name in registry.names("") if is_version(name) and MANIFEST in registry.names(name)]
 
@@ -86,21 +96,24 @@ def show_facts(output: Output, facts: Facts) -> None:
     line = f"{facts.version:<32} {facts.digest[:16]} {', '.join(filter(None, words))}"
     if facts.fault is not None:
         line += coloured(f"; {facts.fault}", "red")
-    output.record(facts._asdict(), line)
+    output.record(_fields(facts), line)
 
 
 def show_whole(output: Output, settings: Settings, version: str) -> None:
     """Failure where there is no such version."""
     known = known_of(settings)
     if version not in versions_of(known.registry):
-        raise Failure(f"The registry has no version {version}.", "`fraud models list` shows what it has.", FAILED_CHECK)
+        raise no_version(f"the registry has no version '{version}'")
     facts, lineage = _facts(known, version), _lineage(known.registry, version)
     told = [record for record in known.history if record.version == version]
     if output.as_json:
         history = [{**record._asdict(), "reasons": list(record.reasons)} for record in told]
-        output.record({**facts._asdict(), **lineage, "history": history}, "")
+        output.record({**_fields(facts), **lineage, "history": history}, "")
         return
     show_facts(output, facts)
+    for approval in facts.approvals:
+        words = grounds_words(approval.grounds, facts.evidence)
+        output.line(f"  {utc_text(approval.at_ms)} approved by {approval.name} as {approval.role} {words}")
     for line in lineage_lines(lineage):
         output.line(f"  {line}")
     for record in told:
@@ -115,6 +128,17 @@ def lineage_lines(lineage: Mapping[str, Json]) -> Iterator[str]:
             yield from (f"{name}.{key}: {_fact(leaf)}" for key, leaf in value.items())
         else:
             yield f"{name}: {_fact(value)}"
+
+
+def _fields(facts: Facts) -> dict[str, object]:
+    approvals = [_approval_fields(each, facts.evidence) for each in facts.approvals]
+    return {**facts._asdict(), "approvals": approvals}
+
+
+def _approval_fields(approval: Approval, evidence: str | None) -> dict[str, object]:
+    grounds = {} if approval.grounds is None else approval.grounds._asdict()
+    on = grounds_words(approval.grounds, evidence)
+    return {**approval._asdict(), "role": approval.role.value, "grounds": grounds or None, "on": on}
 
 
 def _fact(value: Json) -> str:
@@ -134,7 +158,8 @@ def seen_at_ms(records: Sequence[AliasRecord], version: str, signature: bytes | 
 
 
 def _facts(known: Known, version: str) -> Facts:
-    digest, signed_by, approved, fault = "", None, None, None
+    digest, signed_by, evidence, fault = "", None, None, None
+    approvals: tuple[Approval, ...] = ()
     try:
         contents = read_artefact(known.registry, version)
         digest = sha256_of(contents.get(MANIFEST, b""))
@@ -142,12 +167,13 @@ def _facts(known: Known, version: str) -> Facts:
             seen = seen_at_ms(known.aliases[Alias.CHAMPION], version, contents.get(SIGNATURE))
             at_ms = now_ms() if seen is None else seen
             signed_by = require_signed(version, contents, known.trust.keys, at_ms, seen)
-        approved = _approved(known, version)
+        approvals, evidence = _approvals(known, version)
     except ModelRefused as refusal:
         fault = str(refusal)
     record = retired(known.history).get(version)
     why = None if record is None else "; ".join(record.reasons)
-    return Facts(version, digest, _alias(known, version), signed_by, approved, why, fault)
+    approved = ", ".join(f"{each.name} ({each.role}, {_on(each, evidence)})" for each in approvals) or None
+    return Facts(version, digest, _alias(known, version), signed_by, approved, why, fault, approvals, evidence)
 
 
 def _alias(known: Known, version: str) -> str | None:
@@ -163,11 +189,17 @@ def _alias(known: Known, version: str) -> str | None:
     return " and ".join(words) or None
 
 
-def _approved(known: Known, version: str) -> str | None:
+def _on(approval: Approval, evidence: str | None) -> str:
+    if approval.grounds is None:
+        return "on no evidence"
+    return "on the evidence of now" if approval.grounds.evidence == evidence else "on other evidence"
+
+
+def _approvals(known: Known, version: str) -> tuple[tuple[Approval, ...], str | None]:
     if known.trust is None or known.trust.people is None:
-        return None
+        return (), None
     standing = standing_approvals(known.registry, version, known.trust.people, now_ms())
-    return ", ".join(f"{each.name} ({each.role})" for each in standing.approvals.values()) or None
+    return tuple(standing.approvals.values()), evidence_root(known.registry, version, known.trust.keys)
 
 
 def _lineage(registry: Registry, version: str) -> dict[str, Json]:

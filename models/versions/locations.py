@@ -15,7 +15,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import VersionMissing
 
 ALIASES: Final = "aliases"
 APPROVALS: Final = "approvals"
@@ -45,7 +45,7 @@ def is_version(name: str) -> bool:
 def require_version(name: str) -> str:
     """Raises ModelRefused, so that no name of a version leads out of the registry."""
     if not is_version(name):
-        raise ModelRefused("a model version is 1 to 32 letters, digits, dots and hyphens")
+        raise VersionMissing("a model version is 1 to 32 letters, digits, dots and hyphens")
     return name
 
 

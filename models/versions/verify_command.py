@@ -14,9 +14,9 @@ from models.versions.approval_files import require_approved
 from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence_files import read_evidence
 from models.versions.history_files import read_history
-from models.versions.listing_command import seen_at_ms, versions_of
+from models.versions.listing_command import no_version, seen_at_ms, versions_of
 from models.versions.loading_files import Trust, load_by_alias, trust_of
-from models.versions.locations import Alias
+from models.versions.locations import Alias, is_version
 from models.versions.memory_files import Memory
 from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed
@@ -33,9 +33,11 @@ class Verified(NamedTuple):
 
 
 def verified(settings: Settings, version: str | None) -> list[Verified]:
-    """Return what was looked at. version: None stands for all there is."""
+    """Return what was looked at. version: None stands for all there is. Failure where it is none of the registry's."""
     try:
         registry, trust = registry_at(settings.model_registry), trust_of(settings)
+        if version is not None and not (is_version(version) and registry.names(version)):
+            raise no_version(f"the registry has no version '{version}'")
         versions = versions_of(registry) if version is None else [version]
         if not versions:
             refuse("it holds no version")

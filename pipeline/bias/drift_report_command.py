@@ -17,8 +17,8 @@ from pipeline.bias.service_command import policy_reader
 from pipeline.bias.trial import Trial
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
-from pipeline.io.postgres import connect
 from pipeline.io.settings import Settings
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
@@ -29,7 +29,7 @@ MILLI: Final = 1000
 def show_drift(settings: Settings, version: str | None, days: int, output: Output, *, is_evidence: bool) -> bool:
     """Show the report of a version, or of each that decided, and return whether nothing drifted."""
     since_ms = now_ms() - days * DAY_MS
-    with connect(settings.database_url, "fraud-command") as connection:
+    with connected(settings) as connection:
         at_ms = server_now_ms(connection)
         spans = spans_since(connection, version, since_ms, now_ms() + DAY_MS)
     counts: dict[str, InputCounts] = {}

@@ -20,9 +20,10 @@ from pipeline.bias.watching import Measure
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
-from pipeline.io.postgres import Connection, connect
+from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
@@ -35,7 +36,7 @@ def show_bias(settings: Settings, version: str | None, days: int, output: Output
     in_force = policy_reader(settings)()
     at_ms = now_ms()
     since_ms = at_ms - days * DAY_MS
-    with connect(settings.database_url, "fraud-command") as connection:
+    with connected(settings) as connection:
         if is_evidence:
             return _show_evidence(settings, connection, version, output)
         spans = spans_since(connection, version, since_ms, at_ms + DAY_MS)

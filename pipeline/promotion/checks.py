@@ -115,6 +115,8 @@ def shadow_check(
     if not isinstance(shadow, Unread):
         named = ("days", "payments", "agreed", "stopped", "stopped_agreed")
         figures |= {name: getattr(shadow, name) for name in named}
+        reviews: dict[str, Json] = {name: dict(each._asdict()) for name, each in shadow.strata.items()}
+        figures |= {"large": dict(shadow.large._asdict()), "strata": reviews}
     is_early = limits is None or any(reason in TOO_EARLY for reason, _ in reasons)
     return Checked("shadow", _trial(findings, figures), is_early)
 

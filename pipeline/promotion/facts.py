@@ -10,8 +10,6 @@ from typing import Final, NamedTuple
 
 from pipeline.decide.rollout.limits import Promotion
 
-EVIDENCE_KINDS: Final = ("shadow", "bias", "latency", "red-team", "golden", "calibration")
-"""What must have passed. Drift is watched beside it, and is no condition."""
 COMPARED_KINDS: Final = ("shadow", "bias", "red-team")
 """What compares with a champion, by a policy's limits: it counts where both are those of now."""
 STRATA_MAX: Final = 10_000
@@ -44,10 +42,11 @@ class Unread(NamedTuple):
 
 
 class Reviewed(NamedTuple):
-    """Disagreements, and how many of them a person has reviewed."""
+    """Disagreements, how many of them a person has reviewed, and in how many the review finds the challenger right."""
 
     disagreements: int
     reviewed: int
+    challenger_right: int
 
 
 class Shadow(NamedTuple):
@@ -86,7 +85,7 @@ class Facts(NamedTuple):
     """digest: of the artefact as it was loaded and verified, or why it can't be. champion: what decides all of now.
 
     champion_digest: its artefact's, and policy: the SHA-256 of the file that limits come from; None where they aren't
-    known.
+    known. drawn: what the database drew for the version beside this champion under this policy; None where nothing was.
 
     promoter: whoever asks. promoter_fault: why they may not; None where they may. standing_fault: why the registry's
     aliases can't move now, whatever the version: a rollout under way, or a registry older than what was seen of it.
@@ -98,6 +97,7 @@ class Facts(NamedTuple):
     champion: str | Unread
     champion_digest: str | None
     policy: str | None
+    drawn: str | None
     limits: Promotion | None
     evidence: Mapping[str, Found] | Unread
     shadow: Shadow | Unread
@@ -121,7 +121,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
         shadow.stopped_agreed < 0
         or shadow.reviews_unproved < 0
         or any(count < 0 for count in counts)
-        or any(some.reviewed < 0 or some.disagreements < 0 for some in each)
+        or any(min(some) < 0 for some in each)
     ):
         return "a count is below 0"
     if len(shadow.strata) > STRATA_MAX:
@@ -132,6 +132,8 @@ def shadow_fault(shadow: Shadow) -> str | None:
         return "a part is more than the whole"
     if any(some.reviewed > some.disagreements for some in each):
         return "more disagreements were reviewed than there are"
+    if any(some.challenger_right > some.reviewed for some in each):
+        return "the challenger was found right in more disagreements than were reviewed"
     if sum(some.disagreements for some in strata) != shadow.payments - shadow.agreed:
         return "the disagreements to review are not those that there are"
     if large.disagreements > shadow.payments - shadow.agreed:

@@ -5,24 +5,25 @@ Invariants
 2. Worse facts never turn a refusal into a pass: each reason that stood still stands.
 3. The answer depends on the facts alone, and its order is always the same.
 4. Every recorded run of a check counts, not only the one that passed; what compares was compared with the champion of
-   now, under the policy of now; and what chance enters has the seed that follows from both.
+   now, under the policy of now; and what chance enters has the seed that follows from both, and from what was drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from fractions import Fraction
 from itertools import product
 from typing import Final, NamedTuple
 
-from models.versions.evidence import seed_of
+from models.versions.approvals import APPROVING_ROLES
+from models.versions.evidence import ASKED_KINDS, seed_of
 from pipeline.decide.rollout.limits import DAY_MS, Promotion
 from pipeline.domain.times import utc_text
 from pipeline.people.roles import Role, is_same
 from pipeline.promotion.facts import (
     CLOCKS_MS,
     COMPARED_KINDS,
-    EVIDENCE_KINDS,
     Approval,
     Facts,
     Found,
@@ -31,7 +32,6 @@ from pipeline.promotion.facts import (
     shadow_fault,
 )
 
-APPROVING_ROLES: Final = (Role.RISK, Role.COMPLIANCE, Role.ENGINEERING)
 FINDINGS_SHOWN_MAX: Final = 3
 STRATA_SHOWN_MAX: Final = 5
 NAMES_A_ROLE_MAX: Final = 16
@@ -52,6 +52,7 @@ class Reason(StrEnum):
     AGREEMENT = "AGREEMENT"
     AGREEMENT_STOPPED = "AGREEMENT_STOPPED"
     REVIEWS = "REVIEWS"
+    VERDICTS = "VERDICTS"
     APPROVALS = "APPROVALS"
     ROLLOUT = "ROLLOUT"
     REASON = "REASON"
@@ -86,7 +87,7 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
     if isinstance(facts.evidence, Unread):
         yield Reason.EVIDENCE, f"The evidence can't be relied upon: {facts.evidence.why}."
     else:
-        for kind in EVIDENCE_KINDS:
+        for kind in ASKED_KINDS:
             for text in _evidence_faults(facts, kind, facts.evidence.get(kind)):
                 yield Reason.EVIDENCE, text
     yield from shadow_reasons(facts.version, facts.shadow, facts.limits, facts.now_ms)
@@ -132,8 +133,10 @@ def _red_team_faults(facts: Facts, limits: Promotion, found: Found) -> Iterator[
         yield f"The red team searched and tried {tried}, and must {asked[0]} and {asked[1]} times."
     if isinstance(facts.digest, Unread) or facts.champion_digest is None or facts.policy is None:
         return  # each is a reason of its own
-    if found.seed != seed_of(facts.digest, facts.champion_digest, facts.policy):
-        yield "The red team's seed is not the one that follows from both artefacts and the policy."
+    if facts.drawn is None:
+        yield "No seed of a red team was drawn for it beside the champion and under the policy of now."
+    elif found.seed != seed_of(facts.digest, facts.champion_digest, facts.policy, facts.drawn):
+        yield "The red team's seed is not the one that follows from both artefacts, the policy and what was drawn."
 
 
 def _findings(found: Found) -> str:
@@ -168,6 +171,7 @@ def shadow_reasons(
         yield from _span_reasons(shadow, limits, now_ms)
         yield from _agreement_reasons(shadow, limits)
         yield from _review_reasons(shadow, limits)
+        yield from _verdict_reasons(shadow, limits)
 
 
 def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tuple[Reason, str]]:
@@ -221,6 +225,35 @@ def _review_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason,
         )
     if len(short) > STRATA_SHOWN_MAX:
         yield Reason.REVIEWS, f"{len(short) - STRATA_SHOWN_MAX} more strata of disagreements are short of reviews."
+
+
+def _verdict_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:
+    """What people say of the disagreements. An unclear one is nobody's word for the challenger.
+
+    A stratum of which a part was reviewed stands for as many as it holds: 20 of 900 don't weigh as 20 of 20. One that
+    nobody has looked at is short of reviews, which is a reason of its own.
+    """
+    asked = limits.challenger_right_percent
+    if asked is None:
+        yield (
+            Reason.VERDICTS,
+            "The policy in force has no challenger_right_percent, so nothing says what reviews find.",
+        )
+        return
+    large, strata = shadow.large, [each for each in shadow.strata.values() if each.reviewed]
+    if large.reviewed and large.challenger_right * 100 < asked * large.reviewed:
+        part = _percent(large.challenger_right, large.reviewed)
+        amount = f"£{limits.review_all_from_gbp_minor / 100:,.2f}"
+        yield Reason.VERDICTS, f"From {amount} on reviews find it right in {part}, and must in {asked} %."
+    right = sum(Fraction(each.disagreements * each.challenger_right, each.reviewed) for each in strata)
+    there = sum(each.disagreements for each in strata)
+    if right * 100 < asked * there:
+        reviewed = sum(each.reviewed for each in strata)
+        yield (
+            Reason.VERDICTS,
+            f"By the {reviewed:,} reviews of all strata it is right in {int(right * 10_000 / there) / 100:.2f} % of "
+            f"the {there:,} disagreements, and must be in {asked} %.",
+        )
 
 
 def _approval_faults(facts: Facts) -> Iterator[str]:

@@ -37,6 +37,7 @@ from pipeline.people.registry import Registry as People
 from pipeline.people.store import is_known, person_of
 from pipeline.promotion.facts import CLOCKS_MS, Approval, Facts, Found, Reviewed, Shadow, Unread
 from pipeline.promotion.moves import MOVERS, champion_digest_of, champion_of, is_shared
+from pipeline.promotion.store import drawn
 from pipeline.shadow.summary_store import ShadowSummary, summary
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
         champion=champion,
         champion_digest=None if standing.latest is None else champion_digest_of(standing.latest),
         policy=terms.policy,
+        drawn=_drawn(connection, digest, standing, terms),
         limits=terms.limits,
         evidence=filed if isinstance(filed, Unread) else _evidence(filed),
         shadow=shadow_beside(connection, version, digest, champion, terms.limits),
@@ -206,6 +208,12 @@ def _found(evidence: Evidence, failed: int) -> Found:
     )
 
 
+def _drawn(connection: Connection, digest: str | Unread, standing: Standpoint, terms: Terms) -> str | None:
+    if isinstance(digest, Unread) or standing.latest is None or terms.policy is None:
+        return None
+    return drawn(connection, digest, champion_digest_of(standing.latest), terms.policy)
+
+
 def _standing(asked: Asked, filed: Sequence[Filed] | Unread, terms: Terms) -> Standing | Unread:
     """Return the approvals that were given on the evidence and under the policy of now."""
     if isinstance(filed, Unread) or terms.policy is None:
@@ -249,8 +257,8 @@ def shadow_of(whole: ShadowSummary) -> Shadow | Unread:
         agreed=whole.overall.agreed,
         stopped=whole.stopped.compared,
         stopped_agreed=whole.stopped.agreed,
-        large=Reviewed(whole.above, whole.above_reviewed),
-        strata={each.name: Reviewed(each.disagreements, each.reviewed) for each in whole.strata},
+        large=Reviewed(whole.above, whole.above_reviewed, whole.above_right),
+        strata={each.name: Reviewed(each.disagreements, each.reviewed, each.challenger_right) for each in whole.strata},
         reviews_unproved=whole.reviews_unproved,
     )
 

@@ -22,6 +22,15 @@ VALUES (
 INSERT INTO control.model_refusal (asked, version, digest, asked_by, reasons)
 VALUES (%(asked)s, %(version)s, decode(%(digest)s, 'hex'), %(asked_by)s, %(reasons)s);
 
+-- name: draw
+-- What the seed of a red team rests on, by the database's chance; the same each time.
+SELECT encode(control.draw_for(decode(%(digest)s, 'hex'), decode(%(champion)s, 'hex'), decode(%(policy)s, 'hex')), 'hex');
+
+-- name: drawn
+-- The same where it was drawn already.
+SELECT encode(drawn, 'hex') FROM control.model_draw
+WHERE digest = decode(%(digest)s, 'hex') AND champion = decode(%(champion)s, 'hex') AND policy = decode(%(policy)s, 'hex');
+
 -- name: read_moves
 -- The moves of the champion, the latest first.
 SELECT sequence, event, version, encode(digest, 'hex'), previous_version, share_ppm, moved_by, reason,

@@ -39,6 +39,24 @@ def latest_seen(connection: Connection) -> Seen | None:
     return None if row is None else Seen(int(row[0]), str(row[1]))
 
 
+def draw(connection: Connection, digest: str, champion: str, policy: str) -> str:
+    """Return what the seed of a red team rests on, in hexadecimal; the database draws it where nobody asked before.
+
+    All are SHA-256 in hexadecimal. Raises DatabaseUnavailable, DatabaseRefused.
+    """
+    with failures_named():
+        row = connection.execute(_SQL["draw"], {"digest": digest, "champion": champion, "policy": policy}).fetchone()
+    assert row is not None, "it is one row"
+    return str(row[0])
+
+
+def drawn(connection: Connection, digest: str, champion: str, policy: str) -> str | None:
+    """Return the same; None where nothing was drawn. Raises DatabaseUnavailable, DatabaseRefused."""
+    with failures_named():
+        row = connection.execute(_SQL["drawn"], {"digest": digest, "champion": champion, "policy": policy}).fetchone()
+    return None if row is None else str(row[0])
+
+
 def append_move(
     connection: Connection, record: AliasRecord, event: MoveEvent, by: str, reason: str, act: str | None
 ) -> None:

@@ -1,5 +1,7 @@
 """Counts labels by what they make of the decisions they are about, as they arrive on labels.v1.
 
+What no reader takes in is counted by its cause, so that somebody hears of labels that teach nobody.
+
 A label is counted once by its place on the topic: its position moves in the transaction that looked its decision up. A
 label that was published again, saying the same, is counted once while it is among the last SEEN_MAX.
 """
@@ -14,14 +16,14 @@ import structlog
 
 from pipeline.domain.context import Label
 from pipeline.domain.decision import Outcome
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Prove, Record, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
 from pipeline.reconcile.labelled import LabelVerdict, verdict_of
-from pipeline.reconcile.metrics import count_label
+from pipeline.reconcile.metrics import LABELS_PASSED_OVER, PassedOver, count_label
 
 CONSUMER: Final = "reconcile-labels"
 RECORDS_A_TURN: Final = 1_000
@@ -44,11 +46,38 @@ class Labelled(NamedTuple):
     amount_minor: int | None
 
 
+class OncePassedOver:
+    """Counts labels that are passed over, each once, however often a partition is read again. For one thread."""
+
+    def __init__(self) -> None:
+        self._counted: dict[tuple[PassedOver, int], int] = {}  # the last offset that was, by cause and partition
+
+    def count(self, cause: PassedOver, partition: int, offset: int) -> None:
+        if offset > self._counted.get((cause, partition), -1):
+            self._counted[cause, partition] = offset
+            LABELS_PASSED_OVER.labels(cause).inc()
+
+    def counting(self, prove: Prove) -> Prove:
+        """Return the same check, which counts what it finds unproved."""
+
+        def checked(record: Presented) -> Unproved | None:
+            unproved = prove(record)
+            if unproved is not None:
+                self.count(PassedOver.UNPROVED, record.partition, record.offset)
+            return unproved
+
+        return checked
+
+
 class LabelWatch:
     """For one thread, with a reader of its own. Raises what the adapters raise."""
 
-    def __init__(self, reader: LogReader, wire: WireFormat, topic: str, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, reader: LogReader, wire: WireFormat, topic: str, now_ms: Callable[[], int], passed_over: OncePassedOver
+    ) -> None:
+        """passed_over: counts what the reader's own check passes over, too."""
         self._reader, self._wire, self._topic, self._now_ms = reader, wire, topic, now_ms
+        self._passed_over = passed_over
         self._positions = Positions(CONSUMER, topic)
         self._next: dict[int, int] = {}
         self._seen: OrderedDict[tuple[str, str, bool], None] = OrderedDict()
@@ -93,7 +122,11 @@ class LabelWatch:
     def _label(self, record: Record) -> Label | None:
         """Return the label of a record, or None for what the workers refuse."""
         content = self._wire.decode_label(record.value)
-        return None if isinstance(content, Refusal) else content
+        if not isinstance(content, Refusal):
+            return content
+        partition, offset, _ = record.source
+        self._passed_over.count(PassedOver.UNREADABLE, partition, offset)
+        return None
 
     def _first_early(self, records: Sequence[Record], found: Mapping[int, Labelled], end: int) -> int:
         for record in records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from prometheus_client import Counter, Gauge
@@ -11,6 +12,15 @@ from pipeline.reconcile.gaps import Gap, GapKind
 from pipeline.reconcile.labelled import LabelVerdict
 
 NO_OUTCOME: Final = "none"
+
+
+class PassedOver(StrEnum):
+    """Why a label counts for nobody."""
+
+    UNPROVED = "UNPROVED"
+    UNREADABLE = "UNREADABLE"
+
+
 RECONCILED: Final = Counter("fraud_reconciled_records_total", "Records of the intake that were accounted for")
 GAPS: Final = Counter("fraud_reconciliation_gaps_total", "Gaps that were found", ["kind"])
 UNACCOUNTED: Final = Counter(
@@ -20,6 +30,11 @@ GAPS_CLOSED: Final = Counter("fraud_reconciliation_gaps_closed_total", "Gaps tha
 LAST_CLOSED: Final = Gauge("fraud_reconciliation_last_unixtime", "When the last stretch was closed")
 LABELS: Final = Counter(
     "fraud_labels_total", "Labels, by what they make of the first decision on their payment", ["verdict", "outcome"]
+)
+LABELS_PASSED_OVER: Final = Counter(
+    "fraud_labels_passed_over_total",
+    "Labels that nobody takes in: nobody proves to have written them, or they can't be read",
+    ["cause"],
 )
 LABELLED_AMOUNT: Final = Counter(
     "fraud_labelled_amount_minor_total",
@@ -36,6 +51,8 @@ def _begin() -> None:
     for verdict in LabelVerdict:
         for outcome in (*Outcome, NO_OUTCOME):
             LABELS.labels(verdict, outcome)
+    for cause in PassedOver:
+        LABELS_PASSED_OVER.labels(cause)
 
 
 def count_gap(gap: Gap) -> None:

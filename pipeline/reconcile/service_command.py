@@ -27,7 +27,7 @@ from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
-from pipeline.reconcile.label_watch_service import LabelWatch
+from pipeline.reconcile.label_watch_service import LabelWatch, OncePassedOver
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
 from pipeline.reconcile.told_watch_service import ToldWatch
@@ -180,8 +180,10 @@ def _every_days(settings: Settings) -> int:
 def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     """Make what counts labels, with a reader of its own."""
     where = settings.bootstrap_servers, GROUP, settings.kafka_options
-    with LogReader(*where, is_expiry_expected=True, proves=label_proves(settings)) as log_reader:
-        yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms)
+    passed_over = OncePassedOver()
+    proves = {topic: passed_over.counting(prove) for topic, prove in label_proves(settings).items()}
+    with LogReader(*where, is_expiry_expected=True, proves=proves) as log_reader:
+        yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms, passed_over)
 
 
 @contextmanager

@@ -209,10 +209,12 @@ def _lines(found: Report) -> Iterable[str]:
     named = ", ".join(f"{name} {count:,}" for name, count in sorted(aside.items()))
     yield f"  not compared                   {named or 'none'}"
     yield f"  disagreements                  {whole.disagreements:,}, {whole.reviewed:,} of them reviewed" + (
-        f"; {whole.above:,} of {whole.above_gbp_minor / 100:,.0f} GBP and more, {whole.above_reviewed:,} reviewed"
+        f"; {whole.above:,} of {whole.above_gbp_minor / 100:,.0f} GBP and more, {whole.above_reviewed:,} reviewed, "
+        f"challenger right in {whole.above_right:,}"
     )
     for stratum in whole.strata:
-        yield f"    {stratum.name}: {stratum.disagreements:,}, {stratum.reviewed:,} reviewed"
+        found_right = f"challenger right in {stratum.challenger_right:,}"
+        yield f"    {stratum.name}: {stratum.disagreements:,}, {stratum.reviewed:,} reviewed, {found_right}"
     for title, rates in (("by value", found.by_value), ("by segment", found.by_segment)):
         yield f"  agreement {title}"
         for name, rate in rates:

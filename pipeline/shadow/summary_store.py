@@ -23,6 +23,7 @@ from pipeline.shadow.reviews import (
     BAND_NAMES,
     BANDS_GBP_MINOR,
     Disagreement,
+    DisagreementVerdict,
     Review,
     is_above,
     reviewed,
@@ -51,6 +52,7 @@ class Stratum(NamedTuple):
     name: str
     disagreements: int
     reviewed: int
+    challenger_right: int
 
 
 class ShadowSummary(NamedTuple):
@@ -58,7 +60,8 @@ class ShadowSummary(NamedTuple):
     last of them, 0 where there is none.
 
     stopped: of those that the champion doesn't ALLOW. standings: of all decisions that the challenger looked at.
-    above, above_reviewed: disagreements of above_gbp_minor and more, or of unknown value. verdicts: of proved reviews.
+    above, above_reviewed, above_right: disagreements of above_gbp_minor and more, or of unknown value, those that were
+    reviewed, and those in which the challenger is right by the review. verdicts: of proved reviews.
     is_whole: False where there were more disagreements than were read; then fewer are known to be reviewed.
     """
 
@@ -76,6 +79,7 @@ class ShadowSummary(NamedTuple):
     above_gbp_minor: int
     above: int
     above_reviewed: int
+    above_right: int
     strata: tuple[Stratum, ...]
     verdicts: Mapping[str, int]
     reviews_unproved: int
@@ -119,7 +123,7 @@ def summary(
         differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX, champion=champion)
         said, unproved = proved_reviews(connection, key["digest"])
     overall, stopped = _agreement(counts), _agreement(each for each in counts if each.champion is not Outcome.ALLOW)
-    known = {each.decision_id for each in said}
+    known = _judged(said)
     dear = [each for each in differing if is_above(each.amount_gbp_minor, above_gbp_minor)]
     return ShadowSummary(
         version,
@@ -136,6 +140,7 @@ def summary(
         above_gbp_minor,
         len(dear),
         sum(each.decision_id in known for each in dear),
+        sum(known.get(each.decision_id, False) for each in dear),
         _strata(differing, known),
         dict(Counter(each.verdict for each in said)),
         unproved,
@@ -222,10 +227,24 @@ def _agreement(groups: Iterable[Counted]) -> Agreement:
     )
 
 
-def _strata(differing: Sequence[Disagreement], known: set[str]) -> tuple[Stratum, ...]:
-    named = [(stratum_of(each.outcomes, each.amount_gbp_minor), each.decision_id in known) for each in differing]
-    there, looked_at = Counter(name for name, _ in named), Counter(name for name, is_known in named if is_known)
-    return tuple(Stratum(name, there[name], looked_at[name]) for name in sorted(there))
+def _judged(said: Iterable[Review]) -> dict[str, bool]:
+    """Return, of each disagreement that was reviewed, whether everybody who reviewed it finds the challenger right."""
+    found: dict[str, bool] = {}
+    for each in said:
+        is_right = each.verdict == DisagreementVerdict.CHALLENGER_RIGHT
+        found[each.decision_id] = is_right and found.get(each.decision_id, True)
+    return found
+
+
+def _strata(differing: Sequence[Disagreement], known: Mapping[str, bool]) -> tuple[Stratum, ...]:
+    """known: whether the challenger is right in each disagreement that was reviewed."""
+    there, looked_at, right = Counter[str](), Counter[str](), Counter[str]()
+    for each in differing:
+        name = stratum_of(each.outcomes, each.amount_gbp_minor)
+        there[name] += 1
+        looked_at[name] += each.decision_id in known
+        right[name] += known.get(each.decision_id, False)
+    return tuple(Stratum(name, there[name], looked_at[name], right[name]) for name in sorted(there))
 
 
 def _disagreement(row: Sequence[Any]) -> Disagreement:

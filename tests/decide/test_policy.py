@@ -61,6 +61,8 @@ def test_default_policy_parses_and_carries_its_hash():
     assert [rule.code for rule in policy.soft.rules] == [
         "SOFT_VELOCITY",
         "SOFT_NEW_PAYEE_HIGH_VALUE",
+        "SOFT_UNUSUAL_AMOUNT",
+        "SOFT_UNUSUAL_AGAIN",
         "SOFT_UNUSUAL_HOURS",
         "SOFT_UNUSUAL_HOURS_LOGGED",
         "SOFT_LATE",
@@ -89,7 +91,7 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('version = "2026-11-29"', "", "version: is missing"),
+        ('version = "2026-11-30"', "", "version: is missing"),
         ("format = 1", "", "format: is missing; this release reads format 1"),
         ("format = 1", "format = 2\nrules_of_tomorrow = 1", "format: this release reads format 1, not 2"),
         ("format = 1", 'format = "1"', "format: this release reads format 1, not '1'"),
@@ -110,15 +112,15 @@ def test_default_policy_says_of_every_feature_what_missing_values_mean_and_what_
         ("= 5_000_001, ", "= 0, ", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' holds for every known"),
         ("at_least = 5_000_001, ", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has neither at_least"),
         (f", at_least = 5_000_001, {NOT_MISSING}", "", "hard.rules.0.when.0: the condition on 'amount_gbp_minor' has "),
-        ("at_least = 60, at_most = 299", "at_least = 299, at_most = 60", "soft.rules.2.when.0: at_most is below"),
-        ("at_most = 299", "at_most = 1440", "soft.rules.2.when.0: at_most is above 1439, the most that 'local_minute"),
+        ("at_least = 60, at_most = 299", "at_least = 299, at_most = 60", "soft.rules.4.when.0: at_most is below"),
+        ("at_most = 299", "at_most = 1440", "soft.rules.4.when.0: at_most is above 1439, the most that 'local_minute"),
         ("= 7_999", "= 1_999", "soft.rules: SOFT_CONFIDENCE_MINIMUM could never apply: below model.block_probability"),
         (
             '"confidence_bp", at_most = 7_999',
             f'"confidence_bp", at_most = 7_999, {NOT_MISSING}',
-            "soft.rules.7.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
+            "soft.rules.9.when.0: 'confidence_bp' is always known where a rule asks for it; leave out when_none",
         ),
-        (", at_most = 7_999 }", " }", "soft.rules.7.when.0: the condition on 'confidence_bp' has neither"),
+        (", at_most = 7_999 }", " }", "soft.rules.9.when.0: the condition on 'confidence_bp' has neither"),
         (
             'at_least = 20_000_001, when_none = "does_not_hold", when_unknown = "does_not_hold"',
             'when_none = "does_not_hold", when_unknown = "does_not_hold"',
@@ -323,7 +325,7 @@ def test_a_list_of_sanctions_that_is_not_there_is_no_leave():
 
 def test_a_policy_of_before_is_read_and_none_in_force_lets_late_payments_pass():
     older = without_rule("SOFT_LATE").encode()
-    assert parse_policy(older).version == "2026-11-29"
+    assert parse_policy(older).version == "2026-11-30"
     for text in (
         older.decode(),
         changed('"event_age_hours", at_least = 168', '"event_age_hours", at_least = 169'),

@@ -60,7 +60,7 @@ POLICIES: dict[str, Callable[[Path], None]] = KINDS | {
     "a format of many digits": holding(b"format = 0x" + b"F" * 5_000),
     "a nested format": holding(b"format" + b".a" * 400 + b" = 1"),
     "a key of many dots": holding(DEFAULT + b"a" + b".a" * 100_000 + b" = 1"),
-    "a surrogate": holding(DEFAULT.replace(b'version = "2026-11-29"', b'version = "\\uD800"')),
+    "a surrogate": holding(DEFAULT.replace(b'version = "2026-11-30"', b'version = "\\uD800"')),
     "no number": holding(DEFAULT.replace(b"at_least = 301", b"at_least = nan")),
     "cut short": holding(DEFAULT[: len(DEFAULT) // 2]),
 }

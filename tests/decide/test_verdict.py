@@ -15,6 +15,7 @@ CLOSED = Mode(BreakerState.CLOSED, "all", True)
 OPEN = Mode(BreakerState.OPEN, "all", False)
 IN_FORCE = regime(policy(), small_model())
 SHIPPED = regime(policy(), load_champion(Path("models/registry")))
+UNUSUAL_TWICE = {"account_percent_of_earlier_average_max_7d": 500, "amount_percent_of_earlier_average_ever": 500}
 STRICTNESS = {Outcome.ALLOW: 0, Outcome.ESCALATE: 1, Outcome.BLOCK: 2}
 
 
@@ -101,6 +102,8 @@ def test_hard_guardrail_spares_what_is_at_its_limit(values):
     [
         ({"account_volume_percent_of_normal_month": 301}, "SOFT_VELOCITY"),
         ({"amount_gbp_minor": 500_000, "is_unpaid_beneficiary": 1}, "SOFT_NEW_PAYEE_HIGH_VALUE"),
+        ({"amount_gbp_minor": 500_000, "amount_percent_of_earlier_average_ever": 500}, "SOFT_UNUSUAL_AMOUNT"),
+        ({"amount_gbp_minor": 100_000, **UNUSUAL_TWICE}, "SOFT_UNUSUAL_AGAIN"),
         ({"local_minute_of_day": 60}, "SOFT_UNUSUAL_HOURS"),
         ({"local_minute_of_day": 299}, "SOFT_UNUSUAL_HOURS"),
         ({"logged_minute_of_day": 60}, "SOFT_UNUSUAL_HOURS_LOGGED"),
@@ -117,6 +120,12 @@ def test_soft_guardrail_escalates_what_the_model_allows(values, code):
     "values",
     [
         {"account_volume_percent_of_normal_month": 300},
+        {"amount_gbp_minor": 499_999, "amount_percent_of_earlier_average_ever": 1_000_000},
+        {"amount_gbp_minor": 500_000, "amount_percent_of_earlier_average_ever": 499},
+        {"amount_gbp_minor": 500_000, "amount_percent_of_earlier_average_ever": NONE},
+        {"amount_gbp_minor": 99_999, **UNUSUAL_TWICE},
+        {"amount_gbp_minor": 100_000, **UNUSUAL_TWICE, "account_percent_of_earlier_average_max_7d": 499},
+        {"amount_gbp_minor": 100_000, **UNUSUAL_TWICE, "amount_percent_of_earlier_average_ever": 499},
         {"local_minute_of_day": 59},
         {"local_minute_of_day": 300},
         {"logged_minute_of_day": 59},

@@ -26,10 +26,10 @@ WORLDS = 60
 """Most worlds that a mistake may take to be found; most take one or two."""
 
 
-@lru_cache(maxsize=WORLDS)
-def told(seed: int) -> Known:
+@lru_cache(maxsize=2 * WORLDS)
+def told(seed: int, without: frozenset[str] = frozenset()) -> Known:
     """The world with what is decided by code without a mistake."""
-    return known(seed)
+    return known(seed, without)
 
 
 def unknown_is_zero(patch: pytest.MonkeyPatch) -> None:
@@ -180,13 +180,17 @@ MISTAKES: dict[Callable[[pytest.MonkeyPatch], None], str] = {
     copy_is_taken_for_current: "state/restored",
 }
 """The mistakes, and the fault under which each shows; some show without any."""
+COVERED: dict[Callable[[pytest.MonkeyPatch], None], frozenset[str]] = {
+    attempted_counts_as_made: frozenset({"SOFT_UNUSUAL_AMOUNT", "SOFT_UNUSUAL_AGAIN"}),
+}
+"""Mistakes that other rules make good: an account of these worlds has no past in which a large payment is usual."""
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_fail_open_is_found(mistake, monkeypatch):
     [fault] = [fault for fault in FAULTS if fault.name == MISTAKES[mistake]]
     for seed in range(WORLDS):
-        world, trials = told(seed), Trials()
+        world, trials = told(seed, COVERED.get(mistake, frozenset())), Trials()
         with monkeypatch.context() as patch:
             mistake(patch)
             try_out(trials, world, fault)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from models.versions.evidence import seed_of
+from models.versions.evidence import ASKED_KINDS, seed_of
 from pipeline.decide.rollout.limits import DAY_MS, Promotion, RedTeamLimits
-from pipeline.promotion.facts import COMPARED_KINDS, EVIDENCE_KINDS, Approval, Facts, Found, Reviewed, Shadow
+from pipeline.promotion.facts import COMPARED_KINDS, Approval, Facts, Found, Reviewed, Shadow
 
 NOW_MS = 1_796_000_000_000
 DIGEST, CHAMPION = "a" * 64, "glass-1"
-CHAMPION_DIGEST, POLICY = "c" * 64, "d" * 64
+CHAMPION_DIGEST, POLICY, DRAWN = "c" * 64, "d" * 64, "e" * 64
 LIMITS = Promotion(
     shadow_days=28,
     shadow_payments=10_000,
@@ -18,6 +18,7 @@ LIMITS = Promotion(
     review_each_stratum=20,
     evidence_days=30,
     approval_days=30,
+    challenger_right_percent=50,
     shares_percent=(1, 10, 50, 100),
     share_hours=24,
     share_payments=1_000,
@@ -36,8 +37,8 @@ SHADOW = Shadow(
     agreed=98_500,
     stopped=2_000,
     stopped_agreed=1_850,
-    large=Reviewed(100, 100),
-    strata={"ALLOW -> BLOCK": Reviewed(1_490, 110), "BLOCK -> ALLOW": Reviewed(10, 10)},
+    large=Reviewed(100, 100, 100),
+    strata={"ALLOW -> BLOCK": Reviewed(1_490, 110, 110), "BLOCK -> ALLOW": Reviewed(10, 10, 10)},
 )
 
 
@@ -47,7 +48,7 @@ def found_of(kind: str) -> Found:
     if kind in COMPARED_KINDS:
         found = found._replace(champion=CHAMPION_DIGEST, policy=POLICY)
     if kind == "red-team":
-        found = found._replace(seed=seed_of(DIGEST, CHAMPION_DIGEST, POLICY), effort=(120, 40))
+        found = found._replace(seed=seed_of(DIGEST, CHAMPION_DIGEST, POLICY, DRAWN), effort=(120, 40))
     return found
 
 
@@ -57,8 +58,9 @@ FACTS = Facts(
     champion=CHAMPION,
     champion_digest=CHAMPION_DIGEST,
     policy=POLICY,
+    drawn=DRAWN,
     limits=LIMITS,
-    evidence={kind: found_of(kind) for kind in EVIDENCE_KINDS},
+    evidence={kind: found_of(kind) for kind in ASKED_KINDS},
     shadow=SHADOW,
     approvals=(
         Approval("rita", "RISK", DIGEST, NOW_MS - DAY_MS),

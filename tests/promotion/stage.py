@@ -14,7 +14,7 @@ from models.versions.alias_files import move_alias
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
 from models.versions.approvals import Grounds
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.evidence import Evidence, root_of, seed_of
+from models.versions.evidence import ASKED_KINDS, Evidence, root_of, seed_of
 from models.versions.evidence_files import filed_evidence, write_evidence
 from models.versions.history import Event
 from models.versions.locations import Alias
@@ -34,10 +34,10 @@ from pipeline.keys.key_files import create_signing_key
 from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
-from pipeline.promotion.facts import EVIDENCE_KINDS
 from pipeline.promotion.gathering_store import Terms
 from pipeline.promotion.moving_store import Desk, promote, roll_back, step
 from pipeline.promotion.moving_store import Outcome as Moved
+from pipeline.promotion.store import draw
 from pipeline.shadow.answer_store import AnswerStore
 from pipeline.shadow.challenger import GlassBox
 from pipeline.shadow.review_store import append_review
@@ -109,11 +109,11 @@ class Stage:
         figures: dict[str, Json] = {
             "champion": {"version": beside, "digest": champion},
             "policy_sha256": POLICY,
-            "seed": seed_of(digest, champion, POLICY),
+            "seed": seed_of(digest, champion, POLICY, draw(self.owner, digest, champion, POLICY)),
             "budget": LIMITS.red_team.budget,
             "trials": LIMITS.red_team.trials,
         }
-        for kind in kinds or EVIDENCE_KINDS:
+        for kind in kinds or ASKED_KINDS:
             at = at_ms or self.now_ms
             found = Evidence(kind, version, digest, at, passed, () if passed else ("it rose",), figures)
             write_evidence(self.registry, found, self.signing)

@@ -115,7 +115,7 @@ def test_the_shadow_is_judged_as_the_gate_judges_it() -> None:
         (SHADOW._replace(agreed=97_000), True),  # 1,500 more to review
         (SHADOW._replace(stopped_agreed=1_000), False),
         (SHADOW._replace(days=27), True),
-        (SHADOW._replace(large=Reviewed(100, 99)), True),
+        (SHADOW._replace(large=Reviewed(100, 99, 99)), True),
         (Unread("the database is away"), True),
     ):
         found = shadow_check("glass-2", changed, LIMITS, NOW_MS, BESIDE, GIVEN_POLICY)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.versions.evidence import ASKED_KINDS
 from pipeline.decide.rollout.limits import DAY_MS
 from pipeline.promotion.facts import (
     CLOCKS_MS,
     COMPARED_KINDS,
-    EVIDENCE_KINDS,
     Approval,
     Facts,
     Found,
@@ -26,7 +26,7 @@ from tests.promotion.given import CHAMPION, DIGEST, FACTS, LIMITS, NOW_MS, SHADO
 OTHER = "f" * 64
 LATEST = Found(DIGEST, NOW_MS, True)
 FEW_PAYMENTS = FACTS._replace(
-    shadow=SHADOW._replace(payments=9_999, agreed=9_900, strata={"a": Reviewed(99, 99)}, large=Reviewed(9, 9))
+    shadow=SHADOW._replace(payments=9_999, agreed=9_900, strata={"a": Reviewed(99, 99, 99)}, large=Reviewed(9, 9, 9))
 )
 
 
@@ -63,13 +63,13 @@ def test_what_has_shown_everything_may_go_on() -> None:
 
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
-        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, {},
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, None, {},
         Unread("it never ran"), (), (), "ann", "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
     assert [each.reason for each in found] == [
         Reason.POLICY, Reason.PROMOTER, Reason.STANDING, Reason.STANDING, Reason.ARTEFACT,
-        *[Reason.EVIDENCE] * len(EVIDENCE_KINDS),
+        *[Reason.EVIDENCE] * len(ASKED_KINDS),
         Reason.SHADOW, *[Reason.APPROVALS] * len(APPROVING_ROLES),
     ]  # fmt: skip
     assert all(each.text.endswith(".") and each.text[0].isupper() for each in found)
@@ -87,7 +87,13 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (with_shadow(agreed=97_999, stopped_agreed=1_850), Reason.AGREEMENT, "97.99 % (97,999 of 100,000), and must"),
         (with_shadow(stopped_agreed=1_799), Reason.AGREEMENT_STOPPED, "89.95 % (1,799 of 2,000), and must in 90 %"),
         (with_shadow(stopped=0, stopped_agreed=0), Reason.AGREEMENT_STOPPED, "it agreed in none, and must in 90 %"),
-        (with_shadow(large=Reviewed(100, 99)), Reason.REVIEWS, "99 of 100 disagreements from £1,000.00 on"),
+        (with_shadow(large=Reviewed(100, 99, 99)), Reason.REVIEWS, "99 of 100 disagreements from £1,000.00 on"),
+        (with_shadow(large=Reviewed(100, 100, 49)), Reason.VERDICTS, "£1,000.00 on reviews find it right in 49.00 %"),
+        (
+            FACTS._replace(limits=LIMITS.model_copy(update={"challenger_right_percent": None})),
+            Reason.VERDICTS,
+            "no challenger_right_percent",
+        ),
         (with_shadow(reviews_unproved=1), Reason.REVIEWS, "signed by nobody who may"),
         (with_shadow(strata={}), Reason.SHADOW, "not those that there are"),
         (FACTS._replace(champion=Unread("it is gone")), Reason.STANDING, "what decides now: it is gone"),
@@ -112,14 +118,29 @@ def test_each_shortfall_is_a_reason_of_its_own(facts: Facts, reason: Reason, sai
 
 
 def test_each_stratum_of_the_rest_needs_its_sample() -> None:
-    strata = {"a": Reviewed(1_480, 19), "b": Reviewed(20, 20)}
+    strata = {"a": Reviewed(1_480, 19, 19), "b": Reviewed(20, 20, 20)}
     assert reasons(with_shadow(strata=strata)) == [Reason.REVIEWS]
-    many = {f"s{number}": Reviewed(150, 0) for number in range(10)}
+    many = {f"s{number}": Reviewed(150, 0, 0) for number in range(10)}
     assert len(refusals(with_shadow(strata=many))) == 6
 
 
+def test_a_sample_speaks_for_its_whole_stratum() -> None:
+    """30 dear disagreements in which it is right don't hide 1,470 cheap ones, of which it is wrong in all 20 seen."""
+    strata = {"a": Reviewed(1_470, 20, 0), "b": Reviewed(30, 30, 30)}
+    [refusal] = refusals(with_shadow(large=Reviewed(30, 30, 30), strata=strata))
+    assert refusal.reason is Reason.VERDICTS
+    assert refusal.text.startswith("By the 50 reviews of all strata it is right in 2.00 % of the 1,500 disagreements")
+    assert [] == refusals(with_shadow(strata={"a": Reviewed(1_470, 20, 10), "b": Reviewed(30, 30, 15)}))
+
+
+def test_what_reviews_find_counts_once_there_are_reviews() -> None:
+    assert reasons(with_shadow(large=Reviewed(0, 0, 0), strata={"a": Reviewed(1_500, 0, 0)})) == [Reason.REVIEWS]
+
+
 def test_allowing_everything_is_refused_though_it_agrees_in_98_percent() -> None:
-    blind = with_shadow(agreed=98_000, stopped=2_000, stopped_agreed=0, strata={"ALLOWED": Reviewed(2_000, 2_000)})
+    blind = with_shadow(
+        agreed=98_000, stopped=2_000, stopped_agreed=0, strata={"ALLOWED": Reviewed(2_000, 2_000, 2_000)}
+    )
     assert reasons(blind) == [Reason.AGREEMENT_STOPPED]
 
 
@@ -179,6 +200,14 @@ def test_where_nobody_knows_the_champion_nothing_was_compared_with_it() -> None:
     assert len(refusals(unknown)) == 2 * len(COMPARED_KINDS)
 
 
+def test_a_seed_is_nothing_without_what_the_database_drew() -> None:
+    """Whoever trains could try the seed of each artefact before anybody heard of it."""
+    [text] = [each.text for each in refusals(FACTS._replace(drawn=None))]
+    assert text.startswith("No seed of a red team was drawn for it")
+    [text] = [each.text for each in refusals(FACTS._replace(drawn="f" * 64))]
+    assert "seed is not the one that follows" in text
+
+
 @pytest.mark.parametrize("seed", [None, 20261130])
 def test_a_seed_that_somebody_chose_is_refused(seed: int | None) -> None:
     [text] = [each.text for each in refusals(with_evidence("red-team", found_of("red-team")._replace(seed=seed)))]
@@ -225,18 +254,20 @@ WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: facts._replace(champion=Unread("spoilt")),
     lambda facts: facts._replace(shadow=Unread("it never ran")),
     lambda facts: facts._replace(approvals=Unread("spoilt")),
-    *[lambda facts, kind=kind: _evidence(facts, kind, None) for kind in EVIDENCE_KINDS],
+    *[lambda facts, kind=kind: _evidence(facts, kind, None) for kind in ASKED_KINDS],
     lambda facts: facts._replace(evidence=Unread("spoilt")),
-    *[lambda facts, kind=kind: _evidence(facts, kind, Found(DIGEST, NOW_MS, False)) for kind in EVIDENCE_KINDS],
+    *[lambda facts, kind=kind: _evidence(facts, kind, Found(DIGEST, NOW_MS, False)) for kind in ASKED_KINDS],
     *[lambda facts, kind=kind: _changed(facts, kind, champion=OTHER) for kind in COMPARED_KINDS],
     lambda facts: _changed(facts, "red-team", seed=1),
+    lambda facts: facts._replace(drawn=None),
     lambda facts: _changed(facts, "latency", failed=1),
     *[lambda facts, role=role: _without(facts, role) for role in APPROVING_ROLES],
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(agreed=shadow.agreed - 501)),
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(stopped_agreed=shadow.stopped_agreed // 2)),
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(days=shadow.days - 2)),
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(reviews_unproved=shadow.reviews_unproved + 1)),
-    lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 0))),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 0, 0))),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(large=Reviewed(100, 100, 0))),
     lambda facts: facts._replace(now_ms=facts.now_ms + 32 * DAY_MS),
 ]
 
@@ -270,7 +301,7 @@ def test_worse_facts_never_turn_a_refusal_into_a_pass(changes: list[int]) -> Non
 def test_figures_pass_exactly_where_they_reach_the_limits(payments: int, agreed: int, stopped: int, same: int) -> None:
     facts = with_shadow(
         payments=payments, agreed=agreed, stopped=stopped, stopped_agreed=same,
-        large=Reviewed(0, 0), strata={"all": Reviewed(max(payments - agreed, 0), max(payments - agreed, 0))},
+        large=Reviewed(0, 0, 0), strata={"all": Reviewed(*[max(payments - agreed, 0)] * 3)},
     )  # fmt: skip
     is_possible = agreed <= payments and stopped <= payments and same <= min(stopped, agreed)
     reaches = payments >= 10_000 and agreed >= 0.98 * payments and stopped and same >= 0.9 * stopped

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from models.artefact.files import load
@@ -29,6 +30,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import key_set_text
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
+from pipeline.promotion.store import draw, drawn
 from pipeline.shadow.answer_store import AnswerStore
 from pipeline.shadow.challenger import GlassBox
 from pipeline.terminal.output import Output
@@ -91,7 +93,23 @@ def test_evidence_against_another_champion_is_nothing(stage: Stage) -> None:
     stage.approve(CANDIDATE)
     texts = stage.texts(stage.promote())
     assert len([text for text in texts if "compares with another champion" in text]) == 3
-    assert "seed is not the one that follows" in texts[-1]
+    assert len([text for text in texts if text.startswith("No seed of a red team was drawn")]) == 1
+
+
+def test_what_a_seed_rests_on_is_drawn_once_by_the_database_and_by_nobody_else(stage: Stage) -> None:
+    """Whoever trains may make artefacts that differ in their digest alone, and try the seed of each beforehand."""
+    ids = digest_of(stage.registry, CANDIDATE), digest_of(stage.registry, CHAMPION)
+    assert drawn(stage.people, *ids, POLICY) is None
+    first = draw(stage.people, *ids, POLICY)
+    assert (first, first) == (draw(stage.people, *ids, POLICY), drawn(stage.people, *ids, POLICY))
+    assert len({first, draw(stage.people, *ids, "e" * 64), draw(stage.people, *reversed(ids), POLICY)}) == 3
+    row = "INSERT INTO control.model_draw (digest, champion, policy, drawn) VALUES (%s, %s, %s, %s)"
+    with pytest.raises(psycopg.Error, match="permission denied"), stage.people.transaction():
+        stage.people.execute(row, [b"1" * 32, b"2" * 32, b"3" * 32, b"4" * 32])
+    for statement in ("UPDATE control.model_draw SET drawn = digest", "DELETE FROM control.model_draw"):
+        for connection in (stage.people, stage.owner):
+            with pytest.raises(psycopg.Error), connection.transaction():
+                connection.execute(statement)
 
 
 def test_what_was_answered_beside_another_champion_is_nothing(stage: Stage) -> None:

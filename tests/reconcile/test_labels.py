@@ -12,10 +12,12 @@ from prometheus_client import REGISTRY
 from ops.stack.embedded import EmbeddedStack
 from pipeline.domain.context import Label
 from pipeline.domain.decision import Outcome
+from pipeline.domain.log import Presented, Unproved
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
-from pipeline.reconcile.label_watch_service import EARLY_MS, LabelWatch
+from pipeline.reconcile.label_watch_service import EARLY_MS, LabelWatch, OncePassedOver
 from pipeline.reconcile.labelled import LabelVerdict, verdict_of
+from pipeline.reconcile.metrics import PassedOver
 from tests.archive import payment
 from tests.audit.logs import WIRE
 from tests.reconcile.desk import COUNT, Desk
@@ -59,7 +61,7 @@ class World:
         self.watch = self.begun_again()
 
     def begun_again(self) -> LabelWatch:
-        return LabelWatch(self.reader, WIRE, self.topic, lambda: self.now_ms)
+        return LabelWatch(self.reader, WIRE, self.topic, lambda: self.now_ms, OncePassedOver())
 
     def publish(self, *values: bytes) -> None:
         for value in values:
@@ -149,6 +151,28 @@ def test_a_failed_transaction_counts_nothing_and_forgets_nothing(world: World) -
     assert 1 == sum(world.counted().values())
 
 
-def test_what_is_no_label_is_passed_over(world: World) -> None:
+def passed_over(cause: PassedOver) -> float:
+    return REGISTRY.get_sample_value("fraud_labels_passed_over_total", {"cause": cause}) or 0
+
+
+def test_what_is_no_label_is_passed_over_and_counted_once_however_often_it_is_read(world: World) -> None:
+    before = passed_over(PassedOver.UNREADABLE)
     assert {} == world.counted(b"garbage")
     assert 1 == sum(world.counted(world.label(6, fraud=False)).values())
+    world.now_ms = NOON_MS + EARLY_MS - 1
+    for _ in range(3):
+        assert {} == world.counted(), "nothing new has come"
+    world.publish(world.label(COUNT + 1, fraud=True), b"rubbish")
+    for _ in range(3):
+        world.watch.step(world.connection)  # the first waits, and what stands behind it is read each time
+    assert 2 == passed_over(PassedOver.UNREADABLE) - before
+
+
+def test_a_label_that_nobody_proves_is_counted_once_however_often_it_is_read() -> None:
+    before, counting = passed_over(PassedOver.UNPROVED), OncePassedOver()
+    prove = counting.counting(lambda each: None if each.seal else Unproved(each.partition, each.offset, b"", "", None))
+    for offset in (3, 4, 3, 4, 5):
+        assert prove(Presented("labels.v1", 0, offset, 0, True, None, b"", None)) is not None
+    assert prove(Presented("labels.v1", 1, 9, 0, True, None, b"", b"a seal")) is None
+    assert prove(Presented("labels.v1", 1, 3, 0, True, None, b"", None)) is not None
+    assert 4 == passed_over(PassedOver.UNPROVED) - before

@@ -110,10 +110,22 @@ def test_a_review_counts_once_it_is_signed_and_proved(given_answers, desk, diges
     found = summary(desk, "strict-1", digest.hex())
     assert (3, 2, 1, 1, 0) == (found.sample, found.disagreements, found.reviewed, found.above, found.above_reviewed)
     assert {"CHAMPION_RIGHT": 1, "UNCLEAR": 1} == found.verdicts
-    assert [("ALLOW -> ESCALATE, 1,000 to 10,000 GBP", 1, 0), ("BLOCK -> ALLOW, below 100 GBP", 1, 1)] == [
+    assert [("ALLOW -> ESCALATE, 1,000 to 10,000 GBP", 1, 0, 0), ("BLOCK -> ALLOW, below 100 GBP", 1, 1, 0)] == [
         tuple(each) for each in found.strata
     ]
     assert ["tx-2"] == [each.transaction_id for each in disagreements_of(desk, digest, 10, is_open=True)]
+
+
+def test_a_challenger_is_right_where_nobody_who_reviewed_it_says_otherwise(given_answers, desk, digest: bytes) -> None:
+    """So a second review by a friend outvotes nobody."""
+    given_answers(answer(1, BLOCK, ALLOW), answer(2, BLOCK, ALLOW))
+    right, unclear = DisagreementVerdict.CHALLENGER_RIGHT, DisagreementVerdict.UNCLEAR
+    reviewed(desk, digest, 1, "ann", unclear)
+    reviewed(desk, digest, 1, "sue", right)
+    reviewed(desk, digest, 2, "ann", right)
+    reviewed(desk, digest, 2, "sue", right)
+    [stratum] = summary(desk, "strict-1", digest.hex()).strata
+    assert (2, 2, 1) == (stratum.disagreements, stratum.reviewed, stratum.challenger_right)
 
 
 def test_rows_of_reviews_are_among_those_that_people_s_acts_are_proved_for(given_answers, desk, owner, digest) -> None:

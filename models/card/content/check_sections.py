@@ -87,14 +87,15 @@ def approvals(facts: CardFacts) -> Iterator[Block]:
     if facts.approvals is None:
         yield Paragraph(_unknown(facts, "anybody approved"))
         return
-    rows = [[[each.role], [each.name], [each.at]] for each in facts.approvals]
-    rows += [[[role], ["nobody yet"], [""]] for role in ROLES if role not in roles_signed(facts)]
-    yield Table(("role", "who", "when"), rows)
+    rows = [[[each.role], [each.name], [each.at], [each.on]] for each in facts.approvals]
+    rows += [[[role], ["nobody yet"], [""], [""]] for role in ROLES if role not in roles_signed(facts)]
+    yield Table(("role", "who", "when", "on what"), rows)
     yield from (Paragraph([f"{fault[:1].upper()}{fault[1:]}."]) for fault in facts.approval_faults)
     yield Paragraph(
         [
-            "An approval is a person's signature over the artefact's digest. Promotion checks that three different "
-            "people signed; this table repeats what the registry holds."
+            "An approval is a person's signature over the artefact's digest, and over the evidence and the policy that "
+            "it was given on. Promotion checks that three different people signed, on the evidence and the policy of "
+            "the day; this table repeats what the registry holds."
         ]
     )
 

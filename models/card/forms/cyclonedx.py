@@ -198,7 +198,7 @@ def _properties(facts: CardFacts) -> Iterator[Json]:
     if facts.approvals is None:
         yield _property("approvals", "not known to this card")
     for approval in facts.approvals or ():
-        yield _property(f"approval:{approval.role}", approval.name)
+        yield _property(f"approval:{approval.role}", f"{approval.name}, {approval.on}")
     documents = (("eu-ai-act-annex-iv", annex_iv(facts)), ("uk-ss1-23", ss1_23(facts)), ("us-sr-26-2", sr_26_2(facts)))
     for name, answers in documents:
         yield from (_property(f"{name}:{each.reference}", _said(each)) for each in answers)

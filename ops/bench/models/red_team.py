@@ -51,7 +51,7 @@ def run(
     for weakness in Weakness:
         weak = target_of(f"weakened: {weakness}", policy, weakened(model, weakness), size["seed"])
         made = Compared(tuple(_pairs(say, shipped, weak, effort, searched)), limits)
-        evidence = evidence_of(shipped, weak, made, effort, made_at_ms=0)
+        evidence = evidence_of(shipped, weak, made, effort, drawn="", made_at_ms=0)
         refused[weakness.value] = {
             "refused": bool(made.findings),
             "evidence_passed": evidence.passed,

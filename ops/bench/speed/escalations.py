@@ -186,6 +186,7 @@ def rules_before() -> Policy:
         text = text.replace(f'"{now}"', f'"{was}"')
     before = parse_policy(text.encode())
     added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED", "SOFT_EXCHANGE_RATE_OLD", "SOFT_SANCTIONS_LIST_OLD"}
+    added |= {"SOFT_UNUSUAL_AMOUNT", "SOFT_UNUSUAL_AGAIN"}
     soft = tuple(rule for rule in before.soft.rules if rule.code not in added)
     return before.model_copy(update={"soft": before.soft.model_copy(update={"rules": soft})})
 

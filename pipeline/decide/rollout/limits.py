@@ -49,6 +49,11 @@ class Promotion(BaseModel):
     review_all_from_gbp_minor: Annotated[int, Field(strict=True, ge=0, le=10**12)]
     review_each_stratum: Count
     """Of the other disagreements, so many of each stratum are reviewed, or all that there are."""
+    challenger_right_percent: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
+    """Of the disagreements that were reviewed, the challenger must be right in so many.
+
+    None where nobody set it: then no review speaks for a version.
+    """
     evidence_days: Days
     approval_days: Days
     shares_percent: Annotated[tuple[Annotated[int, Field(strict=True, ge=1, le=100)], ...], Field(max_length=20)]

@@ -113,7 +113,10 @@ def with_registry(given: CardFacts) -> CardFacts:
                 "red-team", False, 1_790_000_100_000, ("card testing got through",), {"attacks": [{"cost_minor": 1234}]}
             ),
         ),
-        approvals=(Approval("RISK", "Ada", "2026-11-01"), Approval("ENGINEERING", "Bo", "2026-11-02")),
+        approvals=(
+            Approval("RISK", "Ada", "2026-11-01", "on no evidence"),
+            Approval("ENGINEERING", "Bo", "2026-11-02", "on the evidence of now"),
+        ),
         approval_faults=("nobody has approved it as COMPLIANCE",),
         signature="signed by a key that counts",
         occasion=Occasion.REGISTRY,

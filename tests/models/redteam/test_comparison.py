@@ -47,7 +47,7 @@ def test_a_weaker_model_is_reported_and_its_evidence_refuses(tmp_path: Path) -> 
     before, after = target(), target(LAXER)
     found = compare(0, LAXER)
     assert found.findings
-    evidence = evidence_of(before, after, found, EFFORT, made_at_ms=7)
+    evidence = evidence_of(before, after, found, EFFORT, "ab", made_at_ms=7)
     assert not evidence.passed
     registry, key = shipped_registry(tmp_path / "registry"), models_key(tmp_path)
     name = write_evidence(registry, evidence, key)  # the shift alone leaves version and digest as they are
@@ -59,7 +59,10 @@ def test_how_far_a_rise_may_go_is_the_policys() -> None:
     found = compare(0, LAXER)
     lax = found._replace(limits=LIMITS.model_copy(update={"rise_points": 50, "rise_gbp_minor": 10**9}))
     assert len(lax.findings) < len(found.findings)
-    assert {*evidence_of(target(), target(LAXER), lax, EFFORT, made_at_ms=7).figures} >= {"limits", "policy_sha256"}
+    assert {*evidence_of(target(), target(LAXER), lax, EFFORT, "ab", made_at_ms=7).figures} >= {
+        "limits",
+        "policy_sha256",
+    }
     shipped_limits = policy().promotion
     assert shipped_limits is not None
     assert shipped_limits.red_team == LIMITS
@@ -67,7 +70,7 @@ def test_how_far_a_rise_may_go_is_the_policys() -> None:
 
 def test_too_few_trials_are_no_good_news() -> None:
     found = Compared(tuple(compared(target(), target(), Effort(4, 3), FEW[:1])), LIMITS)
-    evidence = evidence_of(target(), target(), found, Effort(4, 3), made_at_ms=7)
+    evidence = evidence_of(target(), target(), found, Effort(4, 3), "ab", made_at_ms=7)
     assert not evidence.passed
     assert "fewer than" in evidence.findings[0]
 

@@ -162,3 +162,29 @@ def test_a_payment_in_another_form_is_refused(name: str, value: object) -> None:
 def test_an_empty_plan_comes_to_nothing() -> None:
     course = carry_out(Plan("nothing", (), {}), target())
     assert (course.sought_minor, course.outcomes) == (0, ())
+
+
+@pytest.mark.parametrize("small_count", [1, 2, 4])
+def test_a_payee_that_was_warmed_up_gets_no_sum_that_is_unlike_all_the_account_ever_paid(small_count: int) -> None:
+    """£705 took £49,998: small payments made the mule a known payee, and the rule on new payees held no more."""
+    through = [
+        carried(
+            "warm-up", number, small_minor=2_500, small_count=small_count, wait_h=25, pounds=24_999, large_count=2,
+            hour=12, origin=1, mule_hours=mule_hours, wealth=9,
+        ).course.through_minor
+        for number in range(6)
+        for mule_hours in (12, 24 * 7)
+    ]  # fmt: skip
+    assert [0] * 12 == through
+
+
+def test_a_sum_that_is_unlike_the_account_does_not_go_out_in_parts_of_a_day_each() -> None:
+    """£800 took £34,993 in parts of £4,999 a day to one mule, each below the limit of a large payment."""
+    made = scene()
+    mule, victim = made.mule(24 * 7), made.victim(9)
+    made.payment(victim, mule, 2_500, made.at(0, 12), role=Role.PREPARE)
+    for day in range(2, 9):
+        made.payment(victim, mule, 199_900, made.at(day, 12))
+    outcomes = carry_out(made.plan(), target()).outcomes
+    assert len(outcomes) > 2
+    assert outcomes[2:].count(Outcome.ALLOW) == 0, outcomes

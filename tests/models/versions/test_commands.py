@@ -78,7 +78,8 @@ def test_three_people_make_a_champion(
         (FIRST, "champion", None),
         (SECOND, None, None),
     ]
-    assert listed[0]["approved"] == "carl (COMPLIANCE), erin (ENGINEERING), rita (RISK)"
+    approved_by = [f"{name} ({role}, on no evidence)" for name, role in sorted(APPROVERS)]
+    assert listed[0]["approved"] == ", ".join(approved_by)
     shown = json.loads(fraud("models", "show", FIRST, "--json").out)
     assert [(each["event"], each["by"]) for each in shown["history"]] == [("BEGUN", "erin")]
     assert "data_sha256" in json.dumps(shown["training"]) or shown["training"]
@@ -125,7 +126,7 @@ def test_verify_tells_every_fault_apart(
     assert "the SHA-256 of 'card.md' is not the manifest's" in spoilt.out
     assert spoilt.out.count(": good\n") == 7
     assert fraud("models", "verify", FIRST).code == 0
-    assert fraud("models", "verify", "../registry").code == 1
+    assert fraud("models", "verify", "../registry").code == 2
 
 
 def test_a_retired_version_stays_and_is_named_no_more(
@@ -190,6 +191,62 @@ def test_records_bear_the_databases_time_and_not_this_machines(
         answer = fraud("models", *words, "--reason", "because", "--json")
         assert answer.code == 0, answer.err
         assert abs(json.loads(answer.out)["at_ms"] - true_ms) < year_ms / 2, words
+
+
+def test_an_approval_bears_the_databases_time(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    """A signer's clock that runs ahead would void the approval for as long, or keep it in force for longer."""
+    year_ms, true_ms = 366 * 86_400_000, now_ms()
+    monkeypatch.setenv("FRAUD_DATABASE_URL", database_url)
+    monkeypatch.setattr("models.versions.act_command.now_ms", lambda: true_ms + year_ms)
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    shown = json.loads(fraud("models", "show", FIRST, "--json").out)
+    assert [abs(each["at_ms"] - true_ms) < year_ms / 2 for each in shown["approvals"]] == [True] * 3
+
+
+def test_a_listing_says_on_what_each_approval_was_given(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fraud("models", "sign", FIRST).code == 0
+    registry, key = DirectoryRegistry(bank), SigningKey.from_file(tmp_path / "models.key")
+    failed = Evidence("bias", FIRST, digest_of(registry, FIRST), now_ms(), False, ("a gap",), {})
+    write_evidence(registry, failed, key)
+    answer = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down")
+    assert answer.code == 0, answer.err
+    assert "rita (RISK, on the evidence of now)" in fraud("models", "list").out
+    said = fraud("models", "show", FIRST).out
+    assert "approved by rita as RISK on the evidence of now (" in said
+    assert "answering: the feed was down" in said
+    write_evidence(registry, failed._replace(passed=True, findings=()), key)
+    assert "rita (RISK, on other evidence)" in fraud("models", "list").out
+    [shown] = json.loads(fraud("models", "show", FIRST, "--json").out)["approvals"]
+    assert shown["on"].startswith("on other evidence than there is now (")
+    assert shown["grounds"]["answer"] == "the feed was down"
+    assert "on other evidence than there is now (" in fraud("models", "card", FIRST).out
+
+
+@pytest.mark.parametrize("version", ["nothing", "", ".", "../registry", "aliases"])
+@pytest.mark.parametrize(
+    "words",
+    [("show",), ("verify",), ("sign",), ("card",), ("approve", "--role", "RISK"), ("begin", "--reason", "because")],
+)
+def test_a_version_that_there_is_not_is_a_mistake_of_usage_and_no_check_that_failed(
+    fraud: Fraud, bank: Path, words: tuple[str, ...], version: str
+) -> None:
+    verb, *options = words
+    answer = fraud("models", verb, version, *options)
+    assert (answer.code, answer.out) == (2, ""), answer.err
+    assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("verb", ["bias", "drift"])
+def test_a_report_without_its_database_ends_with_a_sentence(
+    fraud: Fraud, bank: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("FRAUD_DATABASE_URL", "postgresql://127.0.0.1:1/fraud")
+    answer = fraud("models", verb, FIRST)
+    assert (answer.code, "PostgreSQL does not answer" in answer.err) == (2, True), answer.err
 
 
 def test_in_production_the_time_is_the_databases_or_nobodys(
