@@ -32,6 +32,7 @@ COMMANDS = {
     "ops/bench/production/stage.py": ["ops.bench.production.stage"],
     "ops/bench/speed/escalations.py": ["ops.bench.speed.escalations"],
     "ops/bench/speed/handbook_features.py": ["ops.bench.speed.handbook_features"],
+    "ops/bench/speed/turns.py": ["ops.bench.speed.turns"],
     "ops/monitoring/__main__.py": ["ops.monitoring"],
     "ops/rail/__main__.py": ["ops.rail"],
     "ops/release/promise.py": ["ops.release.promise"],
