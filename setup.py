@@ -27,6 +27,7 @@ COMPILED = (
     "pipeline/decide/reasons/sureness.py",
     "pipeline/decide/verdict.py",
     "pipeline/breaker/answer_counts.py",
+    "pipeline/breaker/detecting/account_weights.py",
     "pipeline/domain/identities.py",
     "pipeline/audit/chain.py",
     "pipeline/io/avro/reading.py",
