@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.keys.key_sets import KeyUse
 from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.options import Json
 from pipeline.terminal.output import Output
@@ -46,19 +47,6 @@ class KeyKind(StrEnum):
     """Signs what the registry of models says: aliases, evidence and history."""
     ARTEFACTS = "artefacts"
     """Signs the files of models, as OpenSSF Model Signing does."""
-
-
-class SigningKind(StrEnum):
-    AUDIT = "audit"
-    WITNESS = "witness"
-    DECISIONS = "decisions"
-    REVIEWS = "reviews"
-    REVERSALS = "reversals"
-    LABELS = "labels"
-    DRILLS = "drills"
-    FEEDS = "feeds"
-    MODELS = "models"
-    ARTEFACTS = "artefacts"
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -133,7 +121,6 @@ def create_key(
     or into the one that is named.
     """
     from ops.access import keys_command as keys
-    from pipeline.keys.key_sets import KeyUse
 
     if kind is KeyKind.DEAD_LETTER:
         created = keys.create_dead_letter_key(path)
@@ -144,7 +131,7 @@ def create_key(
 
 @keys_app.command("rotate")
 def rotate_key(
-    kind: Annotated[SigningKind, typer.Argument(help="The use of the key.")],
+    kind: Annotated[KeyUse, typer.Argument(help="The use of the key.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: KeySetFile,
     overlap_hours: Annotated[
@@ -154,9 +141,8 @@ def rotate_key(
 ) -> None:
     """Create the next key, and end the one before after an overlap. What it has signed until then stays verifiable."""
     from ops.access import keys_command as keys
-    from pipeline.keys.key_sets import KeyUse
 
-    keys.show_key(Output(as_json=as_json), keys.rotate_key(KeyUse(kind.value), path, key_set, overlap_hours))
+    keys.show_key(Output(as_json=as_json), keys.rotate_key(kind, path, key_set, overlap_hours))
 
 
 @keys_app.command("revoke")
