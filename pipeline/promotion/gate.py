@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from models.versions.approvals import APPROVING_ROLES
 from models.versions.evidence import ASKED_KINDS, seed_of
 from pipeline.decide.rollout.limits import DAY_MS, Promotion
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.people.roles import Role, is_same
 from pipeline.promotion.facts import (
@@ -105,7 +106,8 @@ def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[s
         yield f"The evidence of {kind} did not pass: {_findings(found)}."
     yield from _age_faults(f"The evidence of {kind}", found.made_at_ms, facts, _days(facts.limits, "evidence_days"))
     if facts.limits is not None and found.failed > facts.limits.failed_runs:
-        yield f"{found.failed} runs of {kind} failed, and {facts.limits.failed_runs} may before one passes."
+        failed = count_text(found.failed, "run")
+        yield f"{failed} of {kind} failed, and {facts.limits.failed_runs} may before one passes."
     if kind in COMPARED_KINDS:
         yield from _grounds_faults(facts, kind, found)
     if kind == "red-team" and facts.limits is not None:
