@@ -98,7 +98,7 @@ def test_an_empty_log_of_which_nothing_was_decided_begins_anew_wherever_the_grou
 
 def test_an_empty_log_that_was_decided_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decided_topics, "LEADER_S", -1.0)
-    log, _ = log_behind(0, decided=[END - 1])
+    log, _ = log_behind(0, 0, decided=[END - 1])
     with pytest.raises(BrokerAway, match="it is another log"):
         log.starts({PARTITION: END})
 

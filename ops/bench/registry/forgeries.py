@@ -30,7 +30,6 @@ from ops.bench.registry.scene import (
     FIRST,
     HOUR_MS,
     SECOND,
-    Book,
     Scene,
     approve,
     copy_version,
@@ -379,8 +378,6 @@ def refused_with(forgery: Callable[[Scene], None], scene: Scene) -> str | None:
 def copy_of(scene: Scene, folder: Path) -> Scene:
     """Return the same registry in a folder of its own, with people who know nothing of other forgeries."""
     shutil.copytree(scene.folder, folder)
-
     artefacts = type(scene.artefacts).from_file(folder / "artefacts.key")
-    return scene._replace(
-        registry=DirectoryRegistry(folder / "registry"), folder=folder, artefacts=artefacts, book=Book()
-    )
+    registry, book = DirectoryRegistry(folder / "registry"), scene.book.copy()
+    return scene._replace(registry=registry, folder=folder, artefacts=artefacts, book=book)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
@@ -63,6 +64,12 @@ class Book:
             self._act(identity("ada"), ActKind.KEY_REGISTERED, _claim(name))
             for role in roles:
                 self._act(identity("ada"), ActKind.ROLE_GRANTED, {"name": name, "role": role.value})
+
+    def copy(self) -> Book:
+        """Return a book of the same acts, which goes on by itself: acts bear a nonce, so one made anew has others."""
+        other = copy(self)
+        other.acts = [*self.acts]
+        return other
 
     def revoke_key(self, name: str, at_ms: int) -> None:
         self.at_ms = at_ms
