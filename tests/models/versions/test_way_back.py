@@ -24,6 +24,7 @@ from pipeline.people.roles import Role
 from tests.models.versions.given import keys_of, models_key
 from tests.models.versions.test_loading import settings_of
 from tests.records import POLICY_PATH
+from tests.records import policy as shipped_policy
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,8 @@ def test_a_champion_that_is_refused_keeps_no_policy_out(scene: Scene, tmp_path: 
     source = RegimeSource(settings_of(scene, policy_path=policy))
     move(scene, SECOND, AT_MS + 5 * HOUR_MS, pinned={})
     assert source.changed() is None
-    policy.write_bytes(POLICY_PATH.read_bytes().replace(b'version = "2026-11-29"', b'version = "stricter"'))
+    shipped = f'version = "{shipped_policy().version}"'
+    policy.write_text(POLICY_PATH.read_text().replace(shipped, 'version = "stricter"'))
     changed = source.changed()
     assert changed is not None
     assert changed.model is not None
