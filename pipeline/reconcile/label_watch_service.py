@@ -19,14 +19,13 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Presented, Prove, Record, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.postgres import Connection, Positions, failures_named, statements
+from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.reconcile.labelled import LabelVerdict, verdict_of
 from pipeline.reconcile.metrics import LABELS_PASSED_OVER, PassedOver, count_label
+from pipeline.reconcile.reading_on_service import ReadOn, Stretch
 
 CONSUMER: Final = "reconcile-labels"
-RECORDS_A_TURN: Final = 1_000
 EARLY_MS: Final = 60_000
 """A label this young may be ahead of its decision, and waits; an older one is counted as it is. Labels come days after
 their payments, so whoever publishes them at once is a demonstration."""
@@ -76,45 +75,32 @@ class LabelWatch:
         self, reader: LogReader, wire: WireFormat, topic: str, now_ms: Callable[[], int], passed_over: OncePassedOver
     ) -> None:
         """passed_over: counts what the reader's own check passes over, too."""
-        self._reader, self._wire, self._topic, self._now_ms = reader, wire, topic, now_ms
+        self._log, self._wire, self._now_ms = ReadOn(reader, topic, CONSUMER), wire, now_ms
         self._passed_over = passed_over
-        self._positions = Positions(CONSUMER, topic)
-        self._next: dict[int, int] = {}
         self._seen: OrderedDict[tuple[str, str, bool], None] = OrderedDict()
-        self.is_behind = False
+
+    @property
+    def is_behind(self) -> bool:
+        return self._log.is_behind
 
     def forget(self) -> None:
         """After a failure it isn't known what was stored."""
-        self._next = {}
+        self._log.forget()
 
     def step(self, connection: Connection) -> None:
-        """Count what has come, RECORDS_A_TURN of each partition at most."""
-        try:
-            extents = self._reader.extents(self._topic)
-        except TopicMissing:  # nobody publishes labels here
-            self.is_behind = False
-            return
-        if self._next.keys() != extents.keys():
-            with failures_named():
-                stored = self._positions.read(connection, extents)
-            self._next = stored
-        self.is_behind = False
-        for partition, extent in extents.items():
-            start = max(self._next[partition], extent.low)
-            if start >= extent.high:
-                continue
-            read = self._reader.read_range(self._topic, partition, start, None, RECORDS_A_TURN, _itself)
-            self.is_behind |= not read.is_at_end
-            self._count(connection, partition, read.taken, read.end_offset)
+        """Count what has come since; without the topic nobody publishes labels here."""
+        for stretch in self._log.stretches(connection):
+            self._count(connection, stretch)
 
-    def _count(self, connection: Connection, partition: int, records: Sequence[Record], end: int) -> None:
+    def _count(self, connection: Connection, stretch: Stretch) -> None:
         """Count up to the first label whose decision may still be on its way to the audit log."""
+        partition, records, end = stretch
         labels = {record.source.offset: label for record in records if (label := self._label(record)) is not None}
         with failures_named(), connection.transaction():
             found = judged_labels(connection, list(labels.values()))
             end = self._first_early(records, dict(zip(labels, found, strict=True)), end)
-            self._positions.advance(connection, partition, self._next[partition], end)
-        self._next[partition] = end
+            self._log.advance(connection, partition, end)
+        self._log.moved(partition, end)
         for (offset, label), judged in zip(labels.items(), found, strict=True):
             if offset < end and self._is_new(label):
                 count_label(*judged)
@@ -133,7 +119,7 @@ class LabelWatch:
             _, offset, timestamp_ms = record.source
             is_unmatched = offset in found and found[offset].verdict is LabelVerdict.UNMATCHED
             if is_unmatched and 0 <= self._now_ms() - timestamp_ms < EARLY_MS:
-                self.is_behind = False  # more of this partition would only be read again
+                self._log.is_behind = False  # more of this partition would only be read again
                 return offset
         return end
 
@@ -166,7 +152,3 @@ def judged_labels(connection: Connection, labels: Sequence[Label]) -> list[Label
         verdict = verdict_of(label.fraud, outcome, None if reviewed is None else Outcome(reviewed))
         judged.append(Labelled(verdict, outcome, currency, amount_minor))
     return judged
-
-
-def _itself(record: Record) -> Record:
-    return record

@@ -15,15 +15,13 @@ import structlog
 from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert
 from pipeline.domain.alert import Alert
 from pipeline.domain.execution import Execution
-from pipeline.domain.log import Record
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.kafka.client import TopicMissing
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.postgres import Connection, Positions, failures_named, statements
+from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.reconcile.reading_on_service import ReadOn, Stretch
 from pipeline.reconcile.told import Booked, Lives, Subject, ToldFault, fault_of, is_comparable, step_of
 
 CONSUMER: Final = "reconcile-told"
-RECORDS_A_TURN: Final = 1_000
 
 _SQL: Final = statements("pipeline.reconcile", "told")
 log = structlog.get_logger("reconcile")
@@ -40,39 +38,25 @@ class ToldWatch:
         publish: Callable[[Iterable[Alert]], None],
         now_ms: Callable[[], int],
     ) -> None:
-        self._reader, self._wire, self._topic = reader, wire, topic
+        self._log, self._wire = ReadOn(reader, topic, CONSUMER), wire
         self._publish, self._now_ms = publish, now_ms
-        self._positions = Positions(CONSUMER, topic)
-        self._next: dict[int, int] = {}
-        self.is_behind = False
+
+    @property
+    def is_behind(self) -> bool:
+        return self._log.is_behind
 
     def forget(self) -> None:
         """After a failure it isn't known what was stored."""
-        self._next = {}
+        self._log.forget()
 
     def step(self, connection: Connection) -> int:
-        """Compare what has come, RECORDS_A_TURN of each partition at most; return how many records nobody told."""
-        try:
-            extents = self._reader.extents(self._topic)
-        except TopicMissing:  # another system carries payments out
-            self.is_behind = False
-            return 0
-        if self._next.keys() != extents.keys():
-            with failures_named():
-                self._next = self._positions.read(connection, extents)
-        self.is_behind, found = False, 0
-        for partition, extent in extents.items():
-            start = max(self._next[partition], extent.low)
-            if start >= extent.high:
-                continue
-            read = self._reader.read_range(self._topic, partition, start, None, RECORDS_A_TURN, _itself)
-            self.is_behind |= not read.is_at_end
-            found += self._compare(connection, partition, read.taken, read.end_offset)
-        return found
+        """Compare what has come since; return how many records nobody told. Without the topic another system carries
+        payments out."""
+        return sum(self._compare(connection, stretch) for stretch in self._log.stretches(connection))
 
-    def _compare(self, connection: Connection, partition: int, records: Sequence[Record], end: int) -> int:
+    def _compare(self, connection: Connection, stretch: Stretch) -> int:
         """A fault is told before the position moves past it; told again, the alert has the same id."""
-        told = [(record, self._wire.decode_execution(record.value)) for record in records]
+        told = [(record, self._wire.decode_execution(record.value)) for record in stretch.records]
         readable = [(record, one) for record, one in told if isinstance(one, Execution)]
         faults = {record.source.offset: ToldFault.UNREADABLE for record, one in told if not isinstance(one, Execution)}
         with failures_named(), connection.transaction():
@@ -84,9 +68,9 @@ class ToldWatch:
                     fault = fault_of(one, booked.get((one.execution_id, step_of(one))), lives)
                     if fault is not None:
                         faults[record.source.offset] = fault
-            self._tell(partition, faults)
-            self._positions.advance(connection, partition, self._next[partition], end)
-        self._next[partition] = end
+            self._tell(stretch.partition, faults)
+            self._log.advance(connection, stretch.partition, stretch.end)
+        self._log.moved(stretch.partition, stretch.end)
         return len(faults)
 
     def _tell(self, partition: int, faults: dict[int, ToldFault]) -> None:
@@ -134,7 +118,3 @@ def _is_uuid(name: str) -> bool:
         return str(UUID(name)) == name
     except ValueError:
         return False
-
-
-def _itself(record: Record) -> Record:
-    return record

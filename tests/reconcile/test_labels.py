@@ -15,6 +15,7 @@ from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Presented, Unproved
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
+from pipeline.reconcile import label_watch_service
 from pipeline.reconcile.label_watch_service import EARLY_MS, LabelWatch, OncePassedOver
 from pipeline.reconcile.labelled import LabelVerdict, verdict_of
 from pipeline.reconcile.metrics import PassedOver
@@ -140,10 +141,12 @@ def test_a_label_ahead_of_its_decision_waits_and_is_unmatched_in_the_end(world: 
     assert (1, 2) == (found[LabelVerdict.UNMATCHED], sum(found.values()))
 
 
-def test_a_failed_transaction_counts_nothing_and_forgets_nothing(world: World) -> None:
+def test_a_failed_transaction_counts_nothing_and_forgets_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.publish(world.label(5, fraud=False))
     before = world.totals()
-    world.watch._positions.consumer = "audit-labels"  # which this role may not move
+    with monkeypatch.context() as patched:
+        patched.setattr(label_watch_service, "CONSUMER", "audit-labels")  # which this role may not move
+        world.watch = world.begun_again()
     with pytest.raises(Exception, match=r"(?i)row-level security|refused|Insufficient"):
         world.watch.step(world.connection)
     assert before == world.totals()
