@@ -64,8 +64,11 @@ def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: 
     for part in parts:
         _require_agreed(connection, part)
     for part in parts:
-        with connection.transaction():
-            opened += _open_part(connection, part, at_ms)
+        try:
+            with connection.transaction():
+                opened += _open_part(connection, part, at_ms)
+        except LedgerConflict as conflict:
+            raise LedgerConflict(conflict.sentences, opened) from conflict
     return opened
 
 
@@ -190,7 +193,9 @@ def _require_agreed(connection: Connection, openings: Sequence[Opening]) -> None
     stored = {row[:2]: Opening(*row) for row in rows}
     found = [opening_conflict(each, stored.get(each[:2], each)) for each in openings]
     if conflicts := [each for each in found if each is not None]:
-        raise LedgerConflict(conflicts[:SHOWN_MAX])
+        more = len(conflicts) - SHOWN_MAX
+        untold = [f"At least {more:,} more contradict what is open."] if more > 0 else []
+        raise LedgerConflict(conflicts[:SHOWN_MAX] + untold)
 
 
 def _posted_before(connection: Connection, funding: Funding) -> int:

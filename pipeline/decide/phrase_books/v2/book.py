@@ -1,8 +1,10 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
-ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit.
+ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A zero
+that says that there was nothing to compare is compared with nothing.
 
 Invariants
-1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off.
+1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
+   that bears the time of another one beside what is typical, and of amounts in UYI, which has no decimals.
 2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.phrase_books.v1.book import PhraseBook as FirstBook
 from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
 from pipeline.decide.phrase_books.v1.features import Phrase
@@ -25,6 +28,10 @@ CUT_OFF: Final = (
     "amount_percent_of_earlier_average_ever",
     "account_percent_of_earlier_average_max_7d",
 )
+
+_EARLIER_MAX: Final = "account_percent_of_earlier_average_max_7d"
+NOTHING_TO_COMPARE: Final = ("account_ms_since_last", _EARLIER_MAX)
+"""Features whose 0 says that there is nothing to compare, and so is no number."""
 
 
 def _one(number: int) -> str:
@@ -98,3 +105,23 @@ class PhraseBook(FirstBook):
 
     def __init__(self, version: str = "2", phrases: dict[str, Phrase] = PHRASES) -> None:
         super().__init__(version, phrases)
+
+    def over(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        if feature == _EARLIER_MAX and observed == 0 and low <= 0:
+            return self._against(feature, "required", high + 1)
+        return super().over(feature, observed, low, high, own)
+
+    def clear(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        if feature == _EARLIER_MAX and observed == 0 and 0 < low <= high:
+            return self._against(feature, "limit of", low - 1)
+        return super().clear(feature, observed, low, high, own)
+
+    def typical(self, feature: str, observed: int, typical: int) -> str | None:
+        told = super().typical(feature, observed, typical)
+        return told if told is None or observed or feature not in NOTHING_TO_COMPARE else self.fact(feature, observed)
+
+    def _against(self, feature: str, name: str, limit: int) -> str:
+        return f"{self.fact(feature, 0)}, against the {name} {PERCENT.exact(0, limit)(limit)}"
+
+    def _money(self, own: Money) -> str:
+        return f"UYI {own.amount_minor:,}" if own.currency == "UYI" else super()._money(own)
