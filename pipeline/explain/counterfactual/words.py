@@ -82,7 +82,8 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
 
 def _none_sentence(decision: Decision, none: NoneWithin) -> str:
     if none.is_exhaustive:
-        return f"No change of up to {none.changes} facts would have made it anything but {decision.outcome}."
+        facts = f"{none.changes} facts, the currency and the beneficiary's country aside,"
+        return f"No change of up to {facts} would have made it anything but {decision.outcome}."
     return (
         f"None was found that would have made it anything but {decision.outcome}, among {ROWS_MAX:,} changes of up to "
         f"{none.changes} facts; there are more."

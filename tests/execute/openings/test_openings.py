@@ -204,6 +204,16 @@ def test_fund_answers_in_sentences(arguments, words, expected, fraud, opened):
     assert "Traceback" not in err
 
 
+def test_no_more_comes_in_than_the_database_can_hold_and_fund_says_so(fraud, opened, treasurer):
+    """Though each funding alone is small enough."""
+    assert fraud("ledger", "fund", "bob", "GBP", str(10**15), "--reference", "all of it")[0] == 0
+    code, out, err = fraud("ledger", "fund", "bob", "GBP", "1", "--reference", "a penny more")
+    assert (code, out) == (1, "")
+    words = " ".join(err.split())
+    assert "With £0.01 to bob, more than £10,000,000,000,000.00 would have come into it from outside" in words
+    assert rows(treasurer)["bob", "GBP"] == (0, 10**15)
+
+
 def test_the_database_holds_one_row_for_a_reference(treasurer, opened):
     """Whoever makes up another id for it included; and no reference is in two spellings of blanks."""
     insert = (

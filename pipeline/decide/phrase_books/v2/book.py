@@ -69,8 +69,8 @@ _PHRASES: Final[dict[str, Phrase]] = {
         f"{_EVER} come to {{}}", POUNDS, f"what {_EVER} come to is not known", f"what {_EVER} come to was not looked up"
     ),
     "account_percent_of_earlier_average_max_7d": Phrase(
-        "the largest payment that the account attempted before in the last 7 days, against its average until then, was"
-        " {} of it",
+        "the most unusual of the payments that the account attempted before in the last 7 days was {} of its average"
+        " until then",
         PERCENT,
         "how the account's payments in the last 7 days compare with its earlier ones is not known",
         "how the account's payments in the last 7 days compare with its earlier ones was not looked up",
