@@ -14,13 +14,15 @@ WITH_ZERO = [
     for book in BOOKS.values()
     for name in (
         "account_ms_since_last",
+        "account_age_days",
+        "beneficiary_age_hours",
         "beneficiary_risk_ppm_7d",
         "beneficiary_fraud_run_30d",
         "account_percent_of_earlier_average_max_7d",
     )
     if name in book.features
 ]
-"""Features whose 0 is told in a sentence of its own."""
+"""Features whose 0 is told in words of its own."""
 
 
 @pytest.mark.parametrize(("book", "name"), WITH_ZERO)

@@ -76,8 +76,9 @@ class PhraseBook:
         return None if unit is None else unit.exact(number, beside)(number)
 
     def is_number(self, feature: str, observed: int) -> bool:
-        """Whether a known value is one to compare: False for a 0 that is told in a sentence of its own."""
-        return observed != 0 or self._phrases[feature].zero is None
+        """Whether a known value is one to compare: False for a 0 that is told in words of its own."""
+        phrase = self._phrases[feature]
+        return observed != 0 or (phrase.zero is None and phrase.unit not in TIMES)
 
     def distance(self, feature: str, observed: int, limit: int) -> str | None:
         """Their difference, in the unit of `number`; None for a yes or no."""
