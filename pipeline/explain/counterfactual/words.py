@@ -82,7 +82,7 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
 
 def _none_sentence(decision: Decision, none: NoneWithin) -> str:
     if none.is_exhaustive:
-        facts = f"{none.changes} facts, the currency and the beneficiary's country aside,"
+        facts = f"{none.changes} facts{book_or_current(decision.phrase_book_version).left_aside()}"
         return f"No change of up to {facts} would have made it anything but {decision.outcome}."
     return (
         f"None was found that would have made it anything but {decision.outcome}, among {ROWS_MAX:,} changes of up to "

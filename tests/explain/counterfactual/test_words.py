@@ -12,6 +12,7 @@ from pipeline.explain.counterfactual.words import moved_text, shortfall_text
 WITH_ZERO = [
     (book, name)
     for book in BOOKS.values()
+    if book.version != "1"
     for name in (
         "account_ms_since_last",
         "account_age_days",
@@ -22,7 +23,7 @@ WITH_ZERO = [
     )
     if name in book.features
 ]
-"""Features whose 0 is told in words of its own."""
+"""Features whose 0 is told in words of its own. Book 1 is a promise, and takes it for a number."""
 
 
 @pytest.mark.parametrize(("book", "name"), WITH_ZERO)

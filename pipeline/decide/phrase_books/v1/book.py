@@ -76,9 +76,12 @@ class PhraseBook:
         return None if unit is None else unit.exact(number, beside)(number)
 
     def is_number(self, feature: str, observed: int) -> bool:
-        """Whether a known value is one to compare: False for a 0 that is told in words of its own."""
-        phrase = self._phrases[feature]
-        return observed != 0 or (phrase.zero is None and phrase.unit not in TIMES)
+        """Whether a value is told beside another with their difference; by this book, every one that has a unit."""
+        return observed >= 0 and self._phrases[feature].unit is not None
+
+    def left_aside(self) -> str:
+        """What a search for changes leaves as it is, to be said behind how many facts it changed."""
+        return ""
 
     def distance(self, feature: str, observed: int, limit: int) -> str | None:
         """Their difference, in the unit of `number`; None for a yes or no."""

@@ -17,7 +17,7 @@ from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.phrase_books.v1.book import PhraseBook as FirstBook
 from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
 from pipeline.decide.phrase_books.v1.features import Phrase
-from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, Unit, count_of
+from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, TIMES, Unit, count_of
 
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio that is greater is reported as this."""
@@ -119,6 +119,15 @@ class PhraseBook(FirstBook):
     def typical(self, feature: str, observed: int, typical: int) -> str | None:
         told = super().typical(feature, observed, typical)
         return told if told is None or observed or feature not in NOTHING_TO_COMPARE else self.fact(feature, observed)
+
+    def is_number(self, feature: str, observed: int) -> bool:
+        """False for a 0 that is told in words of its own."""
+        phrase = self._phrases[feature]
+        is_told_as_one = observed != 0 or (phrase.zero is None and phrase.unit not in TIMES)
+        return is_told_as_one and super().is_number(feature, observed)
+
+    def left_aside(self) -> str:
+        return ", the currency and the beneficiary's country aside,"
 
     def _against(self, feature: str, name: str, limit: int) -> str:
         return f"{self.fact(feature, 0)}, against the {name} {PERCENT.exact(0, limit)(limit)}"
