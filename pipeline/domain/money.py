@@ -13,6 +13,16 @@ _MINOR_DIGITS: Final = {
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
 """ISO 4217's exceptions from two, for showing an amount; what it is worth is the policy's to say."""
+_OF_TWO: Final = (
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF CHE "
+    "CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD "
+    "HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP "
+    "MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR "
+    "SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD USN UYU UZS VED "
+    "VES WST XCD XCG YER ZAR ZMW ZWG ZWL"
+)
+CURRENCIES: Final = frozenset({*_OF_TWO.split(), *_MINOR_DIGITS})
+"""ISO 4217's currencies that have a number of decimals, those withdrawn since 2020 included."""
 
 
 def minor_digits(currency: str) -> int:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from psycopg import IntegrityError
+
 from pipeline.domain.money import count_text, money_text
 from pipeline.execute.opening_files import FUNDED_MAX_MINOR, OVERDRAFT_MAX_MINOR
 from pipeline.execute.references import Funding, LedgerConflict, Opening, funding_conflict, opening_conflict
@@ -64,8 +66,11 @@ def append_openings(connection: Connection, openings: Sequence[Opening], at_ms: 
     for part in parts:
         _require_agreed(connection, part)
     for part in parts:
-        with connection.transaction():
-            opened += _open_part(connection, part, at_ms)
+        try:
+            with connection.transaction():
+                opened += _open_part(connection, part, at_ms)
+        except LedgerConflict as conflict:
+            raise LedgerConflict(conflict.sentences, opened) from conflict
     return opened
 
 
@@ -79,9 +84,9 @@ def fund(settings: Settings, funding: Funding) -> Posted:
         if funding.currency not in open_in:
             what = f"{funding.account_id} is not open in {funding.currency}."
             raise Failure(what, "Open it first: `fraud ledger open`.", FAILED_CHECK)
-        if append_fundings(connection, [funding], at_ms):
-            return Posted(True, at_ms)
-        return Posted(False, _posted_before(connection, funding))
+        with _bound_named(funding):
+            is_new = append_fundings(connection, [funding], at_ms) == 1
+        return Posted(True, at_ms) if is_new else Posted(False, _posted_before(connection, funding))
 
 
 def append_fundings(connection: Connection, fundings: Sequence[Funding], at_ms: int) -> int:
@@ -190,7 +195,9 @@ def _require_agreed(connection: Connection, openings: Sequence[Opening]) -> None
     stored = {row[:2]: Opening(*row) for row in rows}
     found = [opening_conflict(each, stored.get(each[:2], each)) for each in openings]
     if conflicts := [each for each in found if each is not None]:
-        raise LedgerConflict(conflicts[:SHOWN_MAX])
+        more = len(conflicts) - SHOWN_MAX
+        untold = [f"At least {more:,} more contradict what is open."] if more > 0 else []
+        raise LedgerConflict(conflicts[:SHOWN_MAX] + untold)
 
 
 def _posted_before(connection: Connection, funding: Funding) -> int:
@@ -205,6 +212,19 @@ def _posted_before(connection: Connection, funding: Funding) -> int:
         if (conflict := funding_conflict(funding, stored)) is not None:
             raise LedgerConflict([conflict])
     return int(rows[0][3])
+
+
+@contextmanager
+def _bound_named(funding: Funding) -> Iterator[None]:
+    """Raises Failure where the account would have had more from outside, in all, than the database lets come in."""
+    try:
+        yield
+    except IntegrityError as error:
+        if error.diag.constraint_name != "funding_is_bounded":
+            raise
+        most = money_text(FUNDED_MAX_MINOR, funding.currency)
+        what = f"With {funding.covered}, more than {most} would have come into it from outside, all together."
+        raise Failure(what, "Nothing was done: is the amount right?", FAILED_CHECK) from error
 
 
 @contextmanager

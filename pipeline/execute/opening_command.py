@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.domain.free_text import shown
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.execute.ledger_admin_store import fund, open_accounts
 from pipeline.execute.opening_files import opening_fault, read_openings
@@ -82,5 +83,7 @@ def _conflicts_named() -> Iterator[None]:
     try:
         yield
     except LedgerConflict as conflict:
-        what = " ".join(conflict.sentences)
-        raise Failure(what, "Nothing was done: correct it, or ask who did it first.", FAILED_CHECK) from conflict
+        what, done = " ".join(conflict.sentences), "Nothing was done"
+        if conflict.opened:  # somebody opened it otherwise while the file was being opened
+            done = f"Only {count_text(conflict.opened, 'account')}, the first by id, came to be opened"
+        raise Failure(what, f"{done}: correct it, or ask who did it first.", FAILED_CHECK) from conflict

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TextIO
 
+from pipeline.domain.money import CURRENCIES
 from pipeline.domain.refusals import WORDS_FOR_NOTHING, is_identifier, reads_as_float
 from pipeline.execute.references import Opening
 from pipeline.terminal.failures import Failure
@@ -23,6 +24,8 @@ FUNDED_MAX_MINOR: Final = 10**15
 ROWS_MAX: Final = 2_000_000
 """Accounts of one file, which are opened in one transaction; they take some 500 MB."""
 FAULTS_MAX: Final = 100
+LINE_CHARACTERS_MAX: Final = 1_000
+"""Of a line, of which the longest sound one has 120: what is no such file is never read as a whole."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _MINOR: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 
@@ -46,7 +49,10 @@ def read_openings(path: Path) -> ReadOpenings:
             header = tuple(next(rows, ()))
             if header != COLUMNS:
                 raise Failure(f"{path} has other columns.", f"Its first line must be {','.join(COLUMNS)}.")
-            return _read(path, (row for row in _numbered(rows)))
+            found = _read(path, _numbered(rows))
+            if not (found.openings or found.faults):
+                raise Failure(f"{path} has no account behind its first line.", "Is that the whole file?")
+            return found
     except OSError as error:
         raise Failure(f"{path} can't be read.", "Is it there, and may you read it?") from error
     except UnicodeDecodeError as error:
@@ -61,6 +67,8 @@ def opening_fault(account_id: str, currency: str, overdraft_minor: str, balance_
         return "The account_id is not 1 to 64 of A-Z a-z 0-9 . _ : -."
     if not _CURRENCY.fullmatch(currency):
         return "The currency is no code of three capitals."
+    if currency not in CURRENCIES:
+        return f"The currency {currency} is none that ISO 4217 gives a number of decimals."
     if not _MINOR.fullmatch(overdraft_minor) or int(overdraft_minor) > OVERDRAFT_MAX_MINOR:
         return f"The overdraft_limit_minor is no whole number from 0 to {OVERDRAFT_MAX_MINOR:,}."
     if not _MINOR.fullmatch(balance_minor) or int(balance_minor) > FUNDED_MAX_MINOR:
@@ -68,10 +76,14 @@ def opening_fault(account_id: str, currency: str, overdraft_minor: str, balance_
     return None
 
 
-def _whole(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """The lines of a file; raises Failure behind the last where the file is cut off."""
+def _whole(path: Path, file: TextIO) -> Iterator[str]:
+    """The lines of a file; raises Failure at one that is too long, and behind the last where the file is cut off."""
     number, line = 0, ""
-    for number, line in enumerate(lines, 1):  # noqa: B007 - the last number is the count of lines
+    while part := file.readline(LINE_CHARACTERS_MAX + 1):
+        number, line = number + 1, part
+        if len(line) > LINE_CHARACTERS_MAX:
+            what = f"{path} is no CSV of accounts: its line {number} has more than {LINE_CHARACTERS_MAX:,} characters."
+            raise Failure(what, "Save it as CSV, an account a line.")
         yield line
     if number > 1 and not line.endswith(("\n", "\r")):
         what = f"{path} is cut off: its last line, {number}, has no end, and the others have one."

@@ -84,11 +84,14 @@ class Opening(NamedTuple):
 
 
 class LedgerConflict(Exception):
-    """The ledger has what was asked for already, for something else. Each sentence names both."""
+    """The ledger has what was asked for already, for something else. Each sentence names both.
 
-    def __init__(self, sentences: list[str]) -> None:
+    opened: how many accounts were opened before it was met.
+    """
+
+    def __init__(self, sentences: list[str], opened: int = 0) -> None:
         super().__init__(" ".join(sentences))
-        self.sentences = sentences
+        self.sentences, self.opened = sentences, opened
 
 
 def canonical_reference(text: str) -> str | None:

@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
 
-from pipeline.domain.money import minor_digits
+from pipeline.domain.money import CURRENCIES, minor_digits
 from pipeline.publish.payment_source import Wrong
-
-_CURRENCIES: Final = (
-    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BOV BRL BSD BTN BWP BYN BZD CAD CDF "
-    "CHE CHF CHW CNY COP COU CRC CUC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ "
-    "GYD HKD HNL HRK HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD "
-    "MMK MNT MOP MRU MUR MVR MWK MXN MXV MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD "
-    "RUB SAR SBD SCR SDG SEK SGD SHP SLE SLL SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH "
-    "USD USN UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG ZWL "
-    "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF BHD IQD JOD KWD LYD OMR TND CLF UYW"
-)
-"""ISO 4217's currencies that have a number of decimals, those withdrawn since 2020 included; the last line's have other
-than two, and `minor_digits` knows them."""
-_KNOWN: Final = frozenset(_CURRENCIES.split())
 
 
 def digits_of(currency: str) -> int:
     """Return the currency's decimals by ISO 4217. Raises Wrong for a code that has none (XAU), or is none."""
-    if currency in _KNOWN:
+    if currency in CURRENCIES:
         return minor_digits(currency)
     raise Wrong("is in major units, and its currency has no number of decimals in ISO 4217; give amount_minor")
 

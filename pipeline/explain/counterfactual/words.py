@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pipeline.decide.phrase_books.books import PhraseBook, book_or_current
-from pipeline.decide.phrase_books.money import foreign_money
+from pipeline.decide.phrase_books.money import Money, foreign_money
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.money import amount_text, money_text, pounds_text
 from pipeline.explain.counterfactual.answers import Shortfall
@@ -51,7 +51,7 @@ def otherwise_json(decision: Decision, told: Otherwise | Missing) -> dict[str, o
     return {
         "outcome": found.outcome,
         "changes": [{**each._asdict(), "text": change_text(decision, found, each)} for each in found.changes],
-        "follows": [{**each._asdict(), "text": _moved_text(book, each)} for each in found.follows],
+        "follows": [{**each._asdict(), "text": moved_text(book, each)} for each in found.follows],
         "own_amount_minor": found.own_amount_minor,
         "is_smallest": found.is_smallest,
         "summary": found.summary,
@@ -73,7 +73,7 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
     for change in found.changes:
         yield f"- {change_text(decision, found, change)}"
     for change in found.follows:
-        yield f"  and with it {_moved_text(book_or_current(decision.phrase_book_version), change)}"
+        yield f"  and with it {moved_text(book_or_current(decision.phrase_book_version), change)}"
     if found.outcome is None:
         yield "What would have been decided then isn't known: the payment was blocked before anything was looked up."
     if not found.is_smallest:
@@ -82,7 +82,8 @@ def _found_lines(decision: Decision, found: Counterfactual) -> Iterator[str]:
 
 def _none_sentence(decision: Decision, none: NoneWithin) -> str:
     if none.is_exhaustive:
-        return f"No change of up to {none.changes} facts would have made it anything but {decision.outcome}."
+        facts = f"{none.changes} facts{book_or_current(decision.phrase_book_version).left_aside()}"
+        return f"No change of up to {facts} would have made it anything but {decision.outcome}."
     return (
         f"None was found that would have made it anything but {decision.outcome}, among {ROWS_MAX:,} changes of up to "
         f"{none.changes} facts; there are more."
@@ -98,31 +99,39 @@ def change_text(decision: Decision, found: Counterfactual, change: Change) -> st
         gap = money_text(abs(payment.amount_minor - own), currency)
         word = "less" if own < payment.amount_minor else "more"
         return f"the payment is {after}, and not {amount_text(payment)} ({pounds_text(change.before)}): {gap} {word}"
-    return _moved_text(book_or_current(decision.phrase_book_version), change)
+    return moved_text(book_or_current(decision.phrase_book_version), change)
 
 
-def _moved_text(book: PhraseBook, change: Change) -> str:
+def moved_text(book: PhraseBook, change: Change) -> str:
+    """The fact as it would have had to be, then as it was, and how far it is where both are numbers."""
     feature, before, after = change
     if before < 0:
         return f"{book.beside(feature, after, after)}, where {book.fact(feature, before)}"
     if after < 0:
         return f"{book.fact(feature, after)}, where {book.beside(feature, before, before)}"
     fact, was = book.beside(feature, after, before), book.number(feature, before, after)
-    if was is None:
-        return f"{fact}, where {book.fact(feature, before)}"
+    if was is None or not (book.is_number(feature, before) and book.is_number(feature, after)):
+        return f"{fact}, where {book.beside(feature, before, after)}"
     return f"{fact}, and not {was}: {_gap(book, feature, before, after)}"
 
 
 def shortfall_sentence(decision: Decision, shortfall: Shortfall) -> str:
     """What of a rule's condition was met, and at which value it would not have been."""
+    own = foreign_money(decision.snapshot.transaction)
+    return shortfall_text(book_or_current(decision.phrase_book_version), own, shortfall)
+
+
+def shortfall_text(book: PhraseBook, own: Money | None, shortfall: Shortfall) -> str:
+    """`own` is the payment's amount where its currency isn't the pound."""
     code, feature, observed, needed, difference = shortfall
-    book, own = book_or_current(decision.phrase_book_version), foreign_money(decision.snapshot.transaction)
     if needed is None:
         return f"{code} applied because {book.fact(feature, observed, own)}."
     fact = book.beside(feature, observed, needed, own)
     limit = book.number(feature, needed, max(observed, 0))
-    if difference is None or limit is None:
+    if difference is None or limit is None or not book.is_number(feature, needed):
         return f"{code} applied because {fact}; it would not if {book.beside(feature, needed, needed)}."
+    if not book.is_number(feature, observed):
+        return f"{code} applied because {fact}; it would not at {limit}."
     return f"{code} applied because {fact}; it would not at {limit}, which is {_gap(book, feature, observed, needed)}."
 
 

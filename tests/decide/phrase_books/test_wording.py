@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from pipeline.decide.phrase_books.books import BOOKS, CURRENT, PhraseBook
 from pipeline.decide.phrase_books.money import Money
+from pipeline.decide.phrase_books.v2.book import NOTHING_TO_COMPARE
 from pipeline.decide.reasons.families import is_measured
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import FEATURES, NONE, UNKNOWN
+from pipeline.domain.money import CURRENCIES, money_text
 from tests.decide.phrase_books.wording import NO_BOUND, customer_lines
 
 ALL: Final = list(BOOKS.values())
@@ -80,7 +82,7 @@ def test_a_value_its_limit_and_their_difference_stand_in_one_unit_and_add_up(
         found = TAIL.search(text)
         if found is None:
             assert value == 0, text
-            assert name in TIMES, text
+            assert name in (*TIMES, *NOTHING_TO_COMPARE), text
             continue
         fact, difference, bound = found.groups()
         [(bound_number, bound_unit)] = measures(bound)
@@ -204,3 +206,23 @@ def test_what_must_not_reach_a_customer_would_be_found(planted: str) -> None:
 
 def test_a_policys_contact_is_what_the_text_ends_with() -> None:
     assert CURRENT.customer(Outcome.BLOCK, (), "Ring 1234.").endswith("Ring 1234.")
+
+
+@pytest.mark.parametrize("feature", NOTHING_TO_COMPARE)
+def test_a_zero_that_says_that_nothing_compares_is_compared_with_nothing(feature: str) -> None:
+    """Neither "bears the same time as this one (typically 6 hours)", nor "compares with none, 499 points below"."""
+    fact = CURRENT.fact(feature, 0)
+    assert not CURRENT.is_number(feature, 0)
+    assert fact == CURRENT.typical(feature, 0, 23_824_360)
+    assert CURRENT.clear(feature, 0, 500, NO_BOUND) in (fact, f"{fact}, against the limit of 499 %")
+    assert CURRENT.over(feature, 0, 0, 499).startswith(f"{fact}, against the required ")
+    assert CURRENT.is_number(feature, 1)
+    assert "(typically" in str(CURRENT.typical(feature, 5_000, 23_824_360))
+
+
+@pytest.mark.parametrize("currency", sorted(CURRENCIES))
+def test_an_amount_reads_as_everywhere_else(currency: str) -> None:
+    """Reasons, and whatever else shows the payment, agree where its point stands."""
+    payment_text = money_text(1_234_567, currency)
+    told = CURRENT.fact("amount_gbp_minor", 1_234_567, Money(currency, 1_234_567))
+    assert told == f"the payment is {payment_text}" + ("" if currency == "GBP" else " (£12,345.67)")

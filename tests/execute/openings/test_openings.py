@@ -9,14 +9,16 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from ops.bench.rig.waiting import wait_until
 from ops.cli import run
-from pipeline.execute.ledger_admin_store import append_fundings, append_openings
+from pipeline.execute.ledger_admin_store import _open_part, append_fundings, append_openings
 from pipeline.execute.references import Funding, LedgerConflict, Opening, canonical_reference
 from pipeline.io.postgres import connect
 from tests.records import NOON_MS
 from tests.servers import url_as
 
 HEADER = "account_id,currency,overdraft_limit_minor,opening_balance_minor\n"
+WAIT_MAX_S = 30
 
 
 @pytest.fixture
@@ -191,6 +193,7 @@ def test_a_reference_is_no_opening(fraud, opened, treasurer):
         (("bob", "EUR", "5"), "bob is not open in EUR", 1),
         (("b b", "GBP", "5"), "account_id is not 1 to 64", 2),
         (("ann", "gbp", "5"), "no code of three capitals", 2),
+        (("ann", "GPB", "5"), "The currency GPB is none that ISO 4217 gives a number of decimals", 2),
         (("ann", "GBP", str(10**15 + 1)), "no whole number from 0", 2),
     ],
 )
@@ -199,6 +202,16 @@ def test_fund_answers_in_sentences(arguments, words, expected, fraud, opened):
     assert (code, out) == (expected, "")
     assert words in err
     assert "Traceback" not in err
+
+
+def test_no_more_comes_in_than_the_database_can_hold_and_fund_says_so(fraud, opened, treasurer):
+    """Though each funding alone is small enough."""
+    assert fraud("ledger", "fund", "bob", "GBP", str(10**15), "--reference", "all of it")[0] == 0
+    code, out, err = fraud("ledger", "fund", "bob", "GBP", "1", "--reference", "a penny more")
+    assert (code, out) == (1, "")
+    words = " ".join(err.split())
+    assert "With £0.01 to bob, more than £10,000,000,000,000.00 would have come into it from outside" in words
+    assert rows(treasurer)["bob", "GBP"] == (0, 10**15)
 
 
 def test_the_database_holds_one_row_for_a_reference(treasurer, opened):
@@ -292,6 +305,8 @@ FAULTS = {
     "a number with decimals": ("1001,GBP,0,5\n1001.00,GBP,0,5\n", 3, "account_id looks like a floating-point number"),
     "a number's power": ("1.2E15,GBP,0,5\n", 2, "account_id looks like a floating-point number"),
     "a currency in small letters": ("ann,gbp,0,5\n", 2, "currency is no code"),
+    "a slip in a currency": ("ann,GPB,0,5\n", 2, "currency GPB is none"),
+    "a currency without minor units": ("ann,XAU,0,5\n", 2, "currency XAU is none"),
 }
 
 
@@ -321,6 +336,14 @@ UNUSABLE = {
         "\n", "\r\n"
     ).encode(),
     "a cut at a quoted value": f'{HEADER}ann,GBP,0,"12"'.encode(),
+    "a cut behind the first line": HEADER.encode(),
+    "a cut before the first line's end": HEADER.rstrip().encode(),
+    "blank lines alone": f"{HEADER}\n\n".encode(),
+    "a line that never ends": HEADER.encode() + bytes(5_000_000),
+}
+UNUSABLE_IN_WORDS = {
+    "a cut behind the first line": "has no account behind its first line",
+    "a line that never ends": "its line 2 has more than 1,000 characters",
 }
 
 
@@ -330,6 +353,14 @@ def test_a_file_that_is_none_is_refused_in_a_sentence(what, fraud, treasurer, tm
     code, out, err = fraud("ledger", "import", "a.csv")
     assert (code, out) == (2, "")
     assert "a.csv" in err
+    assert UNUSABLE_IN_WORDS.get(what, "") in err
+    assert rows(treasurer) == {}
+
+
+def test_an_account_in_a_currency_that_is_none_is_not_opened(fraud, treasurer):
+    code, out, err = fraud("ledger", "open", "ann", "GPB")
+    assert (code, out) == (2, "")
+    assert "The currency GPB is none" in err
     assert rows(treasurer) == {}
 
 
@@ -372,6 +403,37 @@ def test_a_file_that_contradicts_what_is_open_opens_nothing(fraud, opened, treas
     assert "bob was opened in GBP with £0.00 to begin with" in err
     assert "and not with £0.09" in err
     assert rows(treasurer) == before
+
+
+def test_what_contradicts_a_file_is_told_in_part_and_the_rest_is_counted(fraud, treasurer, tmp_path):
+    append_openings(treasurer, [Opening(f"c{n:02d}", "GBP", 0, 1) for n in range(25)], NOON_MS)
+    (tmp_path / "a.csv").write_text(HEADER + "".join(f"c{n:02d},GBP,0,2\n" for n in range(25)))
+    code, _, err = fraud("ledger", "import", "a.csv")
+    words = " ".join(err.split())
+    assert (code, words.count("was opened in GBP")) == (1, 20)
+    assert "At least 5 more contradict what is open." in words
+    assert "Nothing was done" in words
+
+
+def test_an_import_that_another_contradicts_meanwhile_says_what_it_opened(
+    database_url, fraud, treasurer, tmp_path, monkeypatch
+):
+    """Two files at once: neither saw the other's account when it compared, and something was done."""
+    monkeypatch.setattr("pipeline.execute.ledger_admin_store.ROWS_A_STATEMENT", 2)
+    (tmp_path / "a.csv").write_text(HEADER + "".join(f"c{n},GBP,0,5\n" for n in range(6)))
+    with closing(connect(url_as(database_url, "fraud_treasurer"), "test")) as other, ThreadPoolExecutor(1) as pool:
+        with other.transaction():
+            _open_part(other, [Opening("c3", "GBP", 0, 9)], NOON_MS)
+            importing = pool.submit(fraud, "ledger", "import", "a.csv")
+            wait_until(lambda: ("c1", "GBP") in rows(treasurer), WAIT_MAX_S, "the first part", every_s=0.05)
+        code, out, err = importing.result(timeout=WAIT_MAX_S)
+    words = " ".join(err.split())
+    assert (code, out) == (1, "")
+    assert "c3 was opened in GBP with £0.09 to begin with" in words
+    assert "Only 2 accounts, the first by id, came to be opened: correct it" in words
+    assert "Nothing was done" not in words
+    opened = {("c0", "GBP"): (0, 5), ("c1", "GBP"): (0, 5), ("c3", "GBP"): (0, 9)}
+    assert rows(treasurer) == opened
 
 
 def test_imports_at_once_open_each_account_once(database_url, treasurer, monkeypatch):

@@ -43,7 +43,7 @@ class PhraseBook:
             return phrase.unknown if observed == UNKNOWN else phrase.none
         if phrase.unit is None or (observed == 0 and phrase.zero is not None):
             return phrase.sentence if observed else phrase.zero or phrase.sentence
-        return phrase.sentence.format(_amount(observed, own) if feature == AMOUNT else phrase.unit.one(observed))
+        return phrase.sentence.format(self._amount(observed, own) if feature == AMOUNT else phrase.unit.one(observed))
 
     def rounding(self, feature: str) -> Callable[[int], int] | None:
         """`rounded` of known values; None where each has words of its own."""
@@ -74,6 +74,14 @@ class PhraseBook:
         """A value or limit in the unit that gives it and `beside` exactly; None for a yes or no."""
         unit = self._phrases[feature].unit
         return None if unit is None else unit.exact(number, beside)(number)
+
+    def is_number(self, feature: str, observed: int) -> bool:
+        """Whether a value is told beside another with their difference; by this book, every one that has a unit."""
+        return observed >= 0 and self._phrases[feature].unit is not None
+
+    def left_aside(self) -> str:
+        """What a search for changes leaves as it is, to be said behind how many facts it changed."""
+        return ""
 
     def distance(self, feature: str, observed: int, limit: int) -> str | None:
         """Their difference, in the unit of `number`; None for a yes or no."""
@@ -216,13 +224,15 @@ class PhraseBook:
     def _in_unit(self, phrase: Phrase, feature: str, observed: int, value: str, own: Money | None) -> str:
         if observed == 0 and (phrase.zero is not None or phrase.unit in TIMES):
             return self.fact(feature, observed)
-        return phrase.sentence.format(_amount(observed, own) if feature == AMOUNT else value)
+        return phrase.sentence.format(self._amount(observed, own) if feature == AMOUNT else value)
 
+    def _amount(self, gbp_minor: int, own: Money | None) -> str:
+        if own is None or own.currency == "GBP":
+            return pounds(gbp_minor)
+        return f"{self._money(own)} ({pounds(gbp_minor)})"
 
-def _amount(gbp_minor: int, own: Money | None) -> str:
-    if own is None or own.currency == "GBP":
-        return pounds(gbp_minor)
-    return f"{money(own.amount_minor, own.currency)} ({pounds(gbp_minor)})"
+    def _money(self, own: Money) -> str:
+        return money(own.amount_minor, own.currency)
 
 
 def _only(fact: str) -> str:

@@ -1,8 +1,10 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
-ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit.
+ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A zero
+that says that there was nothing to compare is compared with nothing.
 
 Invariants
-1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off.
+1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
+   that bears the time of another one beside what is typical, and of amounts in UYI, which has no decimals.
 2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
@@ -11,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.phrase_books.v1.book import PhraseBook as FirstBook
 from pipeline.decide.phrase_books.v1.features import PHRASES as FIRST_PHRASES
 from pipeline.decide.phrase_books.v1.features import Phrase
-from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, Unit, count_of
+from pipeline.decide.phrase_books.v1.numbers import HOURS, PERCENT, POUNDS, TIMES, Unit, count_of
 
 RATIO_PERCENT_MAX: Final = 1_000_000
 """A ratio that is greater is reported as this."""
@@ -25,6 +28,10 @@ CUT_OFF: Final = (
     "amount_percent_of_earlier_average_ever",
     "account_percent_of_earlier_average_max_7d",
 )
+
+_EARLIER_MAX: Final = "account_percent_of_earlier_average_max_7d"
+NOTHING_TO_COMPARE: Final = ("account_ms_since_last", _EARLIER_MAX)
+"""Features whose 0 says that there is nothing to compare, and so is no number."""
 
 
 def _one(number: int) -> str:
@@ -62,8 +69,8 @@ _PHRASES: Final[dict[str, Phrase]] = {
         f"{_EVER} come to {{}}", POUNDS, f"what {_EVER} come to is not known", f"what {_EVER} come to was not looked up"
     ),
     "account_percent_of_earlier_average_max_7d": Phrase(
-        "the largest payment that the account attempted before in the last 7 days, against its average until then, was"
-        " {} of it",
+        "the most unusual of the payments that the account attempted before in the last 7 days was {} of its average"
+        " until then",
         PERCENT,
         "how the account's payments in the last 7 days compare with its earlier ones is not known",
         "how the account's payments in the last 7 days compare with its earlier ones was not looked up",
@@ -98,3 +105,32 @@ class PhraseBook(FirstBook):
 
     def __init__(self, version: str = "2", phrases: dict[str, Phrase] = PHRASES) -> None:
         super().__init__(version, phrases)
+
+    def over(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        if feature == _EARLIER_MAX and observed == 0 and low <= 0:
+            return self._against(feature, "required", high + 1)
+        return super().over(feature, observed, low, high, own)
+
+    def clear(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        if feature == _EARLIER_MAX and observed == 0 and 0 < low <= high:
+            return self._against(feature, "limit of", low - 1)
+        return super().clear(feature, observed, low, high, own)
+
+    def typical(self, feature: str, observed: int, typical: int) -> str | None:
+        told = super().typical(feature, observed, typical)
+        return told if told is None or observed or feature not in NOTHING_TO_COMPARE else self.fact(feature, observed)
+
+    def is_number(self, feature: str, observed: int) -> bool:
+        """False for a 0 that is told in words of its own."""
+        phrase = self._phrases[feature]
+        is_told_as_one = observed != 0 or (phrase.zero is None and phrase.unit not in TIMES)
+        return is_told_as_one and super().is_number(feature, observed)
+
+    def left_aside(self) -> str:
+        return ", the currency and the beneficiary's country aside,"
+
+    def _against(self, feature: str, name: str, limit: int) -> str:
+        return f"{self.fact(feature, 0)}, against the {name} {PERCENT.exact(0, limit)(limit)}"
+
+    def _money(self, own: Money) -> str:
+        return f"UYI {own.amount_minor:,}" if own.currency == "UYI" else super()._money(own)
