@@ -144,9 +144,7 @@ def case_process(
         **python_path(tree),
         **settings,
     }
-    command: tuple[str, ...] = ("ops.cli", "worker", "run")
-    if case.module is not None:
-        command = (case.module, "worker") if case.module == PLAIN_FAUST else (case.module,)
+    command = ("ops.cli", "worker", "run") if case.module is None else (case.module,)
     return worker_process(
         directory,
         stack.bootstrap_servers,

@@ -106,9 +106,12 @@ def _document(side: Side, name: str, *, is_quick: bool) -> Any:
     log = HERE / "var" / "bench" / "turns.log"
     done = completed(command, log, timeout_s=BENCH_S_MAX, environment=environment, folder=side.folder)
     try:
-        return json.loads(done.stdout[done.stdout.index("{") :])
+        document = json.loads(done.stdout[done.stdout.index("{") :])
     except ValueError:
         raise BenchFailed(f"{name} of {side.folder} ended with {done.returncode} without figures: {log}") from None
+    if "error" in document:  # of what broke off, some figures are there and the rest are not
+        raise BenchFailed(f"{name} of {side.folder} broke off: {document['error']}")
+    return document
 
 
 if __name__ == "__main__":

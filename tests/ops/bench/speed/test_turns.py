@@ -41,6 +41,13 @@ def test_a_bench_that_broke_is_no_comparison(tmp_path: Path) -> None:
         in_turns((side, side), "throughput", 1, is_quick=False)
 
 
+def test_a_bench_that_broke_off_is_no_comparison_though_it_has_figures(tmp_path: Path) -> None:
+    bench = "import json\nprint(json.dumps({'cores': 2, 'error': 'no worker'}))\nraise SystemExit(1)\n"
+    side = _checkout(tmp_path, "cut", bench)
+    with pytest.raises(BenchFailed, match=r"throughput of .*cut broke off: no worker"):
+        in_turns((side, side), "throughput", 1, is_quick=False)
+
+
 def test_figures_are_the_numbers_of_a_document_by_their_paths() -> None:
     document = {"ok": True, "worker": {"us": 56.5, "name": "w"}, "turns": [{"s": 1}, {"s": 2}], "missing": None}
     assert figures_of(document) == {"worker.us": 56.5, "turns.0.s": 1, "turns.1.s": 2}
