@@ -23,7 +23,8 @@ from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
 AHEAD_MAX_MS: Final = 5 * 60_000
-"""Of a revocation's moment: what two clocks may differ by. One that lies further ahead is a slip of the pen."""
+"""A revocation's moment may lie this far ahead, as two clocks may differ by as much. One further ahead is a slip of
+the pen."""
 REGISTRY_USES: Final = frozenset({KeyUse.MODELS, KeyUse.ARTEFACTS})
 """Uses whose keys sign in the registry of models; workers know them from the key set of seals."""
 

@@ -1,4 +1,4 @@
-"""What a module that other processes start by `python -m` is given, and what it says of itself where that is asked."""
+"""Modules that other processes start by `python -m` read their arguments here, and say what they are if asked."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pipeline.terminal.failures import Failure
 FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
 NEEDED: Final = frozenset({"taken_at", "prefix", "shards", "label_delay_days", "positions", "shape"})
-"""What a restore compares before it deletes anything, beside files, layout and format."""
+"""A restore compares these before it deletes anything, beside files, layout and format."""
 
 
 class Backup(NamedTuple):

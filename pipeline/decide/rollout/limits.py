@@ -50,7 +50,7 @@ class Promotion(BaseModel):
     review_each_stratum: Count
     """Of the other disagreements, so many of each stratum are reviewed, or all that there are."""
     challenger_right_percent: Annotated[int, Field(strict=True, ge=1, le=100)] | None = None
-    """Of the disagreements that were reviewed, the challenger must be right in so many.
+    """The challenger must be right in so many of the disagreements that were reviewed.
 
     None where nobody set it: then no review speaks for a version.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -106,7 +107,7 @@ def test_topics_that_forget_what_a_rebuild_reads_are_refused(real: RealStack) ->
             entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
             topic = ConfigResource(ResourceType.TOPIC, f"{STAMPED}labels.v1", incremental_configs=[entry])
             admin.incremental_alter_configs([topic])[topic].result()
-            wait_until(lambda topic=topic, value=value: _is(admin, topic, setting, value), MADE_S, "a setting")  # noqa: B023
+            wait_until(partial(_is, admin, topic, setting, value), MADE_S, "a setting")
             if value is kept:
                 require_kept_context(settings_of(real, STAMPED))
                 continue

@@ -80,7 +80,7 @@ class PhraseBook:
         return observed >= 0 and self._phrases[feature].unit is not None
 
     def left_aside(self) -> str:
-        """What a search for changes leaves as it is, to be said behind how many facts it changed."""
+        """The words on what a search for changes leaves as it is, said behind how many facts it changed."""
         return ""
 
     def distance(self, feature: str, observed: int, limit: int) -> str | None:
