@@ -11,8 +11,9 @@ use too; they queue behind it, and how long they do follows from the burst's siz
 judged then, and the rate at which all of it is drained is compared with that of as many ordinary payments, at once too.
 
 What Redis holds is told before, at its most, after, and after the expiry of every key that expires. That is brought
-about by deleting those keys, because no clock of Redis can be moved; keys without an expiry stay. Two kinds of them do
-by design and are told apart: the buckets of ids, whose size is bounded together, and what accounts ever paid.
+about by deleting those keys, because no clock of Redis can be moved; keys without an expiry stay. Three kinds of them
+do by design and are told apart: the buckets of ids, whose size is bounded together; what accounts ever paid; and the
+answers about payments whose commit no later call has told Redis of, which at rest are those of the last batches.
 
 SLOWLOG's times hold whatever else the core did meanwhile. So a process that does nothing but look at the clock runs
 beside each attack, and its pauses say how much of a script's time may be the machine's.
@@ -43,7 +44,12 @@ from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, committed_counts, prepare
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
+from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX
+from pipeline.io.settings import Settings
+from pipeline.state.requests import ACCOUNT_ROW_LENGTH, SHARED_ROW_LENGTH
 
+PARTITIONS: Final = 4
+BATCH_RECORDS_MAX: Final = Settings.model_fields["batch_records_max"].default
 WARM_S: Final = 20.0
 REST_S: Final = 5.0
 """Shortest time of a phase, so that ordinary payments show what the next batches wait for."""
@@ -59,12 +65,19 @@ LAG_S: Final = 1
 """Seconds of what is offered that must wait at both ends of a stretch that counts as draining: where less does, the
 offer limits what is committed, and not the worker."""
 GOAL: Final = {"script_p99.9_ms": 10, "script_longest_ms": 50, "ordinary_p99_ms": 150, "drain_of_ordinary": 0.7}
-MEMORY_LEFT_MAX: Final = 2 * 1024 * 1024
-"""Bytes that may be left after expiry beside the buckets of ids and the accounts: positions, and scripts."""
+MEMORY_LEFT_MAX: Final = 256 * 1024
+"""Bytes that may be left after expiry beside what is told apart: positions, the breaker's totals, and scripts."""
+BATCHES_HELD_MAX: Final = BATCHES_AHEAD_MAX + 1
+"""Batches of a partition whose answers are held: those under way, and the one that was committed as the last was asked
+for."""
 ID_BYTES_MAX: Final = 64
 IDS_BYTES_MAX: Final = 16 * 1024 * 1024
 """Bytes that the buckets of ids may hold for each payment, and for themselves. Old ids go as new ones come, so those of
 the largest week stay where nothing follows it."""
+ANSWERS_BYTES_MAX: Final = (
+    PARTITIONS * BATCHES_HELD_MAX * BATCH_RECORDS_MAX * 8 * (ACCOUNT_ROW_LENGTH + SHARED_ROW_LENGTH)
+)
+"""Bytes of answers about all partitions' held batches, were each as large as may be and of one partition."""
 
 Figures = dict[str, Any]
 
@@ -118,6 +131,8 @@ def _faults(figures: Figures, peaceful_per_s: float | None, is_quick: bool) -> l
     kept = memory["kept"]
     if kept["other"] > MEMORY_LEFT_MAX:
         faults.append(f"Redis keeps {kept['other']:,} bytes after expiry")
+    if kept["answers"] > ANSWERS_BYTES_MAX:
+        faults.append(f"Redis keeps {kept['answers']:,} bytes of answers")
     if kept["ids"] > IDS_BYTES_MAX + ID_BYTES_MAX * figures["decisions"]:
         faults.append(f"Redis keeps {kept['ids']:,} bytes of ids after expiry")
     return faults
@@ -157,7 +172,7 @@ class _Attack:
 
     def carry_out(self) -> Figures:
         self._say(f"{self._name}: begins")
-        prepare_topics(self._stack.bootstrap_servers, self._prefix)
+        prepare_topics(self._stack.bootstrap_servers, self._prefix, PARTITIONS)
         with redis.Redis.from_url(self._stack.redis_url) as client:
             client.flushall()
         with running(self._worker):

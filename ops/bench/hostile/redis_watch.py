@@ -18,9 +18,13 @@ SAMPLE_S: Final = 0.5
 SCRIPTS: Final = (b"EVALSHA", b"EVAL", b"FCALL")
 PAGE: Final = 1_000
 _COUNTED: Final = tuple(f"cmdstat_{name.decode().lower()}" for name in SCRIPTS)
-_KINDS: Final = ((re.compile(rb"\}c:"), "ids"), (re.compile(rb"\{p\d+\}[apr]:"), "accounts"))
-"""The keys that stay by design, by their names: buckets of ids, whose old ones go as new ones come, and what an account
-ever paid."""
+_KINDS: Final = (
+    (re.compile(rb"\}c:"), "ids"),
+    (re.compile(rb"\{p\d+\}[apr]:"), "accounts"),
+    (re.compile(rb"\{[ps]\d+\}progress"), "answers"),
+)
+"""The keys that stay by design, by their names: buckets of ids, whose old ones go as new ones come; what an account
+ever paid; and the answers about payments that aren't known to be committed."""
 
 
 class RedisWatch:
@@ -66,7 +70,7 @@ class RedisWatch:
 
     def expire(self) -> dict[str, int]:
         """Let every key that expires do so now. Return the bytes of the keys that never would, by kind."""
-        kept: Counter[str] = Counter({"ids": 0, "accounts": 0, "other": 0})
+        kept: Counter[str] = Counter({"ids": 0, "accounts": 0, "answers": 0, "other": 0})
         keys: list[bytes] = []
         for key in self._redis.scan_iter(count=PAGE):
             keys.append(key)
