@@ -408,6 +408,8 @@ def _fallback_verdict(
         said = _not_asked(teller.features[row : row + 1], told, teller)
     else:
         said = Reason(Silence.FAILED, teller.book.failed(), NONE, None, None, None)
+    if not mode.use_model:
+        said = said._replace(text=teller.book.kept_out(said.text))
     summary = teller.book.summary(outcome, facts, is_fallback=True, silence=said.text)
     return Verdict(
         outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, None, summary, [*reasons, said], codes, why, fault

@@ -14,6 +14,7 @@ from models.artefact.asking import FAILED_ALONE_MAX, NOT_TRIED
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from pipeline.breaker.answer_counts import counts_of
+from pipeline.decide.phrase_books.books import BOOKS
 from pipeline.decide.policy import rules_of
 from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
@@ -83,6 +84,24 @@ def test_further_unknown_values_are_counted():
     )
     assert two.reasons[-1].text.endswith(" is not known, nor is one thing more")
     assert four.reasons[-1].text.endswith(" is not known, nor are 3 things more")
+
+
+@pytest.mark.parametrize(
+    "mode", [OPEN, Mode(BreakerState.UNKNOWN, "all", False), Mode(BreakerState.HALF_OPEN, "all", False)]
+)
+def test_where_the_breaker_kept_the_model_out_as_well_both_are_said(mode: Mode) -> None:
+    """What is unknown was named alone, as if the model would have decided otherwise."""
+    unknown = seen({"beneficiary_count_7d": UNKNOWN})
+    [kept_out], [asked] = decide(unknown, [mode], IN_FORCE), decide(unknown, [CLOSED], IN_FORCE)
+    both = "the circuit breaker kept the model from deciding, and besides the model was not asked, because "
+    assert kept_out.reasons[-1].text == both + asked.reasons[-1].text.partition("because ")[2]
+    assert f". T{both[1:]}" in kept_out.summary
+    assert "breaker" not in asked.summary
+    [failed] = decide(seen({}), [mode], IN_FORCE, failed=[0])
+    assert failed.silence is Silence.FAILED
+    assert failed.reasons[-1].text.startswith("the circuit breaker kept the model from deciding, and besides ")
+    [first] = decide(unknown, [mode], regime(policy(), small_model(), book=BOOKS["1"]))
+    assert first.reasons[-1].text == asked.reasons[-1].text, "a released book says what it said"
 
 
 def test_what_no_rule_reads_is_unknown_and_the_fallback_still_says_that_no_rule_applies():

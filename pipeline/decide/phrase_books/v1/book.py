@@ -189,6 +189,11 @@ class PhraseBook:
     def failed(self) -> str:
         return "the model was asked, but gave no answer that can be used"
 
+    def kept_out(self, silence: str) -> str:
+        """Why no model answered, `silence`, of a payment about which the breaker let none decide either; by this book
+        that alone."""
+        return silence
+
     def join(self, facts: list[str]) -> str:
         """a; a and b; a, b, and c. With semicolons where a fact is a list itself."""
         if len(facts) == 1:
