@@ -17,6 +17,7 @@ from pipeline.domain.refusals import (
     reads_as_float,
     zone_of,
 )
+from pipeline.publish.amounts import PerhapsGrouped
 from pipeline.publish.columns import Day, Stamp
 from pipeline.publish.file_map import FileMap, FileRules, TimeRule
 from pipeline.publish.payment_source import Wrong
@@ -40,6 +41,8 @@ COUNTED_MS_MIN: Final = 315_532_800_000
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
 _SIGNS: Final = re.compile(r"[._:-]+", re.ASCII)
+_PERHAPS_GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}", re.ASCII)
+"""By the signs that hold where none are declared: 12.500 is twelve and a half here, and twelve thousand elsewhere."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _LABELS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -214,7 +217,9 @@ def major_amount(value: object, rules: FileRules) -> Decimal | int:
         why = _why_not_decimal(value, rules)
         if why is not None:
             raise Wrong(why)
-        value = Decimal(value.replace(rules.grouping, "").replace(rules.decimal, "."))
+        is_open = not rules.says_signs and _PERHAPS_GROUPED.fullmatch(value) is not None
+        number = value.replace(rules.grouping, "").replace(rules.decimal, ".")
+        value = PerhapsGrouped(number) if is_open else Decimal(number)
     if isinstance(value, Decimal) and value.is_zero() and value.is_signed():
         raise Wrong(_MINUS_ZERO)
     if isinstance(value, Decimal | int):

@@ -26,11 +26,16 @@ class JsonTable:
     def __init__(self, file: WatchedFile) -> None:
         self._file = file
         names: dict[str, None] = {}
+        first: Fault | None = None
         for found in self._objects():
-            if not isinstance(found, Fault):
+            if isinstance(found, Fault):
+                first = first or found
+            else:
                 names.update(dict.fromkeys(found[1]))
             if len(names) > NAMES_MAX:
                 raise Unreadable(f"{file.name} has more than {NAMES_MAX} names.", "Leave out what no payment needs.")
+        if not names and first is not None:  # all are faulty, or too few to be columns
+            raise Unreadable(f"{file.name}, line {first.line:,}, {first.what}.", "Write one JSON object a line.")
         if not names:
             raise Unreadable(f"{file.name} holds no JSON object with names.", "Write one JSON object a line.")
         self.columns = [Column(name, ColumnKind.MIXED, "JSON") for name in names]

@@ -108,6 +108,11 @@ def _broken_text() -> None:
     unreadable("two-equal-headers.csv", text.replace("device_id", "reference", 1), "two columns 'reference'")
     unreadable("two-headers-by-case.csv", text.replace("device_id", "Reference ", 1), "two columns")
     unreadable("both-amounts.csv", csv_text([row | {"amount_minor": "1250"} for row in whole()]), "has both")
+    ended = "".join(f"{line},,\n" for line in text.splitlines())
+    unreadable("two-columns-without-name.csv", ended, "two columns ''")
+    sound("two-columns-without-name-ignored.csv", ended, '[file]\nignore = [""]\n', reference="Rent, July")
+    twice = '[file]\nignore = ["device id"]\n'
+    sound("two-ignored-columns-of-one-name.csv", text.replace("ip_address", "Device ID", 1), twice, ip_address=None)
     unreadable("misspelt-header.csv", text.replace("beneficiary_name", "beneficary_name", 1), "beneficary_name")
     unreadable("another-column.csv", csv_text([row | {"colour": "red"} for row in whole()]), "'colour'")
     unreadable("a-column-without-name.csv", csv_text([{"": "0"} | row for row in whole()]), "column ''")
@@ -192,6 +197,10 @@ def _json_lines() -> None:
         faulty(f"json-{name}.jsonl", f"{lines[0]}\n{lines[1].replace(old, new)}\n", 2, column, phrase)
     latin = lines[1].replace("Mira", "J\xf6rg").encode("latin-1")
     faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + latin, 2, None, "not UTF-8")
+    for name, each, phrase in (("twice", '{"a": 1, "a": 2}', "line 1, has one name twice"),
+                               ("nan", '{"a": NaN}', "line 1, has NaN or infinity"),
+                               ("pretty", "{", "line 1, is no JSON")):  # fmt: skip
+        unreadable(f"json-all-{name}.jsonl", f"{each}\n{each}\n", phrase)
     unreadable("json-array.json", f"[{','.join(lines)}]", "JSON array")
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
 
