@@ -28,6 +28,9 @@ _BOUND_MAX: Final = 2**62
 class PhraseBook:
     """Version 1. A later version inherits, overrides what it words otherwise, and adds the features that are new."""
 
+    tells_windows_once: bool = False
+    """Whether a measure that was told of one window is left out of another one that holds the same payments."""
+
     def __init__(self, version: str = "1", phrases: dict[str, Phrase] = PHRASES) -> None:
         self.version, self._phrases = version, phrases
 

@@ -1,7 +1,7 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
 ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. So is a
 ratio to nothing, which reads as the same number, and is told as what it may be. A zero that says that there was nothing
-to compare is compared with nothing.
+to compare is compared with nothing. What two windows of the same payments say is said of one of them.
 
 Invariants
 1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
@@ -33,9 +33,9 @@ CUT_OFF: Final = (
 
 _EARLIER_MAX: Final = "account_percent_of_earlier_average_max_7d"
 TO_NOTHING: Final = frozenset(CUT_OFF) - {"amount_percent_of_average_30d"}
-"""Ratios whose greatest value also says that there was something where what it compares with came to nothing. An average
-that holds the payment itself is nothing only where that is."""
-_OR_NOTHING: Final = " (or that is £0.00)"
+"""Ratios whose greatest value also says that there was something where what it compares with came to nothing. The
+average that holds the payment itself is nothing only where that is."""
+_OR_NOTHING: Final = " (or that is nothing)"
 NOTHING_TO_COMPARE: Final = ("account_ms_since_last", _EARLIER_MAX)
 """Features whose 0 says that there is nothing to compare, and so is no number."""
 
@@ -111,6 +111,8 @@ PHRASES: Final[dict[str, Phrase]] = {**_PHRASES, **{name: _PHRASES[name]._replac
 
 class PhraseBook(FirstBook):
     """Version 2. A later version inherits, as this one does."""
+
+    tells_windows_once = True
 
     def __init__(self, version: str = "2", phrases: dict[str, Phrase] = PHRASES) -> None:
         super().__init__(version, phrases)
