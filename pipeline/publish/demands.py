@@ -12,8 +12,10 @@ from pipeline.domain.payment import AMOUNT_MINOR_MAX, Channel
 from pipeline.domain.refusals import (
     EVENT_TIME_MS_MAX,
     EVENT_TIME_MS_MIN,
+    TEXT_CHARACTERS_MAX,
     canonical_ip_address,
     is_identifier,
+    is_text,
     reads_as_float,
     zone_of,
 )
@@ -87,7 +89,15 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
 
 
 def _words(_field: str, _rules: FileMap) -> Convert:
-    return _textual
+    """Text that is kept and shown. The payment would be refused for it anyway, but that names no column."""
+
+    def convert(value: object) -> object:
+        text = _textual(value)
+        if not is_text(text):
+            raise Wrong(f"is over {TEXT_CHARACTERS_MAX} characters or has controls")
+        return text
+
+    return convert
 
 
 def _textual(value: object) -> str:

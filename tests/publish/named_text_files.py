@@ -48,7 +48,7 @@ def _forms_of_text() -> None:
     sound("words-in-header.csv", text.replace(*_header(text, lambda h: h.replace("_", " ").title())), **last)
     sound("hyphens-in-header.csv", text.replace(*_header(text, lambda h: h.replace("_", "-"))), **last)
     sound("quoted-number.csv", csv_text(short()).replace("\n0,", '\n"0",'), payments=2)
-    faulty("newline-in-reference.csv", csv_text(whole(reference="Rent\nJuly")), 3, None, "controls")
+    faulty("newline-in-reference.csv", csv_text(whole(reference="Rent\nJuly")), 3, "reference", "controls")
     faulty("fault-behind-a-newline.csv", _later_fault(), 4, "currency", "is no currency")
     sound("quotes-in-reference.csv", csv_text(whole(reference='the "flat"')), reference='the "flat"')
     sound("umlauts.csv", csv_text(whole(beneficiary_name="Jörg Müller")), beneficiary_name="Jörg Müller")

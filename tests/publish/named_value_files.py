@@ -163,7 +163,7 @@ def _words() -> None:
     said("account-of-digits", "account_id", "0012", account_id="0012")
     spoilt("address-none", "ip_address", "localhost", "IPv4")
     said("address-empty", "ip_address", "", ip_address=None)
-    faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, None, "140 characters")
+    faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, "reference", "140 characters")
     spoilt("segments-none", "segments", "None", "missing value")
     said("segments-empty", "segments", "", segments={})
     for number, word in enumerate(("None", "nan", "null", "N/A")):
