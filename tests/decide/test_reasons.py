@@ -57,9 +57,9 @@ def kinds(verdict: Verdict, row: Matrix, in_force: Regime) -> set[str]:
 
 def _is_of_the_same_payments(name: str, told: list[int], row: Matrix) -> bool:
     windows = windows_of(name)
-    if windows is None or row[windows.count] < 0:
+    if windows is None or row[windows.counted] < 0:
         return False
-    return any(family in told and row[windows.count] == row[column] for family, column in windows.others)
+    return any(family in told and row[windows.counted] == row[column] for family, column in windows.others)
 
 
 def _rules(in_force: Regime):
@@ -244,7 +244,7 @@ def test_an_only_payment_is_held_against_no_average_of_itself() -> None:
 
 
 def test_two_windows_of_the_same_payments_are_one_fact() -> None:
-    """ "100.00 % … in the checked 30 days" and "100.00 % … in the checked 7 days" were said of the same two payments."""
+    """ "100.00 % in the checked 30 days" and "100.00 % in the checked 7 days" were said of the same two payments."""
     seen = {"device_fraud_reports": 1, "beneficiary_frauds_7d": 2, "beneficiary_frauds_30d": 2}
     one, other = (
         rows_of([features(**seen, beneficiary_labelled_7d=2, beneficiary_labelled_30d=number)[0].tolist()])
@@ -265,7 +265,7 @@ def test_what_a_window_is_held_against_is_its_own_measure() -> None:
     for name in FEATURES:
         if (windows := windows_of(name)) is not None:
             span = name.rpartition("_")[2]
-            assert FEATURES[windows.count].endswith(f"_{span}")
+            assert FEATURES[windows.counted].endswith(f"_{span}")
             for family, column in windows.others:
                 other = name.removesuffix(span) + FEATURES[column].rpartition("_")[2]
                 assert (FAMILY[other], other == name) == (family, False)

@@ -66,10 +66,10 @@ _SPAN: Final = re.compile(r"[0-9]+[hd]", re.ASCII)
 
 
 class Windows(NamedTuple):
-    """count: the column that counts the payments of a feature's window. others: of each other window of its measure the
-    family, and the column that counts its payments."""
+    """counted: the column that counts the payments of a feature's window. others: of each other window of its measure
+    the family, and the column that counts its payments."""
 
-    count: int
+    counted: int
     others: tuple[tuple[int, int], ...]
 
 

@@ -88,7 +88,7 @@ class _Words:
             return False
         for family, column in self._windows.others:
             if told & family:
-                count = read_i64_le(values, (start + self._windows.count) * _BYTES)
+                count = read_i64_le(values, (start + self._windows.counted) * _BYTES)
                 if count >= 0 and count == read_i64_le(values, (start + column) * _BYTES):
                     return True
         return False
