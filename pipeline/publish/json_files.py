@@ -27,7 +27,8 @@ class JsonTable:
         self._file = file
         names: dict[str, None] = {}
         first: Fault | None = None
-        for found in self._objects():
+        for count, found in enumerate(self._objects(), 1):
+            file.refuse_rows(count)
             if isinstance(found, Fault):
                 first = first or found
             else:

@@ -61,7 +61,9 @@ def test_a_column_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatc
 FREE = 2_000
 
 
-@pytest.mark.parametrize(("form", "rows"), [("parquet", 60_000), ("arrow", 60_000), ("csv.gz", 20_000)])
+@pytest.mark.parametrize(
+    ("form", "rows"), [("parquet", 60_000), ("arrow", 60_000), ("csv.gz", 20_000), ("jsonl.gz", 20_000)]
+)
 def test_more_equal_rows_than_bytes_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, rows: int
 ) -> None:
@@ -71,6 +73,8 @@ def test_more_equal_rows_than_bytes_are_refused_before_they_are_read(
     if form == "csv.gz":
         header, row = csv_text(whole(1)).splitlines(keepends=True)
         path.write_bytes(gzip.compress((header + row * rows).encode()))
+    elif form == "jsonl.gz":
+        path.write_bytes(gzip.compress(b'{"amount": "12.50"}\n' * rows))
     else:
         table = equal_rows(rows)
         path.write_bytes(parquet_of(table) if form == "parquet" else feather_of(table, compression="zstd"))
