@@ -227,7 +227,7 @@ def major_amount(value: object, rules: FileRules) -> Decimal | int:
         why = _why_not_decimal(value, rules)
         if why is not None:
             raise Wrong(why)
-        is_open = not rules.says_signs and _PERHAPS_GROUPED.fullmatch(value) is not None
+        is_open = _PERHAPS_GROUPED.fullmatch(value) is not None and not rules.says_signs
         number = value.replace(rules.grouping, "").replace(rules.decimal, ".")
         value = PerhapsGrouped(number) if is_open else Decimal(number)
     if isinstance(value, Decimal) and value.is_zero() and value.is_signed():

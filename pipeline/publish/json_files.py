@@ -35,7 +35,7 @@ class JsonTable:
                 names.update(dict.fromkeys(found[1]))
             if len(names) > NAMES_MAX:
                 raise Unreadable(f"{file.name} has more than {NAMES_MAX} names.", "Leave out what no payment needs.")
-        if not names and first is not None:  # all are faulty, or too few to be columns
+        if not names and first is not None:
             raise Unreadable(f"{file.name}, line {first.line:,}, {first.what}.", "Write one JSON object a line.")
         if not names:
             raise Unreadable(f"{file.name} holds no JSON object with names.", "Write one JSON object a line.")

@@ -1,6 +1,6 @@
 """Which facts are one fact: what a decision has said in one wording it does not say in another.
 
-Invariant
+Invariants
 1. Two features are of one family where the one follows from the other for most payments, or both are the same number of
    two counts. Of a family the strongest is told, once.
 2. One measure over two windows is one fact where both hold the same payments: two frauds of two in 7 days are those of

@@ -1,7 +1,7 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
-ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. So is a
-ratio to nothing, which reads as the same number, and is told as what it may be. A zero that says that there was nothing
-to compare is compared with nothing. What two windows of the same payments say is said of one of them.
+ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A ratio
+to nothing is the same number, so the words leave open that it is one. A zero that says that there was nothing to
+compare is compared with nothing. What two windows of the same payments say is said of one of them.
 
 Invariants
 1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
