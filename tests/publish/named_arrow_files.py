@@ -21,7 +21,8 @@ def _arrow() -> None:
     sound("typed.feather", feather_of(typed({})), amount_minor=5716)
     sound("parquet-named.csv", parquet_of(typed({})), amount_minor=5716)
     sound("texts.parquet", parquet_of(typed_whole({})), amount_minor=1250)
-    sound("no-row-groups.parquet", parquet_of(typed({}).slice(0, 0)), payments=0)
+    faulty("no-row-groups.parquet", parquet_of(typed({}).slice(0, 0)), 0, None, "no payment")
+    sound("no-row-groups-declared.parquet", parquet_of(typed({}).slice(0, 0)), "[file]\npayments = 0\n", payments=0)
     sound("dictionary.parquet", parquet_of(_dictionary()), channel="FASTER_PAYMENT")
     sound("large-strings.parquet", parquet_of(_cast(pa.large_string())), amount_minor=1250)
     amount = {"amount_minor": None}
