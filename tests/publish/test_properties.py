@@ -51,17 +51,15 @@ def written(minor: int, digits: int, decimal: str, grouping: str, *, is_whole_sh
 
 
 @given(
-    minor=st.one_of(
-        st.integers(0, AMOUNT_MINOR_MAX), st.integers(0, 10**6), st.integers(1, 10**5).map(lambda n: n * 10**5)
-    ),
-    currency=CURRENCIES.filter(lambda code: minor_digits(code) != 3),
+    minor=st.one_of(st.integers(1, 999).map(lambda n: n * 10**5), st.integers(0, AMOUNT_MINOR_MAX)),
+    currency=st.sampled_from(["GBP", "EUR", "USD", "JPY"]),
     signs=st.sampled_from(WAYS),
     is_whole_short=st.booleans(),
 )
 def test_an_amount_is_read_as_its_writer_meant_it_or_refused(
     minor: int, currency: str, signs: tuple[str, str], is_whole_short: bool
 ) -> None:
-    """Whatever country's: 12.000 without a map was twelve, and meant twelve thousand."""
+    """Whatever country's: 12.000 without a map was twelve, and meant twelve thousand. Dinars have three decimals."""
     text = written(minor, minor_digits(currency), *signs, is_whole_short=is_whole_short)
     declared = FileRules(decimal=signs[0], grouping=signs[1])  # type: ignore[arg-type]
     assert minor == amount_minor_of(major_amount(text, declared), currency)
