@@ -51,7 +51,7 @@ def test_people_read_sentences(monkeypatch, capsys, tmp_path):
     assert "No payment has a place for the element CstmrCdtTrfInitn/PmtInf/ChrgBr, which stands there once." in lines
     assert lines[-2:] == [
         "Line 4, element 'CstmrCdtTrfInitn/GrpHdr/CtrlSum': is not what the amounts come to.",
-        "2 payments of m.xml: 1 faults.",
+        "2 payments of m.xml: 1 fault.",
     ]
 
 
