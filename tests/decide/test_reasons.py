@@ -22,7 +22,7 @@ from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.reasons.families import FAMILY, windows_of
 from pipeline.decide.reasons.sureness import SURE_FRAUD, SURE_HONEST
-from pipeline.decide.reasons.terms import rebased
+from pipeline.decide.reasons.terms import rebased, term_views
 from pipeline.decide.rules import NEAREST
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
@@ -267,7 +267,26 @@ def test_what_a_window_is_held_against_is_its_own_measure() -> None:
             span = name.rpartition("_")[2]
             assert FEATURES[windows.counted].endswith(f"_{span}")
             for family, column in windows.others:
+                if "fraud_run" in f"{name}{FEATURES[column]}":
+                    continue
                 other = name.removesuffix(span) + FEATURES[column].rpartition("_")[2]
                 assert (FAMILY[other], other == name) == (family, False)
-    assert windows_of("beneficiary_fraud_run_30d") is windows_of("account_volume_minor_24h") is None
+    assert windows_of("account_volume_minor_24h") is windows_of("account_volume_minor_30d") is None
     assert windows_of("account_count_ever") is windows_of("account_near_limit_count_24h") is None
+
+
+@pytest.mark.parametrize(("run", "told"), [(2, 1), (1, 2), (UNKNOWN, 1)])
+def test_a_run_of_all_the_frauds_that_there_were_is_their_share_in_other_words(run: int, told: int) -> None:
+    """ "100.00 % in the checked 30 days" and "they end with 2 fraudulent payments in a row" are of the same two."""
+    names = ("beneficiary_risk_ppm_30d", "beneficiary_fraud_run_30d")
+    model = replace(CHAMPION, typical={**CHAMPION.typical, names[1]: 0}, terms=tuple(
+        CHAMPION.terms[0]._replace(features=(name,)) for name in names
+    ))  # fmt: skip
+    [row] = rows_of([features(
+        beneficiary_labelled_30d=2, beneficiary_frauds_30d=2, beneficiary_fraud_run_30d=run)[0].tolist()])  # fmt: skip
+    facts: list[str] = []
+    reasons: list[Reason] = []
+    families = 0
+    for view in term_views(model, BOOKS["2"]):
+        families = view.tell(row.astype("<i8").tobytes(), 0, 5, families, facts, reasons)
+    assert len(facts) == told, facts

@@ -4,7 +4,7 @@ Invariants
 1. Two features are of one family where the one follows from the other for most payments, or both are the same number of
    two counts. Of a family the strongest is told, once.
 2. One measure over two windows is one fact where both hold the same payments: two frauds of two in 7 days are those of
-   30 days, if these hold no more payments.
+   30 days, if these hold no more payments. And so is a run of as many frauds as there were payments.
 """
 
 from __future__ import annotations
@@ -65,9 +65,14 @@ _HELD_BY: Final = {
 _SPAN: Final = re.compile(r"[0-9]+[hd]", re.ASCII)
 
 
+_RUN: Final = "beneficiary_fraud_run_30d"
+_RUN_OVER: Final = "beneficiary_labelled_30d"
+"""The payments of which a run of frauds is the end."""
+
+
 class Windows(NamedTuple):
-    """counted: the column that counts the payments of a feature's window. others: of each other window of its measure
-    the family, and the column that counts its payments."""
+    """counted: the column that counts the payments that a feature is of. others: of each other window of its measure,
+    and of what else may be of the same payments, the family, and the column that counts its payments."""
 
     counted: int
     others: tuple[tuple[int, int], ...]
@@ -75,12 +80,15 @@ class Windows(NamedTuple):
 
 def windows_of(feature: str) -> Windows | None:
     """None where it is over no window, or there is no count of the window's payments."""
+    if FAMILY[feature] == FAMILY[_RUN]:
+        return Windows(COLUMN[_RUN], ((FAMILY[_RUN_OVER], COLUMN[_RUN_OVER]),))
     for measure, count in _HELD_BY.items():
         span = feature.removeprefix(measure)
         if span != feature and _SPAN.fullmatch(span):
             spans = [name.removeprefix(measure) for name in FEATURES if name.startswith(measure) and name != feature]
             others = [(FAMILY[f"{measure}{each}"], COLUMN[f"{count}{each}"]) for each in spans if _SPAN.fullmatch(each)]
-            return Windows(COLUMN[f"{count}{span}"], tuple(others))
+            run = [(FAMILY[_RUN], COLUMN[_RUN])] if f"{count}{span}" == _RUN_OVER else []
+            return Windows(COLUMN[f"{count}{span}"], (*others, *run))
     return None
 
 
