@@ -200,6 +200,15 @@ def test_whatever_the_bytes_are_the_feed_is_read_or_refused(
         assert parse_feed(content[:place] + inserted + content[place + length :]).format == 1
 
 
+def test_only_what_is_to_be_mended_is_counted() -> None:
+    """One wrong rate of one was told "(and 1 more)": without it the list is too short."""
+    head, _, _ = RATES.partition("rates = [")
+    one = '{ code = "EUR", worth = "0,87", minor_digits = 2 }'
+    assert "more" not in refused(f"{head}rates = [{one}]\n")
+    assert "(and 1 more)" in refused(f"{head}rates = [{one}, {one}]\n")
+    assert refused(f"{head}rates = []\n").startswith("rates: Tuple should have at least 1 item")
+
+
 def test_a_feed_that_gave_a_rate_to_no_currency_is_still_read_as_what_was_decided_by() -> None:
     assert "EUE" in rates_of("0.8720", "EUE").currencies
 
