@@ -33,7 +33,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.domain.refusals import EVENT_TIME_MS_MAX, canonical_ip_address, refusal_of
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP, open_payments
-from pipeline.publish.payment_source import LABELLED_AFTER_MS, PaymentSource, sentence_of
+from pipeline.publish.payment_source import LABELLED_AFTER_MS, NO_PAYMENT, PaymentSource, sentence_of
 from pipeline.publish.whole_check import check, payments_of
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
@@ -129,6 +129,8 @@ def labelled_payments(path: Path, rules: FileMap = NO_MAP) -> Iterator[LabelledT
 def _is_ordered(source: PaymentSource) -> bool:
     """Look at the history whole. Raises HistoryRefused where anything but the order of time is wrong with it."""
     checked = check(source, EVENT_TIME_MS_MAX - 1, is_order_needed=False)
+    if [each.what for each in checked.faults] == [NO_PAYMENT]:
+        raise HistoryRefused("it is empty, and has no payment to learn from")
     if checked.faults:
         more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
         raise HistoryRefused(f"{sentence_of(checked.faults[0], source.unit).removesuffix('.')}{more}")

@@ -53,6 +53,10 @@ MODEL_REASONS: Final = 3
 ALLOWING_REASONS: Final = 1
 """Of an ALLOW, which says first how sure the model is, and what came nearest to stopping it."""
 
+KEPT_OUT: Final = frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.UNKNOWN})
+"""States in which no model decides anything. HALF_OPEN lets it decide some. Which of the others were kept from it, no
+decision records, so nothing is said of that."""
+
 _NO_RULES: Final[list[Rule]] = []
 LEAST_MICRO: Final = -(2**62)
 """Below every contribution."""
@@ -408,6 +412,8 @@ def _fallback_verdict(
         said = _not_asked(teller.features[row : row + 1], told, teller)
     else:
         said = Reason(Silence.FAILED, teller.book.failed(), NONE, None, None, None)
+    if mode.state in KEPT_OUT:
+        said = said._replace(text=teller.book.kept_out(said.text))
     summary = teller.book.summary(outcome, facts, is_fallback=True, silence=said.text)
     return Verdict(
         outcome, Route.FALLBACK, mode, CONFIDENCE_CERTAIN_BP, None, summary, [*reasons, said], codes, why, fault

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Final
 
 from pipeline.domain.money import CURRENCIES, minor_digits
 from pipeline.publish.payment_source import Wrong
+
+_DIGITS_OF_A_GROUP: Final = 3
+
+
+class PerhapsGrouped(Decimal):
+    """A number of a text whose one sign may stand before decimals or between thousands: 12.500."""
 
 
 def digits_of(currency: str) -> int:
@@ -34,6 +41,9 @@ def amount_minor_of(amount: Decimal | int, currency: str) -> int:
         minor, rest = divmod(number, int(10**-shift))
         if rest:
             raise Wrong(_too_fine(digits))
+    if isinstance(amount, PerhapsGrouped) and digits != _DIGITS_OF_A_GROUP:
+        raise Wrong("may have its point between thousands: declare decimal or grouping in the map, or write it with "
+                    "the decimals of its currency")  # fmt: skip
     return -minor if sign else minor
 
 

@@ -34,6 +34,7 @@ class ArrowTable:
         self._shared = frozenset[str]()
         with self._opened() as reader, bounded_memory():
             self.count: int | None = int(reader.metadata.num_rows) if self._is_parquet else None
+            file.refuse_rows(self.count or 0)
             schema = reader.schema_arrow if self._is_parquet else reader.schema
             self.columns = [_column(field.name, field.type) for field in schema]
             if self._is_parquet:

@@ -12,11 +12,14 @@ from pipeline.domain.payment import AMOUNT_MINOR_MAX, Channel
 from pipeline.domain.refusals import (
     EVENT_TIME_MS_MAX,
     EVENT_TIME_MS_MIN,
+    TEXT_CHARACTERS_MAX,
     canonical_ip_address,
     is_identifier,
+    is_text,
     reads_as_float,
     zone_of,
 )
+from pipeline.publish.amounts import PerhapsGrouped
 from pipeline.publish.columns import Day, Stamp
 from pipeline.publish.file_map import FileMap, FileRules, TimeRule
 from pipeline.publish.payment_source import Wrong
@@ -40,6 +43,8 @@ COUNTED_MS_MIN: Final = 315_532_800_000
 SHORT_NUMBER_MAX: Final = 10**15
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,29})", re.ASCII)
 _SIGNS: Final = re.compile(r"[._:-]+", re.ASCII)
+_PERHAPS_GROUPED: Final = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}", re.ASCII)
+"""By the signs that hold where none are declared: 12.500 is twelve and a half here, and twelve thousand elsewhere."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _LABELS: Final = {"0": False, "1": True, "false": False, "true": True}
@@ -84,7 +89,15 @@ def _identifier(_field: str, rules: FileMap) -> Convert:
 
 
 def _words(_field: str, _rules: FileMap) -> Convert:
-    return _textual
+    """Text that is kept and shown. The payment would be refused for it anyway, but that names no column."""
+
+    def convert(value: object) -> object:
+        text = _textual(value)
+        if not is_text(text):
+            raise Wrong(f"is over {TEXT_CHARACTERS_MAX} characters or has controls")
+        return text
+
+    return convert
 
 
 def _textual(value: object) -> str:
@@ -214,7 +227,9 @@ def major_amount(value: object, rules: FileRules) -> Decimal | int:
         why = _why_not_decimal(value, rules)
         if why is not None:
             raise Wrong(why)
-        value = Decimal(value.replace(rules.grouping, "").replace(rules.decimal, "."))
+        is_open = _PERHAPS_GROUPED.fullmatch(value) is not None and not rules.says_signs
+        number = value.replace(rules.grouping, "").replace(rules.decimal, ".")
+        value = PerhapsGrouped(number) if is_open else Decimal(number)
     if isinstance(value, Decimal) and value.is_zero() and value.is_signed():
         raise Wrong(_MINUS_ZERO)
     if isinstance(value, Decimal | int):

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.context import Label
 from pipeline.domain.log import TRACE_HEADER, Outgoing
+from pipeline.domain.money import count_text
 from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
@@ -144,8 +145,10 @@ def show_checked(output: Output, source: PaymentSource, checked: Checked) -> int
         output.record(fields, sentence_of(fault, source.unit, source.part))
     total = {"file": source.name, "payments": checked.payments, "faults": len(checked.faults)}
     more = ", and more behind them" if checked.has_more else ""
-    found = f"{len(checked.faults)} faults{more}" if checked.faults else "nothing is wrong with them"
-    output.record({**total, "has_more": checked.has_more}, f"{checked.payments:,} payments of {source.name}: {found}.")
+    sound = f"nothing is wrong with {'it' if checked.payments == 1 else 'them'}"
+    found = f"{count_text(len(checked.faults), 'fault')}{more}" if checked.faults else sound
+    line = f"{count_text(checked.payments, 'payment')} of {source.name}: {found}."
+    output.record({**total, "has_more": checked.has_more}, line)
     return FAILED_CHECK if checked.faults else 0
 
 
@@ -159,7 +162,8 @@ def show_left_out(output: Output, source: PaymentSource) -> None:
 
 def show_published(output: Output, name: str, published: Published) -> None:
     speed = published.transactions / max(published.seconds, 0.001)
-    line = f"{published.transactions:,} payments and {published.labels:,} labels of {name} published"
+    payments, labels = count_text(published.transactions, "payment"), count_text(published.labels, "label")
+    line = f"{payments} and {labels} of {name} published"
     output.record(published._asdict(), f"{line} in {published.seconds:.1f} s ({speed:,.0f} a second).")
 
 

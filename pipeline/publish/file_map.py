@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.domain.refusals import zone_of
+from pipeline.publish.columns import plain_name
 from pipeline.publish.payment_source import Unreadable
 
 MAP_BYTES_MAX: Final = 64 * 1024
@@ -80,6 +81,11 @@ class FileRules(_Strict):
         default_factory=dict, max_length=300
     )  # currency → what all its payments come to, in whole units
 
+    @property
+    def says_signs(self) -> bool:
+        """Whether the map says by which signs numbers are written, be it those that hold without it."""
+        return bool(self.model_fields_set & {"decimal", "grouping"})
+
     @field_validator("encoding")
     @classmethod
     def _is_encoding(cls, encoding: str | None) -> str | None:
@@ -93,6 +99,8 @@ class FileRules(_Strict):
     def _differ(self) -> FileRules:
         if self.decimal == self.grouping:
             raise ValueError("decimal and grouping are the same sign")
+        if both := sorted(set(self.absent) & set(self.kept)):
+            raise ValueError(f"{both[0]!r} is both absent and kept")
         return self
 
 
@@ -108,6 +116,9 @@ class FileMap(_Strict):
     def _agree(self) -> FileMap:
         if both := sorted(self.columns.keys() & self.constants.keys()):
             raise ValueError(f"{both[0]} is both a column and a constant")
+        read = {plain_name(name): field for field, name in (*self.columns.items(), *self.segments.items())}
+        if unread := sorted(read.keys() & set(map(plain_name, self.file.ignore))):
+            raise ValueError(f"the column of {read[unread[0]]} is ignored as well")
         if unused := sorted(self.times.keys() - TIMES - DATES):
             raise ValueError(f"times.{unused[0]} is no time; {', '.join(sorted(TIMES | DATES))} are")
         for field, rule in self.times.items():
@@ -121,7 +132,7 @@ def map_of(content: bytes, name: str) -> FileMap:
     if len(content) > MAP_BYTES_MAX:
         raise Unreadable(f"{name} has more than {MAP_BYTES_MAX // 1024} KB.", fix)
     try:
-        return FileMap.model_validate(tomllib.loads(content.decode()))
+        return FileMap.model_validate(tomllib.loads(content.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         raise Unreadable(f"{name} is not UTF-8.", fix) from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:

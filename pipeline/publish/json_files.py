@@ -26,11 +26,17 @@ class JsonTable:
     def __init__(self, file: WatchedFile) -> None:
         self._file = file
         names: dict[str, None] = {}
-        for found in self._objects():
-            if not isinstance(found, Fault):
+        first: Fault | None = None
+        for count, found in enumerate(self._objects(), 1):
+            file.refuse_rows(count)
+            if isinstance(found, Fault):
+                first = first or found
+            else:
                 names.update(dict.fromkeys(found[1]))
             if len(names) > NAMES_MAX:
                 raise Unreadable(f"{file.name} has more than {NAMES_MAX} names.", "Leave out what no payment needs.")
+        if not names and first is not None:
+            raise Unreadable(f"{file.name}, line {first.line:,}, {first.what}.", "Write one JSON object a line.")
         if not names:
             raise Unreadable(f"{file.name} holds no JSON object with names.", "Write one JSON object a line.")
         self.columns = [Column(name, ColumnKind.MIXED, "JSON") for name in names]

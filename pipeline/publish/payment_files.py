@@ -38,6 +38,7 @@ _OTHERS: Final = (
     (b"\x28\xb5\x2f\xfd", "packed by Zstandard", "Unpack it, or pack it by gzip."),
     (b"\x04\x22\x4d\x18", "packed by LZ4", "Unpack it, or pack it by gzip."),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "Unpack it, or pack it by gzip."),
+    (b"\xff\xff\xff\xff", "an Arrow stream", "Write it as an Arrow file (Feather 2), or as parquet."),
     (b"ORC", "an ORC file", "Write it as parquet."),
     (b"Obj\x01", "an Avro file", "Write it as parquet."),
     (b"SQLite format 3\x00", "an SQLite database", "Export a table as CSV."),
@@ -73,8 +74,11 @@ class TableSource:
         return self.totals.is_said
 
     def read(self) -> Iterator[FilePayment | Fault]:
+        rows = 0
         for found in self._table.batches(self._plan.places):
             if isinstance(found, Batch):
+                rows += len(found.lines)
+                self._file.refuse_rows(rows)
                 yield from self._plan.payments(found)
             else:
                 yield found

@@ -47,6 +47,8 @@ class ControlTotals(NamedTuple):
 
     def faults(self, payments: int, sums_minor: Mapping[str, int]) -> Iterator[Fault]:
         """Yield what a whole file that comes to this has otherwise. No sum is quoted: it may be one payment's."""
+        if payments == 0 and self.payments is None:
+            yield Fault(AT_FILE, None, NO_PAYMENT)
         if self.payments not in (None, payments):
             yield _cut(f"it has {payments:,} payments where {self.payments:,} are declared")
         if not self.sums_minor:
@@ -58,6 +60,8 @@ class ControlTotals(NamedTuple):
                 yield _cut(f"its payments in {currency} come to another sum than is declared")
 
 
+NO_PAYMENT: Final = "it has no payment: if that is the whole file, say so by --payments 0, or payments = 0 in a map"
+"""A delimited file that was cut off behind its first line looks like one of a day without payments."""
 NO_TOTALS: Final = ControlTotals()
 
 

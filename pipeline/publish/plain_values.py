@@ -84,7 +84,8 @@ def text_rule(field: str, rules: FileMap) -> Convert:
             return None
         assert isinstance(value, str), "a column of texts"
         if not value.isascii() and _LONE_SURROGATE.search(value):
-            raise Wrong("has bytes that are not in the encoding that the file is read in: declare encoding in the map")
+            raise Wrong("has bytes that are not in the encoding that the file is read in, or half a character: declare "
+                        "the encoding of a delimited file in the map, or write the text anew")  # fmt: skip
         if "\0" in value:
             raise Wrong("has a NUL character")
         if '"' in value and value not in kept and (value[:1].isspace() or value[-1:].isspace()):

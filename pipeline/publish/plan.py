@@ -234,7 +234,7 @@ def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str,
     if not rules.columns and not any(plain_name(column.name) in FIELDS for column in columns):
         # No name is quoted: they may be values of a payment.
         raise Unreadable(f"{file} has no column of a payment: it may lack its line of column names.", _FIX)
-    _refuse_repeated(file, columns)
+    _refuse_repeated(file, columns, rules)
     found = {field: _place_of(file, columns, wanted) for field, wanted in rules.columns.items()}
     taken = {*found.values(), *_segment_columns(file, columns, rules).values()}
     if len(taken) < len(found) + len(rules.segments):
@@ -255,10 +255,19 @@ def _assigned(file: str, columns: Sequence[Column], rules: FileMap) -> dict[str,
         unknown += [at for field, at in found.items() if field not in _SHORT_READ]
     _refuse_missing(file, found, rules)
     if unknown:
+        _refuse_said_twice(file, columns, unknown, rules)
         raise Unreadable(*_unknown(file, [columns[at].name for at in sorted(unknown)], found))
     _refuse_twice_given(found, rules)
     refuse_without_effect(columns, found, _segment_columns(file, columns, rules), rules)
     return found
+
+
+def _refuse_said_twice(file: str, columns: Sequence[Column], unknown: Sequence[int], rules: FileMap) -> None:
+    for at in unknown:
+        name = plain_name(columns[at].name)
+        if name in rules.constants:
+            raise Unreadable(f"{file} has the column '{name}', and the map a constant of that name.",
+                             "Leave one of them out; file.ignore does so with the column.")  # fmt: skip
 
 
 def _refuse_twice_given(found: Mapping[str, int], rules: FileMap) -> None:
@@ -270,11 +279,12 @@ def _refuse_twice_given(found: Mapping[str, int], rules: FileMap) -> None:
         raise Unreadable("The map's segments have no place in the short form.", "Correct the map.")
 
 
-def _refuse_repeated(file: str, columns: Sequence[Column]) -> None:
-    seen = set[str]()
+def _refuse_repeated(file: str, columns: Sequence[Column], rules: FileMap) -> None:
+    """Columns that the map ignores may share a name, as the empty ones do that spreadsheets save at the end."""
+    seen, ignored = set[str](), {plain_name(name) for name in rules.file.ignore}
     for column in columns:
         name = plain_name(column.name)
-        if name in seen:
+        if name in seen and name not in ignored:
             raise Unreadable(f"{file} has two columns {_quoted(column.name)}.", "Leave one of them out of the file.")
         seen.add(name)
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, cast
+from typing import BinaryIO, Final, NamedTuple, Protocol, cast
 
 from pipeline.publish.columns import Batch, Column
 from pipeline.publish.payment_source import Fault, Unreadable
@@ -20,6 +20,10 @@ BATCH_ROWS: Final = 4096
 BLANK_LINES_MAX: Final = 10_000
 """In a row. Packed, a million take 1 KB, so that a small file could keep its reader busy for hours."""
 TOO_BLANK: Final = f"is blank, as the {BLANK_LINES_MAX:,} lines before it are"
+
+
+ROWS_FREE: Final = 100_000
+"""Rows that a file may have whatever its size; they are read within seconds."""
 
 
 class Table(Protocol):
@@ -82,6 +86,16 @@ class WatchedFile:
                     f"{self.name} is no sound gzip file: it is cut off or damaged.", "Pack it again."
                 ) from error
 
+    def refuse_rows(self, rows: int) -> None:
+        """Raises Unreadable where so many rows can't be payments that differ: packed, or said by runs, fifty million
+        equal ones take some KB, and keep their reader busy for minutes before the second one's id is told."""
+        if rows > ROWS_FREE + self._was.size_bytes:
+            raise Unreadable(
+                f"{self.name} has over {ROWS_FREE:,} rows, and more of them than bytes: they can't be payments that "
+                "differ.",
+                "Look at the program that wrote it.",
+            )
+
     def head(self) -> bytes:
         with self.unpacked() as file:
             return file.read(HEAD_BYTES)
@@ -105,9 +119,18 @@ class WatchedFile:
             raise Unreadable(f"{self.name} changed while it was read.", "Give a file that nobody writes to any more.")
 
 
-def _state(status: os.stat_result) -> tuple[int, ...]:
+class _State(NamedTuple):
     """The time of the last change of the file's entry can't be set back, as that of its content can."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    device: int
+    entry: int
+    size_bytes: int
+    content_changed_ns: int
+    entry_changed_ns: int
+
+
+def _state(status: os.stat_result) -> _State:
+    return _State(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @contextmanager

@@ -13,14 +13,13 @@ from typing import Final, NamedTuple
 from uuid import uuid4
 
 from models.artefact.files import ModelRefused
-from models.artefact.plain_files import read_plain
 from models.versions.loading_files import load_registered
 from pipeline.alerts.catalogue import rollback_alert
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.audit.lookup_store import candidates_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.feed import FeedKind
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import parse_policy
 from pipeline.domain.decision import Route
 from pipeline.domain.log import Record, Source
 from pipeline.incident.report_command import incident_of
@@ -34,7 +33,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
 from pipeline.people.key_files import Identity
 from pipeline.replay.archive_files import RegimeArchive
-from pipeline.replay.good_feed_files import good_feeds, require_published
+from pipeline.replay.good_feed_files import accepted, good_feeds, require_published
 from pipeline.replay.redecide import Basis, Good, RegimeMissing, Version
 from pipeline.rollback.apply_service import (
     EXECUTOR_PATIENCE_S,
@@ -249,12 +248,7 @@ def _good(settings: Settings, asked: Asked) -> tuple[Good, Path]:
 def _policy(path: Path) -> Version:
     if path.suffix != ".toml":
         raise Failure(f"{path} is no policy file.", "Give the path of a .toml file.")
-    try:
-        policy = parse_policy(read_plain(path, POLICY_BYTES_MAX))
-    except OSError as error:
-        raise Failure(f"{path} can't be read ({error.strerror}).", "Give the path of a policy file.") from error
-    except PolicyRefused as refusal:
-        raise Failure(f"{path} can't be used: {refusal}.", "Give a policy that is accepted.") from refusal
+    policy = accepted(path, POLICY_BYTES_MAX, parse_policy, "policy")
     return Version(policy.version, policy.sha256)
 
 

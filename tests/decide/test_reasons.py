@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from models.artefact.files import load_champion
 from models.artefact.scoring import Model, score
+from pipeline.decide.phrase_books.books import BOOKS
 from pipeline.decide.phrase_books.money import Money
 from pipeline.decide.policy import parse_policy
-from pipeline.decide.reasons.families import FAMILY
+from pipeline.decide.reasons.families import FAMILY, windows_of
 from pipeline.decide.reasons.sureness import SURE_FRAUD, SURE_HONEST
-from pipeline.decide.reasons.terms import rebased
+from pipeline.decide.reasons.terms import rebased, term_views
 from pipeline.decide.rules import NEAREST
 from pipeline.decide.verdict import Mode, Regime, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Reason, Route, Silence
@@ -46,10 +47,19 @@ def kinds(verdict: Verdict, row: Matrix, in_force: Regime) -> set[str]:
         if reason.contribution_micro is not None:
             found |= _of_model(verdict, reason, names, row, in_force)
         named = [name for name in names if in_force.book.fact(name, int(row[COLUMN[name]])) in reason.text]
+        if reason.contribution_micro is not None:
+            found |= {"the same payments twice" for name in named if _is_of_the_same_payments(name, told, row)}
         told += [FAMILY[name] for name in dict.fromkeys(named)]
     if len(told) > len(set(told)):
         found.add("a fact twice")
     return found
+
+
+def _is_of_the_same_payments(name: str, told: list[int], row: Matrix) -> bool:
+    windows = windows_of(name)
+    if windows is None or row[windows.counted] < 0:
+        return False
+    return any(family in told and row[windows.counted] == row[column] for family, column in windows.others)
 
 
 def _rules(in_force: Regime):
@@ -231,3 +241,52 @@ def test_an_only_payment_is_held_against_no_average_of_itself() -> None:
     alone |= {"amount_percent_of_average_30d": 100, "account_volume_percent_of_normal_month": 0}
     [v] = decide(features(**alone), [CLOSED], SHIPPED)
     assert not any("average" in reason.text or "normal month" in reason.text for reason in v.reasons)
+
+
+def test_two_windows_of_the_same_payments_are_one_fact() -> None:
+    """ "100.00 % in the checked 30 days" and "100.00 % in the checked 7 days" were said of the same two payments."""
+    seen = {"device_fraud_reports": 1, "beneficiary_frauds_7d": 2, "beneficiary_frauds_30d": 2}
+    one, other = (
+        rows_of([features(**seen, beneficiary_labelled_7d=2, beneficiary_labelled_30d=number)[0].tolist()])
+        for number in (2, 3)
+    )
+    texts = {}
+    for version, book in BOOKS.items():
+        in_force = regime(policy(), CHAMPION, book=book)
+        texts[version] = [
+            [reason.text for reason in decide(rows, [CLOSED], in_force)[0].reasons if "in the checked" in reason.text]
+            for rows in (one, other)
+        ]
+    assert [len(found) for found in texts["1"]] == [2, 2], "a released book says what it said"
+    assert [len(found) for found in texts["2"]] == [1, 2]
+
+
+def test_what_a_window_is_held_against_is_its_own_measure() -> None:
+    for name in FEATURES:
+        if (windows := windows_of(name)) is not None:
+            span = name.rpartition("_")[2]
+            assert FEATURES[windows.counted].endswith(f"_{span}")
+            for family, column in windows.others:
+                if "fraud_run" in f"{name}{FEATURES[column]}":
+                    continue
+                other = name.removesuffix(span) + FEATURES[column].rpartition("_")[2]
+                assert (FAMILY[other], other == name) == (family, False)
+    assert windows_of("account_volume_minor_24h") is windows_of("account_volume_minor_30d") is None
+    assert windows_of("account_count_ever") is windows_of("account_near_limit_count_24h") is None
+
+
+@pytest.mark.parametrize(("run", "told"), [(2, 1), (1, 2), (UNKNOWN, 1)])
+def test_a_run_of_all_the_frauds_that_there_were_is_their_share_in_other_words(run: int, told: int) -> None:
+    """ "100.00 % in the checked 30 days" and "they end with 2 fraudulent payments in a row" are of the same two."""
+    names = ("beneficiary_risk_ppm_30d", "beneficiary_fraud_run_30d")
+    model = replace(CHAMPION, typical={**CHAMPION.typical, names[1]: 0}, terms=tuple(
+        CHAMPION.terms[0]._replace(features=(name,)) for name in names
+    ))  # fmt: skip
+    [row] = rows_of([features(
+        beneficiary_labelled_30d=2, beneficiary_frauds_30d=2, beneficiary_fraud_run_30d=run)[0].tolist()])  # fmt: skip
+    facts: list[str] = []
+    reasons: list[Reason] = []
+    families = 0
+    for view in term_views(model, BOOKS["2"]):
+        families = view.tell(row.astype("<i8").tobytes(), 0, 5, families, facts, reasons)
+    assert len(facts) == told, facts

@@ -14,8 +14,9 @@ from models.artefact.asking import FAILED_ALONE_MAX, NOT_TRIED
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from pipeline.breaker.answer_counts import counts_of
+from pipeline.decide.phrase_books.books import BOOKS
 from pipeline.decide.policy import rules_of
-from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, Mode, Verdict, decide, regime
+from pipeline.decide.verdict import CONFIDENCE_CERTAIN_BP, KEPT_OUT, Mode, Verdict, decide, regime
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence
 from pipeline.domain.features import (
     COLUMN,
@@ -83,6 +84,29 @@ def test_further_unknown_values_are_counted():
     )
     assert two.reasons[-1].text.endswith(" is not known, nor is one thing more")
     assert four.reasons[-1].text.endswith(" is not known, nor are 3 things more")
+
+
+@pytest.mark.parametrize("state", sorted(KEPT_OUT))
+def test_where_the_breaker_kept_the_model_out_as_well_both_are_said(state: BreakerState) -> None:
+    """What is unknown was named alone, as if the model would have decided otherwise."""
+    unknown, mode = seen({"beneficiary_count_7d": UNKNOWN}), Mode(state, "all", False)
+    [kept_out], [asked] = decide(unknown, [mode], IN_FORCE), decide(unknown, [CLOSED], IN_FORCE)
+    both = "the circuit breaker kept the model from deciding, and besides the model was not asked, because "
+    assert kept_out.reasons[-1].text == both + asked.reasons[-1].text.partition("because ")[2]
+    assert f". T{both[1:]}" in kept_out.summary
+    assert "breaker" not in asked.summary
+    [failed] = decide(seen({}), [mode], IN_FORCE, failed=[0])
+    assert failed.silence is Silence.FAILED
+    assert failed.reasons[-1].text.startswith("the circuit breaker kept the model from deciding, and besides ")
+    [first] = decide(unknown, [mode], regime(policy(), small_model(), book=BOOKS["1"]))
+    assert first.reasons[-1].text == asked.reasons[-1].text, "a released book says what it said"
+
+
+@pytest.mark.parametrize("may", [True, False])
+def test_half_open_says_the_same_whichever_of_its_payments_it_is(may: bool) -> None:
+    """No decision records that, so that it could not be made again."""
+    [said] = decide(seen({"beneficiary_count_7d": UNKNOWN}), [Mode(BreakerState.HALF_OPEN, "all", may)], IN_FORCE)
+    assert "breaker" not in said.summary
 
 
 def test_what_no_rule_reads_is_unknown_and_the_fallback_still_says_that_no_rule_applies():

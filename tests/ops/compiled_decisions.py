@@ -4,6 +4,7 @@
 tree, whichever PYTHONPATH names.
 """
 
+import argparse
 import hashlib
 import random
 from collections.abc import Iterator
@@ -73,4 +74,5 @@ def spoilt(wire: WireFormat, decisions: list[bytes], pick: random.Random) -> Ite
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

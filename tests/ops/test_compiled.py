@@ -29,3 +29,11 @@ def test_i3_compiled_and_interpreted_decisions_are_the_same_bytes() -> None:
     assert ("py", "so") == (interpreted[0], compiled[0])
     assert int(interpreted[1]) > 1_900
     assert interpreted[1:] == compiled[1:]
+
+
+@pytest.mark.parametrize(("argument", "code"), [("--help", 0), ("another", 2)])
+def test_the_script_says_what_it_is_before_it_decides_anything(argument: str, code: int) -> None:
+    done = subprocess.run([sys.executable, "-P", str(SCRIPT), argument], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "usage: " in done.stdout + done.stderr
+    assert not done.stdout.startswith(("py ", "so "))

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from pipeline.publish.table_files import ROWS_FREE
 from tests.publish.named_file import SHORTEST, faulty, feather_of, parquet_of, sound, unreadable
-from tests.publish.payment_rows import typed, typed_whole
+from tests.publish.payment_rows import typed, typed_whole, whole
 
 
 def _arrow() -> None:
@@ -20,7 +21,8 @@ def _arrow() -> None:
     sound("typed.feather", feather_of(typed({})), amount_minor=5716)
     sound("parquet-named.csv", parquet_of(typed({})), amount_minor=5716)
     sound("texts.parquet", parquet_of(typed_whole({})), amount_minor=1250)
-    sound("no-row-groups.parquet", parquet_of(typed({}).slice(0, 0)), payments=0)
+    faulty("no-row-groups.parquet", parquet_of(typed({}).slice(0, 0)), 0, None, "no payment")
+    sound("no-row-groups-declared.parquet", parquet_of(typed({}).slice(0, 0)), "[file]\npayments = 0\n", payments=0)
     sound("dictionary.parquet", parquet_of(_dictionary()), channel="FASTER_PAYMENT")
     sound("large-strings.parquet", parquet_of(_cast(pa.large_string())), amount_minor=1250)
     amount = {"amount_minor": None}
@@ -201,6 +203,8 @@ def _arrow_labels() -> None:
 
 
 def _arrow_broken() -> None:
+    unreadable("stream.arrow", _stream(typed_whole({})), "is an Arrow stream")
+    unreadable("equal-rows.parquet", parquet_of(equal_rows(ROWS_FREE + 20_000)), "more of them than bytes")
     sound_bytes = parquet_of(typed({}))
     unreadable("torn.parquet", sound_bytes[: len(sound_bytes) // 2], "can't be read as parquet")
     unreadable("without-its-end.parquet", sound_bytes[:-4], "can't be read as parquet")
@@ -221,6 +225,21 @@ def _arrow_broken() -> None:
         sound(f"ignored-struct.{name}", write(dotted), '[file]\nignore = ["customer"]\n', account_id="cust-000002")
     same = pa.table([pa.array([1]), pa.array([2])], names=["customer_id", "customer_id"])
     unreadable("two-equal-columns.parquet", parquet_of(same), "two columns")
+
+
+def _stream(table: Any) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def equal_rows(rows: int) -> Any:
+    """Fifty million take hardly more bytes."""
+    return pa.table({
+        name: pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int8()), [text])
+        for name, text in whole(1)[0].items()
+    })  # fmt: skip
 
 
 def _flipped(column: str = "amount_minor") -> bytes:

@@ -65,7 +65,13 @@ def _words() -> None:
         ("turned-round", "Mira \u202eholt"), ("escape", "Mira\x1b[2J"), ("next-line", "Mira\x85Holt"),
         ("line-separator", "Mira\u2028Holt"), ("bell", "Mira\x07"),
     ):  # fmt: skip
-        faulty(f"name-{name}.csv", csv_text(whole(beneficiary_name=text)), 3, None, "controls")
+        faulty(f"name-{name}.csv", csv_text(whole(beneficiary_name=text)), 3, "beneficiary_name", "controls")
+    faulty(
+        "name-too-long.csv", csv_text(whole(beneficiary_name="x" * 141)), 3, "beneficiary_name", "over 140 characters"
+    )
+    mapped = '[columns]\nreference = "Zweck"\n'
+    rows = [{("Zweck" if k == "reference" else k): v for k, v in row.items()} for row in whole(reference="x" * 141)]
+    faulty("reference-too-long-by-its-own-name.csv", csv_text(rows), 3, "Zweck", "over 140 characters", mapped)
     said("name-of-a-formula", "beneficiary_name", "=1+1", beneficiary_name="=1+1")
 
 

@@ -48,14 +48,15 @@ def _forms_of_text() -> None:
     sound("words-in-header.csv", text.replace(*_header(text, lambda h: h.replace("_", " ").title())), **last)
     sound("hyphens-in-header.csv", text.replace(*_header(text, lambda h: h.replace("_", "-"))), **last)
     sound("quoted-number.csv", csv_text(short()).replace("\n0,", '\n"0",'), payments=2)
-    faulty("newline-in-reference.csv", csv_text(whole(reference="Rent\nJuly")), 3, None, "controls")
+    faulty("newline-in-reference.csv", csv_text(whole(reference="Rent\nJuly")), 3, "reference", "controls")
     faulty("fault-behind-a-newline.csv", _later_fault(), 4, "currency", "is no currency")
     sound("quotes-in-reference.csv", csv_text(whole(reference='the "flat"')), reference='the "flat"')
     sound("umlauts.csv", csv_text(whole(beneficiary_name="Jörg Müller")), beneficiary_name="Jörg Müller")
     sound("gzip.csv.gz", gzip.compress(text.encode()), **last)
     sound("GZIP.CSV.GZ", gzip.compress(text.encode()), **last)
     sound("gzip-without-its-name.csv", gzip.compress(text.encode()), **last)
-    sound("only-a-header.csv", text.partition("\n")[0] + "\n", payments=0)
+    faulty("only-a-header.csv", text.partition("\n")[0] + "\n", 0, None, "no payment")
+    sound("only-a-header-declared.csv", text.partition("\n")[0] + "\n", "[file]\npayments = 0\n", payments=0)
     faulty("only-a-header-without-newline.csv", text.partition("\n")[0], 1, None, "has no line end")
     sound("short-form.csv", csv_text(short()), amount_minor=5716, account_id="cust-000596")
     sound("short-form-in-pounds.csv", csv_text(short()).replace("amount_minor", "amount"), amount_minor=571600)
@@ -108,6 +109,11 @@ def _broken_text() -> None:
     unreadable("two-equal-headers.csv", text.replace("device_id", "reference", 1), "two columns 'reference'")
     unreadable("two-headers-by-case.csv", text.replace("device_id", "Reference ", 1), "two columns")
     unreadable("both-amounts.csv", csv_text([row | {"amount_minor": "1250"} for row in whole()]), "has both")
+    ended = "".join(f"{line},,\n" for line in text.splitlines())
+    unreadable("two-columns-without-name.csv", ended, "two columns ''")
+    sound("two-columns-without-name-ignored.csv", ended, '[file]\nignore = [""]\n', reference="Rent, July")
+    twice = '[file]\nignore = ["device id"]\n'
+    sound("two-ignored-columns-of-one-name.csv", text.replace("ip_address", "Device ID", 1), twice, ip_address=None)
     unreadable("misspelt-header.csv", text.replace("beneficiary_name", "beneficary_name", 1), "beneficary_name")
     unreadable("another-column.csv", csv_text([row | {"colour": "red"} for row in whole()]), "'colour'")
     unreadable("a-column-without-name.csv", csv_text([{"": "0"} | row for row in whole()]), "column ''")
@@ -192,6 +198,10 @@ def _json_lines() -> None:
         faulty(f"json-{name}.jsonl", f"{lines[0]}\n{lines[1].replace(old, new)}\n", 2, column, phrase)
     latin = lines[1].replace("Mira", "J\xf6rg").encode("latin-1")
     faulty("json-latin.jsonl", f"{lines[0]}\n".encode() + latin, 2, None, "not UTF-8")
+    for name, each, phrase in (("twice", '{"a": 1, "a": 2}', "line 1, has one name twice"),
+                               ("nan", '{"a": NaN}', "line 1, has NaN or infinity"),
+                               ("pretty", "{", "line 1, is no JSON")):  # fmt: skip
+        unreadable(f"json-all-{name}.jsonl", f"{each}\n{each}\n", phrase)
     unreadable("json-array.json", f"[{','.join(lines)}]", "JSON array")
     unreadable("json-another-name.jsonl", lines[0].replace("reference", "purpose") + "\n", "purpose")
 

@@ -85,6 +85,36 @@ def _amounts() -> None:
     sound("minor.csv", csv_text([minor[0], minor[1] | {"amount_minor": "1999"}]), amount_minor=1999)
 
 
+def _points_between_thousands() -> None:
+    """12.500 is twelve and a half or twelve thousand, by who wrote it; none of them is published unasked."""
+    signs = "between thousands"
+    for amount, currency in (
+        ("1.000", "GBP"),
+        ("12.500", "EUR"),
+        ("999.990", "USD"),
+        ("1.000", "JPY"),
+        ("1.000", "CLF"),
+    ):
+        rows = whole(amount=amount, currency=currency)
+        faulty(f"amount-of-{amount}-{currency}.csv", csv_text(rows), 3, "amount", signs)
+    for name, mapping, amount_minor in (
+        ("decimal", '[file]\ndecimal = "."\n', 1_250),
+        ("other-grouping", '[file]\ngrouping = ","\n', 1_250),
+    ):
+        said(f"amount-of-12.500-by-{name}", "amount", "12.500", mapping, amount_minor=amount_minor)
+    german = '[file]\ndecimal = ","\ngrouping = "."\n'
+    rows = whole(amount="12.500")
+    rows[0]["amount"] = "12,50"
+    sound("amount-of-12.500-by-grouping.csv", csv_text(rows), german, amount_minor=1_250_000)
+    sound("amount-of-12.500-dinars.csv", csv_text(whole(amount="12.500", currency="KWD")), amount_minor=12_500)
+    said("amount-of-0.500", "amount", "0.500", amount_minor=50)
+    said("amount-of-1000.000", "amount", "1000.000", amount_minor=100_000)
+    text = "".join(f"{json.dumps(row)}\n" for row in whole(amount="1.000"))
+    faulty("json-text-amount-of-1.000.jsonl", text, 2, "amount", signs)
+    sound("json-number-amount-of-1.000.jsonl", text.replace('"1.000"', "1.000"), amount_minor=100)
+    unreadable("sum-of-1.000.csv", csv_text(whole(amount="987.50")), signs, '[file]\nsums = { GBP = "1.000" }\n')
+
+
 GERMAN_ROWS = '[file]\ngrouping = "."\ndecimal = ","\n[values.amount]\n"12.50" = "12,50"\n'
 
 
@@ -133,7 +163,7 @@ def _words() -> None:
     said("account-of-digits", "account_id", "0012", account_id="0012")
     spoilt("address-none", "ip_address", "localhost", "IPv4")
     said("address-empty", "ip_address", "", ip_address=None)
-    faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, None, "140 characters")
+    faulty("reference-too-long.csv", csv_text(whole(reference="x" * 141)), 3, "reference", "140 characters")
     spoilt("segments-none", "segments", "None", "missing value")
     said("segments-empty", "segments", "", segments={})
     for number, word in enumerate(("None", "nan", "null", "N/A")):
@@ -317,6 +347,7 @@ def _maps() -> None:
     sound("segments-of-one-column.csv", csv_text([row | {"area": "SW"} for row in whole()]), area,
           segments={"postcode_area": "SW"})  # fmt: skip
     text = csv_text(whole())
+    sound("map-with-a-mark.csv", text, "\ufeff[file]\npayments = 2\n")
     for name, mapping, phrase in (
         ("no-toml", "columns = [", "no TOML"),
         ("unknown-key", "[file]\nseperator = ';'\n", "unknown key"),
@@ -333,12 +364,19 @@ def _maps() -> None:
         ("unit-and-zone", "[times]\nevent_time = {unit = 's', zone = 'Europe/Berlin'}\n", "a unit and a zone"),
         ("zone-that-is-none", "[times]\nevent_time = {zone = 'CEST'}\n", "IANA"),
         ("encoding-that-is-none", "[file]\nencoding = 'rot13'\n", "encodings"),
+        ("word-absent-and-kept", "[file]\nabsent = ['None']\nkept = ['None']\n", "both absent and kept"),
+        (
+            "column-read-and-ignored",
+            "[columns]\nreference = 'Reference'\n[file]\nignore = ['reference']\n",
+            "ignored as",
+        ),
+        ("constant-beside-its-column", "[constants]\ncurrency = 'GBP'\n", "and the map a constant of that name"),
         ("one-sign-for-both", "[file]\ndecimal = ','\ngrouping = ','\n", "same sign"),
     ):
         unreadable(f"map-{name}.csv", text, phrase, mapping)
 
 
-ALL = (_amounts, _words, _times, _openings, _labels, _maps)
+ALL = (_amounts, _points_between_thousands, _words, _times, _openings, _labels, _maps)
 
 
 def _rules_of_the_file_that_nothing_is_read_by() -> None:

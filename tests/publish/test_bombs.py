@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import resource
 import struct
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 import pyarrow as pa  # type: ignore[import-untyped]
 import pytest
 
-from pipeline.publish import arrow_files
+from pipeline.publish import arrow_files, table_files
 from pipeline.publish.payment_files import open_payments
 from pipeline.publish.payment_source import Unreadable
 from pipeline.publish.whole_check import check
+from tests.publish.named_arrow_files import equal_rows
 from tests.publish.named_file import feather_of, parquet_of
-from tests.publish.payment_rows import typed_whole
+from tests.publish.payment_rows import csv_text, typed_whole, whole
 
 ROWS, CHARACTERS = 4_096, 40_000
 NOW_MS = 1_790_000_000_000
@@ -54,6 +56,34 @@ def test_a_column_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / "large.parquet").write_bytes(parquet_of(typed_whole({"reference": texts}, 500)))
     with pytest.raises(Unreadable, match="of over 0 MB, unpacked, in one row group"):
         open_payments(tmp_path / "large.parquet", with_labels=False)
+
+
+FREE = 2_000
+
+
+@pytest.mark.parametrize(
+    ("form", "rows"), [("parquet", 60_000), ("arrow", 60_000), ("csv.gz", 20_000), ("jsonl.gz", 20_000)]
+)
+def test_more_equal_rows_than_bytes_are_refused_before_they_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, rows: int
+) -> None:
+    """Of fifty million, in a file of some KB, the second one's id was told after a quarter of an hour."""
+    monkeypatch.setattr(table_files, "ROWS_FREE", FREE)
+    path = tmp_path / f"equal.{form}"
+    if form == "csv.gz":
+        header, row = csv_text(whole(1)).splitlines(keepends=True)
+        path.write_bytes(gzip.compress((header + row * rows).encode()))
+    elif form == "jsonl.gz":
+        path.write_bytes(gzip.compress(b'{"amount": "12.50"}\n' * rows))
+    else:
+        table = equal_rows(rows)
+        path.write_bytes(parquet_of(table) if form == "parquet" else feather_of(table, compression="zstd"))
+    assert path.stat().st_size < rows - FREE
+    read = 0
+    with pytest.raises(Unreadable, match="more of them than bytes"):  # noqa: PT012  (what was read before counts)
+        for _ in open_payments(path, with_labels=False).read():
+            read += 1
+    assert read <= (0 if form == "parquet" else FREE + path.stat().st_size)
 
 
 BOUND_BYTES, LONG, MANY = 100 * 1024 * 1024, 50_000, 4_096

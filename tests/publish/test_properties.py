@@ -14,6 +14,7 @@ from pipeline.domain.money import minor_digits
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.publish.amounts import amount_minor_of
 from pipeline.publish.columns import Column, ColumnKind
+from pipeline.publish.demands import major_amount
 from pipeline.publish.file_map import FileMap, FileRules
 from pipeline.publish.payment_files import open_payments
 from pipeline.publish.payment_source import Unreadable, Wrong
@@ -36,6 +37,38 @@ def test_an_amount_is_exact_or_refused(amount: Decimal, currency: str) -> None:
     else:
         with pytest.raises(Wrong, match="more decimals"):
             amount_minor_of(amount, currency)
+
+
+WAYS = [(".", ""), (".", ","), (",", "."), (",", ""), (".", "'"), (",", "\u00a0"), (",", "\u202f"), (",", " ")]
+"""The signs before decimals and between thousands, as countries have them."""
+
+
+def written(minor: int, digits: int, decimal: str, grouping: str, *, is_whole_short: bool) -> str:
+    """An amount as somebody writes it; `is_whole_short`: without decimals where they are none."""
+    whole_units, part = divmod(minor, 10**digits)
+    text = f"{whole_units:,}".replace(",", grouping)
+    return text if not digits or (is_whole_short and not part) else f"{text}{decimal}{part:0{digits}d}"
+
+
+@given(
+    minor=st.one_of(st.integers(1, 999).map(lambda n: n * 10**5), st.integers(0, AMOUNT_MINOR_MAX)),
+    currency=st.sampled_from(["GBP", "EUR", "USD", "JPY"]),
+    signs=st.sampled_from(WAYS),
+    is_whole_short=st.booleans(),
+)
+def test_an_amount_is_read_as_its_writer_meant_it_or_refused(
+    minor: int, currency: str, signs: tuple[str, str], is_whole_short: bool
+) -> None:
+    """Whatever country's: 12.000 without a map was twelve, and meant twelve thousand. Dinars have three decimals."""
+    text = written(minor, minor_digits(currency), *signs, is_whole_short=is_whole_short)
+    declared = FileRules(decimal=signs[0], grouping=signs[1])  # type: ignore[arg-type]
+    assert minor == amount_minor_of(major_amount(text, declared), currency)
+    try:
+        found = amount_minor_of(major_amount(text, FileRules()), currency)
+    except Wrong:
+        assert signs != (".", "")
+        return
+    assert minor == found
 
 
 @given(minor=st.integers(0, AMOUNT_MINOR_MAX), currency=CURRENCIES)

@@ -70,6 +70,14 @@ def test_a_sound_file_passes_its_check(fraud, tmp_path: Path) -> None:
     assert answer.out == "3 payments of payments.csv: nothing is wrong with them.\n"
 
 
+def test_one_is_told_as_one(fraud, tmp_path: Path) -> None:
+    """ "1 payments of …: 1 faults"."""
+    answer = fraud("payments", "publish", written(tmp_path / "one.csv", whole(1)), "--check")
+    assert answer.out == "1 payment of one.csv: nothing is wrong with it.\n"
+    answer = fraud("payments", "publish", written(tmp_path / "wrong.csv", whole(1, amount="x")), "--check")
+    assert answer.out.endswith("0 payments of wrong.csv: 1 fault.\n")
+
+
 def test_what_lies_behind_the_limit_is_not_looked_at(tmp_path: Path) -> None:
     source = open_payments(written(tmp_path / "payments.csv", short(10, amount_minor="x")), with_labels=False)
     checked = check(source, NOW_MS, is_order_needed=True, limit=9)

@@ -141,6 +141,31 @@ def _clauses(text: str) -> list[str]:
     return [clause for clause in _CLAUSES.split(whole) if len(clause.split()) > 3]
 
 
+_WINDOW: Final = re.compile(r"(?P<measure>.+)_(?P<span>\d+[hd])", re.ASCII)
+_COUNTED_BY: Final = {
+    "account_sum_minor": "account_count",
+    "account_average_minor": "account_count",
+    "beneficiary_senders": "beneficiary_count",
+    "beneficiary_frauds": "beneficiary_labelled",
+    "beneficiary_risk_ppm": "beneficiary_labelled",
+}
+"""What counts the payments that a measure is of; others count their own."""
+
+
+def the_same_payments_twice(seen: Seen) -> Iterator[str]:
+    """A measure over two windows that hold the same payments is one fact."""
+    told: dict[tuple[str, int], str] = {}
+    for reason in seen.decision.reasons:
+        names = _model_features(reason)
+        found = _WINDOW.fullmatch(names[0]) if len(names) == 1 else None
+        if found is None:
+            continue
+        count = seen.value(f"{_COUNTED_BY.get(found['measure'], found['measure'])}_{found['span']}")
+        first = told.setdefault((found["measure"], count), reason.text)
+        if first != reason.text and count >= 0:
+            yield f"{reason.text}, beside: {first}"
+
+
 def against_the_outcome(seen: Seen) -> Iterator[str]:
     """Every reason speaks for the outcome, the first one before all."""
     outcome = seen.decision.outcome
@@ -322,6 +347,7 @@ CHECKS: Final[dict[str, Check]] = {
         absent_or_unknown,
         echo_of_the_amount,
         a_fact_twice,
+        the_same_payments_twice,
         against_the_outcome,
         first_reason_leads,
         equal_to_the_typical,

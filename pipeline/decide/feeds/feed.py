@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_of
 from pipeline.decide.policy_rules import PolicyTable
-from pipeline.domain.money import minor_digits
+from pipeline.domain.money import CURRENCIES, minor_digits
 
 FORMAT: Final = 1
 FEED_BYTES_MAX: Final = 256 * 1024
@@ -234,6 +234,8 @@ def parse_new_feed(content: bytes, kind: FeedKind | None = None) -> Feed:
 def _require_likely(rate: ExchangeRate) -> None:
     if not WORTH_MIN <= Decimal(rate.worth) <= WORTH_MAX:
         raise FeedRefused(f"rates: {rate.code} at {rate.worth} {HOME_CURRENCY} is outside {WORTH_MIN:f} to {WORTH_MAX}")
+    if rate.code not in CURRENCIES:
+        raise FeedRefused(f"rates: {rate.code} is no currency that ISO 4217 gives a number of decimals")
     if rate.minor_digits != minor_digits(rate.code):
         told = f"{rate.minor_digits} minor digits, and by ISO 4217 it has {minor_digits(rate.code)}"
         raise FeedRefused(f"rates: {rate.code} is given {told}")

@@ -57,10 +57,15 @@ def _refuse_unknown_format(named: object, format_read: int) -> None:
 
 
 def sentence_of(error: ValidationError) -> str:
-    """Return the first complaint, behind the key that it is about."""
-    first = error.errors(include_url=False)[0]
+    """Return the first complaint, behind the key that it is about, and how many more there are.
+
+    A list of which every item is wrong is then also too short, which nobody has to mend.
+    """
+    found = error.errors(include_url=False)
+    above = {each["loc"][:length] for each in found for length in range(len(each["loc"]))}
+    first, others = found[0], [each for each in found[1:] if each["type"] != "too_short" or each["loc"] not in above]
     message = _ENUM_MEMBER.sub(r"\1", first["msg"].removeprefix("Value error, "))
     reason = {"extra_forbidden": "unknown key", "missing": "is missing"}.get(first["type"], message)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" (and {len(others)} more)" if others else ""
     # A contradiction between tables has no place; it names its keys itself.
     return ": ".join([*filter(None, [".".join(str(part) for part in first["loc"])]), f"{reason}{more}"])

@@ -19,7 +19,7 @@ from librt.strings import read_i64_le
 
 from models.artefact.scoring import Model, Term
 from pipeline.decide.phrase_books.books import PhraseBook
-from pipeline.decide.reasons.families import FAMILY, MONEY, OF_SEVERAL
+from pipeline.decide.reasons.families import FAMILY, MONEY, OF_SEVERAL, windows_of
 from pipeline.domain.decision import Reason
 from pipeline.domain.features import COLUMN, UNKNOWN
 
@@ -53,6 +53,7 @@ class _Words:
         self.column, self.family, self.typical = COLUMN[feature], FAMILY[feature], typical if typical >= 0 else None
         self._feature, self._beside, self._book = feature, typical, book
         self._is_money, self._is_of_several = feature in MONEY, feature in OF_SEVERAL
+        self._windows = windows_of(feature) if book.tells_windows_once else None
         self._rounded = book.rounding(feature)
         self._typical_key = self._key(typical)
         self._known: dict[int, str] = {}
@@ -79,6 +80,19 @@ class _Words:
                 self._known[key] = words
         return words
 
+    def is_told(self, told: int, values: bytes, start: int) -> bool:
+        """Whether the fact is among those `told`, in its own words or as that of a window of the same payments."""
+        if told & self.family:
+            return True
+        if self._windows is None:
+            return False
+        for family, column in self._windows.others:
+            if told & family:
+                count = read_i64_le(values, (start + self._windows.counted) * _BYTES)
+                if count >= 0 and count == read_i64_le(values, (start + column) * _BYTES):
+                    return True
+        return False
+
     def is_typical(self, observed: int) -> bool:
         return self._key(observed) == self._typical_key
 
@@ -100,7 +114,7 @@ class TermView:
         words = self._first
         observed = read_i64_le(values, (start + words.column) * _BYTES)
         text = words.of(observed, values, start)
-        if text is not None and told & words.family:
+        if text is not None and words.is_told(told, values, start):
             return told
         if self._second is None:
             if text is None:
@@ -119,13 +133,13 @@ class TermView:
         if second_text is None:
             if text is None or not other.is_typical(second):
                 return told
-        elif told & other.family:
+        elif other.is_told(told, values, start):
             return told
         elif text is None:
             if not words.is_typical(observed):
                 return told
             words, observed, text = other, second, second_text
-        elif other.family != words.family:
+        elif not other.is_told(words.family, values, start):
             text = f"{text} and {second_text}"
             told |= other.family
         facts.append(text)

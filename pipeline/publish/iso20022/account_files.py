@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from pipeline.domain.refusals import is_identifier
 from pipeline.publish.demands import demand
@@ -15,6 +16,8 @@ from pipeline.publish.payment_source import Unreadable, Wrong
 COLUMNS: Final = ("account_id", "account_opened", "account_time_zone")
 ACCOUNTS_MAX: Final = 2_000_000
 """They are held in memory, in some 600 MB."""
+LINE_CHARACTERS_MAX: Final = 1_000
+"""Of a line, of which the longest sound one has 120: what is no such file is never read as a whole."""
 _FIX: Final = (
     f"Its first line must be {','.join(COLUMNS)}, and each other an account, as GB29…,2015-01-01,Europe/London."
 )
@@ -24,7 +27,7 @@ def read_accounts(path: Path) -> dict[str, Account]:
     """Raises Unreadable with the first line that is wrong. An account stands there once."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.reader(file, strict=True)
+            rows = csv.reader(_whole(path, file), strict=True)
             if tuple(next(rows, ())) != COLUMNS:
                 raise Unreadable(f"{path.name} has other columns.", _FIX)
             accounts: dict[str, Account] = {}
@@ -38,6 +41,20 @@ def read_accounts(path: Path) -> dict[str, Account]:
         raise Unreadable(f"{path.name} is not UTF-8.", "Save it as CSV in UTF-8.") from error
     except csv.Error as error:
         raise Unreadable(f"{path.name} is no CSV: {error}.", "Look at its quotes.") from error
+
+
+def _whole(path: Path, file: TextIO) -> Iterator[str]:
+    """Yield the lines. Raises Unreadable at one that is too long, and behind the last where the file is cut off, which
+    makes another zone of Etc/GMT+12."""
+    number, line = 0, ""
+    while part := file.readline(LINE_CHARACTERS_MAX + 1):
+        number, line = number + 1, part
+        if len(line) > LINE_CHARACTERS_MAX:
+            raise Unreadable(f"Line {number} of {path.name} has more than {LINE_CHARACTERS_MAX:,} characters.", _FIX)
+        yield line
+    if line and not line.endswith(("\n", "\r")):
+        what = f"{path.name} is cut off: its last line, {number}, has no end."
+        raise Unreadable(what, "Get the whole file; if it is whole, end its last line.")
 
 
 def _take(row: list[str], accounts: dict[str, Account], where: str) -> None:

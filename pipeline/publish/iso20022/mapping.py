@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from pipeline.domain.payment import Channel, Transaction
-from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, TEXT_CHARACTERS_MAX
+from pipeline.domain.refusals import FUTURE_TOLERANCE_MS, TEXT_CHARACTERS_MAX, is_text
 from pipeline.publish.iso20022.messages import Kind
 from pipeline.publish.iso20022.parties import CREDITOR, DEBTOR, account_of, agent_of, country_of
 from pipeline.publish.iso20022.said import Said, Text
@@ -35,6 +35,7 @@ _ACCEPTED_BEFORE_MS_MAX: Final = 366 * 86_400_000
 """Banks take orders dated ahead by up to a year; an acceptance before that has another year than was meant."""
 UETR_SYSTEM: Final = "uetr"
 """The source system of ids that are unique in the world."""
+_CONTROLS: Final = "has controls, which no screen shows as they are"
 _CHEQUE: Final = "CHK"
 _METHODS: Final = frozenset({"TRF", "TRA", _CHEQUE})
 SERVICE_LEVEL: Final = "PmtTpInf/SvcLvl/Cd"
@@ -208,6 +209,8 @@ def _name(said: Said) -> str | None:
     name = said.told("Cdtr/Nm")
     if name is not None and len(name.text) > TEXT_CHARACTERS_MAX:
         said.fault("Cdtr/Nm", f"is over {TEXT_CHARACTERS_MAX} characters", name.line)
+    elif name is not None and not is_text(name.text):
+        said.fault("Cdtr/Nm", _CONTROLS, name.line)
     return None if name is None or not name.text else name.text
 
 
@@ -217,6 +220,8 @@ def _reference(said: Said) -> str | None:
     whole = " ".join(each.text for each in parts if each.text)
     if len(whole) > TEXT_CHARACTERS_MAX:
         said.fault("RmtInf", f"is over {TEXT_CHARACTERS_MAX} characters in all", parts[-1].line)
+    elif not is_text(whole):
+        said.fault("RmtInf", _CONTROLS, next(each.line for each in parts if not is_text(each.text)))
     return whole or None
 
 

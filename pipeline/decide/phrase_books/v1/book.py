@@ -28,6 +28,9 @@ _BOUND_MAX: Final = 2**62
 class PhraseBook:
     """Version 1. A later version inherits, overrides what it words otherwise, and adds the features that are new."""
 
+    tells_windows_once: bool = False
+    """Whether a measure that was told of one window is left out of another one that holds the same payments."""
+
     def __init__(self, version: str = "1", phrases: dict[str, Phrase] = PHRASES) -> None:
         self.version, self._phrases = version, phrases
 
@@ -188,6 +191,11 @@ class PhraseBook:
 
     def failed(self) -> str:
         return "the model was asked, but gave no answer that can be used"
+
+    def kept_out(self, silence: str) -> str:
+        """Why no model answered, `silence`, of a payment about which the breaker let none decide either; by this book
+        that alone."""
+        return silence
 
     def join(self, facts: list[str]) -> str:
         """a; a and b; a, b, and c. With semicolons where a fact is a list itself."""

@@ -1,10 +1,12 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
-ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A zero
-that says that there was nothing to compare is compared with nothing.
+ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A ratio
+to nothing is the same number, so the words leave open that it is one. A zero that says that there was nothing to
+compare is compared with nothing. What two windows of the same payments say is said of one of them.
 
 Invariants
 1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
-   that bears the time of another one beside what is typical, and of amounts in UYI, which has no decimals.
+   that bears the time of another one beside what is typical, of when a payment reached us that was made earlier, and of
+   amounts in UYI, which has no decimals.
 2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
@@ -30,6 +32,10 @@ CUT_OFF: Final = (
 )
 
 _EARLIER_MAX: Final = "account_percent_of_earlier_average_max_7d"
+TO_NOTHING: Final = frozenset(CUT_OFF) - {"amount_percent_of_average_30d"}
+"""Ratios whose greatest value also says that there was something where what it compares with came to nothing. The
+average that holds the payment itself is nothing only where that is."""
+_OR_NOTHING: Final = " (or that is nothing)"
 NOTHING_TO_COMPARE: Final = ("account_ms_since_last", _EARLIER_MAX)
 """Features whose 0 says that there is nothing to compare, and so is no number."""
 
@@ -59,6 +65,9 @@ _APART: Final = "unusual amounts and small genuine payments apart"
 
 _PHRASES: Final[dict[str, Phrase]] = {
     **FIRST_PHRASES,
+    "logged_minute_of_day": FIRST_PHRASES["logged_minute_of_day"]._replace(
+        sentence="the payment was made earlier and reached us at {} local time"
+    ),
     "account_count_ever": Phrase(
         "the account has attempted {} since it was first seen, this one included",
         count_of("payment"),
@@ -103,8 +112,16 @@ PHRASES: Final[dict[str, Phrase]] = {**_PHRASES, **{name: _PHRASES[name]._replac
 class PhraseBook(FirstBook):
     """Version 2. A later version inherits, as this one does."""
 
+    tells_windows_once = True
+
     def __init__(self, version: str = "2", phrases: dict[str, Phrase] = PHRASES) -> None:
         super().__init__(version, phrases)
+
+    def fact(self, feature: str, observed: int, own: Money | None = None) -> str:
+        return super().fact(feature, observed, own) + _or_nothing(feature, observed)
+
+    def met(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
+        return _in_one_bracket(super().met(feature, observed, low, high, own))
 
     def over(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         if feature == _EARLIER_MAX and observed == 0 and low <= 0:
@@ -118,7 +135,9 @@ class PhraseBook(FirstBook):
 
     def typical(self, feature: str, observed: int, typical: int) -> str | None:
         told = super().typical(feature, observed, typical)
-        return told if told is None or observed or feature not in NOTHING_TO_COMPARE else self.fact(feature, observed)
+        if told is None or (observed == 0 and feature in NOTHING_TO_COMPARE):
+            return told and self.fact(feature, observed)
+        return _in_one_bracket(told)
 
     def is_number(self, feature: str, observed: int) -> bool:
         """False for a 0 that is told in words of its own."""
@@ -126,11 +145,25 @@ class PhraseBook(FirstBook):
         is_told_as_one = observed != 0 or (phrase.zero is None and phrase.unit not in TIMES)
         return is_told_as_one and super().is_number(feature, observed)
 
+    def kept_out(self, silence: str) -> str:
+        return f"the circuit breaker kept the model from deciding, and besides {silence}"
+
     def left_aside(self) -> str:
         return ", the currency and the beneficiary's country aside,"
 
     def _against(self, feature: str, name: str, limit: int) -> str:
         return f"{self.fact(feature, 0)}, against the {name} {PERCENT.exact(0, limit)(limit)}"
 
+    def _in_unit(self, phrase: Phrase, feature: str, observed: int, value: str, own: Money | None) -> str:
+        return super()._in_unit(phrase, feature, observed, value, own) + _or_nothing(feature, observed)
+
     def _money(self, own: Money) -> str:
         return f"UYI {own.amount_minor:,}" if own.currency == "UYI" else super()._money(own)
+
+
+def _in_one_bracket(text: str) -> str:
+    return text.replace(f"{_OR_NOTHING} (", f"{_OR_NOTHING[:-1]}; ")
+
+
+def _or_nothing(feature: str, observed: int) -> str:
+    return _OR_NOTHING if observed >= RATIO_PERCENT_MAX and feature in TO_NOTHING else ""

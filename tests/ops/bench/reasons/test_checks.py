@@ -68,6 +68,15 @@ PER_CENT = "the account's payments that it attempted in the last 30 days are 0 %
 OF_ONE = whole(account_count_30d=1, account_count_7d=1, account_volume_count_30d=1)
 MONTH = "the payments that the account attempted in the last 30 days come to"
 
+OF_TWO_WINDOWS = [
+    reason(f"MODEL_BENEFICIARY_RISK_PPM_{days}D", f"100.00 % of the payments in the checked {days} days", 1_000_000, 0)
+    for days in (7, 30)
+]
+TWO_PAYMENTS, OF_THREE = (
+    whole(beneficiary_labelled_7d=2, beneficiary_frauds_7d=2, beneficiary_labelled_30d=number, beneficiary_frauds_30d=2)
+    for number in (2, 3)
+)
+
 SOUND = [
     seen(REPORTS),
     seen(SURE, outcome=Outcome.ALLOW),
@@ -96,6 +105,7 @@ PLANTED = [
     ("a_fact_twice", seen(REPORTS, summary="Blocked because the IP address is linked to 5 fraud reports and the IP "
                           "address is linked to 5 fraud reports.")),
     ("a_fact_twice", seen(REPORTS, REPORTS)),
+    ("the_same_payments_twice", seen(*OF_TWO_WINDOWS, row=TWO_PAYMENTS)),
     ("against_the_outcome", seen(REPORTS, outcome=Outcome.ALLOW)),
     ("against_the_outcome", seen(rule("SOFT_VELOCITY", "what was attempted is 900 % of its normal month", 900, 300),
                                  route=Route.FALLBACK)),
@@ -185,3 +195,7 @@ def test_a_comparison_can_be_checked_or_not(text, is_good):
 def test_the_row_is_what_the_decisions_were_seen_with():
     assert ROW[COLUMN["ip_fraud_reports"]] == 5
     assert CODES["MODEL_IP_FRAUD_REPORTS"] > 0
+
+
+def test_two_windows_of_other_payments_are_two_facts() -> None:
+    assert "the_same_payments_twice" not in faults(seen(*OF_TWO_WINDOWS, row=OF_THREE))
