@@ -42,6 +42,13 @@ def is_version(name: str) -> bool:
     return _VERSION.fullmatch(name) is not None and name.lower() not in RESERVED
 
 
+def version_fault(name: str) -> str | None:
+    """Return why a version can't be called so; None where it can."""
+    if _VERSION.fullmatch(name) is None:
+        return "a model version is 1 to 32 letters, digits, dots and hyphens"
+    return None if is_version(name) else f"'{name}' is a name that a registry has for itself"
+
+
 def require_version(name: str) -> str:
     """Raises ModelRefused, so that no name of a version leads out of the registry."""
     if not is_version(name):
