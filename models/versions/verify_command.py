@@ -18,6 +18,7 @@ from models.versions.listing_command import no_version, seen_at_ms, versions_of
 from models.versions.loading_files import Trust, load_by_alias, trust_of
 from models.versions.locations import Alias, is_version
 from models.versions.memory_files import Memory
+from models.versions.records import vouched
 from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed
 from pipeline.io.clock import now_ms
@@ -47,6 +48,8 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
         return [_found(f"version {each}", partial(_load, registry, each)) for each in versions]
     records = _champions(registry, trust)
     found = [] if version is not None else _chains(settings, registry, trust)
+    if version is None:
+        versions = sorted({*versions, *_told_of(registry, trust), *(record.version for record in records)})
     for each in versions:
         found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
         found.append(_found(f"evidence of {each}", partial(read_evidence, registry, each, trust.keys)))
@@ -68,6 +71,14 @@ def _champions(registry: Registry, trust: Trust) -> list[AliasRecord]:
         return alias_records(registry, trust.keys, Alias.CHAMPION)
     except ModelRefused:
         return []
+
+
+def _told_of(registry: Registry, trust: Trust) -> set[str]:
+    """Return the versions of which the history tells: none of their files is ever taken away."""
+    try:
+        return {record.version for record in read_history(registry, vouched(trust.keys))}
+    except ModelRefused:
+        return set()
 
 
 def show_verified(output: Output, found: list[Verified]) -> None:

@@ -131,6 +131,21 @@ def test_verify_tells_every_fault_apart(
     assert fraud("models", "verify", "../registry").code == 2
 
 
+def test_a_version_that_was_ever_told_of_and_is_gone_is_a_fault(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it decided could not be decided again, and nothing said so."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    assert fraud("models", "retire", SECOND, "--reason", "it missed a kind of fraud").code == 0
+    assert fraud("models", "sign", SECOND).code == 0
+    assert fraud("models", "verify").code == 0
+    shutil.rmtree(bank / SECOND)
+    gone = fraud("models", "verify")
+    assert gone.code == 1
+    assert f"version {SECOND}: the registry has no version '{SECOND}'\n" in gone.out
+
+
 def test_a_retired_version_stays_and_is_named_no_more(
     fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
