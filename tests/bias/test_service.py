@@ -120,7 +120,7 @@ def test_a_state_ahead_of_the_clock_is_told_and_is_not_ready(topics: Topics, own
     with closing(topics.service()) as service:
         stepped(service, lambda: counted(owner) == MINUTES * PAYMENTS)
         topics.now_ms -= 60 * MINUTE_MS  # the database's clock was wrong, and was put right
-        assert "59 minutes" in (service.step(threading.Event()) or "")
+        assert "58 minutes" in (service.step(threading.Event()) or "")
 
 
 def test_a_restart_forgets_no_version_that_decided_before_it(topics: Topics, owner, database_url: str) -> None:
