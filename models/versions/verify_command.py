@@ -13,6 +13,7 @@ from models.versions.aliases import AliasRecord
 from models.versions.approval_files import require_approved
 from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence_files import read_evidence
+from models.versions.history import Event
 from models.versions.history_files import read_history
 from models.versions.listing_command import no_version, seen_at_ms, versions_of
 from models.versions.loading_files import Trust, load_by_alias, trust_of
@@ -74,9 +75,13 @@ def _champions(registry: Registry, trust: Trust) -> list[AliasRecord]:
 
 
 def _told_of(registry: Registry, trust: Trust) -> set[str]:
-    """Return the versions of which the history tells: none of their files is ever taken away."""
+    """Return the versions of which the history tells that they answered, or were retired: their files stay.
+
+    One that was only ever refused may go.
+    """
     try:
-        return {record.version for record in read_history(registry, vouched(trust.keys))}
+        history = read_history(registry, vouched(trust.keys))
+        return {record.version for record in history if record.event is not Event.REFUSED}
     except ModelRefused:
         return set()
 
