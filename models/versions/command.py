@@ -84,9 +84,10 @@ def approve_version(
 
 @models_app.command("try")
 def try_version(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Name the challenger, which the shadow has answer beside the champion.
+    """Name the challenger, which answers in the shadow.
 
-    It decides nothing, and needs nobody's approval. A trial ends when another version is named, such as the champion.
+    It answers beside the champion, decides nothing, and needs nobody's approval. A trial ends when another version is
+    named, such as the champion.
     """
     from models.versions.act_command import put_on_trial, show_event
 
