@@ -69,7 +69,7 @@ def load_onnx(directory: Path) -> Statistical:
             refuse("the directory's name is not a version (letters, digits, dots, hyphens)")
         content, manifest = _contents(directory)
         said = mapping(parsed(manifest, MANIFEST), MANIFEST, _KEYS)
-        if said["format"] != FORMAT or said["version"] != version:
+        if type(said["format"]) is not int or (said["format"], said["version"]) != (FORMAT, version):
             refuse("its manifest is of another format or version")
         if hashlib.sha256(content).hexdigest() != said["model_sha256"]:
             refuse(f"the SHA-256 of '{MODEL}' is not the manifest's")

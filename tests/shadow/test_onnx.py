@@ -252,7 +252,7 @@ def test_a_model_too_large_to_be_one_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": "net-2"}, {"format": 2}, {"features": []}, {"features": ["no_such"]}, {"more": 1}],
+    [{"version": "net-2"}, {"format": 2}, {"format": True}, {"features": []}, {"features": ["no_such"]}, {"more": 1}],
     ids=str,
 )
 def test_a_manifest_that_says_otherwise_is_refused(tmp_path: Path, change) -> None:
