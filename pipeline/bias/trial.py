@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from models.artefact.strict import Json
 from pipeline.bias.assessing import Assessment, Row, Verdict, exposed
+from pipeline.bias.counting import is_of_customers
 from pipeline.bias.settings import BiasSettings
 from pipeline.bias.smallest import Sample, ratio_interval
 from pipeline.bias.watching import MEASURES, Measure
-from pipeline.breaker.answer_counts import SEGMENT_PREFIX
 
 FINDINGS_MAX = 200
 
@@ -88,7 +88,7 @@ def judged_beside(
 
 def _segments_unseen(scopes: Iterable[str], judged: Collection[str]) -> list[str]:
     """Return a finding where channels alone could be judged: of customers' segments nothing is known then."""
-    declared = {scope for scope in scopes if scope.startswith(SEGMENT_PREFIX)}
+    declared = {scope for scope in scopes if is_of_customers(scope)}
     if not declared or not declared.isdisjoint(judged):
         return []
     return ["only channels could be judged: no segment that the policy declares has enough payments"]
