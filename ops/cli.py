@@ -192,8 +192,8 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card list show verify sign approve retire begin confirm challenger shadow disagreements "
-                "review-disagreement red-team bias drift check promote rollout rollback diff replay",
+                "train card list show verify sign approve try retire begin confirm challenger shadow "
+                "disagreements review-disagreement red-team bias drift check promote rollout rollback diff replay",
                 "Train models, try, approve, promote and watch them.",
                 "models.train.command models.card.command models.versions.command models.challengers.command "
                 "pipeline.shadow.command models.redteam.command pipeline.bias.command pipeline.promotion.command "

@@ -228,7 +228,7 @@ def _require_files(contents: Mapping[str, bytes]) -> None:
 
 
 def _verify_identity(manifest: dict[str, Json], version: str, contents: Mapping[str, bytes]) -> None:
-    if manifest["format"] != FORMAT:
+    if type(manifest["format"]) is not int or manifest["format"] != FORMAT:  # true equals 1
         refuse(f"its format is not {FORMAT}")
     if manifest["version"] != version:
         refuse("the manifest names another version than the directory")

@@ -46,14 +46,14 @@ def _made(
     try:
         from models.challengers.learn_files import Unlike, learn
         from models.train.history import HistoryRefused
+        from models.versions.locations import version_fault
         from pipeline.publish.payment_files import read_map
         from pipeline.publish.payment_source import Unreadable
-        from pipeline.shadow.onnx_files import VERSION
     except ImportError as error:
         what = f"A challenger that is no glass box needs {error.name}."
         raise Failure(what, "Install it: `pip install '.[train,onnx]'`.") from error
-    if VERSION.fullmatch(version) is None:
-        raise Failure("A version is 1 to 32 letters, digits, dots and hyphens.", "Give another --version.")
+    if (fault := version_fault(version)) is not None:
+        raise Failure(f"No challenger can be called so: {fault}.", "Give another --version.")
     try:
         return dict(learn(history, read_map(map_path), out / version, learner.value, seed)._asdict())
     except Unreadable as error:

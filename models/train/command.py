@@ -61,7 +61,7 @@ def train(
     except ImportError as error:
         raise Failure(f"Training needs {error.name}.", "Install it: `pip install '.[train]'`.") from error
     asked = Asked(history, source.value, labels, at_own_times, are_labels_final, plan, map_path)
-    metrics = trained(asked, out / version, seed, jobs)
+    metrics = trained(asked, out, version, seed, jobs)
     words = ", ".join(f"{name} {value}" for name, value in metrics.items())
     Output(as_json=as_json).record({"artefact": str(out / version), **metrics}, f"{out / version}: {words}")
 

@@ -90,7 +90,10 @@ def examples_of(
     parts = list(observed(stream, policy, label_delay_days=label_delay_days))
     if not parts:
         raise HistoryRefused("the history is empty")
-    return Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    found = Examples(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+    if not len(found.fraud):
+        raise HistoryRefused("guardrails block every payment of it from what the payment says, so no model is asked")
+    return found
 
 
 def observed(

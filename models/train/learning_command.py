@@ -13,6 +13,7 @@ from models.train.plan_files import Plan, PlanRefused, read_plan
 from models.train.settled import DAY_MS, History
 from models.train.topics import history_of_topics, read_labels_topic
 from models.train.train import HISTORY_LIMITS, history_of_file, rounds_of, train_history
+from models.versions.locations import version_fault
 from pipeline.io.clock import now_ms
 from pipeline.publish.payment_files import read_map
 from pipeline.publish.payment_source import Unreadable
@@ -35,9 +36,12 @@ class Asked(NamedTuple):
     map_path: Path | None
 
 
-def trained(asked: Asked, directory: Path, seed: int, jobs: int) -> dict[str, object]:
-    """Return the metrics of the new artefact in `directory`. Raises Failure."""
+def trained(asked: Asked, out: Path, version: str, seed: int, jobs: int) -> dict[str, object]:
+    """Return the metrics of the new artefact, `out/version`. Raises Failure."""
+    directory = out / version
     named = asked.history.name if asked.history is not None else f"The history from {asked.source}"
+    if (fault := version_fault(version)) is not None:
+        raise Failure(f"No model can be called so: {fault}.", "Give another --version.")
     if directory.exists():
         raise Failure(f"{directory} exists.", "Versions are never changed; give another --version.")
     try:

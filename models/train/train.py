@@ -38,6 +38,7 @@ from models.train.metrics import Metrics, measure
 from models.train.plan_files import Plan, default_plan
 from models.train.reference import with_reference
 from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, settled
+from models.versions.locations import version_fault
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
 from pipeline.publish.payment_files import NO_MAP
@@ -247,6 +248,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1)
     asked = parser.parse_args()
+    if (fault := version_fault(asked.version)) is not None:
+        parser.error(fault)
     if asked.generate:
         traffic = DEFAULT_TRAFFIC
         source = (

@@ -1,4 +1,4 @@
-"""`fraud models sign`, `approve`, `retire`, `begin` and `confirm`: each adds to the registry, and changes nothing."""
+"""`fraud models sign`, `approve`, `try`, `retire`, `begin` and `confirm`: each adds to the registry alone."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from models.versions.locations import Alias
 from models.versions.records import sha256_of, vouched
 from models.versions.registry_files import registry_at
 from models.versions.signature_files import require_signed, signed_artefact
+from pipeline.domain.money import count_text
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Profile, Settings
@@ -106,6 +107,27 @@ def approve(settings: Settings, version: str, role: Role, answer: str) -> Approv
         return Approved(version, digest_of(registry, version), role, by.name, standing.missing, on, len(failed))
 
 
+def put_on_trial(settings: Settings, version: str, reason: str) -> HistoryRecord:
+    """Name the challenger. Failure where the version isn't signed and sound, or is retired.
+
+    The record before may be signed by a key that counts no more: what it named decides nothing.
+    """
+    by, key, at_ms = _mover(settings), _models_key(settings), trusted_now_ms(settings)
+    with _refusals():
+        registry, trust = registry_at(settings.model_registry), _trust(settings)
+        require_not_retired(read_history(registry, trust.keys), version)
+        contents = read_artefact(registry, version)
+        load_contents(version, contents)
+        require_signed(version, contents, trust.keys, at_ms, None)
+        keys = vouched(trust.keys)
+        before = alias_records(registry, keys, Alias.CHALLENGER)
+        move_alias(
+            registry, keys, key, alias=Alias.CHALLENGER, version=version, by=by, event=Event.TRIED,
+            at_ms=max([at_ms, *(each.at_ms for each in before[-1:])]), reasons=(_reason(reason),),
+        )  # fmt: skip
+        return read_history(registry, trust.keys)[-1]
+
+
 def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
     """Failure where an alias names it, or is being moved to it, or somebody moved an alias in the same moment."""
     by, key = _mover(settings), _models_key(settings)
@@ -114,9 +136,11 @@ def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
         history = read_history(registry, trust.keys)  # before the aliases: what is begun after it voids this
         require_not_retired(history, version)
         for alias in Alias:
-            records = alias_records(registry, trust.keys, alias)
-            if records and version in (records[-1].version, records[-1].previous_version):
-                refuse(f"version '{version}' is {alias}, or what a rollback of it would go back to")
+            records = alias_records(registry, trust.keys if alias is Alias.CHAMPION else vouched(trust.keys), alias)
+            if records and records[-1].version == version:
+                refuse(f"version '{version}' is {alias}")
+            if alias is Alias.CHAMPION and records and records[-1].previous_version == version:
+                refuse(f"version '{version}' is what a rollback of {alias} would go back to")
             if moved_last(history, alias) == version:
                 refuse(f"{alias} is being moved to version '{version}', or the move was left half done")
         return append_history(
@@ -172,7 +196,7 @@ def show_signed(output: Output, signed: Signed) -> None:
 
 def show_approved(output: Output, approved: Approved) -> None:
     rest = "three people stand for it" if approved.missing is None else approved.missing
-    runs = f", answering for {approved.failed} runs that failed" if approved.failed else ""
+    runs = f", answering for {count_text(approved.failed, 'run')} that failed" if approved.failed else ""
     line = f"{approved.name} approves {approved.version} ({approved.digest[:16]}) as {approved.role}{runs}; {rest}."
     output.record(approved._asdict(), line)
 
@@ -216,7 +240,8 @@ def _answer(answer: str, failed: Sequence[str]) -> str:
     said = answer.strip()
     if failed and not said:
         shown = ", ".join(failed[:FAILED_SHOWN_MAX]) + (" …" if len(failed) > FAILED_SHOWN_MAX else "")
-        what = f"{len(failed)} runs of its checks failed ({shown}), and whoever approves it answers for them."
+        runs = count_text(len(failed), "run")
+        what = f"{runs} of its checks failed ({shown}), and whoever approves it answers for them."
         raise Failure(what, "Read them with `fraud models card`; say why they don't stand against it by --answer.")
     if not (len(said) <= ANSWER_CHARACTERS_MAX and said.isprintable()):
         raise Failure(

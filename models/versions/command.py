@@ -82,6 +82,18 @@ def approve_version(
     show_approved(Output(as_json=as_json), approve(settings_from_environment(), version, Role(role.value), answer))
 
 
+@models_app.command("try")
+def try_version(version: Version, reason: Reason, as_json: Json = False) -> None:
+    """Name the challenger, which answers in the shadow.
+
+    It answers beside the champion, decides nothing, and needs nobody's approval. A trial ends when another version is
+    named, such as the champion.
+    """
+    from models.versions.act_command import put_on_trial, show_event
+
+    show_event(Output(as_json=as_json), put_on_trial(settings_from_environment(), version, reason))
+
+
 @models_app.command("retire")
 def retire_version(version: Version, reason: Reason, as_json: Json = False) -> None:
     """Retire a version. No alias names it again, and its files stay."""

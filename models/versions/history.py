@@ -31,6 +31,8 @@ class Event(StrEnum):
     """A registry's first champion was named, by three people and without anybody to compare with."""
     PROMOTED = "PROMOTED"
     """A version was given a share of the traffic, or all of it."""
+    TRIED = "TRIED"
+    """A version was named challenger: it answers beside the champion, and decides nothing."""
     REFUSED = "REFUSED"
     """A promotion was asked for, and refused for the reasons given."""
     ROLLED_BACK = "ROLLED_BACK"

@@ -21,8 +21,8 @@ ALIASES: Final = "aliases"
 APPROVALS: Final = "approvals"
 EVIDENCE: Final = "evidence"
 HISTORY: Final = "history"
-RESERVED: Final = frozenset({ALIASES, APPROVALS, EVIDENCE, HISTORY, "champion"})
-"""Names in a registry that are no version's."""
+RESERVED: Final = frozenset({ALIASES, APPROVALS, EVIDENCE, HISTORY, "champion", "challenger"})
+"""Names in a registry that are no version's, in whatever case: on some disks `Aliases` is the same folder."""
 RECORD_BYTES_MAX: Final = 1024 * 1024
 """Largest record; evidence with a figure for every segment and feature takes some tens of KB."""
 RECORDS_MAX: Final = 10_000
@@ -39,7 +39,14 @@ class Alias(StrEnum):
 
 
 def is_version(name: str) -> bool:
-    return _VERSION.fullmatch(name) is not None and name not in RESERVED
+    return _VERSION.fullmatch(name) is not None and name.lower() not in RESERVED
+
+
+def version_fault(name: str) -> str | None:
+    """Return why a version can't be called so; None where it can."""
+    if _VERSION.fullmatch(name) is None:
+        return "a model version is 1 to 32 letters, digits, dots and hyphens"
+    return None if is_version(name) else f"'{name}' is a name that a registry has for itself"
 
 
 def require_version(name: str) -> str:

@@ -13,11 +13,13 @@ from models.versions.aliases import AliasRecord
 from models.versions.approval_files import require_approved
 from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence_files import read_evidence
+from models.versions.history import Event
 from models.versions.history_files import read_history
 from models.versions.listing_command import no_version, seen_at_ms, versions_of
 from models.versions.loading_files import Trust, load_by_alias, trust_of
 from models.versions.locations import Alias, is_version
 from models.versions.memory_files import Memory
+from models.versions.records import vouched
 from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed
 from pipeline.io.clock import now_ms
@@ -47,6 +49,8 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
         return [_found(f"version {each}", partial(_load, registry, each)) for each in versions]
     records = _champions(registry, trust)
     found = [] if version is not None else _chains(settings, registry, trust)
+    if version is None:
+        versions = sorted({*versions, *_told_of(registry, trust), *(record.version for record in records)})
     for each in versions:
         found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
         found.append(_found(f"evidence of {each}", partial(read_evidence, registry, each, trust.keys)))
@@ -68,6 +72,18 @@ def _champions(registry: Registry, trust: Trust) -> list[AliasRecord]:
         return alias_records(registry, trust.keys, Alias.CHAMPION)
     except ModelRefused:
         return []
+
+
+def _told_of(registry: Registry, trust: Trust) -> set[str]:
+    """Return the versions of which the history tells that they answered, or were retired: their files stay.
+
+    One that was only ever refused may go.
+    """
+    try:
+        history = read_history(registry, vouched(trust.keys))
+        return {record.version for record in history if record.event is not Event.REFUSED}
+    except ModelRefused:
+        return set()
 
 
 def show_verified(output: Output, found: list[Verified]) -> None:

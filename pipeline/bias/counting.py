@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.breaker.answer_counts import channel_scope, segment_scope
+from pipeline.breaker.answer_counts import SEGMENT_PREFIX, channel_scope, segment_scope
 from pipeline.domain.decision import Outcome
 from pipeline.domain.payment import Channel
 
@@ -44,6 +44,11 @@ def scopes_of(declared: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the scopes that are watched: the channels, then the policy's declared segments in their order."""
     segments = [segment_scope(name, value) for name, values in sorted(declared.items()) for value in values]
     return (*[channel_scope(channel) for channel in Channel], *segments)
+
+
+def is_of_customers(scope: str) -> bool:
+    """Return whether a scope is a declared segment, and no channel."""
+    return scope.startswith(SEGMENT_PREFIX)
 
 
 class SegmentCounts:

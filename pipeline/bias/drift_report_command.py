@@ -15,7 +15,6 @@ from pipeline.bias.monitor_store import spans_since
 from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.service_command import policy_reader
 from pipeline.bias.trial import Trial
-from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.terminal.connection import connected
@@ -28,10 +27,9 @@ MILLI: Final = 1000
 
 def show_drift(settings: Settings, version: str | None, days: int, output: Output, *, is_evidence: bool) -> bool:
     """Show the report of a version, or of each that decided, and return whether nothing drifted."""
-    since_ms = now_ms() - days * DAY_MS
     with connected(settings) as connection:
         at_ms = server_now_ms(connection)
-        spans = spans_since(connection, version, since_ms, now_ms() + DAY_MS)
+        spans = spans_since(connection, version, at_ms - days * DAY_MS, at_ms + DAY_MS)
     counts: dict[str, InputCounts] = {}
     for span in spans:
         counts[span.version] = counts.get(span.version, NOTHING).plus(span.inputs)

@@ -18,7 +18,6 @@ from pipeline.bias.smallest import RATIO_MAX
 from pipeline.bias.trial import Trial, judged_alone, judged_beside
 from pipeline.bias.watching import Measure
 from pipeline.domain.times import utc_text
-from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
@@ -34,12 +33,11 @@ MINUTE_MS: Final = 60_000
 def show_bias(settings: Settings, version: str | None, days: int, output: Output, *, is_evidence: bool) -> bool:
     """Show the report, and return whether nothing fares worse than is let pass."""
     in_force = policy_reader(settings)()
-    at_ms = now_ms()
-    since_ms = at_ms - days * DAY_MS
     with connected(settings) as connection:
         if is_evidence:
             return _show_evidence(settings, connection, version, output)
-        spans = spans_since(connection, version, since_ms, at_ms + DAY_MS)
+        at_ms = server_now_ms(connection)
+        spans = spans_since(connection, version, at_ms - days * DAY_MS, at_ms + DAY_MS)
         gaps = open_gaps(connection)
     assessment = assessed(summed([span.counts for span in spans]), in_force.scopes, in_force.bias)
     for finding in _ordered(assessment):

@@ -64,7 +64,8 @@ LOOK_UP_MAX: Final = 1_000
 """Payments looked up in one statement."""
 KNOWN_MAX: Final = 50_000
 """Payments that became known and aren't stored yet; more are stored at once."""
-
+MODELS_MAX: Final = 100
+"""Versions whose manifests' hashes are stored with a state; more than are live in a year."""
 WARM_MINUTES: Final = 60 * 24 * 30
 """A deployment that has no state yet counts what stands on the topic from so long before."""
 
@@ -94,15 +95,18 @@ class BiasService:
         in_force: Callable[[], InForce],
         references: References,
         salt: bytes,
-        now_ms: Callable[[], int],
+        clock_ms: Callable[[Connection], int],
         snapshot_s: float = SNAPSHOT_S,
     ) -> None:
         """topic: decisions.v1 with its prefix. firsts: the oldest offset that each partition keeps.
 
-        in_force: what the policy says now. salt: by which accounts share places; nobody may know it.
+        in_force: what the policy says now. salt: by which accounts share places; nobody may know it. clock_ms: the
+        database's, since a clock of this machine that is ahead would judge minutes that are still to come, and no
+        minute is judged twice.
         """
         self._source, self._labels, self._held, self._tell, self._firsts = source, labels, held, tell, firsts
-        self._in_force_of, self._references, self._salt, self._now_ms = in_force, references, salt, now_ms
+        self._in_force_of, self._references, self._salt, self._clock_ms = in_force, references, salt, clock_ms
+        self._at_ms = 0
         self._positions, self._snapshot_s = Positions(CONSUMER, topic), snapshot_s
         self._in_force = in_force()
         self._standing: Standing | None = None
@@ -127,18 +131,19 @@ class BiasService:
         del stopping  # the read waits
         batch = self._source.read(BATCH_RECORDS_MAX, READ_WAIT_S)
         connection = self._held.connection()
-        with failures_named():
-            connection.execute("SELECT")  # a database that is away is told now, and not when a state is stored
+        self._at_ms = self._clock_ms(connection)  # a database that is away is told now, not when a state is stored
         if self._standing is None:
             self._begin(connection)
         self._take(batch)
         is_behind = len(self._waiting) > WAITING_MAX // 2
         if not is_behind:
             told, is_behind = self._labels.read(connection)
-            self._waiting.extend((each, self._now_ms()) for each in told)
+            self._waiting.extend((each, self._at_ms) for each in told)
         self._look_up(connection)
         is_caught_up = len(batch.records) < BATCH_RECORDS_MAX
         self._judge(connection, is_caught_up)
+        if (ahead := self._minutes_ahead()) > 0:
+            return f"it judges nothing for {ahead} minutes: its state is as far ahead of the database's clock"
         if is_behind or not is_caught_up:
             return "it is behind: decisions or labels of before are read first"
         return None if self._source.positions else "no partition of decisions.v1 is its own"
@@ -153,6 +158,10 @@ class BiasService:
         self._labels.close()
         self._held.drop()
 
+    def _minutes_ahead(self) -> int:
+        """Return how far what was judged lies ahead of now; 0 and less where it doesn't."""
+        return 0 if self._standing is None else self._standing.minute - self._at_ms // MINUTE_MS
+
     def _begin(self, connection: Connection) -> None:
         """Go on from the newest state. What was in memory is read again."""
         self._in_force = self._in_force_of()
@@ -163,9 +172,10 @@ class BiasService:
         if isinstance(watch, dict):
             self._standing = resumed(standing_of(watch), self._in_force.scopes)
         else:
-            self._standing = begun(self._in_force.scopes, self._now_ms() // MINUTE_MS - WARM_MINUTES)
+            self._standing = begun(self._in_force.scopes, self._at_ms // MINUTE_MS - WARM_MINUTES)
         self._drift = DriftWatch.of(state.get("drift"))
         self._forget()
+        self._hashes = _hashes_of(state.get("models"))
         self._gatherer = Gatherer(self._in_force.scopes, self._salt, self._standing.minute)
         self._labels.forget()
         self._snapshot_due_s = time.monotonic() + self._snapshot_s
@@ -174,23 +184,22 @@ class BiasService:
         self._moves: dict[int, PositionMove] = {}
         self._waiting: deque[tuple[Told, int]] = deque()
         self._known: list[Known] = []
-        self._hashes: dict[str, bytes] = {}
+        self._hashes = _hashes_of(None)
 
     def _take(self, batch: LogBatch[DecisionRecord]) -> None:
         for move in batch.spans:
             before = self._moves.get(move.partition, move).before
             self._moves[move.partition] = PositionMove(move.partition, before, move.after)
-        now_ms = self._now_ms()
         decided: list[tuple[Decision, int]] = []
         for record in batch.records:
             match record.content:
                 case Decision() as decision:
-                    decided.append((decision, _claimed_ms(record, now_ms)))
+                    decided.append((decision, _claimed_ms(record, self._at_ms)))
                     self._hashes[decision.model_version] = decision.model_hash
                 case ReviewOutcome() as review:
                     is_fraud = review.outcome is not Outcome.ALLOW
                     told = Told(review.transaction_id, review.account_id, is_fraud, is_by_review=True)
-                    self._waiting.append((told, now_ms))
+                    self._waiting.append((told, self._at_ms))
         counted = self._gatherer.decided(decided)
         metrics.COUNTED.inc(counted)
         metrics.UNCOUNTED.inc(len(decided) - counted)
@@ -203,9 +212,8 @@ class BiasService:
         found, unmatched = known_of(connection, [told for told, _ in some])
         self._known.extend(found)
         since = {told: at_ms for told, at_ms in some}
-        now_ms = self._now_ms()
         for told in unmatched:
-            if now_ms - since[told] < WAITING_MS:
+            if self._at_ms - since[told] < WAITING_MS:
                 self._waiting.append((told, since[told]))
             else:
                 metrics.UNMATCHED.inc()
@@ -215,7 +223,7 @@ class BiasService:
         assert standing is not None, "it has begun"
         until = self._gatherer.newest - 2
         if is_caught_up:
-            until = (self._now_ms() - SETTLED_MS) // MINUTE_MS - 1
+            until = (self._at_ms - SETTLED_MS) // MINUTE_MS - 1
         is_due = time.monotonic() >= self._snapshot_due_s or len(self._known) >= KNOWN_MAX
         if until <= standing.minute or not (self._gatherer.has(until) or (is_due and self._known)):
             return
@@ -250,7 +258,12 @@ class BiasService:
         told = [gap_alert(gap) for turn in turns for gap in turn.opened]
         told += [over(gap_alert(gap), gap.minute * MINUTE_MS) for turn in turns for gap in turn.ended]
         sequence, until_ms = self._sequence + 1, (standing.minute + 1) * MINUTE_MS
-        state = {"watch": standing_json(standing), "drift": self._drift.json()}
+        models = dict(list(self._hashes.items())[-MODELS_MAX:])
+        state = {
+            "watch": standing_json(standing),
+            "drift": self._drift.json(),
+            "models": {version: digest.hex() for version, digest in models.items()},
+        }
         counts, asked = self._gatherer.take_versions()
         inputs = {
             version: inputs_of(asked.get(version, []), self._reference_of(version) if version in asked else None)
@@ -278,7 +291,8 @@ class BiasService:
         """Judge the day that is over, of every version that decided in it."""
         first_ms, end_ms = self._drift.span_ms(until_ms)
         spans = spans_since(connection, None, first_ms, end_ms)
-        references = {version: self._reference_of(version) for version in self._hashes}
+        told_of = {span.version for span in spans} & self._hashes.keys()
+        references = {version: self._reference_of(version) for version in told_of}
         found, ended = self._drift.look(spans, references, self._in_force.drift)
         metrics.DRIFTED.set(sum(len(drifted) for drifted in found.values()))
         raised = [drift_alert(version, drifted, until_ms) for version, drifted in found.items()]
@@ -289,10 +303,22 @@ class BiasService:
 
     def _stored(self) -> None:
         self._snapshot_due_s = time.monotonic() + self._snapshot_s
-        metrics.STATE_AT.set(self._now_ms() / 1000)
+        metrics.STATE_AT.set(self._at_ms / 1000)
         if self._in_force_of().digest != self._in_force.digest:
             self._standing = None  # the policy has changed: begin again from what is stored now
             self._source.rewind()
+
+
+def _hashes_of(stored: object) -> dict[str, bytes]:
+    """Return what a state says of the versions that decided; nothing where it is of before it said so.
+
+    Without them, the day before a restart would be judged of those versions alone that have decided since.
+    """
+    if stored is None:
+        return {}
+    if not isinstance(stored, dict):
+        raise ValueError("models is no object")
+    return {str(version): bytes.fromhex(str(digest)) for version, digest in stored.items()}
 
 
 def _claimed_ms(record: LogRecord[DecisionRecord], now_ms: int) -> int:

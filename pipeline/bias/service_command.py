@@ -22,11 +22,11 @@ from pipeline.bias.settings import bias_settings_of
 from pipeline.breaker.settings import POLICY_BYTES_MAX, breaker_settings_of
 from pipeline.domain.in_force import DecisionRecord
 from pipeline.io.avro.wire import WireFormat
-from pipeline.io.clock import now_ms
+from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.positioned_log import PositionedLog
-from pipeline.io.postgres import Held, PositionMoved, Positions, connect
+from pipeline.io.postgres import Connection, Held, PositionMoved, Positions, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
@@ -45,7 +45,10 @@ def run_bias(settings: Settings, wire: WireFormat) -> NoReturn:
 
 
 def service_of(
-    settings: Settings, wire: WireFormat, clock_ms: Callable[[], int] = now_ms, snapshot_s: float = SNAPSHOT_S
+    settings: Settings,
+    wire: WireFormat,
+    clock_ms: Callable[[Connection], int] = server_now_ms,
+    snapshot_s: float = SNAPSHOT_S,
 ) -> BiasService:
     topic, check = settings.topic("decisions.v1"), seal_check(settings)
     held = Held(partial(connect, settings.database_url, GROUP))

@@ -1,8 +1,9 @@
 """What a gate is told of a version: from what it answered beside the champion, or from what it decided itself.
 
 Invariants
-1. A version passes only where something could be judged, nothing fares worse, and no segment was too small to see it:
-   what is not known is not fair. A segment may be too small in every sample; the policy's own minimum says so.
+1. A version passes only where something could be judged, of the policy's declared segments where there are any, and
+   nothing fares worse: what is not known is not fair. A segment may be too small in every sample; the policy's own
+   minimum says so, and the figures say which were judged.
 2. Beside the champion the two are compared on the same payments, so that honest differences between segments cancel: in
    no segment may the challenger stop more often than the champion by more than the policy lets pass, nor more falsely
    than it stops the rest.
@@ -10,11 +11,12 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from models.artefact.strict import Json
 from pipeline.bias.assessing import Assessment, Row, Verdict, exposed
+from pipeline.bias.counting import is_of_customers
 from pipeline.bias.settings import BiasSettings
 from pipeline.bias.smallest import Sample, ratio_interval
 from pipeline.bias.watching import MEASURES, Measure
@@ -36,12 +38,15 @@ def judged_alone(assessment: Assessment, open_gaps: Sequence[str]) -> Trial:
         for each in gaps
     ]
     findings += [f"a gap is open: {gap}" for gap in open_gaps]
-    is_judged = any(
-        each.measure is Measure.FALSE_STOP and each.verdict is not Verdict.NOT_ENOUGH_DATA
+    judged = {
+        each.scope
         for each in assessment.findings
-    )
-    if not is_judged:
+        if each.measure is Measure.FALSE_STOP and each.verdict is not Verdict.NOT_ENOUGH_DATA
+    }
+    if not judged:
         findings.append("nothing could be judged: no segment has enough payments, or too few are known as honest")
+    else:
+        findings += _segments_unseen([each.scope for each in assessment.findings], judged)
     return _trial(findings, _figures(assessment))
 
 
@@ -56,12 +61,12 @@ def judged_beside(
     risk = settings.year_risk_percent / 100 / max(len(scopes) * MEASURES, 1)
     allowed = 100 / settings.ratio_floor_percent
     findings = []
-    compared = 0
+    compared = set[str]()
     for scope in scopes:
         mine, its = challenger.get(scope), champion.get(scope)
         if mine is None or its is None or mine[0] < settings.minimum_sample:
             continue
-        compared += 1
+        compared.add(scope)
         for measure in (Measure.BLOCK, Measure.ESCALATE, Measure.STOP):
             payments, events = exposed(mine, measure)
             _, usual = exposed(its, measure)
@@ -76,7 +81,17 @@ def judged_beside(
     ]
     if not compared:
         findings.append("nothing could be judged: no segment has enough payments that both answered")
-    return _trial(findings, {**_figures(assessment), "segments_compared": compared})
+    else:
+        findings += _segments_unseen(scopes, compared)
+    return _trial(findings, {**_figures(assessment), "segments_compared": len(compared)})
+
+
+def _segments_unseen(scopes: Iterable[str], judged: Collection[str]) -> list[str]:
+    """Return a finding where channels alone could be judged: of customers' segments nothing is known then."""
+    declared = {scope for scope in scopes if is_of_customers(scope)}
+    if not declared or not declared.isdisjoint(judged):
+        return []
+    return ["only channels could be judged: no segment that the policy declares has enough payments"]
 
 
 def _trial(findings: Sequence[str], figures: Mapping[str, Json]) -> Trial:

@@ -9,12 +9,16 @@ Invariants
    ONNX-ML, no functions of the model's own, and no control flow, so that a run ends.
 3. It runs in one thread. Its floats may differ in the last digits between machines and releases of the runtime; they
    decide nothing.
+4. A run ends: once it has taken RUN_S_MAX no further operator begins, and tensors take no more than MEMORY_BYTES_MAX,
+   whatever the file asks for. Nothing is drawn by chance.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import threading
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +28,7 @@ from numpy.typing import NDArray
 from models.artefact.plain_files import read_plain
 from models.artefact.strict import Json, ModelRefused, array, canonical, mapping, parsed, refuse
 from pipeline.domain.features import COLUMN
-from pipeline.shadow.challenger import Statistical
+from pipeline.shadow.challenger import Statistical, TookTooLong
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
@@ -37,6 +41,14 @@ MODEL_BYTES_MAX: Final = 64 * 1024 * 1024
 MANIFEST_BYTES_MAX: Final = 256 * 1024
 NODES_MAX: Final = 2_000
 """Most operators; what skl2onnx makes of a pipeline has some dozens."""
+RUN_S_MAX: Final = 10.0
+"""Longest run over the payments of a batch, of which there are up to 1,000. A file of 9 MB can ask for minutes."""
+MEMORY_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""Most memory that the runtime takes for tensors of all models of a process. A file of 1 KB can ask for terabytes."""
+RANDOM: Final = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Dropout"}
+)
+"""Operators that draw by chance: the same payment would get another answer each time."""
 DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 INPUT: Final = "features"
 OUTPUT: Final = "probabilities"
@@ -57,7 +69,7 @@ def load_onnx(directory: Path) -> Statistical:
             refuse("the directory's name is not a version (letters, digits, dots, hyphens)")
         content, manifest = _contents(directory)
         said = mapping(parsed(manifest, MANIFEST), MANIFEST, _KEYS)
-        if said["format"] != FORMAT or said["version"] != version:
+        if type(said["format"]) is not int or (said["format"], said["version"]) != (FORMAT, version):
             refuse("its manifest is of another format or version")
         if hashlib.sha256(content).hexdigest() != said["model_sha256"]:
             refuse(f"the SHA-256 of '{MODEL}' is not the manifest's")
@@ -98,6 +110,10 @@ def checked_session(content: bytes, feature_count: int) -> InferenceSession:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
+    # Whatever optimising computes beforehand has no deadline; the operators of an estimator are few as they are.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    _bound_memory()
+    options.add_session_config_entry("session.use_env_allocators", "1")
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own classes
@@ -112,6 +128,24 @@ def checked_session(content: bytes, feature_count: int) -> InferenceSession:
     return session
 
 
+@cache
+def _bound_memory() -> None:
+    """Give all sessions of the process, which ask for it, one arena that doesn't grow beyond MEMORY_BYTES_MAX."""
+    import onnxruntime
+
+    where = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    as_requested, default = 1, -1
+    bounds = {
+        "max_mem": MEMORY_BYTES_MAX,
+        "arena_extend_strategy": as_requested,
+        "initial_chunk_size_bytes": default,
+        "max_dead_bytes_per_chunk": default,
+    }
+    onnxruntime.create_and_register_allocator(where, onnxruntime.OrtArenaCfg(bounds))
+
+
 class _Probabilities:
     """The probability of fraud: the second of each row's two."""
 
@@ -119,7 +153,26 @@ class _Probabilities:
         self._session = session
 
     def __call__(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        (given,) = self._session.run([OUTPUT], {INPUT: rows})
+        """Raises TookTooLong after RUN_S_MAX, and the runtime's own classes."""
+        import onnxruntime
+
+        options, is_late = onnxruntime.RunOptions(), threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            options.terminate = True
+
+        timer = threading.Timer(RUN_S_MAX, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            (given,) = self._session.run([OUTPUT], {INPUT: rows}, options)
+        except Exception as error:  # the runtime's own classes
+            if is_late.is_set():
+                raise TookTooLong from error
+            raise
+        finally:
+            timer.cancel()
         pairs: NDArray[np.float32] = np.asarray(given, dtype=np.float32)
         return pairs[:, 1] if pairs.ndim == 2 and pairs.shape[1] == 2 else np.full(0, np.nan, dtype=np.float32)
 
@@ -162,15 +215,21 @@ def _look_through(model: Any) -> None:
     for tensor in graph.initializer:
         _look_at_tensor(tensor)
     for node in graph.node:
-        if node.domain not in DOMAINS:
-            refuse(f"it uses an operator of the domain '{node.domain[:60]}'")
-        for attribute in node.attribute:
-            if attribute.HasField("g") or attribute.graphs:
-                refuse(f"its operator {node.op_type[:40]} holds another graph")
-            if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
-                refuse("it holds sparse tensors")
-            for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
-                _look_at_tensor(tensor)
+        _look_at_node(node)
+
+
+def _look_at_node(node: Any) -> None:
+    if node.domain not in DOMAINS:
+        refuse(f"it uses an operator of the domain '{node.domain[:60]}'")
+    if node.op_type in RANDOM:
+        refuse(f"its operator {node.op_type} draws by chance")
+    for attribute in node.attribute:
+        if attribute.HasField("g") or attribute.graphs:
+            refuse(f"its operator {node.op_type[:40]} holds another graph")
+        if attribute.HasField("sparse_tensor") or attribute.sparse_tensors:
+            refuse("it holds sparse tensors")
+        for tensor in (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors):
+            _look_at_tensor(tensor)
 
 
 def _look_at_tensor(tensor: Any) -> None:

@@ -73,7 +73,7 @@ class Topics:
         )
 
     def service(self, snapshot_s: float = 0.0) -> BiasService:
-        return service_of(self.settings, WIRE, lambda: self.now_ms, snapshot_s)
+        return service_of(self.settings, WIRE, lambda _: self.now_ms, snapshot_s)
 
     def publish(self, decisions: list[Decision], at_ms: int, *, is_sealed: bool = True) -> None:
         topic = f"{self.prefix}decisions.v1"

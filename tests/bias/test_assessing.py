@@ -116,6 +116,20 @@ def test_2_a_challenger_is_held_against_the_champion_on_the_same_payments() -> N
     assert not judged_beside({}, {}, assessed({}, (NE, SW), SETTINGS), (NE, SW), SETTINGS).passed
 
 
+def test_channels_alone_do_not_pass_where_the_policy_declares_segments() -> None:
+    """Payments that name no segment, or too few of each, would let a model pass of which no customer is known."""
+    fair = row(200_000, 2_000, 1_000)
+    counts = {"all": row(1_100_000, 11_000, 5_500), "channel:CARD": fair, NE: row(499, 5, 2)}
+    scopes = ("channel:CARD", "channel:BRANCH", NE, SW)
+    alone = judged_alone(assessed(counts, scopes, SETTINGS), [])
+    beside = judged_beside(counts, counts, assessed(counts, scopes, SETTINGS), scopes, SETTINGS)
+    for trial in (alone, beside):
+        assert ("only channels could be judged" in trial.findings[-1], trial.passed) == (True, False)
+    undeclared = scopes[:2]
+    assert judged_alone(assessed(counts, undeclared, SETTINGS), []).passed
+    assert judged_beside(counts, counts, assessed(counts, undeclared, SETTINGS), undeclared, SETTINGS).passed
+
+
 def test_the_policy_sets_the_floor_and_one_without_it_has_the_strict_one() -> None:
     assert BiasSettings() == bias_settings_of(b"")
     assert 90 == bias_settings_of(b"[bias]\nratio_floor_percent = 90").ratio_floor_percent

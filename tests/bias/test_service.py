@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from contextlib import closing
 
 import psycopg
 import pytest
 
 from pipeline.bias.monitor_store import newest_state, open_gaps
+from pipeline.bias.report_command import show_bias
+from pipeline.bias.service_command import service_of
 from pipeline.bias.watching import Measure
 from pipeline.domain.alert import Severity
 from pipeline.io.postgres import connect
-from tests.bias.given import MINUTE_MS, SUSPECT, Topics, minute, stepped
+from pipeline.terminal.output import Output
+from tests.bias.given import MINUTE_MS, SUSPECT, WIRE, Topics, minute, stepped
 from tests.records import NOON_MS
 from tests.servers import url_as
 
 PAYMENTS = 300
 WRONG_FROM, MINUTES = 3, 10
+DAY_MS = 86_400_000
 
 
 @pytest.fixture
@@ -75,6 +82,62 @@ def test_a_monitor_that_died_before_it_stored_counts_the_same_again(topics: Topi
     assert 0 == counted(owner)
     with closing(topics.service()) as again:
         stepped(again, lambda: counted(owner) == MINUTES * PAYMENTS)
+
+
+@pytest.fixture
+def fast_machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """A machine whose clock is two days ahead; returns what tells the true time."""
+    true = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: true() + 2 * DAY_MS * 1_000_000)
+    return lambda: true() // 1_000_000
+
+
+def test_no_minute_is_judged_before_it_is_over_by_the_databases_clock(
+    topics: Topics, owner, fast_machine: Callable[[], int]
+) -> None:
+    topics.publish(minute(0, PAYMENTS, 2), fast_machine() - 5 * MINUTE_MS)
+    topics.publish(minute(PAYMENTS, PAYMENTS, 2), fast_machine())
+    with closing(service_of(topics.settings, WIRE, snapshot_s=0.0)) as service:
+        stepped(service, lambda: counted(owner) >= PAYMENTS)
+        for _ in range(3):
+            stepped(service, lambda: True)
+    [(latest,)] = owner.execute("SELECT max(minute) FROM control.bias_state").fetchall()
+    assert latest < fast_machine() // MINUTE_MS
+
+
+def test_the_reports_tell_of_the_latest_days_by_the_databases_clock(
+    topics: Topics, owner, fast_machine: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    topics.publish(minute(0, PAYMENTS, 2), fast_machine() - 5 * MINUTE_MS)
+    with closing(service_of(topics.settings, WIRE, snapshot_s=0.0)) as service:
+        stepped(service, lambda: counted(owner) == PAYMENTS)
+    show_bias(topics.settings, None, 1, Output(as_json=True), is_evidence=False)
+    assert f'"payments": {PAYMENTS // 10}' in capsys.readouterr().out
+
+
+def test_a_state_ahead_of_the_clock_is_told_and_is_not_ready(topics: Topics, owner) -> None:
+    published(topics, 2)
+    with closing(topics.service()) as service:
+        stepped(service, lambda: counted(owner) == MINUTES * PAYMENTS)
+        topics.now_ms -= 60 * MINUTE_MS  # the database's clock was wrong, and was put right
+        assert "58 minutes" in (service.step(threading.Event()) or "")
+
+
+def test_a_restart_forgets_no_version_that_decided_before_it(topics: Topics, owner, database_url: str) -> None:
+    """A version that decides no more has its last day judged all the same."""
+    published(topics, 2)
+    with closing(topics.service()) as service:
+        stepped(service, lambda: counted(owner) == MINUTES * PAYMENTS)
+    other = [each._replace(model_version="other-1", model_hash=b"o" * 32) for each in minute(10**6, PAYMENTS, 2)]
+    topics.publish(other, topics.now_ms)
+    topics.now_ms += 3 * MINUTE_MS
+    with closing(topics.service()) as again:
+        stepped(again, lambda: counted(owner) == (MINUTES + 1) * PAYMENTS)
+    with closing(connect(url_as(database_url, "fraud_bias"), "test")) as connection:
+        stored = newest_state(connection)
+    assert stored is not None
+    first = minute(0, 1, 2)[0]
+    assert stored.state["models"] == {first.model_version: first.model_hash.hex(), "other-1": "6f" * 32}
 
 
 def test_its_role_appends_to_its_own_tables_and_changes_nothing(owner, database_url: str) -> None:

@@ -175,6 +175,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown key": (_edit_manifest(lambda m: m.update(x=1)), "'x'"),
     "missing key": (_edit_manifest(lambda m: m.pop("golden")), "'golden'"),
     "other format": (_edit_manifest(lambda m: m.update(format=2)), "format"),
+    "format true": (_edit_manifest(lambda m: m.update(format=True)), "format"),
     "other version": (_edit_manifest(lambda m: m.update(version="v2")), "another version"),
     "approval without a name": (_edit_manifest(lambda m: m["approvals"][0].pop("name")), "'name'"),
     "approval by a number": (_edit_manifest(lambda m: m["approvals"][0].update(name=1)), "must be texts"),

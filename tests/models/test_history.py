@@ -104,6 +104,15 @@ def test_unreadable_and_empty_files_are_refused(tmp_path: Path) -> None:
         examples_of([])
 
 
+def test_a_history_of_which_guardrails_block_everything_is_refused_in_a_sentence() -> None:
+    """It ended in a traceback: there was no last payment to say until when labels are known."""
+    settings = TrafficSettings(seed=3, accounts=100, start_ms=1_764_072_000_000, days=1, fraud_share=0.02)
+    paid = [each for each in traffic_events(settings) if isinstance(each, LabelledTransaction)][:50]
+    unsaid = [each._replace(transaction=each.transaction._replace(reference=None)) for each in paid]
+    with pytest.raises(HistoryRefused, match="block every payment"):
+        examples_of(unsaid)
+
+
 def test_what_a_static_guardrail_blocks_teaches_nothing() -> None:
     settings = TrafficSettings(seed=3, accounts=200, start_ms=1_790_812_800_000, days=3, guardrail_share=0.2)
     stream = list(traffic_events(settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import time
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from models.versions.alias_files import move_alias
 from models.versions.locations import Alias
 from pipeline.io.settings import Profile
 from pipeline.keys.key_sets import KeySet, key_set_text
+from pipeline.shadow import onnx_files
 from pipeline.shadow.challenger_files import NoChallenger, load_challenger
 from pipeline.shadow.comparing import compare
 from pipeline.shadow.onnx_files import (
@@ -141,6 +143,12 @@ HOSTILE = {
         lambda: model_of([helper.make_node("PyOp", [INPUT], [OUTPUT], domain="com.evil")]),
         "com.evil",
     ),
+    "an operator that draws by chance": (
+        lambda: model_of(
+            [helper.make_node("RandomUniformLike", [INPUT], ["x"]), helper.make_node("Softmax", ["x"], [OUTPUT])]
+        ),
+        "draws by chance",
+    ),
     "too many operators": (
         lambda: model_of([helper.make_node("Identity", [INPUT], [f"x{n}"]) for n in range(NODES_MAX + 1)]),
         "operators",
@@ -164,6 +172,67 @@ def test_what_is_more_than_data_is_refused(tmp_path: Path, make, why: str) -> No
     assert why in refusal(written(tmp_path, make()))
 
 
+def endless() -> bytes:
+    """Half a minute of products of matrices, in a file of 4 MB."""
+    wide, times = 1_000, 400
+    zeros = {"first": (2, wide), "next": (wide, wide), "last": (wide, 2)}
+    tensors = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in zeros.items()]
+    nodes = [helper.make_node("MatMul", [INPUT, "first"], ["x0"])]
+    nodes += [helper.make_node("MatMul", [f"x{n}", "next"], [f"x{n + 1}"]) for n in range(times)]
+    nodes += [
+        helper.make_node("MatMul", [f"x{times}", "last"], ["x"]),
+        helper.make_node("Softmax", ["x"], [OUTPUT], axis=1),
+    ]
+    return model_of(nodes, initializers=tensors)
+
+
+def insatiable() -> bytes:
+    """Two gigabytes of zeros, in a file of 1 KB."""
+    tensors = [numpy_helper.from_array(np.array(value, np.int64), name) for name, value in (("n", [2**29]),)]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["n"], ["many"]),
+        helper.make_node("ReduceSum", ["many"], ["sum"], keepdims=0),
+        helper.make_node("Add", [INPUT, "sum"], ["x"]),
+        helper.make_node("Softmax", ["x"], [OUTPUT], axis=1),
+    ]
+    return model_of(nodes, initializers=tensors)
+
+
+def test_a_model_that_would_run_for_long_is_ended_and_has_failed(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_files, "RUN_S_MAX", 0.2)
+    challenger = load_onnx(written(tmp_path, endless()))
+    begun = time.monotonic()
+    answers = compare(placed(archive, range(1_000, 2_000)), challenger, archive.regime_of)
+    assert {"FAILED"} == {each.standing for each in answers}
+    assert time.monotonic() - begun < 20
+
+
+def test_a_model_that_asks_for_more_memory_than_any_may_has_failed(tmp_path: Path, archive: Archive) -> None:
+    challenger = load_onnx(written(tmp_path, insatiable()))
+    [answer] = compare(placed(archive, [1_000]), challenger, archive.regime_of)
+    assert answer.standing == "FAILED"
+
+
+def test_a_payment_on_which_a_model_fails_costs_the_others_nothing(tmp_path: Path, archive: Archive) -> None:
+    """Gather has a row for each amount below 1,000 pence, and raises beyond."""
+    table = numpy_helper.from_array(np.tile(np.array([[0.75, 0.25]], np.float32), (1_000, 1)), "table")
+    place = numpy_helper.from_array(np.array([0], np.int64), "place")
+    nodes = [
+        helper.make_node("Gather", [INPUT, "place"], ["amount"], axis=1),
+        helper.make_node("Cast", ["amount"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["row", "one"], ["rows"]),
+        helper.make_node("Gather", ["table", "rows"], [OUTPUT], axis=0),
+    ]
+    one = numpy_helper.from_array(np.array([1], np.int64), "one")
+    challenger = load_onnx(written(tmp_path, model_of(nodes, initializers=[table, place, one])))
+    amounts = [5_000 if n in {100, 701} else n for n in range(1, 900)]
+    answers = compare(placed(archive, amounts), challenger, archive.regime_of)
+    assert [100, 701] == [n for n, each in zip(range(1, 900), answers, strict=True) if each.standing == "FAILED"]
+    assert {250_000} == {each.challenger_probability_ppm for each in answers if each.standing == "COMPARED"}
+
+
 def test_a_folder_that_holds_anything_else_is_refused(tmp_path: Path) -> None:
     directory = written(tmp_path, model_of(softmax()))
     (directory / "weights.bin").write_bytes(b"")
@@ -183,7 +252,7 @@ def test_a_model_too_large_to_be_one_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"version": "net-2"}, {"format": 2}, {"features": []}, {"features": ["no_such"]}, {"more": 1}],
+    [{"version": "net-2"}, {"format": 2}, {"format": True}, {"features": []}, {"features": ["no_such"]}, {"more": 1}],
     ids=str,
 )
 def test_a_manifest_that_says_otherwise_is_refused(tmp_path: Path, change) -> None:

@@ -2,7 +2,8 @@
 
 Invariants
 1. A value has exactly one bin: UNKNOWN, NONE, or one between edges; a bin holds the values above its lower edge up to
-   its upper one. The last has no upper edge.
+   its upper one. The last has no upper edge: it holds what is above all that was taught, and the first of them what is
+   below. So a feature that was always the same, or a category that is new, is seen to change.
 2. A reference that parses has as many counts as bins, none below 0, and edges that grow.
 """
 
@@ -20,6 +21,8 @@ from pipeline.domain.features import COLUMN, NONE, UNKNOWN
 Column = NDArray[np.int64]
 PARTS: Final = 10
 """Deciles. More bins see smaller shifts only where there are samples to match."""
+EDGES_MAX: Final = PARTS + 1
+"""One below all that was taught, and the upper one of each decile."""
 FEATURES_MAX: Final = 200
 COUNT_MAX: Final = 2**53
 MISSING_BINS: Final = 2
@@ -40,13 +43,14 @@ class Reference(NamedTuple):
 
 
 def edges_of(values: Column) -> tuple[int, ...]:
-    """Return the inner edges of ten bins of as many known values each; fewer where values repeat."""
+    """Return the edges of ten bins of as many known values each, between the least and the greatest of them; fewer
+    where values repeat."""
     known = np.sort(values[values >= 0])
     if not len(known):
         return ()
     places = (np.arange(1, PARTS) * len(known)) // PARTS
-    edges = sorted({int(each) for each in known[places]})
-    return tuple([edge for edge in edges if edge < known[-1]])
+    below = [known[0] - 1] if known[0] else []
+    return tuple(sorted({int(each) for each in (*below, *known[places], known[-1])}))
 
 
 def counts_of(edges: Sequence[int], values: Column) -> Column:
@@ -94,7 +98,7 @@ def _histogram(stored: Json, name: str) -> Histogram:
     if not isinstance(edges, list) or not isinstance(counts, list):
         raise ValueError(f"the reference of {name} has no lists")
     bounds = tuple([_count(each, name) for each in edges])
-    if list(bounds) != sorted(set(bounds)) or len(bounds) >= PARTS:
+    if list(bounds) != sorted(set(bounds)) or len(bounds) > EDGES_MAX:
         raise ValueError(f"the edges of {name} don't grow, or are too many")
     if len(counts) != len(bounds) + 1 + MISSING_BINS:
         raise ValueError(f"{name} has {len(counts)} counts for {len(bounds)} edges")

@@ -67,6 +67,27 @@ def test_values_that_go_unknown_are_drift() -> None:
     assert judged("x", reference, counts, LOOKS, SETTINGS).verdict is Verdict.DRIFTED
 
 
+@pytest.mark.parametrize(
+    ("taught", "then"),
+    [([0], [1]), ([7], [0]), ([0, 1, 2], [0, 1, 2, 3]), ([NONE], [0]), ([UNKNOWN], [0]), ([0, 1], [0, 10**9])],
+    ids=["always 0", "always 7", "a new category", "always missing", "always unknown", "far above"],
+)
+def test_a_value_that_was_never_taught_is_drift(taught: list[int], then: list[int]) -> None:
+    """Also where one bin held all that was taught: there was nothing between which anything could shift."""
+    reference = histogram_of(np.array(taught * 6_000, np.int64))
+    same = counts_of(reference.edges, np.array(taught * 3_000, np.int64)).tolist()
+    assert judged("x", reference, same, LOOKS, SETTINGS).verdict is Verdict.STABLE
+    other = counts_of(reference.edges, np.array(then * 3_000, np.int64)).tolist()
+    assert judged("x", reference, other, LOOKS, SETTINGS).verdict is Verdict.DRIFTED
+
+
+def test_2_a_reference_of_before_without_a_bin_above_what_was_taught_is_read() -> None:
+    stored: dict[str, Json] = {**reference_json(reference()), "score_ppm": {"edges": [5, 9], "counts": [0, 0, 4, 4, 2]}}
+    found = reference_in({"reference": stored})
+    assert found is not None
+    assert found.score_ppm == Histogram((5, 9), (0, 0, 4, 4, 2))
+
+
 @pytest.mark.parametrize("degrees", [1, 5, 11])
 @pytest.mark.parametrize("risk", [0.05, 1e-3, 1e-6])
 def test_the_quantile_is_scipys_within_a_twentieth(degrees: int, risk: float) -> None:
@@ -92,7 +113,7 @@ def test_2_a_reference_is_what_its_json_says() -> None:
         {"features": {"no_feature": {"edges": [], "counts": [0, 0, 0]}}},
         {"score_ppm": {"edges": [5, 5], "counts": [0, 0, 0, 0, 0]}},
         {"score_ppm": {"edges": [5], "counts": [0, 0, 0]}},
-        {"score_ppm": {"edges": list(range(10)), "counts": [0] * 13}},
+        {"score_ppm": {"edges": list(range(12)), "counts": [0] * 15}},
         {"score_ppm": {"edges": [], "counts": [0, 0, -1]}},
         {"more": 1},
     ],

@@ -42,6 +42,21 @@ def test_two_processes_with_other_hash_seeds_and_jobs_write_the_same_bytes(tmp_p
     assert first == trained(tmp_path, history, "two", "4711", jobs=2)
 
 
+@pytest.mark.parametrize("version", ["my_model", "../v1", "aliases", "Champion", "", "v" * 33, "v1 "])
+@pytest.mark.parametrize("words", [("train", "--plan", "plan.toml"), ("challenger",)], ids=lambda each: each[0])
+def test_what_no_version_can_be_called_is_refused_before_anything_is_learned(
+    fraud: Fraud, tmp_path: Path, words: tuple[str, ...], version: str
+) -> None:
+    """The artefact was written under that name, after all that learning took, and nothing could load it."""
+    (tmp_path / "out").mkdir()
+    verb, *options = words
+    answer = fraud("models", verb, "history.csv", "--version", version, "--out", "out", *options)
+    assert answer.code == 2
+    assert "can be called so" in answer.err
+    assert [] == list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "v1").exists()
+
+
 def test_the_manifest_says_by_what_and_from_what_it_was_made(fraud: Fraud, tmp_path: Path) -> None:
     written(tmp_path / "history.csv")
     (tmp_path / "plan.toml").write_text(PLAN)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from models.artefact.strict import ModelRefused
 from models.versions.act_command import trusted_now_ms
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
@@ -20,6 +21,7 @@ from pipeline.io.clock import now_ms
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import SigningKey
 from pipeline.people.people_files import write_people
+from pipeline.shadow.challenger_files import load_challenger
 from pipeline.terminal.failures import Failure
 from tests.commands import Fraud
 
@@ -129,6 +131,21 @@ def test_verify_tells_every_fault_apart(
     assert fraud("models", "verify", "../registry").code == 2
 
 
+def test_a_version_that_was_ever_told_of_and_is_gone_is_a_fault(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it decided could not be decided again, and nothing said so."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    assert fraud("models", "retire", SECOND, "--reason", "it missed a kind of fraud").code == 0
+    assert fraud("models", "sign", SECOND).code == 0
+    assert fraud("models", "verify").code == 0
+    shutil.rmtree(bank / SECOND)
+    gone = fraud("models", "verify")
+    assert gone.code == 1
+    assert f"version {SECOND}: the registry has no version '{SECOND}'\n" in gone.out
+
+
 def test_a_retired_version_stays_and_is_named_no_more(
     fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +159,49 @@ def test_a_retired_version_stays_and_is_named_no_more(
     assert fraud("models", "sign", SECOND).code == 0, "what is kept may be signed"
     refused = fraud("models", "approve", SECOND, "--role", "ENGINEERING")
     assert (refused.code, "was retired" in refused.err) == (1, True)
+
+
+def test_a_version_is_put_on_trial_by_a_signed_record_and_the_trial_ends_by_another(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    refused = fraud("models", "try", SECOND, "--reason", "it finds more")
+    assert (refused.code, "is not signed" in refused.err) == (1, True)
+    assert fraud("models", "sign", SECOND).code == 0
+    tried = fraud("models", "try", SECOND, "--reason", "it finds more")
+    assert tried.out == f"{SECOND}: TRIED, by erin, as record 2 of the history.\n", tried.err
+    assert load_challenger(Settings()).version == SECOND
+    assert load_champion_of(Settings()).model.version == FIRST
+    kept = fraud("models", "retire", SECOND, "--reason", "it is worse")
+    assert (kept.code, "is challenger" in kept.err) == (1, True)
+    assert fraud("models", "try", FIRST, "--reason", "nobody is on trial").code == 0
+    assert load_challenger(Settings()).version == FIRST
+    assert fraud("models", "retire", SECOND, "--reason", "it is worse").code == 0
+    again = fraud("models", "try", SECOND, "--reason", "once more")
+    assert (again.code, "was retired" in again.err) == (1, True)
+    assert fraud("models", "verify").code == 0
+
+
+def test_a_challenger_whose_key_was_revoked_is_named_anew_and_keeps_nobody_from_retiring(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    assert fraud("models", "sign", SECOND).code == 0
+    assert fraud("models", "try", SECOND, "--reason", "it finds more").code == 0
+    key_id = json.loads(fraud("keys", "list", "--set", tmp_path / "keys", "--json").out.splitlines()[0])["key_id"]
+    assert fraud("keys", "revoke", key_id, "--set", tmp_path / "keys", "--reason", "it was copied").code == 0
+    assert fraud("keys", "create", "models", tmp_path / "next.key", "--set", tmp_path / "keys").code == 0
+    monkeypatch.setenv("FRAUD_MODELS_KEY_FILE", str(tmp_path / "next.key"))
+    with pytest.raises(ModelRefused, match="does not count"):
+        load_challenger(Settings())
+    assert fraud("models", "confirm", "--reason", "the key was copied").code == 0
+    named = fraud("models", "try", FIRST, "--reason", "nobody is on trial")
+    assert named.code == 0, named.err
+    assert load_challenger(Settings()).version == FIRST
+    retired = fraud("models", "retire", SECOND, "--reason", "it is worse")
+    assert retired.code == 0, retired.err
 
 
 def test_a_champion_whose_key_was_revoked_is_confirmed_with_the_next(
@@ -175,7 +235,7 @@ def test_whoever_holds_no_role_retires_begins_and_confirms_nothing(
     """The key of the registry alone is not enough, and neither is a name."""
     approved(fraud, monkeypatch, tmp_path, FIRST)
     acting(monkeypatch, tmp_path, "nobody")
-    for words in (("retire", SECOND), ("begin", FIRST), ("confirm",)):
+    for words in (("retire", SECOND), ("begin", FIRST), ("try", FIRST), ("confirm",)):
         refused = fraud("models", *words, "--reason", "because")
         assert (refused.code, "you hold none of the roles" in refused.err) == (1, True), words
 
@@ -187,7 +247,7 @@ def test_records_bear_the_databases_time_and_not_this_machines(
     year_ms, true_ms = 366 * 86_400_000, now_ms()
     monkeypatch.setenv("FRAUD_DATABASE_URL", database_url)
     monkeypatch.setattr("models.versions.act_command.now_ms", lambda: true_ms + year_ms)
-    for words in (("begin", FIRST), ("confirm",), ("retire", SECOND)):
+    for words in (("begin", FIRST), ("confirm",), ("try", FIRST), ("retire", SECOND)):
         answer = fraud("models", *words, "--reason", "because", "--json")
         assert answer.code == 0, answer.err
         assert abs(json.loads(answer.out)["at_ms"] - true_ms) < year_ms / 2, words
@@ -226,10 +286,18 @@ def test_a_listing_says_on_what_each_approval_was_given(
     assert "on other evidence than there is now (" in fraud("models", "card", FIRST).out
 
 
-@pytest.mark.parametrize("version", ["nothing", "", ".", "../registry", "aliases"])
+@pytest.mark.parametrize("version", ["nothing", "", ".", "../registry", "aliases", "Approvals", "challenger"])
 @pytest.mark.parametrize(
     "words",
-    [("show",), ("verify",), ("sign",), ("card",), ("approve", "--role", "RISK"), ("begin", "--reason", "because")],
+    [
+        ("show",),
+        ("verify",),
+        ("sign",),
+        ("card",),
+        ("approve", "--role", "RISK"),
+        ("begin", "--reason", "because"),
+        ("try", "--reason", "because"),
+    ],
 )
 def test_a_version_that_there_is_not_is_a_mistake_of_usage_and_no_check_that_failed(
     fraud: Fraud, bank: Path, words: tuple[str, ...], version: str
@@ -288,10 +356,10 @@ def test_whoever_approves_answers_for_the_runs_that_failed(
     failed = Evidence("bias", FIRST, digest_of(registry, FIRST), now_ms(), False, ("a gap",), {})
     name = write_evidence(registry, failed, key)
     refused = fraud("models", "approve", FIRST, "--role", "RISK")
-    assert "1 runs of its checks failed" in refused.err
+    assert "1 run of its checks failed" in refused.err
     assert name in refused.err
     answer = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down")
-    assert (answer.code, "answering for 1 runs that failed" in answer.out) == (0, True), answer.err
+    assert (answer.code, "answering for 1 run that failed" in answer.out) == (0, True), answer.err
     write_evidence(registry, failed._replace(passed=True, findings=()), key)
     anew = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down", "--json")
     assert anew.code == 0, "on other evidence it is given anew at once"
