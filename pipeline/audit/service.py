@@ -52,7 +52,8 @@ LOOK_S: Final = 1.0
 ANCHOR_RETRY_S: Final = 60.0
 TABLES_BEHIND_S: Final = 300.0
 """Where nobody witnesses the log, which else says how long may go unseen."""
-TABLES_TOLD_S: Final = 3_600.0
+TOLD_AGAIN_S: Final = 3_600.0
+"""Between alerts about what goes on: whoever may write alerts.v1 can call one off, and not the next."""
 WITNESS_LOOK_S: Final = 30.0
 """Between looks at what the witness last said: an alert is at most so late."""
 _logger = structlog.stdlib.get_logger(__name__)
@@ -115,6 +116,7 @@ class AuditService:
         self._untold: list[Alert] = []
         self._tables_told_until = 0.0
         self._unwitnessed_since_ms: int | None = None  # what the last alert about it said
+        self._unwitnessed_told_until = 0.0
         self._standing = Standing()
 
     def read_from(self, sources: Sources) -> None:
@@ -270,7 +272,7 @@ class AuditService:
             self._untold += self._standing.ended(AlertCode.TABLES_UNCHAINED, _now_ms())
         if behind_s <= longest_s or time.monotonic() < self._tables_told_until:
             return
-        self._tables_told_until = time.monotonic() + TABLES_TOLD_S
+        self._tables_told_until = time.monotonic() + TOLD_AGAIN_S
         what = f"Rows of the ledger, reviews or control have waited {behind_s / 60:.0f} minutes to be chained."
         self._untold.append(self._standing.raised(AlertCode.TABLES_UNCHAINED, what, _now_ms()))
 
@@ -284,8 +286,9 @@ class AuditService:
         now_ms, since_ms = _now_ms(), self._started_at_ms if last is None else last.witnessed_at_ms
         age_s = (now_ms - since_ms) / 1000
         metrics.AUDIT_WITNESS_AGE.set(age_s)
-        if age_s > longest_s and since_ms != self._unwitnessed_since_ms:
-            self._unwitnessed_since_ms = since_ms
+        is_told = since_ms == self._unwitnessed_since_ms and time.monotonic() < self._unwitnessed_told_until
+        if age_s > longest_s and not is_told:
+            self._unwitnessed_since_ms, self._unwitnessed_told_until = since_ms, time.monotonic() + TOLD_AGAIN_S
             what = "Nothing outside has witnessed the audit log yet." if last is None else (
                 f"The last witness statement about the audit log is {age_s / 60:.0f} minutes old."
             )  # fmt: skip

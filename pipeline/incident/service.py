@@ -15,9 +15,9 @@ import structlog
 
 from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.incident_kinds import kind_of
-from pipeline.breaker.told_transitions import told_transition
+from pipeline.breaker.told_transitions import ToldTransition, told_transition
 from pipeline.domain.alert import Alert, IncidentKind
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Prove
 from pipeline.incident import metrics
 from pipeline.incident.incident_store import (
     OpenIncidents,
@@ -42,13 +42,18 @@ GROUP: Final = "fraud-incident"
 RECORDS_A_TURN: Final = 500
 """Of one partition; each takes up to four statements, so a turn of a few partitions lasts a second or two."""
 IDLE_S: Final = 0.5
+UNPROVED: Final = "unproved"
+"""The author of a transition that nobody is proved to have told of."""
 
 log = structlog.get_logger("incident")
 
 
 class _Told(NamedTuple):
+    """unproved: why it isn't proved that a worker told of a transition; empty where it is, or of any other alert."""
+
     told: Alert
     place: Place
+    unproved: str
 
 
 class _Read(NamedTuple):
@@ -74,12 +79,15 @@ class IncidentService:
         lookback_ms: int,
         now_ms: Callable[[], int],
         rollouts: RolloutWatch | LateWatch | None = None,
+        *,
+        prove: Prove,
     ) -> None:
         """topic: alerts.v1 with its prefix. lookback_ms: from an alert back to the first decisions that are suspect.
+        prove: says whether a worker wrote a record; only workers know of the breaker's transitions.
 
         rollouts: takes a model back that goes wrong; None where no record of the registry is signed.
         """
-        self._rollouts = rollouts
+        self._rollouts, self._prove = rollouts, prove
         self._reader, self._wire, self._topic, self._held = reader, wire, topic, held
         self._tell, self._lookback_ms, self._now_ms = tell, lookback_ms, now_ms
         self._positions = Positions(CONSUMER, topic)
@@ -121,15 +129,19 @@ class IncidentService:
         if extent.high == before:
             return _Read(before, before, [], [], is_at_end=True)
         first = max(before, extent.low)
-        read = self._reader.read_range(self._topic, partition, first, None, RECORDS_A_TURN, _itself)
+        read = self._reader.presented_range(self._topic, partition, first, None, RECORDS_A_TURN)
         told: list[_Told] = []
-        unreadable: list[Record] = []
+        unreadable: list[Presented] = []
         for record in read.taken:
             decoded = self._wire.decode_alert(record.value)
             if isinstance(decoded, Alert):
                 if decoded.is_over:
                     continue  # what it tells of is on-call's; an incident is over when a person says so
-                told.append(_Told(kept(decoded), Place(partition, record.source.offset)))
+                alert_kept = kept(decoded)
+                is_transition = told_transition(alert_kept) is not None
+                unproved = self._prove(record) if is_transition else None
+                why = "" if unproved is None else unproved.why
+                told.append(_Told(alert_kept, Place(partition, record.offset), why))
             else:
                 unreadable.append(record)
         unread = [_expired(partition, before, first, self._now_ms())] if 0 < before < first else []
@@ -147,9 +159,9 @@ class IncidentService:
                     self._positions.advance(connection, partition, read.before, read.after)
             registry = self._registry.read(connection)
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
-            for told, place in every:
+            for told, place, unproved in every:
                 if (transition := told_transition(told)) is not None:
-                    append_transition(connection, told, transition, place)
+                    append_transition(connection, told, _as_proved(transition, unproved), place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
                     placing.place(kind, told, place)
         metrics.ALERTS.inc(len(every))
@@ -196,9 +208,18 @@ def _expired(partition: int, before: int, first: int, at_ms: int) -> Alert:
     return _unread(partition, before, first - 1, "EXPIRED", summary, at_ms)
 
 
-def _unreadable(partition: int, records: Sequence[Record]) -> Alert:
+def _as_proved(transition: ToldTransition, unproved: str) -> ToldTransition:
+    """The transition as history has it: of one that nobody is proved to have told, author and cause say so."""
+    if not unproved:
+        return transition
+    return transition._replace(
+        author=UNPROVED, cause=f"NOT PROVED to be a worker's word ({unproved}): {transition.cause}"
+    )
+
+
+def _unreadable(partition: int, records: Sequence[Presented]) -> Alert:
     """raised_at_ms is the first record's, so that the alert is the same whenever it is told."""
-    first, last = records[0].source, records[-1].source
+    first, last = records[0], records[-1]
     summary = f"{len(records)} records of partition {partition} from {first.offset} to {last.offset} are no alerts."
     return _unread(partition, first.offset, last.offset, "UNREADABLE", summary, max(first.timestamp_ms, 0))
 
@@ -206,7 +227,3 @@ def _unreadable(partition: int, records: Sequence[Record]) -> Alert:
 def _unread(partition: int, first: int, last: int, why: str, summary: str, at_ms: int) -> Alert:
     evidence = {"partition": str(partition), "first_offset": str(first), "last_offset": str(last), "why": why}
     return alert(AlertCode.ALERTS_UNREAD, summary, "all", evidence, at_ms)
-
-
-def _itself(record: Record) -> Record:
-    return record

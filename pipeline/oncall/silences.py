@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from pipeline.alerts.catalogue import AlertCode
 from pipeline.oncall.groups import GroupKey
+
+NEVER_SILENCED: Final = frozenset(
+    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
+)
+"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
+Whoever has stolen an OPERATOR's key would begin by silencing them."""
 
 
 class Silence(NamedTuple):
@@ -24,7 +31,8 @@ class Silence(NamedTuple):
 
     def covers(self, key: GroupKey) -> bool:
         return (
-            fnmatchcase(key.code, self.code)
+            key.code not in NEVER_SILENCED
+            and fnmatchcase(key.code, self.code)
             and fnmatchcase(key.scope, self.scope)
             and self.severity in ("*", key.severity)
         )
