@@ -15,7 +15,7 @@ import structlog
 
 from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.incident_kinds import kind_of
-from pipeline.breaker.told_transitions import ToldTransition, told_transition
+from pipeline.breaker.told_transitions import told_transition
 from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.domain.log import Presented, Prove
 from pipeline.incident import metrics
@@ -42,8 +42,6 @@ GROUP: Final = "fraud-incident"
 RECORDS_A_TURN: Final = 500
 """Of one partition; each takes up to four statements, so a turn of a few partitions lasts a second or two."""
 IDLE_S: Final = 0.5
-UNPROVED: Final = "unproved"
-"""The author of a transition that nobody is proved to have told of."""
 
 log = structlog.get_logger("incident")
 
@@ -161,7 +159,8 @@ class IncidentService:
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
             for told, place, unproved in every:
                 if (transition := told_transition(told)) is not None:
-                    append_transition(connection, told, _as_proved(transition, unproved), place)
+                    transition = transition.unproved(unproved) if unproved else transition
+                    append_transition(connection, told, transition, place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
                     placing.place(kind, told, place)
         metrics.ALERTS.inc(len(every))
@@ -206,15 +205,6 @@ class _Placing:
 def _expired(partition: int, before: int, first: int, at_ms: int) -> Alert:
     summary = f"Alerts {before} to {first - 1} of partition {partition} were deleted before they were read."
     return _unread(partition, before, first - 1, "EXPIRED", summary, at_ms)
-
-
-def _as_proved(transition: ToldTransition, unproved: str) -> ToldTransition:
-    """The transition as history has it: of one that nobody is proved to have told, author and cause say so."""
-    if not unproved:
-        return transition
-    return transition._replace(
-        author=UNPROVED, cause=f"NOT PROVED to be a worker's word ({unproved}): {transition.cause}"
-    )
 
 
 def _unreadable(partition: int, records: Sequence[Presented]) -> Alert:

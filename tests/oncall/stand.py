@@ -86,8 +86,7 @@ class Stand:
 
     def append(self, records: Iterable[Outgoing]) -> None:
         for each in records:
-            where = {} if each.partition is None else {"partition": each.partition}
-            self._producer.produce(each.topic, each.value, each.key, headers=list(each.headers or []), **where)
+            self._producer.produce(each.topic, each.value, each.key, each.partition, headers=list(each.headers or []))
         assert 0 == self._producer.flush(WAIT_S)
 
     def publish_raw(self, value: bytes) -> None:
