@@ -148,8 +148,10 @@ class IncidentService:
         return _Read(before, max(read.end_offset, first), told, unread, read.is_at_end)
 
     def _store(self, connection: Connection, reads: dict[int, _Read]) -> None:
-        # Alerts stand on partitions by their ids; by time, what came first opens an incident and the rest joins it.
-        every = sorted((each for read in reads.values() for each in read.told), key=lambda each: each.told.raised_at_ms)
+        # Alerts stand on partitions by their ids; by time, what came first opens an incident and the rest joins it. A
+        # copy that nobody sealed stands behind the record that it was made of.
+        found = (each for read in reads.values() for each in read.told)
+        every = sorted(found, key=lambda each: (each.told.raised_at_ms, each.unproved != ""))
         with failures_named(), connection.transaction():
             take_turn(connection)
             for partition, read in reads.items():

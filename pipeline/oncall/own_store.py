@@ -71,11 +71,15 @@ class ForgedEnds:
             self._untold[record.partition] = first, record, count + 1
 
     def tell(self, connection: Connection, now_ms: int) -> bool:
-        """Append what is due, in the caller's transaction; return whether anything was."""
+        """Append what is due, in the caller's transaction; return whether anything was.
+
+        Where that is rolled back, the records are read and noted again.
+        """
         now_s = self._clock_s()
         due = [each for each in self._untold if now_s - self._told_at_s.get(each, -TELL_AGAIN_S) >= TELL_AGAIN_S]
         for partition in due:
-            append_own_alert(connection, _forged_ends(self._topic, *self._untold.pop(partition), now_ms))
+            append_own_alert(connection, _forged_ends(self._topic, *self._untold[partition], now_ms))
+            del self._untold[partition]
             self._told_at_s[partition] = now_s
         return bool(due)
 

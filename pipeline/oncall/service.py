@@ -216,15 +216,16 @@ class AlertService:
 
     def _without_forged_ends(self, connection: Connection, heard: Sequence[Heard]) -> list[Heard]:
         """Leave out the ends of this service's own alerts that it never said."""
-        ids = {read.alert.alert_id for read in heard if _is_own_end(read.alert)}
-        own = own_ends(connection, ids) if ids else set()
-        forged = [
-            read
-            for read in heard
-            if _is_own_end(read.alert) and (read.alert.alert_id, read.alert.raised_at_ms) not in own
-        ]
-        self._forged_ends.note(Unproved(read.partition, read.offset, b"", NEVER_SAID, None) for read in forged)
-        return [read for read in heard if read not in forged] if forged else list(heard)
+        said = {read[1:]: bounded(read.alert).alert_id for read in heard if _is_own_end(read.alert)}  # by place
+        own = own_ends(connection, set(said.values())) if said else set()
+        kept: list[Heard] = []
+        for read in heard:
+            alert_id = said.get(read[1:])
+            if alert_id is not None and (alert_id, read.alert.raised_at_ms) not in own:
+                self._forged_ends.note([Unproved(read.partition, read.offset, b"", NEVER_SAID, None)])
+            else:
+                kept.append(read)
+        return kept
 
     def _tell_of_forged_ends(self, connection: Connection, now_ms: int) -> None:
         if self._forged_ends.tell(connection, now_ms):

@@ -91,6 +91,14 @@ def test_seal_over_another_record_or_by_a_key_for_reviews_ends_nothing(stand: St
         assert State.FIRING is state_of(owner, trip())
 
 
+@pytest.mark.parametrize("alert_id", ["\x00", "", "\U0010ffff" * 5_000])
+def test_end_under_an_id_that_no_column_holds_ends_no_service(stand: Stand, owner: Connection, alert_id: str) -> None:
+    stand.routes(sinks='"hook"')
+    with stand.service() as service:
+        stand.forge(over(LATE_SINK, LATER_MS)._replace(alert_id=alert_id), good()._replace(alert_id=alert_id))
+        stand.run(service, lambda: bool(forged(owner)))
+
+
 def test_flood_of_forged_ends_is_told_once_a_minute_a_partition(stand: Stand, owner: Connection) -> None:
     stand.routes(sinks='"hook"')
     with stand.service() as service:
