@@ -418,7 +418,7 @@ def whole(connection: Connection) -> list[Incident]:
 def test_transition_that_no_worker_is_proved_to_have_told_stands_in_the_history_as_that(
     topic: AlertTopic, url: str, owner: Connection, tmp_path: Path
 ) -> None:
-    """Nine processes may write alerts.v1, and the history of the breaker is what a regulator is shown."""
+    """Ten processes may write alerts.v1, and the history of the breaker is what a regulator is shown."""
     settings = Settings(
         bootstrap_servers=topic.bootstrap_servers, topic_prefix=topic.prefix, seal_directory=tmp_path / "seals"
     )
