@@ -19,11 +19,10 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Held, PositionMoved, connect
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.keys.key_sets import KeyUse
 from pipeline.promotion.desk_files import NO_KEY_ID, watching_desk
 from pipeline.promotion.gathering_store import limits_of
 from pipeline.promotion.watch_service import LateWatch, RolloutWatch
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import worker_check
 
 MINUTE_MS: Final = 60_000
 log = structlog.get_logger("incident")
@@ -49,7 +48,7 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
         settings.incident_lookback_minutes * MINUTE_MS,
         now_ms,
         rollouts_of(settings, wire, alerts.publish),
-        prove=seal_check(settings, KeyUse.DECISIONS).unproved,
+        prove=worker_check(settings).unproved,
     )
 
 

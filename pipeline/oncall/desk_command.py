@@ -15,9 +15,9 @@ from pipeline.io.settings import Settings
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.answers_store import Answers
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
-from pipeline.oncall.groups import EventKind, Group, State
+from pipeline.oncall.groups import NEVER_SILENCED, EventKind, Group, State
 from pipeline.oncall.outbox import Delivery
-from pipeline.oncall.silences import NEVER_SILENCED, Silence
+from pipeline.oncall.silences import Silence
 from pipeline.oncall.store import (
     find_groups,
     read_deliveries_about,

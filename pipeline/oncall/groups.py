@@ -66,6 +66,11 @@ _WORKERS_ENDS: Final = frozenset(code.value for codes in ENDED_BY.values() for c
 _WORKERS_OVER: Final = frozenset(
     {AlertCode.STATE_BACKUP_OLD.value, AlertCode.FEED_AGEING.value, AlertCode.FEED_TOO_OLD.value}
 )
+NEVER_SILENCED: Final = frozenset(
+    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
+)
+"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
+Whoever has stolen an OPERATOR's key would begin by silencing them."""
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 

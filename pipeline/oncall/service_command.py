@@ -15,7 +15,6 @@ from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.keys.key_sets import KeyUse
 from pipeline.oncall.groups import bounded, is_workers_word
 from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.oncall.routing import Routes
@@ -23,8 +22,7 @@ from pipeline.oncall.service import CONSUMER, GROUP, AlertService, Clients, Cont
 from pipeline.oncall.sinks.kinds_client import SinkUnusable, client_of
 from pipeline.oncall.sinks.senders_client import SendsStuck
 from pipeline.oncall.store import Turn
-from pipeline.seals.proving import SealCheck
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import worker_check
 from pipeline.terminal.failures import Failure
 
 FIX: Final = "Correct the file of FRAUD_ALERT_ROUTES_PATH, or the secret alert_secrets; docs/alerting.md shows how."
@@ -45,7 +43,7 @@ def alert_service(settings: Settings, wire: WireFormat) -> AlertService:
         clients = Clients(routes, lambda name: client_of(routes.sinks[name], routes))
     except SinkUnusable as error:
         raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", FIX) from error
-    source = partial(_source, settings, wire, topic, held, prove_ends(wire, seal_check(settings, KeyUse.DECISIONS)))
+    source = partial(_source, settings, wire, topic, held, prove_ends(wire, worker_check(settings).unproved))
     return AlertService(source, held, Turn(settings.database_url, GROUP), publisher.publish, routes, clients, topic)
 
 
@@ -57,13 +55,13 @@ def checked_routes(settings: Settings) -> Routes:
         raise Failure(f"The routes of alerts are refused: {refusal}.", FIX) from refusal
 
 
-def prove_ends(wire: WireFormat, check: SealCheck) -> Prove:
+def prove_ends(wire: WireFormat, prove_worker: Prove) -> Prove:
     """Return what asks for a worker's seal on what workers alone know to be over, and on nothing else."""
 
     def prove(record: Presented) -> Unproved | None:
         read = wire.decode_alert(record.value)
         is_word = isinstance(read, Alert) and is_workers_word(bounded(read))
-        return check.unproved(record) if is_word else None
+        return prove_worker(record) if is_word else None
 
     return prove
 

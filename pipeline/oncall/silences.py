@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from pipeline.alerts.catalogue import AlertCode
-from pipeline.oncall.groups import GroupKey
-
-NEVER_SILENCED: Final = frozenset(
-    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
-)
-"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
-Whoever has stolen an OPERATOR's key would begin by silencing them."""
+from pipeline.oncall.groups import NEVER_SILENCED, GroupKey
 
 
 class Silence(NamedTuple):

@@ -68,6 +68,11 @@ def seal_keys(settings: Settings) -> KeySet:
     return _key_set(settings)
 
 
+def worker_check(settings: Settings) -> SealCheck:
+    """Return the check whether a worker wrote what stands on another topic than decisions.v1. Raises the same."""
+    return seal_check(settings, KeyUse.DECISIONS)
+
+
 def seal_check(settings: Settings, use: KeyUse | None = None) -> SealCheck:
     """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read.
 

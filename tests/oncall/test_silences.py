@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.domain.alert import Severity
-from pipeline.oncall.groups import GroupKey
-from pipeline.oncall.silences import NEVER_SILENCED, Silence, silenced
+from pipeline.oncall.groups import NEVER_SILENCED, GroupKey
+from pipeline.oncall.silences import Silence, silenced
 from tests.records import NOON_MS
 
 
