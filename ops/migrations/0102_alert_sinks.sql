@@ -113,11 +113,11 @@ CREATE TABLE control.alert_attempt (
 CREATE UNIQUE INDEX alert_attempt_one_end ON control.alert_attempt (delivery_id)
     WHERE kind IN ('DELIVERED', 'REFUSED', 'GAVE_UP', 'DOUBTFUL');
 
--- What the service has to say itself, stored with the end of the message that it is about; and that it stands on
--- alerts.v1. Nothing else is ever told in this way, so that a row here can't call an alert off.
+-- What the service has to say itself, stored with the end of the message, or with the positions of the records, that it
+-- is about; and that it stands on alerts.v1. Nothing else is ever told in this way, so that a row here can't call an alert off.
 CREATE TABLE control.own_alert (
     sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    alert jsonb NOT NULL CHECK (alert ->> 'code' IS NOT DISTINCT FROM 'ALERT_NOT_DELIVERED'
+    alert jsonb NOT NULL CHECK (coalesce(alert ->> 'code', '') IN ('ALERT_NOT_DELIVERED', 'ALERTS_FORGED')
         AND octet_length(alert::text) <= 16384),
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );

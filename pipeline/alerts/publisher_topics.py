@@ -16,9 +16,15 @@ Acknowledged = TypeVar("Acknowledged")
 class AlertPublisher(Generic[Acknowledged]):
     """Publishes by an Appender's `append`, or by an AsyncAppender's, in which case `publish` is awaited."""
 
-    def __init__(self, append: Callable[[Sequence[Outgoing]], Acknowledged], wire: WireFormat, topic: str) -> None:
-        """Keep what to publish with. topic: alerts.v1 with its prefix."""
-        self._append, self._wire, self._topic = append, wire, topic
+    def __init__(
+        self,
+        append: Callable[[Sequence[Outgoing]], Acknowledged],
+        wire: WireFormat,
+        topic: str,
+        seal: Callable[[Sequence[Outgoing]], list[Outgoing]] = list,
+    ) -> None:
+        """Keep what to publish with. topic: alerts.v1 with its prefix. seal: proves that a worker wrote the records."""
+        self._append, self._wire, self._topic, self._seal = append, wire, topic, seal
 
     def publish(self, raised: Iterable[Alert]) -> Acknowledged:
         """Publish the alerts and return once all are acknowledged; otherwise raise BrokerAway or BrokerFailed."""
@@ -26,4 +32,4 @@ class AlertPublisher(Generic[Acknowledged]):
 
     def records(self, raised: Iterable[Alert]) -> list[Outgoing]:
         """Encode the alerts, for a caller that appends them together with other records."""
-        return [alert_record(self._wire, self._topic, each) for each in raised]
+        return self._seal([alert_record(self._wire, self._topic, each) for each in raised])

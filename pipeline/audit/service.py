@@ -52,7 +52,6 @@ LOOK_S: Final = 1.0
 ANCHOR_RETRY_S: Final = 60.0
 TABLES_BEHIND_S: Final = 300.0
 """Where nobody witnesses the log, which else says how long may go unseen."""
-TABLES_TOLD_S: Final = 3_600.0
 WITNESS_LOOK_S: Final = 30.0
 """Between looks at what the witness last said: an alert is at most so late."""
 _logger = structlog.stdlib.get_logger(__name__)
@@ -113,8 +112,6 @@ class AuditService:
         self._started_at_ms = _now_ms()
         self._refused: str | None = None
         self._untold: list[Alert] = []
-        self._tables_told_until = 0.0
-        self._unwitnessed_since_ms: int | None = None  # what the last alert about it said
         self._standing = Standing()
 
     def read_from(self, sources: Sources) -> None:
@@ -268,11 +265,11 @@ class AuditService:
         behind_s, longest_s = self._tables.behind_s(), self._guard.witness_age_max_s or TABLES_BEHIND_S
         if self._tables.has_chained_all and behind_s <= longest_s:
             self._untold += self._standing.ended(AlertCode.TABLES_UNCHAINED, _now_ms())
-        if behind_s <= longest_s or time.monotonic() < self._tables_told_until:
+        if behind_s <= longest_s:
             return
-        self._tables_told_until = time.monotonic() + TABLES_TOLD_S
         what = f"Rows of the ledger, reviews or control have waited {behind_s / 60:.0f} minutes to be chained."
-        self._untold.append(self._standing.raised(AlertCode.TABLES_UNCHAINED, what, _now_ms()))
+        now_s = time.monotonic()
+        self._untold += self._standing.raised(AlertCode.TABLES_UNCHAINED, what, _now_ms(), now_s=now_s)
 
     def _look_at_witness(self) -> None:
         """Alert where nobody outside has seen the log for too long. Raises NotContinued where it saw another."""
@@ -284,13 +281,13 @@ class AuditService:
         now_ms, since_ms = _now_ms(), self._started_at_ms if last is None else last.witnessed_at_ms
         age_s = (now_ms - since_ms) / 1000
         metrics.AUDIT_WITNESS_AGE.set(age_s)
-        if age_s > longest_s and since_ms != self._unwitnessed_since_ms:
-            self._unwitnessed_since_ms = since_ms
+        if age_s > longest_s:
             what = "Nothing outside has witnessed the audit log yet." if last is None else (
                 f"The last witness statement about the audit log is {age_s / 60:.0f} minutes old."
             )  # fmt: skip
-            self._untold.append(self._standing.raised(AlertCode.AUDIT_UNWITNESSED, what, now_ms))
-        elif age_s <= longest_s and last is not None:  # a service that has just started has seen no statement yet
+            code, now_s = AlertCode.AUDIT_UNWITNESSED, time.monotonic()
+            self._untold += self._standing.raised(code, what, now_ms, since_ms=since_ms, now_s=now_s)
+        elif last is not None:  # a service that has just started has seen no statement yet
             self._untold += self._standing.ended(AlertCode.AUDIT_UNWITNESSED, now_ms)
 
 

@@ -3,6 +3,7 @@
 Invariants
 1. An alert about one thing has one id each time, so a process can call off what the one before it raised.
 2. It is said to be over once for each raising, and once after a start, when it may have been raised before.
+3. What goes on is told again each TOLD_AGAIN_S: whoever may write alerts.v1 can call off one telling, and not the next.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from pipeline.alerts.catalogue import AlertCode, alert, over
 from pipeline.domain.alert import Alert
 
 CODES: Final = frozenset({AlertCode.AUDIT_UNWITNESSED, AlertCode.TABLES_UNCHAINED})
+TOLD_AGAIN_S: Final = 3_600.0
+"""Between alerts about one thing, be it over in between or not: what hovers at its limit would page each second."""
 
 
 class Standing:
@@ -20,12 +23,21 @@ class Standing:
 
     def __init__(self) -> None:
         self._codes = set(CODES)
+        self._told: dict[AlertCode, tuple[int, float]] = {}  # since when what was told goes on, and when it was told
 
-    def raised(self, code: AlertCode, what: str, now_ms: int) -> Alert:
-        """Make the alert. Its evidence is empty, because the id follows from it; `what` has the figures."""
+    def raised(self, code: AlertCode, what: str, now_ms: int, *, since_ms: int = 0, now_s: float) -> list[Alert]:
+        """Make the alert, unless it was told lately. Its evidence is empty, because the id follows from it; `what` has
+        the figures.
+
+        since_ms: what is of another time is told at once. now_s: of a clock that never goes back.
+        """
         assert code in CODES, "somebody says that it is over"
+        told = self._told.get(code)
+        if told is not None and told[0] == since_ms and now_s - told[1] < TOLD_AGAIN_S:
+            return []
         self._codes.add(code)
-        return alert(code, what, "all", {}, now_ms)
+        self._told[code] = since_ms, now_s
+        return [alert(code, what, "all", {}, now_ms)]
 
     def ended(self, code: AlertCode, now_ms: int) -> list[Alert]:
         """The word that it is over, where that has not been said since it was raised or may have been."""

@@ -14,6 +14,9 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 
 _PREFIX: Final = "BREAKER_"
+UNPROVED: Final = "(unproved)"
+"""The author, in the history, of a transition that no worker is proved to have told of. No person's name has
+brackets."""
 _COUNTED: Final = ("allow", "block", "escalate", "errors")
 _NUMBER_MAX: Final = 2**63 - 1
 _CONDITIONS_MAX: Final = 20
@@ -37,6 +40,15 @@ class ToldTransition(NamedTuple):
     counts: Mapping[str, int]
     at_ms: int
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether a worker is proved to have told of it."""
+        return self.author != UNPROVED
+
+    def unproved(self, why: str) -> ToldTransition:
+        """The transition as history has it where nobody is proved to have told of it: author and cause say so."""
+        return self._replace(author=UNPROVED, cause=f"NOT PROVED to be a worker's word ({why}): {self.cause}")
+
 
 def told_transition(told: Alert) -> ToldTransition | None:
     """Read a transition back; None of an alert that tells of none."""
@@ -50,11 +62,16 @@ def told_transition(told: Alert) -> ToldTransition | None:
         before=said.get("before", str(BreakerState.UNKNOWN)),
         after=said.get("after", str(BreakerState.UNKNOWN)),
         version=whole(said.get("version")),
-        author=said.get("author", "unknown"),
+        author=_author(said.get("author", "unknown")),
         cause=told.summary,
         counts=counts,
         at_ms=told.raised_at_ms,
     )
+
+
+def _author(said: str) -> str:
+    """Nobody but history calls a transition unproved."""
+    return "unknown" if said == UNPROVED else said
 
 
 def window_from_ms(evidence: Mapping[str, str]) -> int | None:

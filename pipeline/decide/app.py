@@ -102,7 +102,8 @@ class Worker:
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
-        self.alerts = AlertPublisher(self.appender.append, self.wire, settings.topic("alerts.v1"))
+        alerts = sealer_of(settings, KeyUse.DECISIONS, name="alerts.v1")  # what ends a page is believed by its seal
+        self.alerts = AlertPublisher(self.appender.append, self.wire, alerts.topic, alerts.seal)
         self._floods: dict[RefusalCode, Flood] = {}
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)

@@ -1,7 +1,8 @@
 """A drill's figures against its objective: what is met, what is not, and what the drill comes to.
 
 Invariants
-1. A figure that is missing, and one without an objective, is not met.
+1. A figure that is missing, one that can't be (below 0, as of a clock that was put back), and one without an objective
+   is not met.
 2. A drill passes only where every one of its measures is met and nothing else was found.
 """
 
@@ -81,11 +82,14 @@ def _shortfall(measure: Measure, figure: object, limit: object) -> str | None:
         return _amounts_over(figure, limit)
     assert isinstance(figure, int | float)
     assert isinstance(limit, int)
+    if not figure >= 0:  # nan among them
+        return f"{figure:,} can't be"
     return None if figure <= limit else f"{figure:,} is over {limit:,}"
 
 
 def _amounts_over(amounts_minor: Mapping[str, int], limits_minor: Mapping[str, int]) -> str | None:
-    over = [
+    over = [f"{currency} {amount:,} can't be" for currency, amount in sorted(amounts_minor.items()) if amount < 0]
+    over += [
         f"{currency} {amount:,} is over {limits_minor[currency]:,}" if currency in limits_minor
         else f"{currency} {amount:,} has no limit"
         for currency, amount in sorted(amounts_minor.items())

@@ -96,16 +96,19 @@ FROM control.incident_alert WHERE incident_id = %s GROUP BY code ORDER BY min(ra
 
 -- name: read_transitions
 -- The breaker's transitions in an incident's scopes, from its first alert to the next incident of the breaker's there:
--- so many of the first, and the first and the last of each scope however many there are.
+-- so many of the first, and the first and the last of each scope however many there are, both of those that workers
+-- are proved to have told and of the others.
 SELECT scope, event, before_state, after_state, version, author, cause, counts, at_ms
 FROM (
     SELECT moved.*, (extract(epoch FROM moved.at) * 1000)::bigint AS at_ms,
         row_number() OVER in_time AS place,
         row_number() OVER (
-            PARTITION BY moved.scope ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id
+            PARTITION BY moved.scope, moved.author = '(unproved)'
+            ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id
         ) AS from_first,
         row_number() OVER (
-            PARTITION BY moved.scope ORDER BY moved.at DESC, moved.version DESC NULLS FIRST, moved.alert_id DESC
+            PARTITION BY moved.scope, moved.author = '(unproved)'
+            ORDER BY moved.at DESC, moved.version DESC NULLS FIRST, moved.alert_id DESC
         ) AS from_last
     FROM control.breaker_transition AS moved
     JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind = 'MODEL'

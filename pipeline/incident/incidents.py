@@ -130,9 +130,13 @@ class Incident(NamedTuple):
         return len(self.events) + len(self.unproved) + 1
 
     def state_of(self, scope: str) -> str:
-        """The breaker's state in a scope, by the last transition that was told; UNKNOWN where none was."""
-        found = [each for each in self.transitions if each.scope == scope]
+        """The breaker's state in a scope, by the last transition that a worker told; UNKNOWN where none did."""
+        found = self.proved_of(scope)
         return found[-1].after if found else str(BreakerState.UNKNOWN)
+
+    def proved_of(self, scope: str) -> list[ToldTransition]:
+        """A scope's transitions that a worker is proved to have told."""
+        return [each for each in self.transitions if each.scope == scope and each.is_proved]
 
 
 class Exposure(NamedTuple):
@@ -169,7 +173,8 @@ def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
     """List when the decisions of each scope are affected.
 
     That is from before its first alert, by as much as the incident says, until the breaker closed there again; where it
-    didn't, until the incident was resolved, or now.
+    didn't, until the incident was resolved, or now. That it closed is a worker's own word only: whoever may write
+    alerts.v1 would otherwise make what is affected smaller.
     """
     before_ms = incident.raised_at_ms - incident.suspect_since_ms
     end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
@@ -180,7 +185,7 @@ def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
         firsts[scope] = min(firsts.get(scope, at_ms), at_ms)
     found = []
     for scope in incident.scopes:
-        own = [each for each in incident.transitions if each.scope == scope]
+        own = incident.proved_of(scope)
         is_over = bool(own) and own[-1].after == BreakerState.CLOSED
         until_ms = own[-1].at_ms if is_over else end_ms
         since_ms = firsts.get(scope, incident.first_ms) - before_ms

@@ -17,7 +17,7 @@ from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.alerts.incident_kinds import kind_of
 from pipeline.breaker.told_transitions import told_transition
 from pipeline.domain.alert import Alert, IncidentKind
-from pipeline.domain.log import Record
+from pipeline.domain.log import Presented, Prove
 from pipeline.incident import metrics
 from pipeline.incident.incident_store import (
     OpenIncidents,
@@ -47,8 +47,11 @@ log = structlog.get_logger("incident")
 
 
 class _Told(NamedTuple):
+    """unproved: why it isn't proved that a worker told of a transition; empty where it is, or of any other alert."""
+
     told: Alert
     place: Place
+    unproved: str
 
 
 class _Read(NamedTuple):
@@ -74,12 +77,15 @@ class IncidentService:
         lookback_ms: int,
         now_ms: Callable[[], int],
         rollouts: RolloutWatch | LateWatch | None = None,
+        *,
+        prove: Prove,
     ) -> None:
         """topic: alerts.v1 with its prefix. lookback_ms: from an alert back to the first decisions that are suspect.
+        prove: says whether a worker wrote a record; only workers know of the breaker's transitions.
 
         rollouts: takes a model back that goes wrong; None where no record of the registry is signed.
         """
-        self._rollouts = rollouts
+        self._rollouts, self._prove = rollouts, prove
         self._reader, self._wire, self._topic, self._held = reader, wire, topic, held
         self._tell, self._lookback_ms, self._now_ms = tell, lookback_ms, now_ms
         self._positions = Positions(CONSUMER, topic)
@@ -121,15 +127,19 @@ class IncidentService:
         if extent.high == before:
             return _Read(before, before, [], [], is_at_end=True)
         first = max(before, extent.low)
-        read = self._reader.read_range(self._topic, partition, first, None, RECORDS_A_TURN, _itself)
+        read = self._reader.presented_range(self._topic, partition, first, None, RECORDS_A_TURN)
         told: list[_Told] = []
-        unreadable: list[Record] = []
+        unreadable: list[Presented] = []
         for record in read.taken:
             decoded = self._wire.decode_alert(record.value)
             if isinstance(decoded, Alert):
                 if decoded.is_over:
                     continue  # what it tells of is on-call's; an incident is over when a person says so
-                told.append(_Told(kept(decoded), Place(partition, record.source.offset)))
+                alert_kept = kept(decoded)
+                is_transition = told_transition(alert_kept) is not None
+                unproved = self._prove(record) if is_transition else None
+                why = "" if unproved is None else unproved.why
+                told.append(_Told(alert_kept, Place(partition, record.offset), why))
             else:
                 unreadable.append(record)
         unread = [_expired(partition, before, first, self._now_ms())] if 0 < before < first else []
@@ -138,8 +148,10 @@ class IncidentService:
         return _Read(before, max(read.end_offset, first), told, unread, read.is_at_end)
 
     def _store(self, connection: Connection, reads: dict[int, _Read]) -> None:
-        # Alerts stand on partitions by their ids; by time, what came first opens an incident and the rest joins it.
-        every = sorted((each for read in reads.values() for each in read.told), key=lambda each: each.told.raised_at_ms)
+        # Alerts stand on partitions by their ids; by time, what came first opens an incident and the rest joins it. A
+        # copy that nobody sealed stands behind the record that it was made of.
+        found = (each for read in reads.values() for each in read.told)
+        every = sorted(found, key=lambda each: (each.told.raised_at_ms, each.unproved != ""))
         with failures_named(), connection.transaction():
             take_turn(connection)
             for partition, read in reads.items():
@@ -147,8 +159,9 @@ class IncidentService:
                     self._positions.advance(connection, partition, read.before, read.after)
             registry = self._registry.read(connection)
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
-            for told, place in every:
+            for told, place, unproved in every:
                 if (transition := told_transition(told)) is not None:
+                    transition = transition.unproved(unproved) if unproved else transition
                     append_transition(connection, told, transition, place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
                     placing.place(kind, told, place)
@@ -196,9 +209,9 @@ def _expired(partition: int, before: int, first: int, at_ms: int) -> Alert:
     return _unread(partition, before, first - 1, "EXPIRED", summary, at_ms)
 
 
-def _unreadable(partition: int, records: Sequence[Record]) -> Alert:
+def _unreadable(partition: int, records: Sequence[Presented]) -> Alert:
     """raised_at_ms is the first record's, so that the alert is the same whenever it is told."""
-    first, last = records[0].source, records[-1].source
+    first, last = records[0], records[-1]
     summary = f"{len(records)} records of partition {partition} from {first.offset} to {last.offset} are no alerts."
     return _unread(partition, first.offset, last.offset, "UNREADABLE", summary, max(first.timestamp_ms, 0))
 
@@ -206,7 +219,3 @@ def _unreadable(partition: int, records: Sequence[Record]) -> Alert:
 def _unread(partition: int, first: int, last: int, why: str, summary: str, at_ms: int) -> Alert:
     evidence = {"partition": str(partition), "first_offset": str(first), "last_offset": str(last), "why": why}
     return alert(AlertCode.ALERTS_UNREAD, summary, "all", evidence, at_ms)
-
-
-def _itself(record: Record) -> Record:
-    return record

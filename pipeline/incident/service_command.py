@@ -22,6 +22,7 @@ from pipeline.io.settings import Settings
 from pipeline.promotion.desk_files import NO_KEY_ID, watching_desk
 from pipeline.promotion.gathering_store import limits_of
 from pipeline.promotion.watch_service import LateWatch, RolloutWatch
+from pipeline.seals.seal_files import worker_check
 
 MINUTE_MS: Final = 60_000
 log = structlog.get_logger("incident")
@@ -47,6 +48,7 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
         settings.incident_lookback_minutes * MINUTE_MS,
         now_ms,
         rollouts_of(settings, wire, alerts.publish),
+        prove=worker_check(settings).unproved,
     )
 
 

@@ -59,7 +59,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
         "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
-        "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS}),
+        "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS, Need.SEAL_KEYS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
         "desk": frozenset({Need.DATABASE}),

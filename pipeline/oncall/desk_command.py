@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -14,7 +15,7 @@ from pipeline.io.settings import Settings
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.answers_store import Answers
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
-from pipeline.oncall.groups import EventKind, Group, State
+from pipeline.oncall.groups import NEVER_SILENCED, EventKind, Group, State
 from pipeline.oncall.outbox import Delivery
 from pipeline.oncall.silences import Silence
 from pipeline.oncall.store import (
@@ -86,13 +87,18 @@ def silence_until(
     fault = reason_fault(reason, characters_min=REASON_CHARACTERS_MIN, characters_max=NOTE_CHARACTERS_MAX)
     if fault is not None:
         raise Failure(f"The reason {fault}.", "Say why nobody needs to be told.")
+    if (named := matching[0]) in NEVER_SILENCED:
+        raise Failure(f"{named} is never silenced: it says that alerts or acts can't be relied upon.", "Answer it.")
     wish = SilenceWish(str(uuid4()), *matching, int(until.timestamp() * 1000), tidied(reason))
     with connected(settings) as connection:
         try:
             append_silence(connection, wish, by)
         except DeskRefused as refusal:
             raise _refused(refusal) from refusal
+    left = sorted(code for code in NEVER_SILENCED if fnmatchcase(code, wish.code))
     line = f"{wish.silence_id} silences {wish.code} ({wish.scope}) until {utc_text(wish.ends_at_ms)}, by {by.name}."
+    if left:
+        line += f" It doesn't silence {', '.join(left)}: nothing does."
     output.record({**wish._asdict(), "silenced_by": by.name}, line)
 
 

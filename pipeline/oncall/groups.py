@@ -10,6 +10,7 @@ Invariants
    in none of these messages are told of after AGAIN_MS at the latest; of further scopes, after FOLD_AGAIN_MS.
 5. An alert of the whole, of a model or of a channel is never in a group with those of segments.
 6. What was raised later than the word that it is over is not over.
+7. Where a worker can say that something is over, its word counts under its seal alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE
+from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, AlertCode
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.free_text import shown
 
@@ -61,6 +62,15 @@ _KNOWN: Final = frozenset(code.value for code in CATALOGUE)
 _ENDING: Final[dict[str, frozenset[str]]] = {code.value: frozenset(codes) for code, codes in ENDED_BY.items()}
 _ENDING_LATER: Final = frozenset(_ENDING) | frozenset(code.value for code in OVER_BY_ITSELF)
 """The codes that something ends, so that it matters when they were raised last."""
+_WORKERS_ENDS: Final = frozenset(code.value for codes in ENDED_BY.values() for code in codes)
+_WORKERS_OVER: Final = frozenset(
+    {AlertCode.STATE_BACKUP_OLD.value, AlertCode.FEED_AGEING.value, AlertCode.FEED_TOO_OLD.value}
+)
+NEVER_SILENCED: Final = frozenset(
+    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
+)
+"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
+Whoever has stolen an OPERATOR's key would begin by silencing them."""
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 
@@ -248,6 +258,14 @@ def advanced(group: Group, event: GroupEvent) -> Group:
             return replace(after, acknowledged_by=event.actor)
         case EventKind.RESOLVED:
             return replace(after, resolved_at_ms=event.at_ms)
+
+
+def is_workers_word(alert: Alert) -> bool:
+    """Whether the alert says that something is over which workers alone know of.
+
+    Every process may write alerts.v1, and so may whoever steals one's credential. Workers have a key besides.
+    """
+    return alert.code in _WORKERS_ENDS or (alert.is_over and alert.code in _WORKERS_OVER)
 
 
 def turn_after(group: Group, alert: Alert) -> AlertTurn | None:

@@ -72,12 +72,13 @@ class Heard(NamedTuple):
 
 @dataclass(slots=True)
 class _Unstored:
-    """What a batch has brought of a group so far."""
+    """What a batch has brought of a group so far. over_said_at: the last record by which an alert of it is over."""
 
     records: int = 0
     is_counted: bool = False
     latest_raised_ms: int = 0
     turns: dict[str, AlertTurn] = field(default_factory=dict)
+    over_said_at: str = ""
 
 
 class GroupKeeper:
@@ -176,15 +177,17 @@ class GroupKeeper:
             alert = bounded(read.alert)
             metrics.RECORDS.labels(alert.severity).inc()
             if alert.is_over:
-                self._end_alert(alert)
+                self._end_alert(alert, read)
                 continue
             if alert.code in _ENDING:
                 self._end_by(connection, read._replace(alert=alert), now_ms)
             self._raise(connection, alert, read, now_ms)
         for group_id in list(self._unstored):
+            said_at = self._unstored[group_id].over_said_at
             self._store(connection, group_id, now_ms)
             if is_all_over(self._groups[group_id]):
-                self._resolve(connection, group_id, now_ms, "each of its alerts was said to be over")
+                note = f"each of its alerts was said to be over, the last by {said_at or 'another record'}"
+                self._resolve(connection, group_id, now_ms, note)
 
     def carry_out(self, connection: Connection, act: GroupAct, now_ms: int) -> None:
         """Do what a proven person said about a group."""
@@ -249,7 +252,7 @@ class GroupKeeper:
         _log.info("alert_group_opened", code=key.code, severity=key.severity)
         return group.group_id
 
-    def _end_alert(self, alert: Alert) -> None:
+    def _end_alert(self, alert: Alert, read: Heard) -> None:
         """One alert is over, of whichever group holds it; that counts where its raiser can know."""
         if alert.code not in OVER_BY_ITSELF:
             _log.warning("over_passed_over", code=alert.code)
@@ -260,18 +263,23 @@ class GroupKeeper:
                 turn = turn_after(self._groups[group_id], alert)
                 if turn is not None:
                     self._turn(group_id, alert.alert_id, turn)
+                    self._unstored[group_id].over_said_at = self._where(read)
                 return
 
     def _end_by(self, connection: Connection, read: Heard, now_ms: int) -> None:
         """End what this alert ends. Everybody hears which record says so: whoever may write the topic can write one."""
-        alert, where = read.alert, f"{self._topic}[{read.partition}] at {read.offset}"
+        alert, where = read.alert, self._where(read)
         for group_id in list(self._groups):
             for alert_id, turn in turns_ended_by(self._groups[group_id], alert).items():
                 self._turn(group_id, alert_id, turn)
+                self._unstored[group_id].over_said_at = where
             if is_ended_by(self._with_unstored(group_id), alert):
                 self._store(connection, group_id, now_ms)
                 said = f"{alert.code}: {alert.summary}"[:1000]
                 self._resolve(connection, group_id, now_ms, f"{said} ({where})")
+
+    def _where(self, read: Heard) -> str:
+        return f"{self._topic}[{read.partition}] at {read.offset}"
 
     def _with_unstored(self, group_id: str) -> Group:
         """The group as it will be once what the batch has brought of it is stored."""

@@ -12,6 +12,9 @@ from pipeline.domain.alert import Severity
 
 RECORDS: Final = Counter("fraud_alerts_read_total", "Records read from alerts.v1", ["severity"])
 UNREADABLE: Final = Counter("fraud_alerts_unreadable_total", "Records on alerts.v1 that can't be read")
+UNPROVED: Final = Counter(
+    "fraud_alerts_unproved_ends_total", "Records on alerts.v1 that say something is over, and prove nobody's word"
+)
 GROUPS: Final = Gauge("fraud_alerts_groups", "Groups of alerts that are not over", ["severity", "state"])
 ESCALATIONS: Final = Counter("fraud_alerts_escalations_total", "Groups that nobody acknowledged in time", ["level"])
 SILENCES: Final = Gauge("fraud_alerts_silences", "Silences in force")

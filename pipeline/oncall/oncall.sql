@@ -39,6 +39,11 @@ SELECT own.sequence, own.alert FROM control.own_alert AS own
 WHERE NOT EXISTS (SELECT FROM control.own_alert_told AS told WHERE told.sequence = own.sequence)
 ORDER BY own.sequence LIMIT %(limit)s;
 
+-- name: own_ends
+-- Of these alerts, the words of the service itself that what they told of is over: the id and the time of each.
+SELECT alert ->> 'alert_id', alert ->> 'raised_at_ms' FROM control.own_alert
+WHERE alert -> 'is_over' = 'true' AND alert ->> 'alert_id' = ANY (%(alert_ids)s);
+
 -- name: append_own_alert_told
 -- It stands on alerts.v1. Another process may have told the same.
 INSERT INTO control.own_alert_told (sequence) VALUES (%(sequence)s) ON CONFLICT DO NOTHING;

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -20,7 +20,7 @@ import structlog
 
 from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.domain.alert import Alert
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.client import BrokerFailed
@@ -35,11 +35,11 @@ from pipeline.io.postgres import (
 )
 from pipeline.oncall import metrics
 from pipeline.oncall.answers_store import Answers
-from pipeline.oncall.groups import GROUPS_MAX, Group, told_of
+from pipeline.oncall.groups import GROUPS_MAX, Group, bounded, told_of
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
 from pipeline.oncall.outbox import ENDS, Answer, Result, bounded_result
-from pipeline.oncall.own_store import append_told, own_alerts_to_tell
+from pipeline.oncall.own_store import ForgedEnds, append_told, own_alerts_to_tell, own_ends
 from pipeline.oncall.routing import Routes, SinkKind
 from pipeline.oncall.sending_service import FIRING_MS, Outbox
 from pipeline.oncall.sinks import rendering
@@ -62,6 +62,8 @@ PEOPLE_S: Final = 1.0
 """Between looks at what people did and silenced."""
 PUBLISH_AGAIN_S: Final = 1.0
 """Between tries to publish what the service has to say itself; each try waits for the broker by itself."""
+NEVER_SAID: Final = "NEVER_SAID"
+"""Why an end of an alert about a sink isn't proved: only this service says it, and it has a row of each."""
 _BEAT: Final = "heartbeat "
 _REFRESH: Final = "refresh "
 _PUBLISH: Final = "publish own alerts"
@@ -79,6 +81,10 @@ Content = Alert | Unreadable
 
 def readable(read: Alert | Refusal) -> Content:
     return Unreadable(read.code) if isinstance(read, Refusal) else read
+
+
+def _is_own_end(read: Alert) -> bool:
+    return read.is_over and bounded(read).code == AlertCode.ALERT_NOT_DELIVERED
 
 
 class Clients:
@@ -118,6 +124,7 @@ class AlertService:
         self._people, self._answers = RegistryReader(), Answers()
         self._heartbeat: Alert | None = None
         self._forged, self._forging = list[Alert](), list[Alert]()
+        self._forged_ends = ForgedEnds(topic)
         self._publishing, self._unpublished = list[int](), ""
         self._published_at_s = float("-inf")
         self._is_begun = False
@@ -189,7 +196,9 @@ class AlertService:
     def _read(self, connection: Connection, now_ms: int) -> None:
         assert self._source is not None, "it has begun"
         batch = self._source.read(RECORDS_AT_ONCE, READ_WAIT_S)
+        self._forged_ends.note(batch.unproved)
         if not batch.spans:
+            self._tell_of_forged_ends(connection, now_ms)
             return
         heard: list[Heard] = []
         for record in batch.records:
@@ -198,10 +207,29 @@ class AlertService:
                 self._beat(read.alert, now_ms)
             else:
                 heard.append(read)
+        heard = self._without_forged_ends(connection, heard)
         with connection.transaction():
             for move in batch.spans:
                 self._positions.advance(connection, *move)
             self._keeper.take_in(connection, heard, now_ms)
+            self._tell_of_forged_ends(connection, now_ms)
+
+    def _without_forged_ends(self, connection: Connection, heard: Sequence[Heard]) -> list[Heard]:
+        """Leave out the ends of this service's own alerts that it never said."""
+        said = {read[1:]: bounded(read.alert).alert_id for read in heard if _is_own_end(read.alert)}  # by place
+        own = own_ends(connection, set(said.values())) if said else set()
+        kept: list[Heard] = []
+        for read in heard:
+            alert_id = said.get(read[1:])
+            if alert_id is not None and (alert_id, read.alert.raised_at_ms) not in own:
+                self._forged_ends.note([Unproved(read.partition, read.offset, b"", NEVER_SAID, None)])
+            else:
+                kept.append(read)
+        return kept
+
+    def _tell_of_forged_ends(self, connection: Connection, now_ms: int) -> None:
+        if self._forged_ends.tell(connection, now_ms):
+            self._note_own()
 
     def _heard(self, record: LogRecord[Content], now_ms: int) -> Heard:
         """The record's alert; one of our own where it can't be read, because nobody knows what it was to tell."""

@@ -6,6 +6,8 @@ from functools import partial
 from typing import Final, NoReturn
 
 from pipeline.alerts.publisher_topics import AlertPublisher
+from pipeline.domain.alert import Alert
+from pipeline.domain.log import Presented, Prove, Unproved
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
 from pipeline.io.kafka.appender import Appender
@@ -13,12 +15,14 @@ from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
+from pipeline.oncall.groups import bounded, is_workers_word
 from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.service import CONSUMER, GROUP, AlertService, Clients, Content, readable
 from pipeline.oncall.sinks.kinds_client import SinkUnusable, client_of
 from pipeline.oncall.sinks.senders_client import SendsStuck
 from pipeline.oncall.store import Turn
+from pipeline.seals.seal_files import worker_check
 from pipeline.terminal.failures import Failure
 
 FIX: Final = "Correct the file of FRAUD_ALERT_ROUTES_PATH, or the secret alert_secrets; docs/alerting.md shows how."
@@ -39,7 +43,7 @@ def alert_service(settings: Settings, wire: WireFormat) -> AlertService:
         clients = Clients(routes, lambda name: client_of(routes.sinks[name], routes))
     except SinkUnusable as error:
         raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", FIX) from error
-    source = partial(_source, settings, wire, topic, held)
+    source = partial(_source, settings, wire, topic, held, prove_ends(wire, worker_check(settings).unproved))
     return AlertService(source, held, Turn(settings.database_url, GROUP), publisher.publish, routes, clients, topic)
 
 
@@ -51,7 +55,18 @@ def checked_routes(settings: Settings) -> Routes:
         raise Failure(f"The routes of alerts are refused: {refusal}.", FIX) from refusal
 
 
-def _source(settings: Settings, wire: WireFormat, topic: str, held: Held) -> PositionedLog[Content]:
+def prove_ends(wire: WireFormat, prove_worker: Prove) -> Prove:
+    """Return what asks for a worker's seal on what workers alone know to be over, and on nothing else."""
+
+    def prove(record: Presented) -> Unproved | None:
+        read = wire.decode_alert(record.value)
+        is_word = isinstance(read, Alert) and is_workers_word(bounded(read))
+        return prove_worker(record) if is_word else None
+
+    return prove
+
+
+def _source(settings: Settings, wire: WireFormat, topic: str, held: Held, prove: Prove) -> PositionedLog[Content]:
     positions = Positions(CONSUMER, topic)
     return PositionedLog(
         settings.bootstrap_servers,
@@ -61,4 +76,5 @@ def _source(settings: Settings, wire: WireFormat, topic: str, held: Held) -> Pos
         slot=settings.worker_slot,
         positions=lambda partitions: positions.read(held.connection(), partitions),
         options=settings.kafka_options,
+        prove=prove,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from pipeline.oncall.groups import GroupKey
+from pipeline.oncall.groups import NEVER_SILENCED, GroupKey
 
 
 class Silence(NamedTuple):
@@ -24,7 +24,8 @@ class Silence(NamedTuple):
 
     def covers(self, key: GroupKey) -> bool:
         return (
-            fnmatchcase(key.code, self.code)
+            key.code not in NEVER_SILENCED
+            and fnmatchcase(key.code, self.code)
             and fnmatchcase(key.scope, self.scope)
             and self.severity in ("*", key.severity)
         )

@@ -42,6 +42,8 @@ RATES_S: Final = 60.0
 """How old what is known of rates may be: each count reads all that was decided at the present share."""
 FRAUDS_S: Final = 60.0
 """How old what is known of labels may be: they come after days, and reading them all takes seconds."""
+TELL_AGAIN_S: Final = 3_600.0
+"""Between alerts that a rollout is unwatched: whoever may write alerts.v1 can call one off, and not the next."""
 BEGIN_S: Final = 60.0
 """How long after the service was refused the keys of the registry it asks again: people bring them while it runs."""
 
@@ -65,6 +67,7 @@ class RolloutWatch:
         self._frauds: Sequence[str] = ()
         self._frauds_fault: str | None = None
         self._unwatched: Alert | None = None
+        self._unwatched_told_s = 0.0
         self._read: tuple[tuple[str, bytes | None], list[AliasRecord]] | None = None
         self._told: str | None = None  # the record of a way back that was told last
         self._rated: tuple[str, Progress] | None = None  # of which record
@@ -174,9 +177,10 @@ class RolloutWatch:
     def _is_unwatched(self, version: str, sequence: int, why: str) -> None:
         log.error("rollout_unwatched", version=version, why=why)
         raised = unwatched_rollout_alert(model_scope(version), sequence, self._now_ms())
-        if self._unwatched is None or self._unwatched.alert_id != raised.alert_id:
+        is_told = self._unwatched is not None and self._unwatched.alert_id == raised.alert_id
+        if not is_told or self._clock_s() - self._unwatched_told_s >= TELL_AGAIN_S:
             self._publish([raised])
-            self._unwatched = raised
+            self._unwatched, self._unwatched_told_s = raised, self._clock_s()
 
     def _is_watched(self) -> None:
         if self._unwatched is not None:

@@ -68,15 +68,23 @@ def seal_keys(settings: Settings) -> KeySet:
     return _key_set(settings)
 
 
-def seal_check(settings: Settings) -> SealCheck:
-    """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read."""
+def worker_check(settings: Settings) -> SealCheck:
+    """Return the check whether a worker wrote what stands on another topic than decisions.v1. Raises the same."""
+    return seal_check(settings, KeyUse.DECISIONS)
+
+
+def seal_check(settings: Settings, use: KeyUse | None = None) -> SealCheck:
+    """Return the check of who wrote what stands on decisions.v1. Raises Failure where no key set can be read.
+
+    use: of the keys that seal every record of another topic.
+    """
     try:
         source = key_source(settings)
         if not any(source(False).of_use(use) for use in SEAL_USES):
             raise KeySetRefused("the key set holds no key that seals records")
     except KeySetRefused as refusal:
         raise _no_set(refusal) from refusal
-    return SealCheck(source, is_signed, now_ms)
+    return SealCheck(source, is_signed, now_ms, use)
 
 
 def make_seal_keys(directory: Path) -> None:

@@ -20,8 +20,11 @@ from pipeline.breaker import control_command as control
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Decision, Route
 from pipeline.io.avro.wire import WireFormat
+from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
 from pipeline.people.roles import Role
+from pipeline.seals.seal_files import seal_check
 from tests.known import appoint, identity
 from tests.records import NOON_MS, PAYMENT
 from tests.servers import unused_prefix
@@ -95,6 +98,18 @@ class Scene:
         found = [WIRE.decode_alert(record.value) for record in self._tail("alerts.v1")]
         return [str(each.code) for each in found if isinstance(each, Alert)]
 
+    def unproved_alerts(self) -> list[str]:
+        """The codes of alerts that no worker's seal proves, as on-call and incidents ask for it."""
+        check, topic = seal_check(self.settings, KeyUse.DECISIONS), self.settings.topic("alerts.v1")
+        with LogReader.of(self.settings) as log:
+            found = [
+                record
+                for partition, extent in log.extents(topic).items()
+                for record in log.presented_range(topic, partition, extent.low, None, 1_000).taken
+            ]
+        unproved = [WIRE.decode_alert(record.value) for record in found if check.unproved(record) is not None]
+        return [str(each.code) for each in unproved if isinstance(each, Alert)]
+
     def _tail(self, topic: str) -> list[Any]:
         return list(Tail(self.settings.bootstrap_servers, self.settings.topic(topic)).news())
 
@@ -115,6 +130,7 @@ def test_i4_kill_switch_outlives_the_breakers_keys_and_the_worker(stack, owner, 
         scene.wait_until_it_is(BreakerState.FORCED_OPEN)
         assert mode(scene.pay("tx-2", NOON_MS + 1)) == (Route.FALLBACK, BreakerState.FORCED_OPEN)
         assert "BREAKER_FORCE_OPEN" in scene.alerts()
+        assert not scene.unproved_alerts(), "what the breaker says is a worker's word"
 
         scene.worker.stop()
         scene.lose_breaker()

@@ -57,6 +57,17 @@ def test_one_step_over_is_not_met(changed, measure):
     assert unmet(GOOD._replace(**changed), OBJECTIVE) == {measure}
 
 
+@pytest.mark.parametrize("figure", [-0.01, -1, float("nan")])
+@pytest.mark.parametrize("measure", [each for each in Measure if each is not Measure.LEAKED_MINOR])
+def test_a_figure_that_cannot_be_is_not_met(measure, figure):
+    """A clock that was put back between the fault and what it led to made the best figure of all."""
+    assert unmet(GOOD._replace(**{measure.value: figure}), OBJECTIVE) == {measure}
+
+
+def test_amounts_below_nothing_are_not_met():
+    assert unmet(GOOD._replace(leaked_minor={"GBP": -1}), OBJECTIVE) == {Measure.LEAKED_MINOR}
+
+
 def test_what_was_found_besides_fails_a_drill_whose_figures_are_all_met():
     assert verdict_of(judged(DRILL, GOOD, OBJECTIVE), ["a payment has more than one decision"]) is Verdict.FAILED
 

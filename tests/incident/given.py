@@ -15,13 +15,14 @@ from pipeline.breaker.evaluating import Transition
 from pipeline.breaker.states import MONITOR, TRANSITIONS, BreakerRecord, Cause, Event
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.log import Outgoing
+from pipeline.domain.log import Outgoing, Prove
 from pipeline.incident.incidents import ToldAlert
 from pipeline.incident.service import GROUP, IncidentService
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, Held, connect
+from pipeline.seals.seal import Sealer
 from tests.records import NOON_MS
 
 WIRE = WireFormat()
@@ -71,11 +72,14 @@ class AlertTopic:
     def publish(self, raised: Iterable[Alert]) -> None:
         self._appender.append([alert_record(WIRE, self.name, each) for each in raised])
 
+    def publish_sealed(self, sealer: Sealer, raised: Iterable[Alert]) -> None:
+        self._appender.append(sealer.seal([alert_record(WIRE, self.name, each) for each in raised]))
+
     def publish_bytes(self, values: Iterable[bytes], partition: int = 0) -> None:
         self._appender.append([Outgoing(self.name, b"key", value, partition) for value in values])
 
-    def service(self, database_url: str) -> IncidentService:
-        """A service of fraud_incident, by whose URL."""
+    def service(self, database_url: str, prove: Prove = lambda _: None) -> IncidentService:
+        """A service of fraud_incident, by whose URL. prove: believes every record by default."""
         return IncidentService(
             LogReader(self.bootstrap_servers, GROUP, {}),
             WIRE,
@@ -84,6 +88,7 @@ class AlertTopic:
             self.publish,
             LOOKBACK_MS,
             lambda: NOON_MS,
+            prove=prove,
         )
 
 

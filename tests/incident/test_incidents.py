@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
-from pipeline.breaker.told_transitions import conditions_of, told_transition
+from pipeline.breaker.told_transitions import UNPROVED, conditions_of, told_transition
 from pipeline.domain.alert import Alert
 from pipeline.incident.incidents import (
     TRANSITIONS,
@@ -132,3 +132,23 @@ def test_conditions_are_read_where_they_are_said_and_nothing_else_is() -> None:
     for wrong in ("", "{}", "[" * 100_000, "null", "not json"):
         assert [] == conditions_of({"conditions": wrong})
     assert [] == conditions_of({})
+
+
+def test_only_a_proved_way_back_ends_what_is_affected_and_says_how_a_scope_stands() -> None:
+    back = told_transition(closed(at_ms=NOON_MS + MINUTE_MS))
+    assert back is not None
+    found = incident([tripped()], [tripped()])
+    forged = found._replace(transitions=[*found.transitions, back.unproved("SEAL_MISSING")])
+    assert [NOW_MS] == [each.until_ms for each in exposures(forged, NOW_MS)]
+    assert ("OPEN", "CLOSED") == (
+        forged.state_of("model:wrong-1"),
+        incident([tripped()], [tripped(), closed()]).state_of("model:wrong-1"),
+    )
+    assert "NOT PROVED" in timeline(forged)[-1].text
+
+
+def test_nobody_s_alert_claims_the_author_of_what_is_not_proved() -> None:
+    raised = tripped()
+    claimed = told_transition(raised._replace(evidence={**raised.evidence, "author": UNPROVED}))
+    assert claimed is not None
+    assert claimed.is_proved

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 from psycopg import errors
@@ -17,12 +18,15 @@ from pipeline.incident import desk_store
 from pipeline.incident.acts import expected
 from pipeline.incident.desk_store import ActRefused, Said, act
 from pipeline.incident.incident_store import append_event, newest_ids, read_incident
-from pipeline.incident.incidents import EventKind, Incident, IncidentState, PersonEvent
+from pipeline.incident.incidents import EventKind, Incident, IncidentState, PersonEvent, exposures
 from pipeline.incident.service import IncidentService
 from pipeline.incident.whole import _event_json
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseUnavailable, PositionMoved, connect
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
 from pipeline.people.act_store import append_act, read_registry
+from pipeline.seals.seal_files import seal_check, sealer_of
 from tests.incident.given import MINUTE_MS, AlertTopic, caught_up, closed, held, incidents_of, moved, tripped
 from tests.known import appoint, identity, revoke
 from tests.records import NOON_MS
@@ -403,3 +407,39 @@ def test_no_time_without_end_can_be_stored_that_nobody_could_read(
         with pytest.raises(errors.CheckViolation):
             desk.execute(statement, {"at": time})
     assert IncidentState.OPEN == only(owner).state
+
+
+def whole(connection: Connection) -> list[Incident]:
+    registry = read_registry(connection)
+    found = [read_incident(connection, each, registry) for each in newest_ids(connection, registry, 10, is_all=True)]
+    return [each for each in found if each is not None]
+
+
+def test_transition_that_no_worker_is_proved_to_have_told_stands_in_the_history_as_that(
+    topic: AlertTopic, url: str, owner: Connection, tmp_path: Path
+) -> None:
+    """Ten processes may write alerts.v1, and the history of the breaker is what a regulator is shown."""
+    settings = Settings(
+        bootstrap_servers=topic.bootstrap_servers, topic_prefix=topic.prefix, seal_directory=tmp_path / "seals"
+    )
+    sealer = sealer_of(settings, KeyUse.DECISIONS, lambda _: 0, "alerts.v1")
+    with closing(topic.service(url, seal_check(settings, KeyUse.DECISIONS).unproved)) as service:
+        topic.publish_sealed(sealer, [tripped()])
+        topic.publish([closed(at_ms=NOON_MS + MINUTE_MS), held()])
+        caught_up(service)
+    with closing(connect(url, "test")) as desk:
+        found = next(one for one in whole(desk) if one.kind == "MODEL")
+    assert BreakerState.OPEN == found.state_of("model:wrong-1")
+    later_ms = NOON_MS + 60 * MINUTE_MS
+    assert [later_ms] == [each.until_ms for each in exposures(found, later_ms)], (
+        "it never makes less of what is affected"
+    )
+    rows = owner.execute("SELECT event, author, cause FROM control.breaker_transition ORDER BY at").fetchall()
+    assert rows == [
+        ("TRIP", "monitor", "39 % are blocked, and 2 % are usual"),
+        (
+            "PROBE_GOOD",
+            "(unproved)",
+            "NOT PROVED to be a worker's word (SEAL_MISSING): the model answers as usual",
+        ),
+    ]

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,10 +15,13 @@ from confluent_kafka import Producer
 from ops.bench.alerts.sinks import HttpSink, MailSink, http_sink, mail_sink
 from pipeline.alerts.encoding import alert_record
 from pipeline.domain.alert import Alert
+from pipeline.domain.log import Outgoing
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
 from pipeline.oncall.service import AlertService
 from pipeline.oncall.service_command import alert_service
+from pipeline.seals.seal_files import sealer_of
 from tests.oncall.given import SECRETS, routes_text
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
@@ -59,6 +62,7 @@ class Stand:
             kafka_options=dict(SOON_FREE),
             alert_routes_path=self.folder / "routes.toml",
             alert_secrets=SECRETS,
+            seal_directory=self.folder / "seals",
         )
 
     def environment(self) -> dict[str, str]:
@@ -68,12 +72,21 @@ class Stand:
             "FRAUD_KAFKA_OPTIONS": json.dumps(dict(SOON_FREE)),
             "FRAUD_ALERT_ROUTES_PATH": str(self.folder / "routes.toml"),
             "FRAUD_ALERT_SECRETS": json.dumps(SECRETS),
+            "FRAUD_SEAL_DIRECTORY": str(self.folder / "seals"),
         }
 
     def publish(self, *raised: Alert) -> None:
-        for each in raised:
-            record = alert_record(WIRE, self.topic, each)
-            self._producer.produce(record.topic, record.value, record.key)
+        """Publish as a worker does, who seals."""
+        sealer = sealer_of(self.settings(), KeyUse.DECISIONS, name="alerts.v1")
+        self.append(sealer.seal([alert_record(WIRE, self.topic, each) for each in raised]))
+
+    def forge(self, *raised: Alert) -> None:
+        """Publish as whoever has another process' credential can."""
+        self.append([alert_record(WIRE, self.topic, each) for each in raised])
+
+    def append(self, records: Iterable[Outgoing]) -> None:
+        for each in records:
+            self._producer.produce(each.topic, each.value, each.key, each.partition, headers=list(each.headers or []))
         assert 0 == self._producer.flush(WAIT_S)
 
     def publish_raw(self, value: bytes) -> None:

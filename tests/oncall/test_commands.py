@@ -76,6 +76,10 @@ def test_silence_has_an_author_and_an_end(
     refused = fraud(*asked, **places, **settings_of(tmp_path, "rita"))
     assert (1, True) == (refused.code, "silenced by an OPERATOR" in refused.err)
     assert 0 == fraud(*asked, **places, **settings_of(tmp_path, "olga")).code
+    never = fraud(
+        "alerts", "silence", "--until", until, "--code", "ALERTS_FORGED", "--reason", "it is loud here", **places
+    )
+    assert (True, True) == (never.code != 0, "never silenced" in never.err)
     [silence] = map(json.loads, fraud("alerts", "silences", "--json", **places).out.splitlines())
     assert ("olga", "BREAKER_*", "a drill, planned") == tuple(
         silence[name] for name in ("silenced_by", "code", "reason")

@@ -57,7 +57,16 @@ def test_server_without_tls_is_never_spoken_to_in_the_clear(sink: HttpSink, clie
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [(None, None), ("7", 7.0), ("-7", None), ("soon", None), ("", None), ("1" * 30, None), ("²", None)],
+    [
+        (None, None),
+        ("7", 7.0),
+        ("-7", None),
+        ("soon", None),
+        ("", None),
+        ("1" * 30, None),
+        ("²", None),
+        ("Sat, 01 Jan 2022 00:00:00 +" + "9" * 20, None),
+    ],
 )
 def test_retry_after_is_seconds_or_nothing(text: str | None, seconds: float | None) -> None:
     assert seconds == _retry_after_s(text)

@@ -16,7 +16,7 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection
 from pipeline.promotion.desk_files import NoKey
-from pipeline.promotion.watch_service import BEGIN_S, FRAUDS_S, LOOK_S, RATES_S, LateWatch, RolloutWatch
+from pipeline.promotion.watch_service import BEGIN_S, FRAUDS_S, LOOK_S, RATES_S, TELL_AGAIN_S, LateWatch, RolloutWatch
 from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
 
 
@@ -86,6 +86,19 @@ def test_a_watch_that_signs_nothing_says_so_once_and_that_it_is_over(watched: Wa
     assert watched.look() is None
     assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
     assert watched.champion() == (CANDIDATE, 10_000)
+
+
+def test_a_rollout_that_stays_unwatched_is_told_again_each_hour(watched: Watched) -> None:
+    """A forged word on alerts.v1 calls the first telling off."""
+    watched.without_key()
+    watched.look()
+    watched.clock_s += TELL_AGAIN_S - 2 * LOOK_S
+    watched.look()
+    assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)]
+    watched.clock_s += 2 * LOOK_S
+    watched.look()
+    assert watched.codes() == [(AlertCode.ROLLOUT_UNWATCHED, False)] * 2
+    assert len({each.alert_id for each in watched.told}) == 1
 
 
 def test_labels_that_cannot_be_read_are_told_and_keep_nothing_else_from_being_judged(watched: Watched) -> None:

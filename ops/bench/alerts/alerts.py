@@ -31,9 +31,12 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
 from pipeline.oncall.groups import Group
 from pipeline.oncall.outbox import Delivery
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
+from pipeline.seals.seal_files import sealer_of
 
 MannerT = TypeVar("MannerT")
 
@@ -41,6 +44,8 @@ SEED: Final = 13
 ALERTS: Final = 10_000
 SCOPES: Final = 40
 KILLS: Final = 6
+SEALS: Final = "seals"
+"""The folder of the keys that seal, in the bench's own."""
 QUICK: Final = 10
 """The share of a quick run."""
 SECONDS_MAX: Final = 1_800
@@ -74,7 +79,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
         began_s = time.monotonic()
         with connect(stack.database_url, "check") as owner:
             process.start()
-            _publish(stack.bootstrap_servers, raised)
+            _publish(stack.bootstrap_servers, folder / SEALS, raised)
             say(f"{len(raised):,} alerts published")
             kills = _kill_often(say, process, max(2, KILLS // share), owner, len(raised))
             _wait(say, process, owner, len(raised))
@@ -166,15 +171,17 @@ sinks = [
     return {
         "FRAUD_ALERT_ROUTES_PATH": str(folder / "routes.toml"),
         "FRAUD_ALERT_SECRETS": json.dumps(SECRETS),
+        "FRAUD_SEAL_DIRECTORY": str(folder / SEALS),
     }
 
 
-def _publish(bootstrap_servers: str, raised: list[Alert]) -> None:
-    wire = WireFormat()
+def _publish(bootstrap_servers: str, seal_directory: Path, raised: list[Alert]) -> None:
+    """Publish as a worker does, under its seal: what ends a trip counts so alone."""
+    wire, settings = WireFormat(), Settings(bootstrap_servers=bootstrap_servers, seal_directory=seal_directory)
+    sealed = sealer_of(settings, KeyUse.DECISIONS, name="alerts.v1").seal
     producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 5})
-    for each in raised:
-        record = alert_record(wire, "alerts.v1", each)
-        producer.produce(record.topic, record.value, record.key)
+    for record in sealed([alert_record(wire, "alerts.v1", each) for each in raised]):
+        producer.produce(record.topic, record.value, record.key, record.partition, headers=list(record.headers or []))
         producer.poll(0)
     left = producer.flush(60)
     assert left == 0, f"{left} alerts are not published"

@@ -1,10 +1,12 @@
 """Messages in the words of each sink: PagerDuty's events, Alertmanager's alerts, Slack's blocks, webhooks, e-mail.
 
-Lengths are the sinks' own limits. What an alert quotes goes out only to a sink that `shows_evidence`.
+Lengths are the sinks' own limits. What an alert quotes goes out only to a sink that `shows_evidence`, and stands apart
+there: whoever may write alerts.v1 names it, and would put another runbook or summary in the place of ours.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from email.message import EmailMessage
 from typing import Final, NamedTuple
@@ -26,6 +28,7 @@ LABEL_CHARACTERS_MAX: Final = 300
 HEARTBEAT: Final = "ALERTS_HEARTBEAT"
 RESOLVED_MS: Final = 5 * 60_000
 """For so long Alertmanager is told again that a group is over, as it asks of its clients."""
+_NOT_IN_NAMES: Final = re.compile(r"[^a-zA-Z0-9_]")
 _PAGERDUTY_SEVERITY: Final = {Severity.CRITICAL: "critical", Severity.WARNING: "warning", Severity.INFO: "info"}
 _ACTION: Final = {
     MessageKind.TRIGGERED: "trigger",
@@ -96,7 +99,7 @@ def alertmanager_alert(message: Message, setting: Setting, ends_at_ms: int) -> J
             "summary": _plain(message.summary),
             "alerts": str(message.records),
             "runbook_url": setting.runbook,
-            **({} if not setting.shows_evidence else _evidence(message)),
+            **({} if not setting.shows_evidence else _annotations(message)),
         },
         "startsAt": utc_text(message.opened_at_ms),
         "endsAt": utc_text(ends_at_ms),
@@ -177,15 +180,25 @@ def email_message(
     mail["Auto-Submitted"] = "auto-generated"
     lines = [f"{REPEAT if is_repeat else ''}{_plain(message.summary)}", ""]
     lines += [f"{name}: {_plain(value)}" for name, value in message.facts().items()]
-    if setting.shows_evidence:
-        lines += [f"{name}: {value}" for name, value in _evidence(message).items()]
-    mail.set_content("\n".join([*lines, f"Runbook: {setting.runbook}", ""]))
+    lines.append(f"Runbook: {setting.runbook}")
+    if setting.shows_evidence and message.evidence:
+        lines += ["", "The alert quotes:", *(f"  {name}: {value}" for name, value in _evidence(message).items())]
+    mail.set_content("\n".join([*lines, ""]))
     return mail
 
 
-def _details(message: Message, setting: Setting) -> Mapping[str, str]:
-    facts = message.facts() | {"Runbook": setting.runbook}
-    return facts | _evidence(message) if setting.shows_evidence else facts
+def _details(message: Message, setting: Setting) -> Mapping[str, object]:
+    facts: dict[str, object] = {**message.facts(), "Runbook": setting.runbook}
+    return facts | {"Evidence": _evidence(message)} if setting.shows_evidence else facts
+
+
+def _annotations(message: Message) -> dict[str, str]:
+    """Alertmanager refuses an alert of which one annotation has a name that Prometheus doesn't allow."""
+    found: dict[str, str] = {}
+    for name, value in _evidence(message).items():
+        allowed = f"evidence_{_NOT_IN_NAMES.sub('_', name)}"
+        found[allowed if allowed not in found else f"{allowed}_{len(found)}"] = value
+    return found
 
 
 def _evidence(message: Message) -> dict[str, str]:

@@ -164,7 +164,8 @@ def test_service_has_no_rights_to_spare(compose: dict[str, Any], service: str) -
 def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> None:
     mounts = [entry for entry in BASE["services"][service].get("volumes", [])]
     assert all(entry.partition(":")[0] in BASE["volumes"] for entry in mounts), "no folder of the machine's"
-    keys = {"audit", "witness"}, {"worker", "review", "executor", "audit", "reconcile", "shadow", "bias"}
+    readers = {"worker", "review", "executor", "audit", "reconcile", "shadow", "bias", "incident", "alerts"}
+    keys = {"audit", "witness"}, readers
     shared = *keys, {"review", "worker"}, {"worker", "reconcile", "shadow"}
     for mount in mounts:
         users = {name for name in SERVICES if mount in BASE["services"][name].get("volumes", [])}
