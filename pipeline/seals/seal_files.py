@@ -10,10 +10,11 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from pipeline.domain.log import Prove
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka import client
 from pipeline.io.partitioner import Partitioning
@@ -77,6 +78,11 @@ def seal_check(settings: Settings) -> SealCheck:
     except KeySetRefused as refusal:
         raise _no_set(refusal) from refusal
     return SealCheck(source, is_signed, now_ms)
+
+
+def decision_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the check of decisions.v1 by the topic's name, as a LogReader takes it. Raises Failure."""
+    return {settings.topic("decisions.v1"): seal_check(settings).unproved}
 
 
 def make_seal_keys(directory: Path) -> None:

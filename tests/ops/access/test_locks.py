@@ -213,6 +213,15 @@ def test_turn_is_held_by_one_and_ends_with_it(database_url: str, monkeypatch: py
             pass
 
 
+def test_reader_can_not_fill_the_table_of_locks(database_url: str, desk: Desk) -> None:
+    """Every statement, and every login, needs room there; one session took all of it by locks on numbers."""
+    many = "SELECT count(pg_advisory_lock(number)) FROM generate_series(1, 100000) AS number"
+    with closing(connect(url_as(database_url, "fraud_reader"), "intruder")) as intruder:
+        assert not tried(intruder, many)
+        desk.hear(paid := decision())
+    assert desk.state(paid) == "SETTLED"
+
+
 def test_only_the_roles_that_take_turns_may(database_url: str) -> None:
     for role in ("fraud_reader", "fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_incident"):
         with closing(connect(url_as(database_url, role), "intruder")) as connection:
@@ -228,7 +237,7 @@ def test_every_role_has_its_limits(owner: Connection) -> None:
         connections, config = known[role]
         assert connections > 0, role
         named = {each.partition("=")[0]: each.partition("=")[2] for each in config}
-        wanted = {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
+        wanted = {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "temp_file_limit"}
         assert wanted <= {name for name, value in named.items() if value not in ("0", "")}, role
     assert sum(known[role][0] for role in roles) <= 97
 
