@@ -20,6 +20,22 @@ BEGIN
 END
 $rights$;
 
+-- Functions belong to one database, and the table of locks to the whole server: what is taken back here a role would do
+-- from another database. So nobody but a superuser comes to those two that every server has.
+DO $elsewhere$
+DECLARE
+    elsewhere text;
+BEGIN
+    FOR elsewhere IN
+        SELECT datname FROM pg_database
+        WHERE datname IN ('postgres', 'template1') AND datname <> current_database()
+            AND has_database_privilege('public', oid, 'CONNECT')
+    LOOP
+        EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', elsewhere);
+    END LOOP;
+END
+$elsewhere$;
+
 -- Sorts and joins that don't fit into memory: 2 GB of a session's files at once. What the services and commands ask is
 -- looked up by keys, or summed as it is read. Only a superuser sets this; where the owner is none, somebody else must, and
 -- `fraud database check-access` says so until then.

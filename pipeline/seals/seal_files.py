@@ -43,11 +43,12 @@ def sealer_of(
     """Return what seals the records of a writer.
 
     use: the kind of its records. name: of their topic. partition_of: None asks the broker how many partitions there
-    are. Raises Failure, above all where the key set does not trust the key: nobody would heed what it seals.
+    are. Raises Failure, above all where the key set does not trust the key: nobody would heed what it seals. Sealing
+    raises KeySetRefused once that is so.
     """
     key = seal_key(settings, use)
     topic = settings.topic(name)
-    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
+    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, _sign(settings, use, key))
 
 
 def seal_key(settings: Settings, use: KeyUse) -> SigningKey:
@@ -106,6 +107,23 @@ def make_seal_keys(directory: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sign(settings: Settings, use: KeyUse, key: SigningKey) -> Callable[[bytes], bytes]:
+    """Return what signs while the key set trusts the key.
+
+    A writer that went on under a key that has ended would write what nobody heeds, for good: payments decided so are
+    never made, and none waits.
+    """
+    source = key_source(settings)
+
+    def sign(text: bytes) -> bytes:
+        why = untrusted(source(False), use, key.key_id, now_ms(), None)
+        if why is not None:
+            raise KeySetRefused(why)
+        return key.sign(text)
+
+    return sign
 
 
 def _partitioning(settings: Settings, topic: str) -> Partitioning:

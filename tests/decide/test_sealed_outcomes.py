@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
+import pytest
 from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
@@ -13,6 +14,7 @@ from ops.stack.topics import create_topics
 from pipeline.decide.outcomes.topics import OutcomesTopic
 from pipeline.domain.log import Outgoing
 from pipeline.domain.outcome import PaymentOutcome
+from pipeline.execute.restoring.told_topics import TAIL_RECORDS, Told
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import LogReader
@@ -81,3 +83,18 @@ def test_a_worker_that_catches_up_takes_in_no_more_than_a_follower(stack, tmp_pa
     read = topic._read(partition, 0, 4)
     assert payees([record.content for record in read.taken]) == [HONEST]
     assert read.end_offset == 4
+
+
+@pytest.mark.parametrize("flood", [FORGED.encode(), None])
+def test_an_executor_finds_what_it_told_last_behind_a_flood(stack, tmp_path, flood):
+    """Whoever may write there would hide that a ledger was put back, by filling the end that is looked at."""
+    settings, _, partition = scene(stack, tmp_path)
+    topic = settings.topic(EXECUTIONS)
+    unsealed = WIRE.encode(TOLD._replace(beneficiary_account_id=FORGED)) if flood is None else flood
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
+    for _ in range(3 * TAIL_RECORDS):
+        producer.produce(topic, unsealed, b"payer", partition)
+    assert producer.flush(DEADLINE_S) == 0
+    with LogReader(settings.bootstrap_servers, "test", {}, proves=execution_proves(settings)) as reader:
+        told = list(Told(reader, WIRE, topic).latest())
+    assert [each.beneficiary_account_id for each in told] == [HONEST]
