@@ -35,23 +35,3 @@ BEGIN
     END LOOP;
 END
 $elsewhere$;
-
--- Sorts and joins that don't fit into memory: 2 GB of a session's files at once. What the services and commands ask is
--- looked up by keys, or summed as it is read. Only a superuser sets this; where the owner is none, somebody else must, and
--- `fraud database check-access` says so until then.
-DO $limits$
-DECLARE
-    limited text;
-BEGIN
-    FOR limited IN
-        SELECT rolname FROM pg_roles WHERE rolname LIKE 'fraud\_%' AND rolcanlogin AND NOT rolsuper
-            AND rolname NOT IN ('fraud_worker', 'fraud_owner')
-    LOOP
-        BEGIN
-            EXECUTE format('ALTER ROLE %I SET temp_file_limit = ''2GB''', limited);
-        EXCEPTION WHEN insufficient_privilege THEN
-            RAISE WARNING 'a superuser must run: ALTER ROLE % SET temp_file_limit = ''2GB''', limited;
-        END;
-    END LOOP;
-END
-$limits$;

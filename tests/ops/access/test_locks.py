@@ -238,7 +238,7 @@ def test_every_role_has_its_limits(owner: Connection) -> None:
         connections, config = known[role]
         assert connections > 0, role
         named = {each.partition("=")[0]: each.partition("=")[2] for each in config}
-        wanted = {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "temp_file_limit"}
+        wanted = {"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"}
         assert wanted <= {name for name, value in named.items() if value not in ("0", "")}, role
     assert sum(known[role][0] for role in roles) <= 97
 
