@@ -64,9 +64,8 @@ from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
-from pipeline.seals.execution_files import execution_proves
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import decision_proves, sealer_of
+from pipeline.seals.seal_files import decision_proves, execution_proves, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels

@@ -26,9 +26,8 @@ from pipeline.io.runner import Terms, run_service
 from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
-from pipeline.seals.execution_files import EXECUTIONS, execution_proves, execution_sealer
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, execution_sealer, seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.traces.processing_service import BatchTraces
 from pipeline.traces.tracer_service import Tracer, tracer_of

@@ -33,9 +33,8 @@ from pipeline.reconcile.source_watch_service import SourceWatch
 from pipeline.reconcile.told_watch_service import ToldWatch, UnprovedTold
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
-from pipeline.seals.execution_files import EXECUTIONS, execution_proves
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 

@@ -1,7 +1,7 @@
 """Who may say what payments turned out to be: the check of labels.v1, where the key set holds a key of use labels.
 
 Invariant: a label without a good seal, once anybody seals labels, is taken in by no feature, rule, model, monitor or
-rollout (pipeline.seals.sealed_topic_files).
+rollout (pipeline.seals.seal_files).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipeline.domain.log import Prove
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
 from pipeline.seals.seal import Sealer
-from pipeline.seals.sealed_topic_files import SealedTopic, topic_proves, topic_sealer
+from pipeline.seals.seal_files import SealedTopic, topic_proves, topic_sealer
 
 LABELS: Final = "labels.v1"
 _TOPIC: Final = SealedTopic(LABELS, KeyUse.LABELS, "label_unproved", is_past_believed=False)

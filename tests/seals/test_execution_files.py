@@ -10,8 +10,8 @@ from pipeline.domain.log import Outgoing
 from pipeline.io.settings import Profile
 from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set
 from pipeline.keys.key_sets import KeySet, KeyUse, with_key, with_revocation
-from pipeline.seals.execution_files import EXECUTIONS, execution_proves, execution_sealer
 from pipeline.seals.proving import SEAL_USES, Refused
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, execution_sealer
 from pipeline.terminal.failures import Failure
 from tests.seals.given import NOW_MS, presented, sealed, sealer_with
 from tests.seals.test_label_files import made, settings

@@ -18,8 +18,7 @@ from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import Extent, LogReader, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionsOf
 from pipeline.io.settings import Outcomes, Settings
-from pipeline.seals.execution_files import execution_proves
-from pipeline.seals.seal_files import decision_proves
+from pipeline.seals.seal_files import decision_proves, execution_proves
 from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
 from pipeline.state.store import RedisState
 from pipeline.state.windows import since_of

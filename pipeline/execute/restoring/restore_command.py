@@ -26,9 +26,8 @@ from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailabl
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
 from pipeline.quarantine.put_aside_store import is_put_aside
-from pipeline.seals.execution_files import EXECUTIONS, execution_proves
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, seal_check
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 

@@ -20,7 +20,7 @@ from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
-from pipeline.seals.execution_files import EXECUTIONS, execution_proves, execution_sealer
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, execution_sealer
 from tests.seals.test_label_files import made
 from tests.servers import unused_prefix
 from tests.state.test_outcome_records import TOLD
