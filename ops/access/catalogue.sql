@@ -47,6 +47,17 @@ FROM system_rights, aclexplode(rights) AS held WHERE grantee <> owner AND NOT EX
     WHERE (first.grantee, first.privilege_type) = (held.grantee, held.privilege_type)
 )
 UNION
+SELECT format('everybody''s right to EXECUTE %%s of PostgreSQL''s own is taken back', split_part(name, '(', 1))
+FROM system_rights
+WHERE what = 'function' AND EXISTS (SELECT FROM aclexplode(first_rights) AS first WHERE first.grantee = 0)
+GROUP BY split_part(name, '(', 1)
+HAVING bool_and(NOT EXISTS (SELECT FROM aclexplode(rights) AS held WHERE held.grantee = 0))
+UNION
+SELECT format('everybody may CONNECT to the database %%s', datname)
+FROM pg_database, aclexplode(coalesce(datacl, acldefault('d', datdba)))
+WHERE datname IN ('postgres', 'template1') AND datname <> current_database() AND grantee = 0
+    AND privilege_type = 'CONNECT'
+UNION
 SELECT format('%%s may %%s the setting %%s', CASE grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(grantee) END,
     privilege_type, parname)
 FROM pg_parameter_acl, aclexplode(paracl) WHERE grantee <> 10

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -24,29 +23,15 @@ Expected = Annotated[
 ]
 
 
-class KeyKind(StrEnum):
-    DEAD_LETTER = "dead-letter"
-    """Seals the payloads of dead letters."""
-    AUDIT = "audit"
-    """Signs the audit log's heads; whoever verifies them has the key set that holds its public half."""
-    WITNESS = "witness"
-    """Signs what the witness has seen."""
-    DECISIONS = "decisions"
-    """Seals what the workers decide."""
-    REVIEWS = "reviews"
-    """Seals the outcomes of reviews."""
-    REVERSALS = "reversals"
-    """Seals the reversals of rollbacks."""
-    LABELS = "labels"
-    """Seals what payments turned out to be, as the publisher of labels.v1."""
-    DRILLS = "drills"
-    """Signs the reports of drills."""
-    FEEDS = "feeds"
-    """Signs exchange rates and sanctions, as their publisher."""
-    MODELS = "models"
-    """Signs what the registry of models says: aliases, evidence and history."""
-    ARTEFACTS = "artefacts"
-    """Signs the files of models, as OpenSSF Model Signing does."""
+_DEAD_LETTER: Final = "dead-letter"
+_KINDS: Final = (_DEAD_LETTER, *KeyUse)
+"""What keys are made for. The one that seals the payloads of dead letters stands in no key set, so it is no use."""
+
+
+def _kind(text: str) -> str:
+    if text not in _KINDS:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(_KINDS)}")
+    return text
 
 
 KeySetFile = Annotated[Path, typer.Option("--set", metavar="PATH", help="The key set.")]
@@ -105,9 +90,11 @@ def create_passwords(
 @keys_app.command("create")
 def create_key(
     kind: Annotated[
-        KeyKind,
+        str,
         typer.Argument(
-            help="Seals dead letters or records, or signs for the log, its witness, drills, feeds or models."
+            parser=_kind,
+            metavar="KIND",
+            help=f"Say what it is for, one of: {', '.join(_KINDS)}.",
         ),
     ],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
@@ -122,10 +109,10 @@ def create_key(
     """
     from ops.access import keys_command as keys
 
-    if kind is KeyKind.DEAD_LETTER:
+    if kind == _DEAD_LETTER:
         created = keys.create_dead_letter_key(path)
     else:
-        created = keys.create_signature_key(KeyUse(kind.value), path, key_set)
+        created = keys.create_signature_key(KeyUse(kind), path, key_set)
     keys.show_key(Output(as_json=as_json), created)
 
 

@@ -112,6 +112,12 @@ def _created(key_id: str, use: KeyUse, path: Path, key_set: Path) -> Created:
     elif use is KeyUse.LABELS:
         setting = "FRAUD_SEAL_KEY_FILE"
         advice = f"where labels are published; once {key_set} is with a reader, it takes in no label that isn't sealed"
+    elif use is KeyUse.EXECUTIONS:
+        setting = "FRAUD_SEAL_KEY_FILE"
+        advice = (
+            f"for the executor, once {key_set} is with every reader of executions.v1: what it tells unsealed from now"
+            " on no decision worker believes"
+        )
     elif use in REGISTRY_USES:
         setting = f"FRAUD_{use.upper()}_KEY_FILE"
         advice = f"where versions are signed and aliases moved, once {key_set} is with every worker"

@@ -61,6 +61,7 @@ _SERVERS: Final[Mapping[str, str]] = {
     "dead_letter_key": "worker",
     "worker_seal_key": "worker",
     "review_seal_key": "review",
+    "executor_seal_key": "executor",
     "models_key": "incident",
     "audit_key": "audit",
     "witness_key": "witness",

@@ -92,7 +92,7 @@ SELECT control.make_append_only('control.signed_act');
 
 -- What two names have in common that are one, or look alike: case, and letters that a reader takes for each other.
 CREATE FUNCTION control.folded(name text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
-    SELECT replace(translate(lower(normalize(name, NFKC)), 'i10', 'llo'), 'rn', 'm')
+    SELECT replace(replace(translate(lower(normalize(name, NFKC)), 'i10._-', 'llo'), 'rn', 'm'), 'vv', 'w')
 $$;
 
 -- The one way in which each person is written. Names are ASCII, and no two of them look alike.

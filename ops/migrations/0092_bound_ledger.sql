@@ -329,6 +329,26 @@ CREATE TRIGGER bound_executor_position BEFORE INSERT OR UPDATE ON control.consum
 
 -- Executions
 
+-- A time that a record claims, as a column holds it: the nearest that a column can hold (claim_ms in
+-- pipeline/domain/times.py).
+CREATE FUNCTION ledger.claimed_time(at_ms bigint) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT timestamptz '1970-01-01+00'
+        + least(greatest(at_ms, -62104060800000), 253339228799999) * interval '1 millisecond'
+$$;
+
+-- Whether what an execution says of its payment for the decision workers, when it was made and what it was counted as
+-- (counted_amount_gbp_minor in pipeline/state/outcome_records.py), is what the decision was made on. It may say less:
+-- -1 makes no payee known and takes no amount out of any volume.
+CREATE FUNCTION ledger.is_told_as_decided(event_time timestamptz, amount_gbp_minor bigint, snapshot jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (event_time = ledger.claimed_time((snapshot #>> '{transaction,event_time_ms}')::bigint)
+        AND (amount_gbp_minor = -1 OR (
+            amount_gbp_minor = (snapshot #>> '{features,amount_gbp_minor}')::bigint
+            AND snapshot #>> '{features,account_count_1h}' <> '-1'
+        ))) IS TRUE
+$$;
+
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
 -- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
@@ -351,6 +371,7 @@ BEGIN
                               snapshot.paid ->> 'beneficiary_account_id', snapshot.paid ->> 'currency',
                               (snapshot.paid ->> 'amount_minor')::bigint)
         OR written.caused_at NOT IN (written.logged_at, timestamptz '1970-01-01+00')
+        OR NOT ledger.is_told_as_decided(written.event_time, written.amount_gbp_minor, decided.input_snapshot)
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('execution', 'is_as_audited');
@@ -367,7 +388,7 @@ CREATE TRIGGER bind_executions AFTER INSERT ON ledger.execution
 -- looked up by its key.
 CREATE FUNCTION ledger.audited_cause(said ledger.cause) RETURNS TABLE (
     decision_id uuid, cause_id uuid, transaction_id text, account_id text, cause text, replaces_kind text,
-    replaces_id text, execution_id uuid
+    replaces_id text, execution_id uuid, event_time timestamptz
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
@@ -377,20 +398,21 @@ DECLARE
 BEGIN
     IF said.cause LIKE 'DECIDED\_%' THEN
         RETURN QUERY SELECT decided.decision_id, decided.decision_id, decided.transaction_id, decided.account_id,
-            'DECIDED_' || decided.decision, NULL::text, NULL::text, decided.execution_id
+            'DECIDED_' || decided.decision, NULL::text, NULL::text, decided.execution_id,
+            ledger.claimed_time((decided.input_snapshot #>> '{transaction,event_time_ms}')::bigint)
         FROM audit.ai_decision_log AS decided
         WHERE decided.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND decided.topic_partition = said.topic_partition
             AND decided.topic_offset = said.topic_offset;
     ELSIF said.cause LIKE 'REVIEWED\_%' THEN
         RETURN QUERY SELECT reviewed.decision_id, reviewed.review_id, reviewed.transaction_id, reviewed.account_id,
-            'REVIEWED_' || reviewed.outcome, NULL::text, NULL::text, NULL::uuid
+            'REVIEWED_' || reviewed.outcome, NULL::text, NULL::text, NULL::uuid, reviewed.created_at
         FROM audit.review_log AS reviewed
         WHERE reviewed.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND reviewed.topic_partition = said.topic_partition
             AND reviewed.topic_offset = said.topic_offset;
     ELSE
         RETURN QUERY SELECT reversed.decision_id, reversed.reversal_id, reversed.transaction_id, reversed.account_id,
             'REVERSED_TO_' || coalesce(reversed.corrected_outcome, 'NOTHING'), reversed.replaces_kind,
-            reversed.replaces_id, NULL::uuid
+            reversed.replaces_id, NULL::uuid, reversed.created_at
         FROM audit.reversal_log AS reversed
         WHERE reversed.filed_at = ANY (ARRAY[said.caused_at, epoch]) AND reversed.topic_partition = said.topic_partition
             AND reversed.topic_offset = said.topic_offset;
@@ -558,8 +580,9 @@ DECLARE
     next_step record;
 BEGIN
     SELECT * INTO audited FROM ledger.audited_cause(NEW);
-    IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id)
-        IS DISTINCT FROM (audited.cause_id, audited.cause, audited.transaction_id, audited.account_id)
+    IF (NEW.cause_id, NEW.cause, NEW.transaction_id, NEW.account_id, NEW.event_time)
+        IS DISTINCT FROM (audited.cause_id, audited.cause, audited.transaction_id, audited.account_id,
+                          audited.event_time)
     THEN
         PERFORM ledger.refuse_row('cause', 'is_as_audited');
     END IF;
@@ -823,6 +846,11 @@ BEGIN
                               ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id),
                               heard.currency, heard.caused_at)
             OR (NOT moves.is_part AND written.amount_minor <> heard.amount_minor)
+            OR (written.event_time <> heard.event_time AND NOT EXISTS (
+                SELECT FROM ledger.cause AS said
+                WHERE said.execution_id = written.execution_id AND said.event_time = written.event_time
+                    AND said.ignored IS NULL
+            ))
             OR NOT EXISTS (
                 SELECT FROM ledger.transition AS taken
                 WHERE taken.caused_at = written.caused_at AND taken.execution_id = written.execution_id
@@ -912,7 +940,7 @@ CREATE TRIGGER bind_recovery AFTER INSERT ON ledger.recovery_case
 
 -- Executions and what is wrong with them.
 --   EXECUTION_UNFOUNDED  the audit log has no decision at its place
---   HEARD_OTHERWISE      ids, payer, payee, currency, amount or outcome are not the decision's
+--   HEARD_OTHERWISE      ids, payer, payee, currency, amount, outcome, time or worth are not the decision's
 --   STEPPED_OTHERWISE    its steps are not a way through the saga, or their aims are none that it had
 --   MISPLACED            its postings don't sum to what its state says
 CREATE VIEW ledger.execution_fault AS
@@ -942,11 +970,12 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT 'HEARD_OTHERWISE' WHERE decided.decision_id IS NOT NULL
         AND (heard.decision_id, heard.execution_id, heard.transaction_id, heard.account_id, heard.beneficiary_account_id,
-             heard.currency, heard.amount_minor, heard.cause)
+             heard.currency, heard.amount_minor, heard.cause,
+             ledger.is_told_as_decided(heard.event_time, heard.amount_gbp_minor, decided.input_snapshot))
         IS DISTINCT FROM (decided.decision_id, decided.execution_id, decided.transaction_id, decided.account_id,
             decided.input_snapshot #>> '{transaction,beneficiary_account_id}',
             decided.input_snapshot #>> '{transaction,currency}',
-            (decided.input_snapshot #>> '{transaction,amount_minor}')::bigint, 'DECIDED_' || decided.decision)
+            (decided.input_snapshot #>> '{transaction,amount_minor}')::bigint, 'DECIDED_' || decided.decision, true)
     UNION ALL
     SELECT 'STEPPED_OTHERWISE' WHERE EXISTS (
         SELECT FROM (
@@ -988,7 +1017,8 @@ CREATE VIEW ledger.cause_fault AS
 SELECT said.execution_id, said.cause_id, said.topic_partition, said.topic_offset
 FROM ledger.cause AS said
 LEFT JOIN LATERAL ledger.audited_cause(said) AS audited ON true
-WHERE (said.cause_id, said.cause) IS DISTINCT FROM (audited.cause_id, audited.cause)
+WHERE (said.cause_id, said.cause, said.event_time)
+        IS DISTINCT FROM (audited.cause_id, audited.cause, audited.event_time)
     OR ledger.turn_refusal(
         said, audited.decision_id, audited.replaces_kind, audited.replaces_id, audited.execution_id) IS NOT NULL;
 
@@ -1027,7 +1057,9 @@ WHERE taken.reason IN ('BENEFICIARY_FUNDS_GONE', 'RECALL_REFUSED', 'PARTLY_RECAL
     );
 
 GRANT SELECT ON SEQUENCE ledger.posting_number TO fraud_reader;
-GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text) TO fraud_reader;  -- the views call it for whoever looks
+-- The views call these for whoever looks.
+GRANT EXECUTE ON FUNCTION ledger.account_of(text, text, text), ledger.claimed_time(bigint),
+    ledger.is_told_as_decided(timestamptz, bigint, jsonb) TO fraud_reader;
 REVOKE EXECUTE ON FUNCTION ledger.audited_cause(ledger.cause), ledger.aim_before(ledger.cause),
     ledger.turn_refusal(ledger.cause, uuid, text, text, uuid), ledger.is_unheard(ledger.cause, ledger.execution),
     ledger.is_of_open_round(ledger.cause, ledger.execution) FROM PUBLIC;

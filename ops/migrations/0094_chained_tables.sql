@@ -71,6 +71,9 @@ WHERE (CASE WHEN moved.step = 'FUND' THEN moved.attempt = 1 AND moved.source_acc
         AND moved.destination_account_id
             = ledger.account_of(moves.destination, heard.account_id, heard.beneficiary_account_id)
         AND moved.currency = heard.currency AND moved.caused_at = heard.caused_at AND moved.attempt <= taken.times
+        AND (moved.event_time = heard.event_time OR EXISTS (
+            SELECT FROM ledger.cause AS said
+            WHERE said.execution_id = moved.execution_id AND said.event_time = moved.event_time AND said.ignored IS NULL))
         AND CASE WHEN moves.is_part THEN moved.amount_minor <= heard.amount_minor
             ELSE moved.amount_minor = heard.amount_minor END
     END) IS NOT TRUE;

@@ -65,7 +65,7 @@ from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import seal_check, sealer_of
+from pipeline.seals.seal_files import decision_proves, execution_proves, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -289,7 +289,7 @@ class Worker:
     def _open_reader(self) -> LogReader:
         settings = self.settings
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
-        proves = {settings.topic("decisions.v1"): seal_check(settings).unproved, **label_proves(settings)}
+        proves = {**decision_proves(settings), **label_proves(settings), **execution_proves(settings)}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert
@@ -48,8 +48,16 @@ class Unheeded(NamedTuple):
 
 
 class Notices:
-    def __init__(self, appender: Appender, wire: WireFormat, executions_topic: str, alerts_topic: str) -> None:
-        self._appender, self._wire = appender, wire
+    def __init__(
+        self,
+        appender: Appender,
+        wire: WireFormat,
+        executions_topic: str,
+        alerts_topic: str,
+        seal: Callable[[Sequence[Outgoing]], Sequence[Outgoing]] | None = None,
+    ) -> None:
+        """seal: gives the records of the executions' topic their seals; None where nobody seals them."""
+        self._appender, self._wire, self._seal = appender, wire, seal
         self._executions = executions_topic
         self.life = FIRST_LIFE
         """Of the ledger: raised each time that it was put back from a backup and has caught up."""
@@ -60,7 +68,7 @@ class Notices:
         outgoing = [self._execution(notice) for notice in notices]
         outgoing += self._alerts.records(_turned(notice) for notice in notices if notice.why in _ALERTED)
         if outgoing:
-            self._appender.append(outgoing)
+            self._appender.append(outgoing if self._seal is None else self._seal(outgoing))
 
     def raise_doubt(self, notices: Sequence[Notice]) -> None:
         """Each time that the rail was asked in vain; the alert's id stays the same while the doubt does."""

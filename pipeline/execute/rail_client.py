@@ -278,6 +278,8 @@ def _known(key: str, said: object) -> Known | None:
     match said:
         case None:
             return None
+        case [*_, bool()]:
+            pass  # no amount, though Python counts it as one
         case [str(status), str(debtor), str(creditor), str(currency), int(amount_minor)] if status in _PAID:
             return KnownTransfer(status, debtor, creditor, currency, amount_minor)
         case [str(status), str(transfer_key), int(amount_minor)] if status in _RECALLED:

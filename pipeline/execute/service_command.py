@@ -27,7 +27,7 @@ from pipeline.io.secrets import SecretsUnavailable, require_private
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, execution_sealer, seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.traces.processing_service import BatchTraces
 from pipeline.traces.tracer_service import Tracer, tracer_of
@@ -69,7 +69,7 @@ def _group(settings: Settings) -> str:
 def _service(settings: Settings, wire: WireFormat, tracer: Tracer) -> ExecutionService:
     ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
-    notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
+    notices = notices_of(settings, appender, wire)
     heard = LogReader(
         settings.bootstrap_servers, "fraud-executor-heard", settings.kafka_options, is_expiry_expected=True
     )
@@ -77,8 +77,10 @@ def _service(settings: Settings, wire: WireFormat, tracer: Tracer) -> ExecutionS
     traces = BatchTraces(tracer, "execute", topic, _group(settings), header_at)
     keys_kept_s = settings.rail_keeps_keys_hours * 3600
     execution = Executor(ledger, rail, notices, topic, rail_keeps_keys_s=keys_kept_s, traces=traces)
-    reader = LogReader(settings.bootstrap_servers, "fraud-executor-told", settings.kafka_options)
-    continuity = Continuity(Told(reader, wire, settings.topic("executions.v1")).latest, notices)
+    reader = LogReader(
+        settings.bootstrap_servers, "fraud-executor-told", settings.kafka_options, proves=execution_proves(settings)
+    )
+    continuity = Continuity(Told(reader, wire, settings.topic(EXECUTIONS)).latest, notices)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
     return ExecutionService(
         execution,
@@ -88,6 +90,13 @@ def _service(settings: Settings, wire: WireFormat, tracer: Tracer) -> ExecutionS
         partial(service_connection, settings.database_url, "fraud-executor"),
         PassedOver("executor", topic, alerts.publish),
     )
+
+
+def notices_of(settings: Settings, appender: Appender, wire: WireFormat) -> Notices:
+    """Return what tells people and decision workers, under a seal where there is a key for it. Raises Failure."""
+    sealer = execution_sealer(settings)
+    topics = settings.topic(EXECUTIONS), settings.topic("alerts.v1")
+    return Notices(appender, wire, *topics, None if sealer is None else sealer.seal)
 
 
 def rail_of(settings: Settings, tracer: Tracer | None = None) -> Rail:

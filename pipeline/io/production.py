@@ -48,7 +48,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "worker": frozenset({Need.KAFKA, Need.REDIS, Need.DEAD_LETTER_KEY, Need.SEAL_KEY, Need.SEAL_KEYS, Need.MODEL}),
         "audit": frozenset({Need.KAFKA, Need.DATABASE, Need.AUDIT_KEY, Need.KEY_SET, Need.SEAL_KEYS}),
         "witness": frozenset({Need.KAFKA, Need.WITNESS_KEY, Need.KEY_SET}),
-        "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL, Need.SEAL_KEYS}),
+        "executor": frozenset({Need.KAFKA, Need.DATABASE, Need.RAIL, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "review": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
         "rollback": frozenset({Need.KAFKA, Need.DATABASE}),
         "apply": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEY, Need.SEAL_KEYS}),
@@ -232,8 +232,8 @@ def _key_set(settings: Settings) -> Iterator[str]:
 def _seal_key(settings: Settings) -> Iterator[str]:
     if settings.seal_key is None and settings.seal_key_file is None:
         yield (
-            "Its records could not be told from forged ones: `fraud keys create decisions`, `reviews` or `reversals`"
-            " makes the key that seals them, for the secret seal_key"
+            "Its records could not be told from forged ones: `fraud keys create` with `decisions`, `reviews`,"
+            " `reversals` or `executions` makes the key that seals them, for the secret seal_key"
         )
 
 

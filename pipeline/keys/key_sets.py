@@ -43,6 +43,8 @@ class KeyUse(StrEnum):
     """Seals the reversals of rollbacks."""
     LABELS = "labels"
     """Seals what payments turned out to be, as the publisher of labels.v1."""
+    EXECUTIONS = "executions"
+    """Seals what became of payments, as the executor that tells it on executions.v1."""
     DRILLS = "drills"
     """Signs the reports of drills."""
     FEEDS = "feeds"

@@ -19,6 +19,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeySetRefused
 from pipeline.publish.payment_source import (
     LABELLED_AFTER_MS,
     Fault,
@@ -210,5 +211,9 @@ def _publish_label(
     )
     record = Outgoing(topic, payment.beneficiary_account_id.encode(), wire.encode(label))
     if sealer is not None:
-        (record,) = sealer.seal([record])
+        try:
+            (record,) = sealer.seal([record])
+        except KeySetRefused as refusal:
+            what = f"Labels can't be sealed any more: {refusal}."
+            raise Failure(what, "Give the next key; what was published until then counts.") from refusal
     publisher.publish(topic, record.key or b"", record.value, 0, record.headers)

@@ -30,11 +30,11 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch, OncePassedOver
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
-from pipeline.reconcile.told_watch_service import ToldWatch
+from pipeline.reconcile.told_watch_service import ToldWatch, UnprovedTold
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -190,8 +190,10 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
 def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
     """Make what compares executions.v1 with the ledger, with a reader and an appender of its own."""
     publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
-        yield ToldWatch(log_reader, wire, settings.topic("executions.v1"), publisher.publish, now_ms)
+    where, unproved = (settings.bootstrap_servers, GROUP, settings.kafka_options), UnprovedTold()
+    proves = {topic: unproved.noting(prove) for topic, prove in execution_proves(settings).items()}
+    with LogReader(*where, is_expiry_expected=True, proves=proves) as log_reader:
+        yield ToldWatch(log_reader, wire, settings.topic(EXECUTIONS), publisher.publish, now_ms, unproved)
 
 
 def _topics(settings: Settings) -> Topics:

@@ -23,6 +23,7 @@ CLOCKS_DIFFER_MS: Final = 5 * 60_000
 class ToldFault(StrEnum):
     """Why nobody who keeps this ledger can have told it, in order of precedence."""
 
+    UNPROVED = "UNPROVED"  # it bears no seal of an executor, once executors seal what they tell
     UNREADABLE = "UNREADABLE"  # it is no execution
     NO_SUCH_LIFE = "NO_SUCH_LIFE"  # of a life of the ledger that is over, or has not begun
     UNKNOWN_PAYMENT = "UNKNOWN_PAYMENT"  # the ledger has no such execution

@@ -14,7 +14,10 @@ import structlog
 
 from pipeline.alerts.catalogue import CATALOGUE, AlertCode, alert
 from pipeline.domain.alert import Alert
+from pipeline.domain.decision import Decision
 from pipeline.domain.execution import Execution
+from pipeline.domain.features import NONE
+from pipeline.domain.log import Presented, Prove, Unproved
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named, statements
@@ -27,6 +30,32 @@ _SQL: Final = statements("pipeline.reconcile", "told")
 log = structlog.get_logger("reconcile")
 
 
+class UnprovedTold:
+    """What a reader has passed over of executions.v1, because nobody proves to have told it. For one thread."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[int, int]] = {}  # by partition: the first offset, and how many there are
+
+    def noting(self, prove: Prove) -> Prove:
+        """Return the same check, which notes what it finds unproved."""
+
+        def checked(record: Presented) -> Unproved | None:
+            unproved = prove(record)
+            if unproved is not None:
+                first, count = self._found.get(record.partition, (record.offset, 0))
+                self._found[record.partition] = min(first, record.offset), count + 1
+            return unproved
+
+        return checked
+
+    def taken(self, partition: int) -> tuple[int, int]:
+        """Return the first offset that was noted of a partition, and how many were, and forget them."""
+        return self._found.pop(partition, (-1, 0))
+
+    def forget(self) -> None:
+        self._found.clear()
+
+
 class ToldWatch:
     """For one thread, with a reader of its own. Raises what the adapters raise."""
 
@@ -37,9 +66,12 @@ class ToldWatch:
         topic: str,
         publish: Callable[[Iterable[Alert]], None],
         now_ms: Callable[[], int],
+        unproved: UnprovedTold | None = None,
     ) -> None:
+        """unproved: notes what the reader's own check passes over; None where it has none."""
         self._log, self._wire = ReadOn(reader, topic, CONSUMER), wire
         self._publish, self._now_ms = publish, now_ms
+        self._unproved = unproved or UnprovedTold()
 
     @property
     def is_behind(self) -> bool:
@@ -48,6 +80,7 @@ class ToldWatch:
     def forget(self) -> None:
         """After a failure it isn't known what was stored."""
         self._log.forget()
+        self._unproved.forget()
 
     def step(self, connection: Connection) -> int:
         """Compare what has come since; return how many records nobody told. Without the topic another system carries
@@ -62,18 +95,22 @@ class ToldWatch:
         with failures_named(), connection.transaction():
             lives = _lives(connection)
             asked = [one for record, one in readable if is_comparable(one, record.source.timestamp_ms, lives)]
-            booked = _booked(connection, asked)
+            booked = _booked(connection, asked, self._logged_at_ms)
             for record, one in readable:
                 if is_comparable(one, record.source.timestamp_ms, lives):
                     fault = fault_of(one, booked.get((one.execution_id, step_of(one))), lives)
                     if fault is not None:
                         faults[record.source.offset] = fault
-            self._tell(stretch.partition, faults)
+            first, passed_over = self._unproved.taken(stretch.partition)
+            if passed_over:
+                faults[first] = ToldFault.UNPROVED
+            count = len(faults) + max(passed_over - 1, 0)
+            self._tell(stretch.partition, faults, count)
             self._log.advance(connection, stretch.partition, stretch.end)
         self._log.moved(stretch.partition, stretch.end)
-        return len(faults)
+        return count
 
-    def _tell(self, partition: int, faults: dict[int, ToldFault]) -> None:
+    def _tell(self, partition: int, faults: dict[int, ToldFault], count: int) -> None:
         """One alert for what was read at once, which names the first."""
         if not faults:
             return
@@ -82,10 +119,15 @@ class ToldWatch:
             "partition": str(partition),
             "first_offset": str(first),
             "why": faults[first].value,
-            "records": str(len(faults)),
+            "records": str(count),
         }
         log.error("told_by_nobody", **evidence)
         self._publish([_alert(evidence, self._now_ms())])
+
+    def _logged_at_ms(self, record: bytes) -> int | None:
+        """When a payment was logged, as its decision's record says; None where that is no decision."""
+        decision = self._wire.decode_decision_record(record)
+        return decision.source_timestamp_ms if isinstance(decision, Decision) else None
 
 
 def _alert(evidence: dict[str, str], at_ms: int) -> Alert:
@@ -99,16 +141,25 @@ def _lives(connection: Connection) -> Lives:
     return Lives(*found)
 
 
-def _booked(connection: Connection, told: Sequence[Execution]) -> dict[tuple[str, int], Booked]:
-    """What the ledger has of these executions, by execution and step."""
+def _booked(
+    connection: Connection, told: Sequence[Execution], logged_at_of: Callable[[bytes], int | None]
+) -> dict[tuple[str, int], Booked]:
+    """What the ledger has of these executions, by execution and step.
+
+    When the payment was logged only the executor says there: so the decision's own word counts, or that it isn't known.
+    """
     wanted = [(one.execution_id, step_of(one)) for one in told if _is_uuid(one.execution_id)]
     if not wanted:
         return {}
     names, steps = zip(*sorted(set(wanted)), strict=True)
     rows = connection.execute(_SQL["booked"], [list(names), list(steps)]).fetchall()
     found: dict[tuple[str, int], Booked] = {}
-    for name, step, at_step, sequence, state, aim, returned_minor, *subject in rows:
-        found[name, step] = Booked(Subject(*subject), at_step, sequence, state, aim, returned_minor)
+    for name, step, at_step, sequence, state, aim, returned_minor, record, *subject in rows:
+        known = Subject(*subject)
+        logged_at_ms = None if record is None else logged_at_of(record)
+        if logged_at_ms is not None and known.payment_logged_at_ms != NONE:
+            known = known._replace(payment_logged_at_ms=logged_at_ms)
+        found[name, step] = Booked(known, at_step, sequence, state, aim, returned_minor)
     return found
 
 

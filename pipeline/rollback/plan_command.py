@@ -30,7 +30,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
-from pipeline.keys.key_sets import KeyUse
+from pipeline.keys.key_sets import KeySetRefused, KeyUse
 from pipeline.people.key_files import Identity
 from pipeline.replay.archive_files import RegimeArchive
 from pipeline.replay.good_feed_files import accepted, good_feeds, require_published
@@ -214,6 +214,8 @@ def _apply_failures(plan_id: str) -> Iterator[None]:
         raise Failure(what, "Put it into FRAUD_POLICY_ARCHIVE or FRAUD_MODEL_REGISTRY.") from missing
     except BrokerFailed as error:
         raise Failure(f"Kafka did not take it all: {error}.", again) from error
+    except KeySetRefused as refusal:
+        raise Failure(f"Its reversals can't be sealed any more: {refusal}.", f"Give the next key. {again}") from refusal
     except ProgressBroken as error:
         what = "What stands on decisions.v1 under this plan's id is not what the plan leads to."
         raise Failure(what, "Nothing more was appended. Find out who writes there.", FAILED_CHECK) from error

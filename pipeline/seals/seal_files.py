@@ -1,7 +1,12 @@
-"""The keys that seal records of decisions.v1, and the key set that says which of them to trust, from the settings.
+"""The keys that seal records, and the key set that says which of them to trust, from the settings.
 
-In development they are made when they are first asked for, in one folder for all writers, so that the check is always
-on; in production nothing is made, and every process is told where its own stand.
+In development those for decisions.v1 are made when they are first asked for, in one folder for all writers, so that the
+check is always on; in production nothing is made, and every process is told where its own stand.
+
+Invariants, of topics of which every record is sealed by keys of one use
+1. Once the key set holds such a key, valid, ended or revoked, a record without a good seal is nobody's word. So taking
+   the key away from a writer doesn't open the topic again.
+2. Every reader asks here, so none believes what another one refuses.
 """
 
 from __future__ import annotations
@@ -10,10 +15,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
+import structlog
+
+from pipeline.domain.log import Presented, Prove, Unproved
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka import client
 from pipeline.io.partitioner import Partitioning
@@ -34,6 +42,24 @@ from pipeline.terminal.failures import Failure
 KEYS_FILE: Final = "keys"
 LOOK_S: Final = 5.0
 """Between looks whether the file of the key set has changed."""
+TELL_AGAIN_S: Final = 60.0
+"""Between lines of the log about records that aren't proved, so that a flood of them doesn't fill it."""
+EXECUTIONS: Final = "executions.v1"
+
+
+class SealedTopic(NamedTuple):
+    """A topic, the use of the keys that seal it, and the line of the log about what isn't proved.
+
+    is_past_believed: what the broker's own clock stamped before the first key of the use was good needs no seal.
+    """
+
+    name: str
+    use: KeyUse
+    event: str
+    is_past_believed: bool
+
+
+_EXECUTIONS: Final = SealedTopic(EXECUTIONS, KeyUse.EXECUTIONS, "execution_unproved", is_past_believed=True)
 
 
 def sealer_of(
@@ -42,11 +68,12 @@ def sealer_of(
     """Return what seals the records of a writer.
 
     use: the kind of its records. name: of their topic. partition_of: None asks the broker how many partitions there
-    are. Raises Failure, above all where the key set does not trust the key: nobody would heed what it seals.
+    are. Raises Failure, above all where the key set does not trust the key: nobody would heed what it seals. Sealing
+    raises KeySetRefused once that is so.
     """
     key = seal_key(settings, use)
     topic = settings.topic(name)
-    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, key.sign)
+    return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, _sign(settings, use, key))
 
 
 def seal_key(settings: Settings, use: KeyUse) -> SigningKey:
@@ -87,6 +114,54 @@ def seal_check(settings: Settings, use: KeyUse | None = None) -> SealCheck:
     return SealCheck(source, is_signed, now_ms, use)
 
 
+def decision_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the check of decisions.v1 by the topic's name, as a LogReader takes it. Raises Failure."""
+    return {settings.topic("decisions.v1"): seal_check(settings).unproved}
+
+
+def topic_proves(settings: Settings, topic: SealedTopic) -> Mapping[str, Prove]:
+    """Return the check of the topic by its name, as a LogReader takes it, for one thread.
+
+    It is empty where nobody seals the topic. Raises Failure where the key set can't be read, or production names none.
+    """
+    if not _names_a_set(settings) and settings.profile is not Profile.PRODUCTION:
+        return {}  # the keys that development makes for itself seal decisions alone
+    try:
+        source = key_source(settings)
+    except KeySetRefused as refusal:
+        raise Failure(
+            f"Nobody can tell who wrote what stands on {topic.name}: {refusal}.",
+            "Set FRAUD_SEAL_KEYS_FILE to the key set that every reader has.",
+        ) from refusal
+    keys = source(False).of_use(topic.use)
+    if not keys:
+        return {}
+    sealed_since_ms = min(key.valid_from_ms for key in keys) if topic.is_past_believed else None
+    check = SealCheck(source, is_signed, now_ms, topic.use)
+    return {settings.topic(topic.name): _Told(check, topic.event, sealed_since_ms)}
+
+
+def topic_sealer(settings: Settings, topic: SealedTopic) -> Sealer | None:
+    """Return what seals a writer's records; None where nobody seals them, as far as the writer is told.
+
+    Where readers know better, its records are nobody's word. Raises Failure, as `sealer_of` does.
+    """
+    is_sealed = _names_a_set(settings) and topic_proves(settings, topic)
+    return sealer_of(settings, topic.use, name=topic.name) if is_sealed else None
+
+
+def execution_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the check of executions.v1, as `topic_proves` does."""
+    return topic_proves(settings, _EXECUTIONS)
+
+
+def execution_sealer(settings: Settings) -> Sealer | None:
+    """Return what seals what the executor tells, as `topic_sealer` does; in production nothing is told unsealed."""
+    if settings.profile is Profile.PRODUCTION:
+        return sealer_of(settings, KeyUse.EXECUTIONS, name=EXECUTIONS)
+    return topic_sealer(settings, _EXECUTIONS)
+
+
 def make_seal_keys(directory: Path) -> None:
     """Make a key for each use, USE.key, and their key set, in a new folder. Nothing happens where they are there.
 
@@ -108,6 +183,27 @@ def make_seal_keys(directory: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _names_a_set(settings: Settings) -> bool:
+    return settings.seal_keys is not None or settings.seal_keys_file is not None
+
+
+def _sign(settings: Settings, use: KeyUse, key: SigningKey) -> Callable[[bytes], bytes]:
+    """Return what signs while the key set trusts the key.
+
+    A writer that went on under a key that has ended would write what nobody heeds, for good: payments decided so are
+    never made, and none waits.
+    """
+    source = key_source(settings)
+
+    def sign(text: bytes) -> bytes:
+        why = untrusted(source(False), use, key.key_id, now_ms(), None)
+        if why is not None:
+            raise KeySetRefused(why)
+        return key.sign(text)
+
+    return sign
 
 
 def _partitioning(settings: Settings, topic: str) -> Partitioning:
@@ -144,6 +240,29 @@ def key_source(settings: Settings) -> Callable[[bool], KeySet]:
         keys = key_set_of(settings.seal_keys)
         return lambda _: keys
     return KeySetFile(_key_set_path(settings))
+
+
+class _Told:
+    """A check that says in the log what it refuses."""
+
+    def __init__(self, check: SealCheck, event: str, sealed_since_ms: int | None) -> None:
+        self._check, self._event, self._sealed_since_ms = check, event, sealed_since_ms
+        self._log = structlog.stdlib.get_logger("seals")
+        self._count, self._told_at_s = 0, -TELL_AGAIN_S
+
+    def __call__(self, record: Presented) -> Unproved | None:
+        since_ms = self._sealed_since_ms
+        if since_ms is not None and record.is_stamped and record.timestamp_ms < since_ms:
+            return None
+        unproved = self._check.unproved(record)
+        if unproved is None:
+            return None
+        self._count += 1
+        if time.monotonic() - self._told_at_s >= TELL_AGAIN_S:
+            place = {"topic": record.topic, "partition": unproved.partition, "offset": unproved.offset}
+            self._log.error(self._event, **place, why=unproved.why, key_id=unproved.key_id, so_far=self._count)
+            self._told_at_s = time.monotonic()
+        return unproved
 
 
 class KeySetFile:

@@ -14,6 +14,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from pipeline.domain.decision import Decision
+from pipeline.domain.features import COLUMN, NONE
 from pipeline.domain.identities import funding_id, posting_id
 from pipeline.execute.ledger_admin_store import append_fundings, append_openings
 from pipeline.execute.ledger_store import (
@@ -182,6 +184,7 @@ ROW_CHANGES = {
     "aim": {"aim": Aim.SETTLE},
     "offset": {"topic_offset": 77},
     "time": {"logged_at_ms": NOON_MS + 1_000_000},
+    "time of the payment": {"event_time_ms": NOON_MS - 1},
 }
 SUBJECT_CHANGES = {
     "decision": {"decision_id": "00000000-0000-4000-8000-000000000000"},
@@ -197,6 +200,32 @@ def test_decision_is_not_executed_as_another_payment(desk, change):
     payment = row.subject.payment._replace(**change)
     with refused("is_as_audited"):
         store(desk, row._replace(subject=row.subject._replace(payment=payment)))
+
+
+def counted(count_1h: int, amount_gbp_minor: int) -> Decision:
+    """A decision on a payment whose snapshot has this count and worth."""
+    made = decision()
+    features = list(made.snapshot.features)
+    features[COLUMN["account_count_1h"]] = count_1h
+    features[COLUMN["amount_gbp_minor"]] = amount_gbp_minor
+    return made._replace(snapshot=made.snapshot._replace(features=tuple(features)))
+
+
+@pytest.mark.parametrize("told_minor", [0, 1, 641])
+def test_payment_is_not_told_as_worth_less_than_it_was_counted(desk, told_minor):
+    """Decision workers would take it out of the volume of its account."""
+    row = audited(desk, counted(3, 640))
+    assert row.subject.amount_gbp_minor == 640
+    with refused("is_as_audited"):
+        store(desk, row._replace(subject=row.subject._replace(amount_gbp_minor=told_minor)))
+    store(desk, row._replace(subject=row.subject._replace(amount_gbp_minor=NONE)))  # of which nobody makes anything
+
+
+def test_payment_that_was_never_counted_is_not_told_as_counted(desk):
+    row = audited(desk, counted(NONE, 640))
+    assert row.subject.amount_gbp_minor == NONE
+    with refused("is_as_audited"):
+        store(desk, row._replace(subject=row.subject._replace(amount_gbp_minor=640)))
 
 
 @pytest.mark.parametrize("change", SUBJECT_CHANGES.values(), ids=SUBJECT_CHANGES)
@@ -346,6 +375,17 @@ POSTING_CHANGES = {
     "the undoing of something": {"reverses": "00000000-0000-4000-8000-000000000000"},
     "another execution": {"execution_id": "00000000-0000-4000-8000-000000000000"},
 }
+
+
+def test_posting_at_another_time_than_what_it_follows_from_is_refused(desk):
+    """A balance as of a time would be another."""
+    row = audited(desk, decision())
+    rows = [
+        each._replace(event_time_ms=NOON_MS - 86_400_000) if isinstance(each, NewPosting) else each
+        for each in new_walk(row).take(Step.RESERVE).taken()
+    ]
+    with refused("is_of_its_step"):
+        store(desk, row, *rows)
 
 
 @pytest.mark.parametrize("change", POSTING_CHANGES.values(), ids=POSTING_CHANGES)
@@ -620,6 +660,12 @@ def test_review_that_nobody_wrote_frees_no_hold(desk, held):
     record = desk.unaudited(review(held, "ALLOW")).records[0]
     with refused("is_as_audited"):
         freed(desk, held, heard(record, held, Aim.SETTLE, 2))
+
+
+def test_review_is_not_stored_as_of_another_time(desk, held):
+    record = desk.batch(review(held, "ALLOW")).records[0]
+    with refused("is_as_audited"):
+        freed(desk, held, heard(record, held, Aim.SETTLE, 2, event_time_ms=NOON_MS - 86_400_000))
 
 
 def test_review_that_blocks_frees_no_hold(desk, held):

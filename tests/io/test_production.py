@@ -139,7 +139,7 @@ FAULTS = {
             {"seal_key": None},
             "could not be told from forged ones",
         )
-        for process in ("worker", "review", "apply")
+        for process in ("worker", "review", "apply", "executor")
     },
     **{
         f"{process} that believes whoever writes": (process, {"seal_keys": None}, "which keys seal decisions")

@@ -11,6 +11,12 @@ def test_a_name_is_the_same_however_it_is_written():
     assert is_same("alice", "al1ce")
     assert is_same("bob", "b0b")
     assert is_same("arnold", "amold")
+    assert is_same("walter", "vvalter")
+    assert is_same("ana.berg", "ana_berg")
+    assert is_same("ana-berg", "anaberg")
+    assert is_same("ana", "ana.")
+    assert is_same("ar.nold", "amold")
+    assert not is_same("ana@one", "ana@two")
     assert is_name("ana.b_c@bank-1")
     assert not is_name("\uff41\uff2e\uff21")
 

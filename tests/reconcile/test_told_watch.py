@@ -15,10 +15,16 @@ from pipeline.execute.restoring.lives import LIFE_STEPS
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.postgres import connect
+from pipeline.keys.key_files import is_signed
+from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.reconcile.told import ToldFault
-from pipeline.reconcile.told_watch_service import ToldWatch
+from pipeline.reconcile.told_watch_service import ToldWatch, UnprovedTold
+from pipeline.seals.proving import SealCheck
+from tests.decisions import written
 from tests.execute.given import PAYEE, WIRE, Desk, decision, reversal, review
+from tests.seals.given import sealer_with, signing_key
 from tests.servers import unused_prefix, url_as
 
 STRANGER = "00000000-0000-4000-8000-000000000001"
@@ -34,8 +40,8 @@ class World:
         desk.execution._notices._executions = self.topic
         self.reader = LogReader(servers, "fraud-reconcile", {}, is_expiry_expected=True)
         self.connection = connect(url_as(database_url, "fraud_reconcile"), "test")
-        publisher = AlertPublisher(self._keep, WIRE, f"{prefix}alerts.v1")
-        self.watch = ToldWatch(self.reader, WIRE, self.topic, publisher.publish, now_ms)
+        self.servers, self.publish = servers, AlertPublisher(self._keep, WIRE, f"{prefix}alerts.v1").publish
+        self.watch = ToldWatch(self.reader, WIRE, self.topic, self.publish, now_ms)
 
     def look(self) -> int:
         return self.watch.step(self.connection)
@@ -138,6 +144,44 @@ def test_what_nobody_of_ours_tells_is_found_and_named(world, owner):
     assert world.look() == 0
     assert len(world.alerts) == len(FORGED) + 1
     assert len({each.alert_id for each in world.alerts}) == len(world.alerts)
+
+
+def test_a_payment_is_not_told_as_logged_at_a_time_that_the_executor_alone_says(world, owner):
+    """Whoever has its credentials for ledger and topic could make a payee look known for long."""
+    world.desk.hear(paid := decision())
+    [told] = world.told()
+    owner.execute("SET session_replication_role = replica")
+    kept = "UPDATE audit.ai_decision_log SET record = %s WHERE decision_id = %s"
+    owner.execute(kept, [written(paid), paid.decision_id])
+    assert world.look() == 0
+    earlier_ms = told.payment_logged_at_ms - 90 * 86_400_000
+    change = "UPDATE ledger.execution SET payment_logged_at = to_timestamp(%s / 1000.0) WHERE execution_id = %s"
+    owner.execute(change, [earlier_ms, told.execution_id])
+    world.tell(WIRE.encode(told._replace(payment_logged_at_ms=earlier_ms)))
+    assert (world.look(), world.why()) == (1, ToldFault.OTHER_PAYMENT)
+
+
+def test_what_no_executor_proves_to_have_told_is_found_beside_what_it_told(world):
+    """Even where the ledger bears it out: nobody else may say it."""
+    desk, key = world.desk, signing_key()
+    desk.hear(decision())  # before executors had a key
+    assert world.look() == 0
+    keys = with_key(KeySet({}), KeyUse.EXECUTIONS, key.public, 0)
+    check = SealCheck(lambda _: keys, is_signed, now_ms, KeyUse.EXECUTIONS)
+    unproved = UnprovedTold()
+    proves = {world.topic: unproved.noting(check.unproved)}
+    count = len(world.reader.extents(world.topic))
+    partition_of = Partitioning(Partitioner.CRC32, count).of
+    desk.execution._notices._seal = sealer_with(key, world.topic, partition_of).seal
+    with closing(LogReader(world.servers, "fraud-reconcile", {}, is_expiry_expected=True, proves=proves)) as reader:
+        watch = ToldWatch(reader, WIRE, world.topic, world.publish, now_ms, unproved)
+        desk.hear(decision(), decision("BLOCK"))
+        assert watch.step(world.connection) == 0
+        for told in world.told()[-2:]:
+            world.tell(WIRE.encode(told))
+        assert (watch.step(world.connection), world.why()) == (2, ToldFault.UNPROVED)
+        desk.hear(decision())
+        assert (watch.step(world.connection), len(world.alerts)) == (0, 1)
 
 
 def test_an_earlier_life_is_compared_with_nothing_that_it_may_have_done_otherwise(world, owner):

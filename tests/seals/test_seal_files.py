@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.io.clock import now_ms
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
-from pipeline.keys.key_sets import KeySetRefused, KeyUse, with_revocation
+from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, with_key, with_revocation
 from pipeline.seals import seal_files
 from pipeline.seals.proving import SEAL_USES
 from pipeline.seals.seal_files import KEYS_FILE, KeySetFile, make_seal_keys, seal_check, sealer_of
@@ -58,6 +59,30 @@ def test_a_writer_whose_key_nobody_trusts_does_not_start(tmp_path: Path) -> None
     given = settings(seal_key_file=tmp_path / "other", seal_keys_file=tmp_path / "seals" / KEYS_FILE)
     with pytest.raises(Failure, match="not in the key set"):
         sealer_of(given, KeyUse.DECISIONS, first_partition)
+
+
+@pytest.mark.parametrize("ending", ["ended", "revoked", "gone"])
+def test_a_writer_seals_nothing_more_once_its_key_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """Nobody would heed it, for good: a decision is never executed then, and its payment never decided anew."""
+    monkeypatch.setattr(seal_files, "LOOK_S", 0.0)
+    folder = tmp_path / "seals"
+    make_seal_keys(folder)
+    sealer = sealer_of(settings(seal_directory=folder), KeyUse.DECISIONS, first_partition)
+    value = value_of(KeyUse.DECISIONS)
+    assert sealed(sealer, value)
+    keys = read_key_set(folder / KEYS_FILE)
+    if ending == "ended":
+        other = create_signing_key(tmp_path / "next", KeyUse.DECISIONS, with_set=False)
+        keys = with_key(keys, KeyUse.DECISIONS, other.public, now_ms() - 2, now_ms() - 1)
+    elif ending == "revoked":
+        keys = with_revocation(keys, sealer.key_id, now_ms() - 1, "it was copied")
+    else:
+        keys = KeySet({name: key for name, key in keys.keys.items() if name != sealer.key_id})
+    replace_key_set(folder / KEYS_FILE, keys)
+    with pytest.raises(KeySetRefused, match=sealer.key_id):
+        sealed(sealer, value)
 
 
 @pytest.mark.parametrize("use", sorted(SEAL_USES - {KeyUse.DECISIONS}))

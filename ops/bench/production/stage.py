@@ -97,7 +97,8 @@ class Stage:
         self.command("keys", "create", "witness", str(self.secrets / "witness_key"), "--set", str(keys))
         self.command("keys", "create", "decisions", str(self.secrets / "worker_seal_key"))
         keys = (self.secrets / "worker_seal_key.keys").rename(self.secrets / "seal_keys")
-        for use, name in (("reviews", "review_seal_key"), ("reversals", "rollback_seal_key")):
+        sealing = {"reviews": "review_seal_key", "reversals": "rollback_seal_key", "executions": "executor_seal_key"}
+        for use, name in sealing.items():
             self.command("keys", "create", use, str(self.secrets / name), "--set", str(keys))
         self._publish_feeds(keys)
         self._approve_model(keys)

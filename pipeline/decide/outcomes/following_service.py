@@ -111,9 +111,10 @@ class Follower:
                 await self._in_thread(self._source.rewind)
                 break
         await self._check(self._source)
-        await self._tell_lag(self._source, is_idle=not batch.records)
+        count = len(batch.records) + len(batch.unproved)  # what isn't proved has to be read past, too
+        await self._tell_lag(self._source, is_idle=not count)
         self._went_well()
-        is_behind = len(batch.records) == RECORDS_MAX
+        is_behind = count == RECORDS_MAX
         took_s = self._clock_s() - began_s
         await self._pause(took_s * (1 - DUTY_MAX) / DUTY_MAX if is_behind else PAUSE_S)
 

@@ -11,14 +11,14 @@ from pipeline.decide.outcomes.due import OutcomesDue
 from pipeline.decide.outcomes.following_service import Follower
 from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, Telling
 from pipeline.domain.alert import Alert
-from pipeline.domain.log import LogRecord, Outgoing, Record
+from pipeline.domain.log import LogRecord, Outgoing, Prove, Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
 from pipeline.io.kafka.log_reader import Extent, LogReader, RangeRead
 from pipeline.io.kafka.positioned_log import PositionedLog, PositionsOf
 from pipeline.io.settings import Outcomes, Settings
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import decision_proves, execution_proves
 from pipeline.state.outcome_records import Told, told_by_decision, told_by_execution
 from pipeline.state.store import RedisState
 from pipeline.state.windows import since_of
@@ -61,8 +61,13 @@ class OutcomesTopic:
             slot=settings.worker_slot,
             positions=positions,
             options=settings.kafka_options,
-            prove=seal_check(settings).unproved if settings.outcomes is Outcomes.DECISIONS else None,
+            prove=self._prove(),
         )
+
+    def _prove(self) -> Prove | None:
+        """None where nobody seals what the executor tells."""
+        proves = decision_proves if self._settings.outcomes is Outcomes.DECISIONS else execution_proves
+        return proves(self._settings).get(self._topic)
 
     def _told(self, value: bytes | None) -> Told:
         if self._settings.outcomes is Outcomes.DECISIONS:

@@ -12,12 +12,11 @@ from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.domain.log import RecordUndecodable
 from pipeline.execute.audit_wait_service import AuditBehind, AuditWait
 from pipeline.execute.ledger_store import Ledger
-from pipeline.execute.notice_topics import Notices
 from pipeline.execute.rail_client import RailSilent
 from pipeline.execute.restoring.restore_service import Desk, RailDiffers, Restore, Restored
 from pipeline.execute.restoring.stretch_topics import PassingOver, PositionAhead, Stretch
 from pipeline.execute.restoring.told_topics import Told
-from pipeline.execute.service_command import rail_of
+from pipeline.execute.service_command import notices_of, rail_of
 from pipeline.io import logs
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import service_connection
@@ -28,7 +27,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeySetRefused
 from pipeline.quarantine.put_aside_store import is_put_aside
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, seal_check
 from pipeline.terminal.failures import Failure, database_away
 from pipeline.terminal.output import Output, coloured
 
@@ -88,7 +87,7 @@ def _restored(
     topic = settings.topic("decisions.v1")
     ledger, appender = Ledger(), Appender.of(settings, GROUP)
     ledger.prepare(connection)
-    notices = Notices(appender, wire, settings.topic("executions.v1"), settings.topic("alerts.v1"))
+    notices = notices_of(settings, appender, wire)
     audit = AuditWait(notices, topic)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
     passing_over = PassingOver(
@@ -99,9 +98,11 @@ def _restored(
     )
     with (
         closing(rail_of(settings)) as rail,
-        LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader,
+        LogReader(
+            settings.bootstrap_servers, GROUP, settings.kafka_options, proves=execution_proves(settings)
+        ) as reader,
     ):
-        told = Told(reader, wire, settings.topic("executions.v1"))
+        told = Told(reader, wire, settings.topic(EXECUTIONS))
         desk = Desk(ledger, rail, notices, topic, settings.rail_keeps_keys_hours * 3600, told.latest, audit)
         stretch = Stretch(reader, wire, topic, passing_over)
         return Restore(connection, desk, stretch, since).run(reason, output.note)

@@ -122,6 +122,12 @@ FORBIDDEN_STATEMENTS = (
     "ALTER SYSTEM SET fsync = off",
     "COPY ledger.posting FROM PROGRAM 'true'",
     "SELECT pg_read_file('pg_hba.conf')",
+    "SELECT pg_advisory_lock(1)",
+    "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+    "SELECT lo_from_bytea(0, 'a disk that fills')",
+    "SELECT lo_create(0)",
+    "SELECT pg_logical_emit_message(false, 'mine', 'a log that fills')",
+    "SET temp_file_limit = -1",
 )
 
 

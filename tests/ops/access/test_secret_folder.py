@@ -22,8 +22,8 @@ BANK = {"ca.pem", "rail_authority.pem", "rail_certificate.pem", "rail_key.pem"} 
 ALERTS = {"alert_routes.toml", "alert_secrets"}
 """What says who is told of alerts."""
 KEYS = {
-    "dead_letter_key", "audit_key", "audit_keys", "witness_key", "worker_seal_key", "review_seal_key", "models_key",
-    "seal_keys",
+    "dead_letter_key", "audit_key", "audit_keys", "witness_key", "worker_seal_key", "review_seal_key",
+    "executor_seal_key", "models_key", "seal_keys",
 }  # fmt: skip
 
 
@@ -45,6 +45,7 @@ def folder(fraud: Fraud, tmp_path: Path) -> Path:
     seal_keys = (made / "worker_seal_key.keys").rename(made / "seal_keys")
     assert fraud("keys", "create", "reviews", made / "review_seal_key", "--set", seal_keys).code == 0
     assert fraud("keys", "create", "reversals", made / "rollback_seal_key", "--set", seal_keys).code == 0
+    assert fraud("keys", "create", "executions", made / "executor_seal_key", "--set", seal_keys).code == 0
     assert fraud("keys", "create", "models", made / "models_key", "--set", seal_keys).code == 0
     answer = fraud("passwords", "create", made)
     assert answer.code == 0

@@ -269,7 +269,14 @@ def test_postgres_lets_nobody_in_but_over_tls_with_a_password() -> None:
     assert "hba_file=/etc/postgresql/pg_hba.conf" in PRODUCTION["services"]["postgres"]["command"]
     lines = (ROOT / PRODUCTION["configs"]["pg_hba.conf"]["file"]).read_text().splitlines()
     rules = [line.split() for line in lines if line and not line.startswith("#")]
-    assert [("local", "scram-sha-256"), ("hostssl", "scram-sha-256")] == [(rule[0], rule[-1]) for rule in rules]
+    assert {("local", "scram-sha-256"), ("hostssl", "scram-sha-256")} == {(rule[0], rule[-1]) for rule in rules}
+
+
+def test_no_role_but_the_owner_comes_to_another_database_of_postgres() -> None:
+    """There it could keep files and locks of its own, which are the whole server's."""
+    lines = (ROOT / PRODUCTION["configs"]["pg_hba.conf"]["file"]).read_text().splitlines()
+    elsewhere = [line.split() for line in lines if line.startswith("host") and line.split()[1] != "fraud"]
+    assert ["fraud_owner"] == [rule[2] for rule in elsewhere]
 
 
 @pytest.mark.parametrize("service", [name for name, settings in BASE["services"].items() if "healthcheck" in settings])
