@@ -244,8 +244,7 @@ class Redriver:
         if payment.event_time_ms > remembered_ms:
             return True
         # It can't have been decided while it lay further ahead of the log than a payment may.
-        is_reached = reach.since_ms is None or payment.event_time_ms - FUTURE_TOLERANCE_MS > reach.since_ms
-        return is_reached
+        return reach.since_ms is None or payment.event_time_ms - FUTURE_TOLERANCE_MS > reach.since_ms
 
     def _decided(self, opened: Sequence[_Opened]) -> set[bytes]:
         """Return the digests of the payments that were decided under the transaction ids of these."""
