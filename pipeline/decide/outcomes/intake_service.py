@@ -259,7 +259,9 @@ class Intake:
         have been put back with other times. A record that is gone, or not proved any more, says nothing.
         """
         note = await self._state.noted_outcome(partition)
-        offset = -1 if note is None else _NOTE.unpack(note)[0]
+        if note is None:
+            return
+        offset, _, _ = _NOTE.unpack(note)
         if not extent.low <= offset < min(extent.high, held):
             return
         found = (await _in_thread(self._logs.read, partition, offset, offset + 1)).taken
