@@ -48,7 +48,7 @@ class Evictions(NamedTuple):
                 f"Redis has evicted keys ({self.evicted_keys} when it was found out), so the state is lost as a whole"
             )
         if self.early_ms:
-            hours = self.early_ms // CLOCKS_APART_MS_MAX
+            hours = self.early_ms // 3_600_000
             return (
                 f"Redis' clock was {hours} hours ahead and payees were forgotten early, so the state is lost as a whole"
             )
@@ -59,10 +59,10 @@ def clock_fault(apart_ms: int) -> str | None:
     """Say what is wrong with clocks that are so far apart; None where nothing is."""
     if abs(apart_ms) <= CLOCKS_APART_MS_MAX:
         return None
-    hours, is_ahead = abs(apart_ms) // CLOCKS_APART_MS_MAX, apart_ms > 0
+    minutes, is_ahead = abs(apart_ms) // 60_000, apart_ms > 0
     return (
-        f"Redis' clock is {hours} hours {'ahead of' if is_ahead else 'behind'} this worker's, and payees are forgotten"
-        " by it: set the one that is wrong"
+        f"Redis' clock is {minutes} minutes {'ahead of' if is_ahead else 'behind'} this worker's, and payees are"
+        " forgotten by it: set the one that is wrong"
     )
 
 
