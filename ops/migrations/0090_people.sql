@@ -636,8 +636,9 @@ UNION ALL
 SELECT 'control.redrive', redrive.redrive_id::text, redrive.act, 'LETTERS_REDRIVEN', redrive.requested_by,
     jsonb_build_object('redrive_id', redrive.redrive_id, 'reason', redrive.reason, 'letters_sha256', (
         SELECT encode(sha256(convert_to(coalesce(string_agg(
-            format(E'%s:%s:%s:%s\n', source_partition, source_offset, code, encode(payload_sha256, 'hex')), ''
-            ORDER BY source_partition, source_offset), ''), 'UTF8')), 'hex')
+            format(E'%s:%s:%s:%s:%s\n', source_topic, source_partition, source_offset, code,
+                encode(payload_sha256, 'hex')), ''
+            ORDER BY source_topic COLLATE "C", source_partition, source_offset, payload_sha256), ''), 'UTF8')), 'hex')
         FROM control.redrive_letter AS letter WHERE letter.redrive_id = redrive.redrive_id))
 FROM control.redrive;
 

@@ -18,7 +18,14 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
 
 from ops.stack.versions import MESSAGE_MAX_BYTES
 from pipeline.io.kafka.client import admin_client
-from pipeline.io.kafka.topic_settings import CREATE_TIME, LOG_APPEND_TIME, STAMPED_TOPICS, TIMESTAMP_TYPE, is_embedded
+from pipeline.io.kafka.topic_settings import (
+    CREATE_TIME,
+    LOG_APPEND_TIME,
+    STAMPED_TOPICS,
+    TIMESTAMP_TYPE,
+    UNCLEAN_ELECTION,
+    is_embedded,
+)
 
 PARTITIONS_DEFAULT: Final = 4
 MOCK_PARTITIONS: Final = 4  # librdkafka's mock cluster gives every topic this many; no setting changes it
@@ -221,6 +228,7 @@ def topic_settings(topic: Topic, replication_factor: int, is_history: bool = Fal
         "max.message.bytes": str(topic.message_max_bytes),
         # An acknowledged write outlives the loss of one replica, and one may be down for upkeep.
         "min.insync.replicas": str(max(1, replication_factor - 1)),
+        UNCLEAN_ELECTION: "false",
     }
     if topic.cleanup is Cleanup.DELETE:
         settings["retention.ms"] = str(FOR_EVER if is_stamped_by_publishers else topic.retention_ms)

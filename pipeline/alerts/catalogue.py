@@ -234,7 +234,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
         "has.",
     ),
-    AlertCode.STATE_EVICTED: Entry(_CRITICAL, "Redis may evict keys of the state, or has; nothing is decided on it."),
+    AlertCode.STATE_EVICTED: Entry(_CRITICAL, "Redis may forget keys of the state, or has; nothing is decided on it."),
     AlertCode.AUDIT_NOT_CONTINUED: Entry(
         _CRITICAL, "The audit log contradicts itself or what stands outside; nothing more is signed."
     ),
@@ -466,7 +466,7 @@ def backup_alert(copied_at_ms: int | None, raised_at_ms: int) -> Alert:
 
 
 def eviction_alert(fault: str, policies: Sequence[str], evicted_keys: int, scope: str, raised_at_ms: int) -> Alert:
-    """Make the alert about a state store that may evict keys, or has. scope: the state's prefix."""
+    """Make the alert about a state store that may forget keys, or has. scope: the state's prefix."""
     evidence = {"policies": ", ".join(policies), "evicted_keys": str(evicted_keys)}
     return alert(AlertCode.STATE_EVICTED, f"{fault}. Nothing is decided on it.", scope, evidence, raised_at_ms)
 

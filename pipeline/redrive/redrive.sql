@@ -11,25 +11,32 @@ VALUES (
 
 -- name: append_letter
 -- A letter of a sending.
-INSERT INTO control.redrive_letter (source_partition, source_offset, redrive_id, code, payload_sha256)
-VALUES (%(source_partition)s, %(source_offset)s, %(redrive_id)s, %(code)s, %(payload_sha256)s);
+INSERT INTO control.redrive_letter (source_topic, source_partition, source_offset, redrive_id, code, payload_sha256)
+VALUES (
+    %(source_topic)s, %(source_partition)s, %(source_offset)s, %(redrive_id)s, %(code)s, %(payload_sha256)s
+);
 
 -- name: append_published
--- A letter's payment stands there on transactions.v1.
+-- A letter's payment stands there on the letter's topic.
 INSERT INTO control.redrive_published
-    (published_partition, published_offset, source_partition, source_offset, published_by)
-VALUES (%(published_partition)s, %(published_offset)s, %(source_partition)s, %(source_offset)s, %(published_by)s)
+    (published_partition, published_offset, source_topic, source_partition, source_offset, payload_sha256, published_by)
+VALUES (
+    %(published_partition)s, %(published_offset)s, %(source_topic)s, %(source_partition)s, %(source_offset)s,
+    %(payload_sha256)s, %(published_by)s
+)
 ON CONFLICT DO NOTHING;
 
 -- name: read_sent
 -- Which of these letters were sent before, from where to look for what was sent, and where it stands as far as that is
 -- recorded.
-SELECT letter.source_partition, letter.source_offset, redrive.transactions_from,
-    published.published_partition, published.published_offset
-FROM unnest(%(partitions)s::integer[], %(offsets)s::bigint[]) AS wanted (source_partition, source_offset)
-JOIN control.redrive_letter AS letter USING (source_partition, source_offset)
+SELECT letter.source_topic, letter.source_partition, letter.source_offset, letter.payload_sha256,
+    redrive.transactions_from, published.published_partition, published.published_offset
+FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[], %(payloads)s::bytea[])
+    AS wanted (source_topic, source_partition, source_offset, payload_sha256)
+JOIN control.redrive_letter AS letter USING (source_topic, source_partition, source_offset, payload_sha256)
 JOIN control.redrive AS redrive USING (redrive_id)
-LEFT JOIN control.redrive_published AS published USING (source_partition, source_offset);
+LEFT JOIN control.redrive_published AS published
+    USING (source_topic, source_partition, source_offset, payload_sha256);
 
 -- name: read_refusals
 -- The codes by which records of transactions.v1 became dead letters.

@@ -32,7 +32,7 @@ from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
 from pipeline.redrive.redrive_service import AnotherRedrives, Ids, NotAnOperator, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
-from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected, place_of
+from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected, record_of
 from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
@@ -83,7 +83,7 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
         request = Request(asked.by, asked.reason, _criteria_text(asked))
         found: set[Place] = set()
         for redriven in redriver.run(letters, request, is_dry=asked.is_dry):
-            found.add(place_of(redriven.letter))
+            found.add(record_of(redriven.letter).place)
             yield redriven
     if criteria.places is not None and (missing := sorted(criteria.places - found)):
         places = ", ".join(f"{place.partition}:{place.offset}" for place in missing)

@@ -17,7 +17,7 @@ from pipeline.people.acts import ActKind
 from pipeline.people.key_files import Identity
 from pipeline.people.roles import Role
 from pipeline.people.store import person_of
-from pipeline.redrive.selection import Place, place_of
+from pipeline.redrive.selection import About, Place, record_of
 
 _SQL: Final = statements("pipeline.redrive", "redrive")
 
@@ -71,28 +71,36 @@ def may_redrive(connection: Connection, by: Identity) -> bool:
     return person_of(read_registry(connection), by).holds(Role.OPERATOR)
 
 
-def append_published(connection: Connection, found: Mapping[Place, Iterable[Place]], by: str) -> None:
-    """Record where the payments of letters stand; `found` has their places by the letter's."""
+def append_published(connection: Connection, found: Mapping[About, Iterable[Place]], by: str) -> None:
+    """Record where the payments of letters stand; `found` has their places by what the letter is about."""
     with connection.transaction():
         for source, places in found.items():
             for place in places:
                 fields = {
                     "published_partition": place.partition,
                     "published_offset": place.offset,
+                    "source_topic": source.topic,
                     "source_partition": source.partition,
                     "source_offset": source.offset,
+                    "payload_sha256": source.payload_sha256,
                     "published_by": by,
                 }
                 connection.execute(_SQL["append_published"], fields)
 
 
-def read_sent(connection: Connection, letters: Iterable[DeadLetter]) -> dict[Place, Sent]:
-    sent: dict[Place, Sent] = {}
-    rows = connection.execute(_SQL["read_sent"], _place_fields(map(place_of, letters))).fetchall()
-    for partition, offset, ends, *published in rows:
-        known = sent.get(Place(partition, offset), Sent({int(name): end for name, end in ends.items()}, frozenset()))
+def read_sent(connection: Connection, letters: Iterable[DeadLetter]) -> dict[About, Sent]:
+    sent: dict[About, Sent] = {}
+    wanted = [record_of(letter) for letter in letters]
+    fields = {
+        **_place_fields(each.place for each in wanted),
+        "topics": [each.topic for each in wanted],
+        "payloads": [each.payload_sha256 for each in wanted],
+    }
+    for topic, partition, offset, payload, ends, *published in connection.execute(_SQL["read_sent"], fields).fetchall():
+        about = About(topic, partition, offset, bytes(payload))
+        known = sent.get(about, Sent({int(name): end for name, end in ends.items()}, frozenset()))
         places = frozenset() if None in published else frozenset({Place(*published)})
-        sent[Place(partition, offset)] = known._replace(published=known.published | places)
+        sent[about] = known._replace(published=known.published | places)
     return sent
 
 
@@ -120,11 +128,11 @@ def read_reach_ms(connection: Connection, partitions: Iterable[int]) -> int | No
 
 
 def _digest_of(letters: Iterable[DeadLetter]) -> str:
-    """Return the digest of places, codes and payloads of a sending's letters, in the order of their places."""
+    """Return the digest of places, codes and payloads of a sending's letters, in the order of what they are about."""
     digest = hashlib.sha256()
-    for letter in sorted(letters, key=lambda each: (each.source_partition, each.source_offset)):
-        place = f"{letter.source_partition}:{letter.source_offset}:{letter.code}:{letter.payload_sha256.hex()}"
-        digest.update(place.encode() + b"\n")
+    for letter in sorted(letters, key=record_of):
+        topic, partition, offset, payload_sha256 = record_of(letter)
+        digest.update(f"{topic}:{partition}:{offset}:{letter.code}:{payload_sha256.hex()}\n".encode())
     return digest.hexdigest()
 
 

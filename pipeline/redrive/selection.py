@@ -24,6 +24,22 @@ class Place(NamedTuple):
     offset: int
 
 
+class About(NamedTuple):
+    """The record that a letter is about: its place, and what stood there.
+
+    A topic that was made anew counts its offsets from 0 again, and another deployment has a topic of its own.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    payload_sha256: bytes
+
+    @property
+    def place(self) -> Place:
+        return Place(self.partition, self.offset)
+
+
 class Criteria(NamedTuple):
     """What is asked for; a letter must meet all of it. `places`: None for any; times are those of the records."""
 
@@ -54,7 +70,7 @@ UNSENT: Final = frozenset({Fate.NO_PAYLOAD, Fate.OTHER_KEY, Fate.UNAUDITED, Fate
 def is_selected(letter: DeadLetter, transactions_topic: str, criteria: Criteria) -> bool:
     if letter.source_topic != transactions_topic or letter.code not in criteria.codes:
         return False
-    if criteria.places is not None and place_of(letter) not in criteria.places:
+    if criteria.places is not None and record_of(letter).place not in criteria.places:
         return False
     at_ms = letter.source_timestamp_ms
     return (criteria.since_ms is None or at_ms >= criteria.since_ms) and (
@@ -62,5 +78,5 @@ def is_selected(letter: DeadLetter, transactions_topic: str, criteria: Criteria)
     )
 
 
-def place_of(letter: DeadLetter) -> Place:
-    return Place(letter.source_partition, letter.source_offset)
+def record_of(letter: DeadLetter) -> About:
+    return About(letter.source_topic, letter.source_partition, letter.source_offset, letter.payload_sha256)

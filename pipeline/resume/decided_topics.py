@@ -6,6 +6,9 @@ transaction that commits the offset, without gaps and each kind in log order, so
 decided, and before it everything was. The latest needn't stand last: copies of earlier ones may follow it. The broker
 acknowledges them before it is told to commit, so a reader that has come to the end that includes open transactions has
 all that any offset stands for, whichever partition learns of the commit first.
+
+The record that was decided last must still stand where it stood. A log that lost records, as by an unclean election of
+a leader, or that was made anew, gives their offsets to others, which would be passed over as decided.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.decision import Decision
 from pipeline.domain.features import NONE
 from pipeline.domain.log import Record
+from pipeline.domain.payment import Decoded
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
@@ -100,9 +104,33 @@ class DecidedLog:
             # Whoever has a partition goes on deciding while this is asked, so an end that was asked before is outdated.
             beyond = [each for each, found in decided.items() if (found.end or 0) > extents[each].high]
             extents |= reader.extents(self._topics.transactions, beyond)
+            for each, found in latest.items():
+                self._require_same(reader, each, extents[each], found)
         starts = [self._start(each, offset, extents[each], decided.get(each)) for each, offset in committed.items()]
         seen = {partition: each.outcomes_position for partition, each in latest.items()}
         return [start._replace(outcomes_position=seen.get(start.partition, NONE)) for start in starts]
+
+    def _require_same(self, reader: LogReader, partition: int, extent: Extent, latest: _Latest) -> None:
+        """Raise BrokerFailed where another record stands where the payment that was decided last stood.
+
+        A copy of the topic may have been put back with other times; another release may read a payment otherwise.
+        """
+        offset = latest.offset
+        if offset is None or not extent.low <= offset < extent.high:
+            return
+        topic = self._topics.transactions
+
+        def is_same(record: Record) -> bool:
+            if record.source.timestamp_ms == latest.logged_ms:
+                return True
+            read = self._wire.decode_transaction(record.value)
+            return isinstance(read, Decoded) and read.transaction.transaction_id == latest.transaction_id
+
+        if reader.read_range(topic, partition, offset, offset + 1, 1, is_same).taken != [True]:
+            raise BrokerFailed(
+                f"the record of {topic}[{partition}] at {offset} isn't the one that was decided: the log lost records"
+                " and gave their offsets out anew, or it is another log"
+            )
 
     def _start(self, partition: int, committed: int | None, extent: Extent, decided: Decided | None) -> Start:
         """`decided`: None where the log holds nothing, and the group's offset is of it, so that nothing can be lost or
@@ -141,11 +169,12 @@ class DecidedLog:
                 decision = self._decision(record, partition)
                 # The first of a decision and its copies counts: dead letters are looked for from its time on.
                 if decision is not None and (latest.offset is None or decision.source_offset >= latest.offset):
-                    position = decision.snapshot.outcomes_position
+                    position, transaction_id = decision.snapshot.outcomes_position, decision.transaction_id
                     written_ms = record.source.timestamp_ms
                     if decision.source_offset == latest.offset:
                         written_ms = min(written_ms, latest.written_ms)
-                    latest = _Latest(decision.source_offset, written_ms, True, position)
+                    logged_ms = decision.source_timestamp_ms
+                    latest = _Latest(decision.source_offset, written_ms, True, position, logged_ms, transaction_id)
             looked_at += len(records)
             if latest.offset is not None and (latest.offset + 1 == committed or looked_at >= LOOKED_AT_MAX):
                 break
@@ -192,6 +221,8 @@ class _Latest(NamedTuple):
     written_ms: int  # when that was written; 0 for none
     is_whole: bool  # the topic was read far enough, or holds everything that ever stood on it
     outcomes_position: int = NONE
+    logged_ms: int = NONE  # of the payment that was decided last: its record's time
+    transaction_id: str = ""  # likewise
 
 
 class _Letters(NamedTuple):

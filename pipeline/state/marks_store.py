@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.state.evictions import LOST, Evictions, evicted_counts, evicted_since, evicting_policies
+from pipeline.io.clock import now_ms
+from pipeline.state.evictions import (
+    CLOCK,
+    EARLY,
+    LOST,
+    Evictions,
+    apart_ms,
+    early_ms,
+    evicted_counts,
+    evicted_since,
+    evicting_policies,
+    latest_ms,
+)
 from pipeline.state.script_store import ScriptStore
 from pipeline.state.shape import Shape, parse_shape
 
@@ -35,19 +47,26 @@ class MarkStore(ScriptStore):
         await self._run([("HSET", self._keys.evictions(), *fields)])
 
     async def evictions(self, *, never_evicts: bool) -> Evictions:
-        """Return what the servers may evict and have evicted. Keys that the state lost are noted in it for ever.
+        """Return what the servers may forget and have forgotten. Keys that the state lost are noted in it for ever.
 
         A state that hasn't begun has lost none.
         """
+        at_ms = now_ms()
         masters, key = await self.facts(), self._keys.evictions()
         has_begun, *found = await self._run([("EXISTS", self._keys.shape()), ("HKEYS", key), ("HVALS", key)])
         held = {name.decode(): int(count) for name, count in zip(*found, strict=True)}
         counts = evicted_counts(masters)
-        lost = held.pop(LOST, 0)
+        lost, early, told_ms = held.pop(LOST, 0), held.pop(EARLY, 0), held.pop(CLOCK, 0)
+        apart = apart_ms(masters, at_ms)
+        if has_begun and not early and (early := early_ms(told_ms, apart, at_ms)):
+            await self._run([("HSETNX", key, EARLY, early)])
+        if has_begun and (latest := latest_ms(masters)) > told_ms:
+            await self._run([("HSET", key, CLOCK, latest)])
         if has_begun and not lost and (lost := evicted_since(counts, held)):
             _, text = await self._run([("HSETNX", key, LOST, lost), ("HGET", key, LOST)])
             lost = int(text)
-        return Evictions(evicting_policies(masters, never_evicts=never_evicts), lost, sorted(counts))
+        policies = evicting_policies(masters, never_evicts=never_evicts)
+        return Evictions(policies, lost, sorted(counts), early, apart)
 
     async def backup_at_ms(self) -> int | None:
         """Return when `fraud state backup` last ended well."""

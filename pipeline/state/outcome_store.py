@@ -63,6 +63,14 @@ class OutcomeStore(ScriptStore):
         """
         await self._run([("HSET", self._keys.outcomes(partition), "due", due)])
 
+    async def note_outcome(self, partition: int, note: bytes) -> None:
+        """Remember which record was taken in last, as the caller words it."""
+        await self._run([("HSET", self._keys.outcomes(partition), "last", note)])
+
+    async def noted_outcome(self, partition: int) -> bytes | None:
+        (note,) = await self._run([("HGET", self._keys.outcomes(partition), "last")])
+        return None if note is None else bytes(note)
+
     async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None:
         """Remember what was decided, by decision id, for as long as a review of it may come."""
         keys, kept_s = self._keys, HELD_KEPT_S

@@ -33,7 +33,7 @@ from pipeline.state.outcomes import (
 )
 from pipeline.state.recounting import counted_as, restate
 from pipeline.state.state_event import StateEvent, claim_name
-from pipeline.state.windows import DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
+from pipeline.state.windows import ANEW, DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 128
 ORIGIN_MS: Final = 1_420_070_400_000
@@ -464,7 +464,7 @@ class Answers:
         """
         counted = np.fromiter([event.is_counted for event in self._events], np.bool_, len(self._events))
         is_told = (self.state[:, 0] != NONE) & (self.state[:, len(ACCOUNT_STATE)] != NONE)
-        missing = np.flatnonzero(counted & (self.freshness == Freshness.FRESH) & ~is_told)
+        missing = np.flatnonzero(counted & (self.freshness % ANEW == Freshness.FRESH) & ~is_told)
         return self._events[missing[0]].offset if missing.size else None
 
     def finished(self, label_delay_ms: int) -> PartitionObservation:
@@ -476,7 +476,7 @@ class Answers:
         enter_stale(self.state, self._is_stale, month_blocks)
         month = self.state[:, _MONTH]
         month[:] = np.where(is_declared, self._declared, month)
-        return PartitionObservation(self.freshness, self.state, self._outcomes_position)
+        return PartitionObservation(self.freshness % ANEW, self.state, self._outcomes_position)
 
 
 def _windows_header(chunk: Chunk, start: Start) -> bytes:

@@ -13,6 +13,7 @@ from pipeline.io.redis.topology import Topology
 from pipeline.io.redis_batches import Command, RedisBatches
 from pipeline.state.requests import Keys
 from pipeline.state.script_files import ALL, Call
+from pipeline.state.windows import LogReplaced
 
 FAULT_CHARACTERS_MAX: Final = 300
 
@@ -33,6 +34,13 @@ class StateAhead(StateRefused):
     def __init__(self, ahead: Mapping[int, int], ends: Mapping[int, int]) -> None:
         partition, offset = min(ahead.items())
         super().__init__(ahead_text(partition, offset, ends.get(partition, 0)))
+
+
+class StateReplaced(StateRefused, LogReplaced):
+    """The state was built from records that the log has no more, so nothing may be decided on it."""
+
+    def __init__(self, partition: int, offset: int) -> None:
+        LogReplaced.__init__(self, partition, offset)
 
 
 def ahead_text(partition: int, observed: int, end: int) -> str:

@@ -36,7 +36,7 @@ from pipeline.state.requests import (
     shared_request,
 )
 from pipeline.state.script_files import Call
-from pipeline.state.script_store import StateAhead, StateFault, StateRefused, StateUnavailable
+from pipeline.state.script_store import StateAhead, StateFault, StateRefused, StateReplaced, StateUnavailable
 from pipeline.state.shape import Shape
 from pipeline.state.survey import Survey
 from pipeline.state.unusual.kinds import answering, kinds
@@ -377,11 +377,13 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         return again
 
     async def _body(self, chunk: Chunk, reply: bytes) -> bytes:
-        """Return what follows the first byte of a reply; raise StateLost or SnapshotPruned where that is a failure."""
+        """Return what follows the first byte of a reply; raise what it says where that is a failure."""
         if reply[0] == _LOST:
             raise StateLost(chunk.partition, await self.positions(chunk.partition))
         if reply[0] == _PRUNED:
             raise SnapshotPruned(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
+        if reply[0] == _REPLACED:
+            raise StateReplaced(chunk.partition, _OFFSET.unpack_from(reply, 1)[0])
         return reply[1:]
 
 
@@ -398,5 +400,6 @@ def _number(reply: bytes | None) -> int | None:
 _LOST: Final = 1
 _PRUNED: Final = 2
 _TOO_MUCH: Final = 3
+_REPLACED: Final = 4
 _READY: Final = Struct("B")
 _KEY_COUNTS: Final = Struct(">HHH")

@@ -47,6 +47,11 @@ CLAIM_KEPT_MS: Final = LATE_AFTER_MS + FUTURE_TOLERANCE_MS
 """An id is remembered for this much log time. A payment may be dated FUTURE_TOLERANCE_MS ahead of the log; so a copy
 that comes when its id is forgotten is late, whatever its date."""
 
+ANEW: Final = 3
+"""Beside the values of Freshness: FRESH, of a record that held no id when its offset was read before."""
+BROKERS_APART_MS: Final = 3_600_000
+"""Most by which clocks of brokers differ; an id that is older than that beside its time may have been deleted."""
+
 IP_ADDRESS: Final = "IP_ADDRESS"
 DEVICE: Final = "DEVICE"
 _NO_ROW: Final = (NONE,) * len(STATE)
@@ -100,6 +105,18 @@ class SnapshotPruned(Exception):
 
     def __init__(self, partition: int, offset: int) -> None:
         super().__init__(f"the snapshot of partition {partition} at {offset} is gone: it was committed")
+        self.partition, self.offset = partition, offset
+
+
+class LogReplaced(Exception):
+    """Another record stood at an offset when its payment was counted: the log lost records, as by an unclean election
+    of a leader, and gave their offsets out anew. The state is of a log that is gone; nothing may be decided on it."""
+
+    def __init__(self, partition: int, offset: int) -> None:
+        super().__init__(
+            f"the record of partition {partition} of transactions.v1 at {offset} isn't the one that was counted: the"
+            " log lost records, and gave their offsets out anew"
+        )
         self.partition, self.offset = partition, offset
 
 
@@ -222,12 +239,12 @@ class MemoryState:
     ) -> list[PartitionObservation]:
         """Observe a batch as RedisState.observe does."""
         observations: list[PartitionObservation] = []
-        failures: list[StateLost | SnapshotPruned] = []
+        failures: list[StateLost | SnapshotPruned | LogReplaced] = []
         for share in batch:
             try:
                 progress = self._progress_at(share.partition, share.start_offset, initial, since_ms)
                 observations.append(self._observe(share, progress, initial or is_rebuild))
-            except (StateLost, SnapshotPruned) as failure:
+            except (StateLost, SnapshotPruned, LogReplaced) as failure:
                 failures.append(failure)
         if failures:
             raise failures[0]
@@ -289,13 +306,19 @@ class MemoryState:
         return None if progress is None else progress.reached
 
     def _observe(self, share: PartitionEvents, progress: _Progress, is_passing: bool) -> PartitionObservation:
-        freshness = [self._freshness(share.partition, progress, event) for event in share.events]
+        if progress.replaced is not None:
+            raise LogReplaced(share.partition, progress.replaced)
+        told = [self._freshness(share.partition, progress, event) for event in share.events]
+        freshness = [each % ANEW for each in told]
         snapshots = [_NOT_COUNTED] * len(freshness)
         for place, event in enumerate(share.events):
             if freshness[place] != Freshness.FRESH or not event.is_counted:
                 continue
             if event.offset >= progress.reached:
                 snapshots[place] = self._count(share, progress, event)
+            elif event.offset in progress.snapshots and told[place] == ANEW:
+                progress.replaced = event.offset
+                raise LogReplaced(share.partition, event.offset)
             elif event.offset in progress.snapshots:
                 snapshots[place] = progress.snapshots[event.offset]
                 if progress.late_after < event.offset < progress.late_until:
@@ -344,22 +367,40 @@ class MemoryState:
         progress.reached = start_offset
         return progress
 
-    def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> Freshness:
+    def _freshness(self, partition: int, progress: _Progress, event: StateEvent) -> int:
+        """Return the freshness of an event; ANEW for one that claims a free id at an offset that was read before.
+
+        Whoever was FRESH holds its id, as of its own time or later. One that holds none is told for the first time: it
+        couldn't be read then, or it is another record.
+        """
         claim, name = _Claim(event.payment_digest, event.log_time_ms, partition), claim_name(event)
+        held = self._claims.get(name)
         if event.offset < progress.reached:
-            freshness = progress.exceptions.get(event.offset, Freshness.FRESH)
-            if freshness == Freshness.FRESH:
-                self._claims.setdefault(name, claim)
-            return freshness
+            if event.offset in progress.exceptions:
+                return progress.exceptions[event.offset]
+            if held is None:
+                self._claims[name] = claim
+                return Freshness.FRESH if self._is_past(claim, name) else ANEW
+            is_past_it = held.log_time_ms - CLAIM_KEPT_MS > claim.log_time_ms
+            if held.log_time_ms >= claim.log_time_ms and (held.partition == partition or is_past_it):
+                if not is_past_it and not self._is_past(claim, name):
+                    self._claims[name] = claim  # a copy that is read after it is its duplicate
+                return Freshness.FRESH
         shard = crc32(name.encode()) % self._shards
         latest_ms = self._watermarks[shard, partition] = max(self._watermarks[shard, partition], event.log_time_ms)
-        freshness = _first_freshness(claim, self._claims.get(name))
+        freshness = _first_freshness(claim, held)
         if freshness == Freshness.FRESH:
             since_ms = max(event.log_time_ms, latest_ms if self._clock_ms is None else min(latest_ms, self._clock_ms()))
             self._claims[name] = claim._replace(log_time_ms=since_ms)
-        else:
+        elif event.offset >= progress.reached:
             progress.exceptions[event.offset] = freshness
         return freshness
+
+    def _is_past(self, claim: _Claim, name: str) -> bool:
+        """Return whether the claim may have been deleted, because nobody can ask for it any more."""
+        latest_ms = self._watermarks[crc32(name.encode()) % self._shards, claim.partition]
+        latest_ms = latest_ms if self._clock_ms is None else min(latest_ms, self._clock_ms())
+        return claim.log_time_ms < latest_ms - CLAIM_KEPT_MS - BROKERS_APART_MS
 
 
 def _first_freshness(claim: _Claim, held: _Claim | None) -> Freshness:
@@ -393,10 +434,13 @@ class _Claim(NamedTuple):
 class _Progress:
     """The progress of a partition's observation, and the answers that were given."""
 
-    __slots__ = ("exceptions", "late_after", "late_until", "pruned_below", "reached", "since_ms", "snapshots")
+    __slots__ = (
+        "exceptions", "late_after", "late_until", "pruned_below", "reached", "replaced", "since_ms", "snapshots",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.reached, self.pruned_below, self.since_ms = 0, 0, NONE
+        self.replaced: int | None = None  # an offset at which another record was counted
         self.late_after = self.late_until = 0  # answers given to payments between these offsets tell too little
         self.snapshots: dict[int, _Snapshot] = {}
         self.exceptions: dict[int, Freshness] = {}  # offset → freshness, where not FRESH

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer
 
 from ops.stack.embedded import EmbeddedStack
@@ -16,7 +17,7 @@ from ops.stack.topics import create_topics
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.decide.outcomes.due import ALL, OutcomesDue
 from pipeline.decide.outcomes.following_service import Follower
-from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, Telling
+from pipeline.decide.outcomes.intake_service import READ_MAX, Intake, Logs, OutcomesMisplaced, Telling
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.execution import ExecutionState
@@ -63,7 +64,14 @@ class State:
         self.due: dict[int, int] = {}
         self.held: dict[tuple[int, str], bytes] = {}
         self.told: dict[tuple[int, str], int] = {}
+        self.notes: dict[int, bytes] = {}
         self.is_away = False
+
+    async def note_outcome(self, partition: int, note: bytes) -> None:
+        self.notes[partition] = note
+
+    async def noted_outcome(self, partition: int) -> bytes | None:
+        return self.notes.get(partition)
 
     async def outcomes_position(self, partition: int) -> int | None:
         return self.positions.get(partition)
@@ -436,6 +444,35 @@ async def test_what_the_log_holds_is_taken_in_before_a_partition_is_decided(stac
     assert bench.state.taken == outcomes(count)
     assert (bench.due.of(PARTITION), bench.due.of(1), bench.due.unknown) == (count, 0, [])
     assert max(last - first for _, first, last, _ in bench.state.calls) <= 256
+
+
+@in_loop
+async def test_i4_a_log_whose_offsets_were_given_out_anew_is_not_followed_as_if_it_were_the_one_before(stack):
+    """It was made anew, or lost records by an unclean election of a leader, and is longer than before by now."""
+    before, after = Bench(stack), Bench(stack)
+    before.send(*executions(5))
+    before.follower()
+    await before.intake.begin({PARTITION: 5})
+    after.send(*executions(20, first=100))
+    after.state = before.state
+    after.follower()
+    await after.intake.begin({PARTITION: 5})
+    assert (after.state.taken, after.due.of(PARTITION)) == (outcomes(5), ALL)
+    with pytest.raises(OutcomesMisplaced, match="at 4 isn't the one"):
+        await after.intake.starts([PARTITION])
+
+
+@in_loop
+async def test_a_log_that_was_put_back_with_other_times_is_followed_on(stack):
+    before, after = Bench(stack), Bench(stack)
+    before.send(*executions(5))
+    before.follower()
+    await before.intake.begin({PARTITION: 5})
+    after.send(*executions(9))
+    after.state = before.state
+    after.follower()
+    await after.intake.begin({PARTITION: 5})
+    assert after.state.taken == outcomes(9)
 
 
 @in_loop

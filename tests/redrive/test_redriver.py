@@ -24,11 +24,11 @@ from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Settings
 from pipeline.redrive.redrive_command import topics_of
 from pipeline.redrive.redrive_service import HEADER, Ids, Redriver, Topics
-from pipeline.redrive.redrive_store import Request, append_redrive
-from pipeline.redrive.selection import Criteria, Fate, Place, is_selected
+from pipeline.redrive.redrive_store import Request, append_redrive, read_sent
+from pipeline.redrive.selection import Criteria, Fate, Place, is_selected, record_of
 from pipeline.state.store import StateUnavailable
 from tests.archive import CLOSED, WIRE, Archive, payment
-from tests.decisions import record_of
+from tests.decisions import record_of as stored_record_of
 from tests.execute.audited import audit
 from tests.known import appoint, identity
 from tests.records import NOON_MS
@@ -40,11 +40,19 @@ TOPIC = "transactions.v1"
 DAY_MS = 86_400_000
 
 
-def letter(number: int, *, key: DeadLetterKey | None = KEY, code: str = "POISON", after_ms: int = 0) -> DeadLetter:
-    """The letter of payment `number`, which stood at 0:number, stamped so long after noon."""
-    sent = payment(number)
-    record = Record(sent.account_id.encode(), WIRE.encode_transaction(sent), Source(0, number, NOON_MS + after_ms))
-    made = WIRE.decode_dead_letter(DeadLetters(WIRE, "dead", key).letter(TOPIC, record, code, "it failed").value)
+def letter(
+    number: int,
+    *,
+    key: DeadLetterKey | None = KEY,
+    code: str = "POISON",
+    after_ms: int = 0,
+    topic: str = TOPIC,
+    offset: int | None = None,
+) -> DeadLetter:
+    """The letter of payment `number`, which stood at 0:number, or at `offset`, stamped so long after noon."""
+    sent, at = payment(number), number if offset is None else offset
+    record = Record(sent.account_id.encode(), WIRE.encode_transaction(sent), Source(0, at, NOON_MS + after_ms))
+    made = WIRE.decode_dead_letter(DeadLetters(WIRE, "dead", key).letter(topic, record, code, "it failed").value)
     assert isinstance(made, DeadLetter)
     return made
 
@@ -122,7 +130,8 @@ def test_invariant_1_a_run_that_was_killed_is_finished_and_not_repeated(scene: S
         predecessor.start()
         sent = payment(1)
         record = Outgoing(scene.topic.name, sent.account_id.encode(), WIRE.encode_transaction(sent))
-        predecessor.append([record._replace(headers=[(HEADER, b"0:1")])])
+        mark = b"0:1:" + letter(1).payload_sha256.hex().encode()
+        predecessor.append([record._replace(headers=[(HEADER, mark)])])
     assert [Fate.SENT_BEFORE if is_published else Fate.REDRIVEN] == scene.run(letter(1))
     assert [Fate.SENT_BEFORE] == scene.run(letter(1))
     assert [WIRE.encode_transaction(payment(1))] == scene.published()
@@ -146,8 +155,8 @@ def test_invariant_1_what_is_noted_as_sent_and_does_not_stand_there_is_sent(scen
     append_redrive(scene.connection, uuid4(), REQUEST, scene.topic.ends(), [letter(1)])
     for place in (Place(0, 0), Place(0, 10**6), Place(99, 0)):  # another's, none, and none of a partition
         scene.connection.execute(
-            "INSERT INTO control.redrive_published VALUES (%s, %s, 0, 1, 'nobody') ON CONFLICT DO NOTHING",
-            [place.partition, place.offset],
+            "INSERT INTO control.redrive_published VALUES (%s, %s, %s, 0, 1, %s, 'nobody') ON CONFLICT DO NOTHING",
+            [place.partition, place.offset, TOPIC, letter(1).payload_sha256],
         )
     assert [Fate.REDRIVEN] == scene.run(letter(1), is_dry=True)
     assert [Fate.REDRIVEN] == scene.run(letter(1))
@@ -198,21 +207,45 @@ def test_invariant_3_a_payment_of_before_the_audit_log_is_not_sent_unless_its_id
     assert [Fate.REDRIVEN] == scene.run(letter(1))
 
 
-@pytest.mark.parametrize("behind_days", [3, 30])
-def test_invariant_3_an_audit_log_that_is_far_behind_tells_nothing_of_what_was_forgotten(
-    scene: Scene, behind_days: int
+@pytest.mark.parametrize(
+    ("behind_ms", "expected"),
+    [(30_000, Fate.REDRIVEN), (120_000, Fate.UNAUDITED), (3 * DAY_MS, Fate.UNAUDITED), (30 * DAY_MS, Fate.UNAUDITED)],
+)
+def test_invariant_3_nothing_is_sent_while_the_audit_log_is_behind(
+    scene: Scene, behind_ms: int, expected: Fate
 ) -> None:
+    """Database and Redis were restored: neither knows what was redriven since, and the id would be given back."""
     at_ms = now_ms()
     scene.append(scene.topic.decisions, b"account", b"a decision that is not in the audit log yet")
-    scene.clock_ms = lambda: at_ms + behind_days * DAY_MS
-    assert [Fate.REDRIVEN if behind_days == 3 else Fate.UNAUDITED] == scene.run(letter(1))
+    scene.clock_ms = lambda: at_ms + behind_ms
+    assert [expected] == scene.run(letter(1))
+    assert ([] if expected is Fate.UNAUDITED else [1]) == scene.released
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        letter(2, offset=1),  # the topic was made anew, and counts its offsets from 0 again
+        letter(1, topic="lane.transactions.v1"),  # another deployment's, whose decisions the same database holds
+    ],
+)
+def test_invariant_1_a_letter_about_another_record_at_the_same_place_is_sent(scene: Scene, other: DeadLetter) -> None:
+    assert [Fate.REDRIVEN] == scene.run(letter(1))
+    assert [Fate.SENT_BEFORE] == scene.run(letter(1))
+    if other.source_topic == TOPIC:
+        assert [Fate.SENT_BEFORE, Fate.REDRIVEN] == scene.run(letter(1), other)
+        assert [Fate.SENT_BEFORE, Fate.SENT_BEFORE] == scene.run(letter(1), other)
+    else:
+        assert {} == read_sent(scene.connection, [other])
+        append_redrive(scene.connection, uuid4(), REQUEST, scene.topic.ends(), [other])
+        assert {record_of(other)} == set(read_sent(scene.connection, [other]))
 
 
 def _audit(scene: Scene, owner: Connection, folder: Path, number: int, *, first: int = 0) -> None:
     """Have payment `number` decided, at the offset `first` of decisions.v1, and audited."""
     (folder / "archive").mkdir()
     [value] = Archive(folder / "archive").values([payment(number)], [CLOSED])
-    audit(owner, [LogRecord(0, first, NOON_MS, b"account", value, record_of(value))], scene.topic.decisions)
+    audit(owner, [LogRecord(0, first, NOON_MS, b"account", value, stored_record_of(value))], scene.topic.decisions)
 
 
 def _refuse_all(scene: Scene, owner: Connection, code: str) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 
 from pipeline.domain.features import NONE
 from pipeline.domain.log import Record, Source
-from pipeline.io.kafka.client import BrokerAway
-from pipeline.io.kafka.log_reader import Extent
+from pipeline.io.kafka.client import BrokerAway, BrokerFailed
+from pipeline.io.kafka.log_reader import Extent, RangeRead
 from pipeline.resume import decided_topics
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from tests.decisions import DECISION, WIRE, written
 from tests.records import NOON_MS
 
 TOPICS = DecidedTopics("transactions.v1", "decisions.v1", "transactions.dead.v1")
+DAY_MS = 86_400_000
 PARTITION, END = DECISION.source_partition, DECISION.source_offset + 1
 
 
@@ -27,6 +28,8 @@ class Leaders:
 
     def __init__(self, ends: Iterable[int | None], decided: Sequence[int]) -> None:
         self._ends, self._decided = iter(ends), decided
+        self.logged_ms: int | None = DECISION.source_timestamp_ms  # of the record that is there; None for none
+        self.value = b"another"
 
     def __enter__(self) -> Leaders:
         return self
@@ -51,6 +54,13 @@ class Leaders:
             snapshot = DECISION.snapshot._replace(outcomes_position=outcomes_position(offset))
             decision = written(DECISION._replace(source_offset=offset, snapshot=snapshot))
             yield Record(b"", decision, Source(PARTITION, place, NOON_MS + place))
+
+    def read_range(
+        self, _topic: str, _partition: int, first: int, _end: int, _most: int, take: Callable[[Record], bool]
+    ) -> RangeRead[bool]:
+        if self.logged_ms is None:
+            return RangeRead([], first + 1, True)
+        return RangeRead([take(Record(b"", self.value, Source(PARTITION, first, self.logged_ms)))], first + 1, True)
 
     def _count(self, topic: str) -> int:
         return len(self._decided) if topic == TOPICS.decisions else 0
@@ -109,6 +119,24 @@ def test_i2_copies_of_earlier_decisions_do_not_hide_the_latest(copies: int, comm
     log, _ = log_behind(500, decided=[*range(500), *[7] * copies])
     (start,) = log.starts({PARTITION: committed})
     assert start.offset == 500
+
+
+@pytest.mark.parametrize("logged_ms", [DECISION.source_timestamp_ms + 1, None])
+def test_i1_a_log_whose_offsets_were_given_out_anew_is_not_passed_over_as_decided(logged_ms: int | None) -> None:
+    """It lost the record by an unclean election of a leader, or was made anew, and has grown again since."""
+    leaders = Leaders([END + 5], [END - 1])
+    leaders.logged_ms = logged_ms
+    log = DecidedLog(lambda: leaders, WIRE, TOPICS)
+    with pytest.raises(BrokerFailed, match="isn't the one that was decided"):
+        log.starts({PARTITION: END})
+
+
+def test_a_log_that_was_put_back_with_other_times_is_the_same_log() -> None:
+    leaders = Leaders([END], [END - 1])
+    leaders.logged_ms = DECISION.source_timestamp_ms + DAY_MS
+    leaders.value = WIRE.encode_transaction(DECISION.snapshot.transaction)
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: END})
+    assert start.offset == END
 
 
 def test_a_start_says_how_far_outcomes_were_taken_in_for_the_latest_decision() -> None:

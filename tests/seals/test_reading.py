@@ -37,8 +37,9 @@ class Topic:
         for value, headers in (first, (forged, None), *rest, (forged, None), (b"garbage", None)):
             self.append(self.name, value, headers)
 
-    def append(self, topic: str, value: bytes, headers: list[Header] | None = None) -> None:
-        self._producer.produce(topic, value, KEY, 0, headers=headers)
+    def append(self, topic: str, value: bytes, headers: list[Header] | None = None, timestamp_ms: int = 0) -> None:
+        """timestamp_ms: 0 for now."""
+        self._producer.produce(topic, value, KEY, 0, headers=headers, timestamp=timestamp_ms)
         assert 0 == self._producer.flush(WAIT_S)
 
     def reader(self) -> LogReader:
@@ -77,7 +78,7 @@ def test_a_forged_decision_makes_no_worker_pass_over_payments(stack: EmbeddedSta
     *honest, forged = values(tmp_path, 0, 1, 2, 7)
     topic = Topic(stack.bootstrap_servers, honest, forged)
     for _ in range(10):
-        topic.append(f"{topic.prefix}transactions.v1", b"payment")
+        topic.append(f"{topic.prefix}transactions.v1", b"payment", timestamp_ms=NOON_MS)
     topics = DecidedTopics(
         *(topic.prefix + name for name in ("transactions.v1", "decisions.v1", "transactions.dead.v1"))
     )

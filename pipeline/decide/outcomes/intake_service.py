@@ -6,12 +6,16 @@ Invariants
 2. A record that can't be used is passed over only once its dead letter stands on the topic.
 3. A worker decides no payment of a partition before it has looked for the end of the partition's outcomes. What it
    can't take in by then within CATCH_UP_S is UNKNOWN until it is taken in; no partition waits longer than that (I4).
+4. Where another record stands where the state took in its last one, the log isn't the one that the state knows, and
+   what outcomes tell is UNKNOWN: those before were never taken in.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +56,9 @@ REFUSED_ALERTED: Final = 3
 """Records refused since the last alert that are no accident any more."""
 ALERT_INTERVAL_S: Final = 600.0
 
+_DIGEST_BYTES: Final = 16
+_NOTE: Final = struct.Struct(f">qq{_DIGEST_BYTES}s")  # offset, log time in ms and digest of a record
+
 _Content = PaymentOutcome | Held | Later
 
 log = structlog.get_logger("outcomes")
@@ -73,6 +80,8 @@ class OutcomesState(Protocol):
     ) -> int: ...
     async def await_outcomes(self, partition: int, due: int) -> None: ...
     async def outcomes_position(self, partition: int) -> int | None: ...
+    async def note_outcome(self, partition: int, note: bytes) -> None: ...
+    async def noted_outcome(self, partition: int) -> bytes | None: ...
     async def hold_payments(self, partition: int, held: Mapping[str, bytes]) -> None: ...
     async def held_payments(self, partition: int, decision_ids: Sequence[str]) -> dict[str, bytes]: ...
     async def first_told(self, partition: int, offsets: Mapping[str, int]) -> dict[str, int]: ...
@@ -146,6 +155,7 @@ class Intake:
         for partition in partitions:
             low, high = extents[partition]
             held = await self._state.outcomes_position(partition)
+            await self._require_same(partition, extents[partition], held or 0)
             if (held or 0) < self._reached.get(partition, 0):  # it had more, and lost that
                 await self._state.await_outcomes(partition, high)
             since_ms = None
@@ -183,6 +193,8 @@ class Intake:
         reached = await self._state.apply_outcomes(span.partition, span.before, span.after, outcomes, offsets=offsets)
         if reached == span.after:
             self._has_reached(span.partition, reached)
+            if records:
+                await self._state.note_outcome(span.partition, _note(records[-1]))
             for kind, count in Counter(outcome.kind for outcome in outcomes).items():
                 metrics.OUTCOMES.labels(kind).inc(count)
         return reached
@@ -240,6 +252,24 @@ class Intake:
             start = after
         return start
 
+    async def _require_same(self, partition: int, extent: Extent, held: int) -> None:
+        """Raise OutcomesMisplaced where another record stands where the last one stood that was taken in.
+
+        The log lost records and gave their offsets out anew, or was made anew and has grown since. A copy of it may
+        have been put back with other times. A record that is gone, or not proved any more, says nothing.
+        """
+        note = await self._state.noted_outcome(partition)
+        if note is None:
+            return
+        offset, _, _ = _NOTE.unpack(note)
+        if not extent.low <= offset < min(extent.high, held):
+            return
+        found = (await _in_thread(self._logs.read, partition, offset, offset + 1)).taken
+        if not found or _is_noted(found[0], note):
+            return
+        self._due.expect_all(partition, held)
+        raise OutcomesMisplaced(f"the outcome of [{partition}] at {offset} isn't the one that the state has taken in")
+
     def _has_reached(self, partition: int, position: int) -> None:
         self._reached[partition] = position
         self._due.saw(partition, position)
@@ -285,6 +315,15 @@ class Intake:
 
 async def _in_thread(call: Callable[..., Any], *arguments: object) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+
+
+def _note(record: LogRecord[Told]) -> bytes:
+    return _NOTE.pack(record.offset, record.timestamp_ms, hashlib.sha256(record.value).digest()[:_DIGEST_BYTES])
+
+
+def _is_noted(record: LogRecord[Told], note: bytes) -> bool:
+    noted, found = _NOTE.unpack(note), _NOTE.unpack(_note(record))
+    return any(was == now for was, now in zip(noted[1:], found[1:], strict=True))
 
 
 def _checked(record: LogRecord[Told]) -> Told:

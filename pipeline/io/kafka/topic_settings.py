@@ -34,6 +34,8 @@ STAMPED_TOPICS: Final = ("transactions.v1", "accounts.v1", "risk_signals.v1", "l
 SWITCHES_TOPIC: Final = "breaker_switches.v1"
 BREAKER_HOURS_TOPIC: Final = "breaker_hours.v1"
 CLEANUP_POLICY: Final = "cleanup.policy"
+UNCLEAN_ELECTION: Final = "unclean.leader.election.enable"
+"""Whether a replica that lacks acknowledged records may lead. It gives their offsets out anew."""
 COMPACT: Final = "compact"
 DELETE: Final = "delete"
 LABELS_TOPIC: Final = "labels.v1"
@@ -138,6 +140,11 @@ def require_kept_context(settings: Settings) -> None:
     for name, wanted in CLEANUP_OF.items():
         if (is_now := found[name][CLEANUP_POLICY].value) != wanted:
             raise TopicsUnfit(f"{CLEANUP_POLICY} of {name} must be {wanted}, or what it says is lost, but is {is_now}")
+        elects = found[name].get(UNCLEAN_ELECTION)  # some brokers have no such setting
+        if elects is not None and elects.value == "true":
+            raise TopicsUnfit(
+                f"{UNCLEAN_ELECTION} of {name} must be false, or acknowledged records are lost, but is true"
+            )
     least_ms = (settings.label_delay_days + LABELS_KEPT_DAYS) * DAY_MS
     for setting, least in (("retention.ms", least_ms), ("retention.bytes", None)):
         is_now = int(found[LABELS_TOPIC][setting].value or 0)

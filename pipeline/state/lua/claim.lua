@@ -7,6 +7,11 @@
 -- with the record's own log time, and its offset.
 -- ARGV[2], ARGV[3]: how long an id is kept in ms; how many exceptions are kept.
 -- An exception is an offset of 7 bytes and a freshness of 1 byte; exceptions stand in order of offset.
+-- A record that was FRESH holds its id, as of its own time or later. One that is read again and holds none is told for the
+-- first time: it couldn't be read then, as by an older release, or it is another record, whose offset was given out anew.
+-- It is ANEW where its id is free and would not have been deleted by now, so that it was never claimed. Who holds an id as
+-- of a later time than its own may be a copy of this one, which is read after it: the claim goes back to this one's time,
+-- and the copy is a duplicate then.
 
 local DUPLICATE, CONFLICT = 1, 2
 local DIGEST, TIME_AT, PARTITION_AT = 16, 17, 22  -- of a claim: bytes of its digest, and where the rest begins
@@ -128,12 +133,6 @@ local function exception_at(offset)
   return exceptions[offset]
 end
 
-local function freshness_again(bucket, id, claim, offset)
-  local freshness = exception_at(offset) or FRESH
-  if freshness == FRESH and call('HSETNX', bucket, id, claim) == 1 then look(bucket, id) end
-  return freshness
-end
-
 -- Where the log's time ran backwards, a claim is as of the watermark: it would be deleted too early.
 local function as_of(claim, since_ms)
   return string.sub(claim, 1, DIGEST) .. struct.pack('>I5', since_ms) .. string.sub(claim, PARTITION_AT)
@@ -157,6 +156,24 @@ local function freshness_of(bucket, id, claim, time_ms)
   end
   call('HSET', bucket, id, claim)
   return FRESH
+end
+
+local function freshness_again(bucket, id, claim, offset)
+  local freshness = exception_at(offset)
+  if freshness then return freshness end
+  local time_ms, held = unpack_at('>I5', claim, TIME_AT), call('HGET', bucket, id)
+  if held then
+    local since_ms, number = unpack_at('>I5I2', held, TIME_AT)
+    local is_past_it = since_ms - kept_ms > time_ms
+    if since_ms < time_ms or number ~= partition and not is_past_it then
+      return freshness_of(bucket, id, claim, time_ms)
+    end
+    if since_ms > time_ms and not is_past_it and not is_past(claim) then call('HSET', bucket, id, claim) end
+    return FRESH
+  end
+  call('HSET', bucket, id, claim)
+  look(bucket, id)
+  return is_past(claim) and FRESH or ANEW
 end
 
 local answered = {}

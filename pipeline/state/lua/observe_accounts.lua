@@ -354,7 +354,8 @@ for place = 1, #freshness do kinds[place] = DOUBTFUL_KIND end
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
-  if byte(freshness, place + 1) ~= FRESH then
+  local told = byte(freshness, place + 1)
+  if told % ANEW ~= FRESH then
     -- not counted
   elseif offset >= reached then
     local row = observe(number, offset, time, amount, beneficiary)
@@ -366,6 +367,10 @@ while at <= #request do
   else
     kept = kept or snapshots(KEYS[1], ROW, first)
     local row = kept[offset]
+    if row and told == ANEW then
+      call('HSET', KEYS[1], 'replaced', integer(offset))
+      return failure(REPLACED, offset)
+    end
     if row then kinds[place + 1] = kind_told(row) end
     if row and offset > late_after and offset < late_until then
       row = unknown_row(offset)

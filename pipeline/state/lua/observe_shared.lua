@@ -349,7 +349,7 @@ while at <= #request do
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
   local kind = byte(kinds, place + 1)
-  if byte(freshness, place + 1) ~= FRESH then
+  if byte(freshness, place + 1) % ANEW ~= FRESH then
     -- not counted
   elseif offset >= reached then
     local row = count(number, time, sender, payment, kind, offset, ip_address, device, account)

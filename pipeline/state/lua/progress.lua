@@ -1,15 +1,17 @@
 -- The progress of a partition under one hash tag: how far it was observed, and the answers about payments that are not
 -- committed yet.
 -- It is a hash: `reached` (exclusive end of the latest call), `pruned` (the highest committed offset that was told;
--- snapshots below it may be gone), `late` (of accounts: between which offsets answers tell too little), and for each call
+-- snapshots below it may be gone), `late` (of accounts: between which offsets answers tell too little), `replaced` (of
+-- accounts: an offset at which another record was counted; the state is of another log), and for each call
 -- that counted anything its end offset → its reply: OBSERVED, two times since when the tag is whole (see coverage.lua),
 -- then rows of little-endian int64, the offset first in each.
 
 local NONE = -1  -- known to be absent, as in pipeline/domain/features.py
 -- The first byte of a reply. LOST and PRUNED carry an int64; the others the rows of all payments that were counted.
 -- TOO_MUCH stopped before one whose windows have too much to let go of at once; the same request goes on from there.
-local OBSERVED, LOST, PRUNED, TOO_MUCH = '\0', '\1', '\2', '\3'
-local FRESH = 0  -- the freshness of an id that is new
+-- REPLACED says that another record stood at an offset when it was counted; nothing is told under the tag from then on.
+local OBSERVED, LOST, PRUNED, TOO_MUCH, REPLACED = '\0', '\1', '\2', '\3', '\4'
+local FRESH, ANEW = 0, 3  -- the freshness of an id that is new, and of one that is although its offset was read before
 
 -- What each payment of a chunk is for its payer, a byte each: observe_accounts.lua tells observe_shared.lua, where both run
 -- in one call.
@@ -36,7 +38,8 @@ end
 -- Returns the offset where a chunk's windows may go on, or nil and a reply where they can't; then `pruned`, and whether
 -- records before `first` are missing for good.
 local function begin(key, first, is_initial)
-  local held = call('HMGET', key, 'reached', 'pruned')
+  local held = call('HMGET', key, 'reached', 'pruned', 'replaced')
+  if held[3] then return nil, failure(REPLACED, tonumber(held[3])) end
   local before = tonumber(held[1])
   local reached, reaches = follow_on(before, first, is_initial == 1)
   if not reached then return nil, failure(LOST, reaches) end

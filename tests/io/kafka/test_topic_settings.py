@@ -102,6 +102,7 @@ def test_topics_that_forget_what_a_rebuild_reads_are_refused(real: RealStack) ->
         ("cleanup.policy", "compact", "delete"),
         ("retention.ms", str(82 * 86_400_000), str(83 * 86_400_000)),
         ("retention.bytes", "1000000", "-1"),
+        ("unclean.leader.election.enable", "true", "false"),
     ):
         for value in (wrong, kept):
             entry = ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)

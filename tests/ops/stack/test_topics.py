@@ -39,6 +39,7 @@ def test_compacted_topics_have_no_retention() -> None:
         "message.timestamp.after.max.ms": "3600000",
         "message.timestamp.type": "LogAppendTime",
         "min.insync.replicas": "1",
+        "unclean.leader.election.enable": "false",
     }
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 
 from pipeline.decide.rebuild_agent import require_shape
+from pipeline.io.clock import now_ms
 from pipeline.io.partitioner import Partitioner, Partitioning
-from pipeline.state.evictions import NO_EVICTION, evicted_since, evicting_policies, eviction_fault
+from pipeline.state import marks_store
+from pipeline.state.evictions import CLOCK, NO_EVICTION, early_ms, evicted_since, evicting_policies, eviction_fault
 from pipeline.state.requests import Keys
 from pipeline.state.shape import ShapeChanged
 from tests.redis_servers import RedisName, StartedRedis
-from tests.state.stores import SyncRedisState, payment, share
+from tests.state.stores import DAY_MS, HOUR_MS, SyncRedisState, payment, share
 
 MakeState = Callable[..., SyncRedisState]
 PAYEES = 5_000
@@ -148,6 +151,55 @@ def test_a_state_that_keys_were_evicted_from_is_lost_for_ever(own_redis: redis.R
 def test_what_was_evicted_before_a_state_began_was_none_of_it(own_redis: redis.Redis, at_own: MakeState) -> None:
     _evict(own_redis, at_own(prefix="before"))
     assert _fault(at_own(prefix="new")) is None
+
+
+@pytest.mark.parametrize("ahead_hours", [-2, 2, 90 * 24])
+def test_a_server_whose_clock_is_wrong_is_refused_for_as_long_as_it_is(
+    at_own: MakeState, monkeypatch: pytest.MonkeyPatch, ahead_hours: int
+) -> None:
+    """Here it is the worker's that is wrong, and nobody can tell which: no state is lost by it."""
+    store = at_own()
+    assert _fault(store) is None
+    with monkeypatch.context() as patched:
+        patched.setattr(marks_store, "now_ms", lambda: now_ms() - ahead_hours * HOUR_MS)
+        said = rf"clock is \d+ minutes {'ahead of' if ahead_hours > 0 else 'behind'} this worker's"
+        assert re.search(said, _fault(store) or "")
+    assert _fault(store) is None
+
+
+@pytest.mark.parametrize(("ahead_hours", "is_lost"), [(23, False), (25, True), (90 * 24, True)])
+def test_a_state_whose_server_was_days_ahead_is_lost_for_ever(
+    own_redis: redis.Redis, at_own: MakeState, ahead_hours: int, is_lost: bool
+) -> None:
+    """Payees, and their frauds, expired by that clock; it is right again, and nothing shows."""
+    store = at_own()
+    own_redis.hset(Keys("fraud", 1).evictions(), CLOCK, now_ms() + ahead_hours * HOUR_MS)
+    fault = _fault(store)
+    assert (fault is not None) == is_lost
+    own_redis.hset(Keys("fraud", 1).evictions(), CLOCK, 0)
+    assert _fault(store) == fault, "the state itself remembers"
+
+
+def test_the_state_holds_the_latest_time_that_a_server_told(own_redis: redis.Redis, at_own: MakeState) -> None:
+    store, before_ms = at_own(), now_ms()
+    for _ in range(2):
+        assert _fault(store) is None
+        held = int(own_redis.hget(Keys("fraud", 1).evictions(), CLOCK) or 0)
+        assert before_ms - 1_000 <= held <= now_ms() + 1_000
+
+
+@pytest.mark.parametrize(
+    ("held_ms", "apart_ms", "expected"),
+    [
+        (2 * DAY_MS, 0, 2 * DAY_MS),
+        (2 * DAY_MS, 2 * DAY_MS, 0),  # it is ahead still, or the asker is behind
+        (2 * DAY_MS, -2 * DAY_MS, 0),
+        (DAY_MS, 0, 0),
+        (0, 0, 0),
+    ],
+)
+def test_a_clock_is_known_to_have_been_wrong_where_two_agree(held_ms: int, apart_ms: int, expected: int) -> None:
+    assert early_ms(held_ms, apart_ms, 0) == expected
 
 
 @pytest.mark.parametrize(
