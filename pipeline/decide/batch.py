@@ -35,6 +35,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence, unmarked_scope
 from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
+from pipeline.domain.log import outgoing as outgoing_of
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
     EVENT_TIME_MS_MAX,
@@ -376,7 +377,7 @@ class Judge:
             values = self._candidate.encode(self._encoder, encoding)
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
-        outgoing = [Outgoing(topic, payment.record.key, value) for payment, value in keyed]
+        outgoing = [outgoing_of(topic, payment.record.key, value) for payment, value in keyed]
         judged = Judged(outgoing, list(payments), list(verdicts))
         judged.count(payments, verdicts)
         return judged
