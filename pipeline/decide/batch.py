@@ -143,10 +143,13 @@ class Judged:
             judged.extend(part)
         return judged
 
-    def extend(self, other: Judged) -> None:
+    def extend(self, other: Judged, *, keeps_decided: bool = True) -> None:
+        """keeps_decided: whether anybody will ask for `decided` and `verdicts`. What nobody keeps is given back while
+        the cache still holds it."""
         self.outgoing += other.outgoing
-        self.decided += other.decided
-        self.verdicts += other.verdicts
+        if keeps_decided:
+            self.decided += other.decided
+            self.verdicts += other.verdicts
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.candidate_answers += other.candidate_answers
