@@ -31,7 +31,7 @@ _DECISION_ID_LENGTH: Final = b"\x48"
 """36 characters, as Avro writes a length."""
 
 _REASONS_REMEMBERED: Final = 32_768
-"""Reasons whose bytes are kept, 400 bytes each with the reason: nine in ten say what one said before them."""
+"""Reasons whose bytes are kept, 400 bytes each with the reason: three in four say what one said before them."""
 
 _OUTCOMES: Final = {outcome: index for index, outcome in enumerate(Outcome)}
 _ROUTES: Final = {route: index for index, route in enumerate(Route)}

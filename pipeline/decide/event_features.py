@@ -71,7 +71,7 @@ class EventRows:
 
     def row(self, transaction: Transaction, log_time_ms: int) -> tuple[int, ...]:
         """One value per name in features.EVENT. `log_time_ms` is the record's timestamp. About 2.5 µs."""
-        # Taken apart at once, since a NamedTuple's field is a look-up of its name, at 25 ns.
+        # Taken apart at once, since a NamedTuple's field is a look-up of its name.
         (
             _, _, amount_minor, currency, when_ms, _, beneficiary_name, beneficiary_country, opened_at_ms, reference,
             _, _, _, opened_epoch_day, zone, _, _,

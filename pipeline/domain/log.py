@@ -63,7 +63,7 @@ class Outgoing(NamedTuple):
 def outgoing(
     topic: str, key: bytes | None, value: bytes, partition: int = BY_KEY, headers: list[Header] | None = None
 ) -> Outgoing:
-    """`Outgoing(...)` for the compiled hot path: a NamedTuple's own constructor is a Python function, of 0.4 µs."""
+    """`Outgoing(...)` for the compiled hot path: a NamedTuple's own constructor is a Python function."""
     return tuple.__new__(Outgoing, (topic, key, value, partition, headers))
 
 

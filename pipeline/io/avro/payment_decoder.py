@@ -81,7 +81,7 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int, _Tail]:
     account_time_zone, at = read_text(body, at)
     # Where a payment is a whole record, few tails are met again and again. In a decision the features stand behind it.
     tail = _remembered_tail(body[at:]) if len(body) - at <= REMEMBERED_BYTES_MAX else _tail(body, at)
-    # A NamedTuple's own constructor is a Python function, and takes three times as long.
+    # A NamedTuple's own constructor is a Python function.
     transaction = tuple.__new__(
         Transaction,
         (
