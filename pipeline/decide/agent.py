@@ -200,6 +200,7 @@ class DecisionAgent:
             version = None if model is None else model.version
             log.error("model_failed", model=version, payments=dict(judged.model_faults), answered_by="FALLBACK")
         work.judged_s = time.perf_counter()
+        work.read = work.observed = None  # its payments need not live until the commit
         metrics.STAGE_SECONDS.labels("judge").observe(work.judged_s - work.started_s)
         is_whole = judged.accounted_for == len(work.batch.records)
         assert is_whole, "every record is a decision, a dead letter or a duplicate"
@@ -346,7 +347,7 @@ class DecisionAgent:
             modes = await self._breaker.modes(judge.in_force, judge.rollout)
         judged, resumed_s = Judged(seconds=reading.seconds), time.perf_counter()
         for part in judge.judge(reading, observations, modes, self._clock_ms()):
-            judged.extend(part)
+            judged.extend(part, keeps_decided=self._traces.is_on)
             judged.seconds += time.perf_counter() - resumed_s
             if len(part.outgoing) >= SLICE_RECORDS:
                 await asyncio.sleep(0)  # the next batch's replies from Redis are taken in here

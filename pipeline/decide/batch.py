@@ -35,6 +35,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence, unmarked_scope
 from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
 from pipeline.domain.log import Outgoing, Record, Source, Span
+from pipeline.domain.log import outgoing as outgoing_of
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import (
     EVENT_TIME_MS_MAX,
@@ -142,10 +143,13 @@ class Judged:
             judged.extend(part)
         return judged
 
-    def extend(self, other: Judged) -> None:
+    def extend(self, other: Judged, *, keeps_decided: bool = True) -> None:
+        """keeps_decided: whether anybody will ask for `decided` and `verdicts`. What nobody keeps is given back while
+        the cache still holds it."""
         self.outgoing += other.outgoing
-        self.decided += other.decided
-        self.verdicts += other.verdicts
+        if keeps_decided:
+            self.decided += other.decided
+            self.verdicts += other.verdicts
         self.set_aside += other.set_aside
         self.answers += other.answers
         self.candidate_answers += other.candidate_answers
@@ -193,16 +197,18 @@ class Judged:
 
 
 def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
-    transaction, (state, scope, use_model, _) = payment.decoded.transaction, verdict.mode
+    # Taken apart at once, since a NamedTuple's field is a look-up of its name.
+    _, account_id, amount_minor, _, _, _, _, _, _, _, channel, _, _, _, _, segments, _ = payment.decoded.transaction
+    state, scope, use_model, _ = verdict.mode
     if state is not BreakerState.CLOSED:
         scope = unmarked_scope(scope)
     return Answer(
         outcome,
         probability_ppm,
-        transaction.segments,
-        transaction.channel.value,
-        transaction.account_id,
-        is_of_nothing=transaction.amount_minor == 0,
+        segments,
+        channel,
+        account_id,
+        is_of_nothing=amount_minor == 0,
         is_of_known_account=payment.is_of_known_account,
         apart=scope if state is not BreakerState.CLOSED and is_part(scope) else None,
         probed=scope if use_model and state is BreakerState.HALF_OPEN else None,
@@ -341,22 +347,26 @@ class Judge:
                     self._alert(judged, _FLOODING[code](*due, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
-        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
-        ip_address = transaction.ip_address
+        (
+            transaction_id, account_id, _, _, event_time_ms, beneficiary_account_id, _, _, _, _, _, ip_address,
+            device_id, _, _, _, source_system,
+        ) = payment.decoded.transaction  # fmt: skip
+        _, offset, timestamp_ms = payment.record.source
+        amount_gbp_minor = payment.event[_AMOUNT]
         return StateEvent(
-            payment.record.source.offset,
-            transaction.transaction_id,
+            offset,
+            transaction_id,
             payment.decoded.digest[:CLAIM_DIGEST_BYTES],
-            transaction.account_id,
-            transaction.beneficiary_account_id,
-            transaction.event_time_ms,
-            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
+            account_id,
+            beneficiary_account_id,
+            event_time_ms,
+            min(max(timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
-            transaction.device_id,
+            device_id,
             payment.is_counted,
-            transaction.source_system,
+            source_system,
         )
 
     def _decided(
@@ -370,7 +380,7 @@ class Judge:
             values = self._candidate.encode(self._encoder, encoding)
         topic = self._topics.decisions
         keyed = zip(payments, values, strict=True)
-        outgoing = [Outgoing(topic, payment.record.key, value) for payment, value in keyed]
+        outgoing = [outgoing_of(topic, payment.record.key, value) for payment, value in keyed]
         judged = Judged(outgoing, list(payments), list(verdicts))
         judged.count(payments, verdicts)
         return judged

@@ -60,6 +60,13 @@ class Outgoing(NamedTuple):
     headers: list[Header] | None = None
 
 
+def outgoing(
+    topic: str, key: bytes | None, value: bytes, partition: int = BY_KEY, headers: list[Header] | None = None
+) -> Outgoing:
+    """`Outgoing(...)` for the compiled hot path: a NamedTuple's own constructor is a Python function."""
+    return tuple.__new__(Outgoing, (topic, key, value, partition, headers))
+
+
 class Presented(NamedTuple):
     """A record with all that says who wrote it.
 

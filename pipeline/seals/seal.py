@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.domain.log import SEAL_HEADER, Header, Outgoing
+from pipeline.domain.log import outgoing as outgoing_of
 
 GROUP_MAX: Final = 128
 """Most records under one signature. A signature and its check take 60 to 160 µs together, so less than 1 µs a record;
@@ -74,7 +75,7 @@ class Sealer:
             for at in range(begin, end):
                 record = sealed[places[at]]
                 headers: list[Header] = [(SEAL_HEADER, seals[at - begin])]
-                sealed[places[at]] = Outgoing(topic, record.key, record.value, partitions[at], headers)
+                sealed[places[at]] = outgoing_of(topic, record.key, record.value, partitions[at], headers)
         return sealed
 
 

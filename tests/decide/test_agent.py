@@ -494,3 +494,30 @@ def test_the_breaker_hears_how_long_deciding_took_and_of_no_waiting(monkeypatch)
         assert stages.breaker.seconds == [0.375] * COUNT
 
     run(scenario)
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_what_was_decided_is_kept_for_traces_alone_and_goes_out_all_the_same(is_on):
+    class Traces:
+        def __init__(self) -> None:
+            self.is_on, self.kept = is_on, 0
+
+        def mark(self, _batch: Batch, judged: Judged, _outgoing: list[Outgoing]) -> None:
+            self.kept += len(judged.decided) + len(judged.verdicts)
+
+        def committed(self, *_: object) -> None: ...
+
+    class Keeping(JudgeInPlace):
+        def judge(self, reading: Reading, *_: object):
+            for each in super().judge(reading):
+                each.decided, each.verdicts = ["payment"] * len(each.outgoing), ["verdict"] * len(each.outgoing)
+                yield each
+
+    async def scenario(stages: Stages) -> None:
+        stages.agent.judge, stages.agent._traces = Keeping(), Traces()
+        await stages.decide()
+        await stages.settle()
+        assert stages.agent._traces.kept == (2 * COUNT if is_on else 0)
+        assert stages.log.sent == [("decisions", number) for number in range(COUNT)]
+
+    run(scenario)

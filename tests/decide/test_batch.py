@@ -256,6 +256,17 @@ def test_a_redelivered_batch_gives_the_same_bytes():
     assert judged(records, state).outgoing == judged(records, state).outgoing
 
 
+def test_what_nobody_asks_for_is_not_kept_and_counts_all_the_same():
+    part = judged([record(number, PAYMENT._replace(transaction_id=f"tx-{number}")) for number in range(3)])
+    kept, dropped = Judged(), Judged()
+    kept.extend(part)
+    dropped.extend(part, keeps_decided=False)
+    assert [len(kept.decided), len(kept.verdicts), len(dropped.decided), len(dropped.verdicts)] == [3, 3, 0, 0]
+    kept.decided, kept.verdicts = [], []
+    assert dropped == kept
+    assert len(dropped.answers) == len(dropped.outgoing) == dropped.accounted_for == 3
+
+
 def test_a_poisoned_record_is_set_aside_whole():
     result = new_judge().poison(record(3), NOON_MS)
     assert [(each.record.source.offset, each.code) for each in result.set_aside] == [(3, RefusalCode.POISON)]

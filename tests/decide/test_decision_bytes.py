@@ -147,3 +147,29 @@ def test_decisions_are_the_bytes_that_they_were():
     every = (*unnamed.hard.rules, *unnamed.soft.rules, *unnamed.fallback.rules)
     assert {rule.code for rule in every} == set(codes), "every rule of the policy is met by some payment"
     assert sha256.hexdigest() == GOLDEN
+
+
+def test_a_decision_has_the_same_bytes_whatever_was_decided_before_it(monkeypatch):
+    pick = random.Random(7)
+    transactions = list(paid(pick))[:300]
+    in_force = regime(policy(), MODEL, feeds_of(min(each.event_time_ms for each in transactions) - DAY_MS))
+    rows = EventRows(in_force.policy, in_force.feeds)
+    event = np.array([rows.row(each, each.event_time_ms) for each in transactions], dtype=np.int64)
+    matrix = feature_matrix(event, np.array([state_row(pick) for _ in transactions], dtype=np.int64))
+    verdicts = decide(matrix, [pick.choice(MODES) for _ in transactions], in_force)
+    payload, observed = [decoded_of(each) for each in transactions], with_position(matrix, -1)
+
+    def encoded(encoder: DecisionEncoder, place: int) -> bytes:
+        own = slice(place, place + 1)
+        [value] = encoder.encode(payload[own], [Source(0, place, NOW_MS)], observed[own], verdicts[own], [NOW_MS])
+        return value
+
+    def encoder() -> DecisionEncoder:
+        return DecisionEncoder(WIRE.header("decision.v1"), in_force, "decide/test")
+
+    alone = [encoded(encoder(), place) for place in range(len(verdicts))]
+    for remembered in (1, 7, 32_768):
+        monkeypatch.setattr("pipeline.decide.decision_encoder._REASONS_REMEMBERED", remembered)
+        of_all = encoder()
+        assert [encoded(of_all, place) for place in range(len(verdicts))] == alone
+        assert len(of_all._reasons) <= remembered

@@ -36,6 +36,40 @@ def test_a_text_may_hold_what_is_neither_printable_nor_a_control():
     assert code_of(reference="a\u00a0b\u3000c\ue000") is None
 
 
+FAULTS_IN_ORDER = (
+    {"transaction_id": "tx 1"},
+    {"source_system": "core\n"},
+    {"amount_minor": -1},
+    {"currency": "gbp"},
+    {"reference": "\x00"},
+    {"ip_address": "999.1.1.1"},
+    {"device_id": ""},
+    {"event_time_ms": 0},
+    {"account_time_zone": "Factory"},
+    {"segments": {"A": "b"}},
+)
+
+
+@pytest.mark.parametrize("first", range(len(FAULTS_IN_ORDER)))
+def test_of_several_faults_the_first_in_order_is_told(first):
+    alone = code_of(**FAULTS_IN_ORDER[first])
+    assert alone is not None
+    for other in FAULTS_IN_ORDER[first + 1 :]:
+        assert code_of(**FAULTS_IN_ORDER[first], **other) is alone
+
+
+def test_what_a_payment_need_not_name_is_not_looked_for():
+    assert code_of(source_system=None, device_id=None) is None
+    assert code_of(source_system="core-1", device_id="device-1") is None
+
+
+@pytest.mark.parametrize("name", ["source_system", "device_id"])
+@pytest.mark.parametrize("text", ["", "a b", "x" * 65, "core\ncore", "\n", "-\n-"])
+def test_what_a_payment_names_is_sound_though_it_need_not_be_named(name, text):
+    code = RefusalCode.IDENTIFIER_INVALID if name == "source_system" else RefusalCode.DEVICE_INVALID
+    assert code_of(**{name: text}) is code
+
+
 def test_a_payment_of_nothing_is_not_refused():
     assert code_of(amount_minor=0) is None
 

@@ -83,6 +83,11 @@ class WorkerTraces:
         topics = settings.topic("transactions.v1"), settings.topic("decisions.v1")
         return cls(tracer_of(settings, "worker"), *topics, settings.consumer_group)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether `mark` looks at what was decided."""
+        return self._tracer.is_on
+
     def close(self) -> None:
         """Export what waits, for a few seconds at most."""
         self._tracer.close()

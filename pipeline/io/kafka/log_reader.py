@@ -228,8 +228,10 @@ class LogReader:
         for message in self._messages(topic, lambda: min(RECORDS_A_READ, records_max - len(taken))):
             offset = _offset(message)
             if message.error() is not None:
+                self._rest()
                 return RangeRead(taken, max(next_offset, offset), True)
             if end is not None and offset >= end:
+                self._rest()
                 return RangeRead(taken, end, True)
             taken.append(take(message))
             next_offset = offset + 1
@@ -312,6 +314,7 @@ class LogReader:
                 continue
             unfinished.discard(_partition(message))
             if not unfinished and not is_followed:
+                self._rest()
                 return
 
     def _administrator(self) -> AdminClient:
@@ -324,6 +327,13 @@ class LogReader:
             self._consumer.assign([TopicPartition(topic, partition, first)])
         self._read_to = None  # until the range says where it ended
         return first
+
+    def _rest(self) -> None:
+        """Fetch nothing until the next reading, which names its places anew.
+
+        The library would go on asking the broker a hundred times a second for what follows the end.
+        """
+        self._consumer.unassign()
 
     def _messages(self, topic: str, wanted: Callable[[], int], *, is_patient: bool = False) -> Iterator[Message]:
         """Yield records, and the ends of partitions as messages with an error.
