@@ -66,7 +66,6 @@ local function leave(count, width, time, left, also)
   local events, place, size = event_at(head - count)
   local weight = left and PARTY_WEIGHT or 1
   local free = count - 1
-  local least = free - floor(allowance / weight)
   repeat
     if left then left[#left + 1] = party_at(events, place) end
     local flags = byte(events, place + FLAGS_AT - 1)
@@ -82,7 +81,7 @@ local function leave(count, width, time, left, also)
       end
     end
     frauds = frauds + flags % 2
-  until count == 0 or next_time + width > time or count <= least
+  until count == 0 or next_time + width > time or (free - count + 1) * weight > allowance
   allowance = allowance - (free - count) * weight
   return count, count > 0 and next_time + width or NEVER, frauds
 end
@@ -151,7 +150,7 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
     if c3 == 0 then e3 = NEVER end
   end
   if time < latest then time = latest end
-  if floor(time / DAY_MS) > floor(latest / DAY_MS) then is_renewed[number] = true end
+  if latest < time - time % DAY_MS then is_renewed[number] = true end
   local frauds = 0
   if pinned_at + delay_ms + MONTH_MS <= time then pinned = 0 end
   -- All that waited is looked through at once. With no allowance left for it, the payment waits, and changes nothing yet.
@@ -245,7 +244,8 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
   end
 
   -- The hash is asked about all senders in the past at once.
-  local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
+  local days = left_day == NOTHING and 0 or max(min(#left_day, past - from_day), 0)
+  local weeks = left_week == NOTHING and 0 or max(min(#left_week, past - from_week), 0)
   local day, week = head - c1, head - c2
   local is_in_day, places = not is_whole or is_recent(sender, day), NOTHING
   if from_week < past and not (is_in_day and days + weeks == 0) then
@@ -344,12 +344,13 @@ end
 local rows, answers = {OBSERVED .. pack('<ll', since, NONE)}, {}
 local kept, late = nil, 0
 local reply, ends = OBSERVED, last
+local is_mixed = find(freshness, '[^%z]')  -- some are not FRESH
 while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
   local kind = byte(kinds, place + 1)
-  if byte(freshness, place + 1) ~= FRESH then
+  if is_mixed and byte(freshness, place + 1) ~= FRESH then
     -- not counted
   elseif offset >= reached then
     local row = count(number, time, sender, payment, kind, offset, ip_address, device, account)
