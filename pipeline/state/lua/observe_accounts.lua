@@ -231,10 +231,10 @@ end
 
 local function observe(number, offset, time, amount, beneficiary)
   key, text, past_key = KEYS[number], texts[number - 1] or EMPTY, nil
-  local latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block
-  local b1, b2, b3, b4, count_ever, sum_ever, peaks_count
-  past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
-    b1, b2, b3, b4, count_ever, sum_ever, peaks_count = unpack_at(FORMAT, text, #text - HEADER_BYTES + 1)
+  local past_events, past_room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries,
+    first_block, block, b1, b2, b3, b4, count_ever, sum_ever, peaks_count =
+    unpack_at(FORMAT, text, #text - HEADER_BYTES + 1)
+  past, room = past_events, past_room
   bytes = #text - HEADER_BYTES - peaks_count * PEAK_BYTES
   local peaks = sub(text, bytes + 1, #text - HEADER_BYTES)
   local head, since_last = past + bytes / EVENT_BYTES, NONE
@@ -275,10 +275,9 @@ local function observe(number, offset, time, amount, beneficiary)
   -- events tell that. All other questions go to the hash at once, including whether this payment's beneficiary is new.
   local is_whole = e1 > time and e2 > time and e3 > time and e4 > time
   local is_known = not is_whole or is_recent(beneficiary, 0)
-  local parties, indexes, places = past > 0 and not is_known and {beneficiary} or NOTHING, NOTHING, NOTHING
+  local is_asked, place = past > 0 and not is_known, nil
   if left ~= NOTHING then
-    local asked = parties[1]
-    parties, indexes = {}, {}
+    local parties, indexes, places = {}, {}, NOTHING
     for number = 1, #left do
       local party, index = left[number], from + number - 1
       if party == UNMAPPED or index >= past and not is_recent(party, index + 1) then
@@ -287,11 +286,14 @@ local function observe(number, offset, time, amount, beneficiary)
         parties[#parties + 1], indexes[#indexes + 1] = party, index
       end
     end
-    parties[#parties + 1] = asked
-  end
-  if #parties > 0 then places = last_places(parties) end
-  for number = 1, #indexes do
-    if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
+    if is_asked then parties[#parties + 1] = beneficiary end
+    if #parties > 0 then places = last_places(parties) end
+    for number = 1, #indexes do
+      if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
+    end
+    place = places[#indexes + 1]
+  elseif is_asked then
+    place = last_place(beneficiary)
   end
   if not is_whole then
     -- The latest time stays, since the same payment comes again: until it is counted, none behind it is.
@@ -301,7 +303,8 @@ local function observe(number, offset, time, amount, beneficiary)
     return nil
   end
 
-  local is_new, place, paid = 0, tonumber(places[#indexes + 1]), beneficiary
+  local is_new, paid = 0, beneficiary
+  place = tonumber(place)
   if not (is_known and is_recent(beneficiary, head - c2)) then
     if not place or place < head - c2 then distinct = distinct + 1 end
     if not (is_known or place) then
@@ -342,9 +345,9 @@ local function observe(number, offset, time, amount, beneficiary)
   local told_count, told_sum, greatest
   peaks, count_ever, sum_ever, told_count, told_sum, greatest = live_on(peaks, count_ever, sum_ever, time, minor)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
-  texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, peaks, past, room, time, c1, c2, c3,
-    c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4, count_ever,
-    sum_ever, #peaks / PEAK_BYTES)
+  texts[number - 1] = pack(formats[bytes] or format_of(bytes), text, time % WRAP, amount, beneficiary, peaks,
+    past, room, time, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now,
+    b1, b2, b3, b4, count_ever, sum_ever, #peaks / PEAK_BYTES)
   if is_silent then return '' end
   -- A window that is full may have pushed out what would still be in it. One that isn't has not: what was pushed out is
   -- older than all that is left, of which some has left by its age. Longer windows are full where shorter ones are.
