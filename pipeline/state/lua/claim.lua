@@ -139,9 +139,10 @@ local function as_of(claim, since_ms)
 end
 
 local function freshness_of(bucket, id, claim, time_ms)
-  local watermark = math.max(time_ms, watermarks[partition])
-  watermarks[partition] = watermark
-  if watermark > time_ms then
+  local watermark = watermarks[partition]
+  if time_ms >= watermark then
+    watermarks[partition] = time_ms
+  else
     local since_ms = on_both_clocks(watermark)
     if since_ms > time_ms then claim = as_of(claim, since_ms) end
   end

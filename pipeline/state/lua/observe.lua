@@ -14,11 +14,9 @@ local key, argument = 1, 10
 local replies = {}
 
 local function run(script, keys_count, limit_at, limits, freshness, kinds)
-  local keys = {}
-  for place = 1, keys_count do keys[place] = KEYS[key + place] end
+  local keys = {unpack(KEYS, key + 1, key + keys_count)}
   key, argument = key + keys_count, argument + 1
-  local arguments = {ARGV[argument]}
-  for place = limit_at, limit_at + limits - 1 do arguments[#arguments + 1] = ARGV[place] end
+  local arguments = {ARGV[argument], unpack(ARGV, limit_at, limit_at + limits - 1)}
   arguments[#arguments + 1] = freshness
   arguments[#arguments + 1] = kinds
   local reply = script(keys, arguments)

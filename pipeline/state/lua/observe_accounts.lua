@@ -61,7 +61,6 @@ local function leave(count, sum, width, time, latest, left)
   local head, near = past + bytes / EVENT_BYTES, 0
   local weight = left and PARTY_WEIGHT or 1
   local free = count - 1
-  local least = free - floor(allowance / weight)
   local events, place, size = event_at(head - count)
   repeat
     local amount, next_time
@@ -84,7 +83,7 @@ local function leave(count, sum, width, time, latest, left)
       return 0, sum, time + width, near
     end
     local expiry = latest - (latest - next_time) % WRAP + width
-    if expiry > time and count < payments_max or count <= least then
+    if expiry > time and count < payments_max or (free - count + 1) * weight > allowance then
       allowance = allowance - (free - count) * weight
       return count, sum, expiry, near
     end
@@ -154,11 +153,18 @@ local function mean_of(total, count)
   return mean
 end
 
--- Returns how many percent an amount is of the average of `count` payments before it.
-local function percent_of(minor, sum, count)
-  local average = count > 0 and mean_of(sum, count) or 0
-  if average > 0 then return min(floor((200 * minor + average) / (2 * average)), PERCENT_MAX) end
-  return count > 0 and minor > 0 and PERCENT_MAX or NONE
+-- Returns the average of `count` payments; NONE where there are none.
+local function average_of(sum, count)
+  return count > 0 and mean_of(sum, count) or NONE
+end
+
+-- Returns how many percent an amount is of the average of the payments before it.
+local function percent_of(minor, average)
+  if average > 0 then
+    local percent = floor((200 * minor + average) / (2 * average))
+    return percent < PERCENT_MAX and percent or PERCENT_MAX
+  end
+  return average ~= NONE and minor > 0 and PERCENT_MAX or NONE
 end
 
 -- Returns what a payment is for its payer. It isn't known where the partition lacks earlier payments: its average does,
@@ -170,10 +176,11 @@ local function kind_of(percent, minor)
   return USUAL
 end
 
--- Returns what an amount adds to the sum of `count` payments before it.
-local function weight_of(minor, sum, count)
-  if count == 0 then return minor end
-  return min(minor, max(WEIGHT_TIMES_MAX * mean_of(sum, count), WEIGHT_FREE_MINOR))
+-- Returns what an amount adds to the sum of the payments before it, of which this is the average.
+local function weight_of(minor, average)
+  local bound = WEIGHT_TIMES_MAX * average
+  if bound < WEIGHT_FREE_MINOR then bound = WEIGHT_FREE_MINOR end
+  return (average == NONE or minor < bound) and minor or bound
 end
 
 -- Returns what a payment was for its payer that was counted before.
@@ -181,7 +188,7 @@ local function kind_told(row)
   local count, sum = unpack_at('<ll', row, COUNT_EVER_AT)
   if count == UNKNOWN then return DOUBTFUL_KIND end
   local minor = floor(unpack_at('<l', row, AMOUNT_AT) / 16)
-  return kind_of(percent_of(minor, sum - minor, count - 1), minor)
+  return kind_of(percent_of(minor, average_of(sum - minor, count - 1)), minor)
 end
 
 local kind = DOUBTFUL_KIND  -- of the current payment
@@ -189,14 +196,14 @@ local kind = DOUBTFUL_KIND  -- of the current payment
 -- Returns the peaks, count and sum with one more payment, as far as it weighs; then what its row tells of them: count and
 -- sum with all of it, and the greatest percentage of those before it.
 local function live_on(peaks, count, sum, time, minor)
-  local percent = percent_of(minor, sum, count)
-  local told, weighed = min(sum + minor, EVER_SUM_MAX), sum + weight_of(minor, sum, count)
-  count = min(count + 1, EVER_COUNT_MAX)
-  kind = kind_of(percent, minor)
-  if count == EVER_COUNT_MAX or told == EVER_SUM_MAX then
+  local average, told = average_of(sum, count), sum + minor
+  count = count + 1
+  if count >= EVER_COUNT_MAX or told >= EVER_SUM_MAX then
     kind = DOUBTFUL_KIND
-    return '', count, EVER_SUM_MAX, UNKNOWN, UNKNOWN, UNKNOWN
+    return '', min(count, EVER_COUNT_MAX), EVER_SUM_MAX, UNKNOWN, UNKNOWN, UNKNOWN
   end
+  local percent, weighed = percent_of(minor, average), sum + weight_of(minor, average)
+  kind = kind_of(percent, minor)
   local from, to, greatest = 1, #peaks, 0
   while from <= to and unpack_at('>I5', peaks, from) <= time - WEEK_MS do from = from + PEAK_BYTES end
   if from <= to then greatest = unpack_at('>I3', peaks, from + 5) end
@@ -224,19 +231,19 @@ end
 
 local function observe(number, offset, time, amount, beneficiary)
   key, text, past_key = KEYS[number], texts[number - 1] or EMPTY, nil
-  bytes = #text - HEADER_BYTES - byte(text, #text) * PEAK_BYTES
-  local latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block
-  local b1, b2, b3, b4, count_ever, sum_ever, peaks
-  past, room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, block,
-    b1, b2, b3, b4, count_ever, sum_ever = unpack_at(FORMAT, text, #text - HEADER_BYTES + 1)
-  peaks = sub(text, bytes + 1, #text - HEADER_BYTES)
+  local past_events, past_room, latest, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries,
+    first_block, block, b1, b2, b3, b4, count_ever, sum_ever, peaks_count =
+    unpack_at(FORMAT, text, #text - HEADER_BYTES + 1)
+  past, room = past_events, past_room
+  bytes = #text - HEADER_BYTES - peaks_count * PEAK_BYTES
+  local peaks = sub(text, bytes + 1, #text - HEADER_BYTES)
   local head, since_last = past + bytes / EVENT_BYTES, NONE
-  local now, left, from = floor((max(time, latest) + ORIGIN_MS) / BLOCK_MS), NOTHING, head - c2
+  if time < latest then time = latest end
+  local now, left, from = floor((time + ORIGIN_MS) / BLOCK_MS), NOTHING, head - c2
   if head == 0 then
     text, e1, e2, e3, e4 = '', time + HOUR_MS, time + DAY_MS, time + WEEK_MS, time + MONTH_MS
     first_block, block = now, now
   else
-    if time < latest then time = latest end
     since_last = time - latest
     -- A window that no earlier payment is in any more is emptied without a look at them.
     if latest + MONTH_MS <= time then
@@ -267,19 +274,26 @@ local function observe(number, offset, time, amount, beneficiary)
   -- A payment that left the day takes its beneficiary along where it is the last one to it. For recent payments the
   -- events tell that. All other questions go to the hash at once, including whether this payment's beneficiary is new.
   local is_whole = e1 > time and e2 > time and e3 > time and e4 > time
-  local parties, indexes, is_known = {}, {}, not is_whole or is_recent(beneficiary, 0)
-  for number = 1, #left do
-    local party, index = left[number], from + number - 1
-    if party == UNMAPPED or index >= past and not is_recent(party, index + 1) then
-      distinct = distinct - 1
-    elseif index < past and not is_recent(party, past) then
-      parties[#parties + 1], indexes[#indexes + 1] = party, index
+  local is_known = not is_whole or is_recent(beneficiary, 0)
+  local is_asked, place = past > 0 and not is_known, nil
+  if left ~= NOTHING then
+    local parties, indexes, places = {}, {}, NOTHING
+    for number = 1, #left do
+      local party, index = left[number], from + number - 1
+      if party == UNMAPPED or index >= past and not is_recent(party, index + 1) then
+        distinct = distinct - 1
+      elseif index < past and not is_recent(party, past) then
+        parties[#parties + 1], indexes[#indexes + 1] = party, index
+      end
     end
-  end
-  if past > 0 and not is_known then parties[#parties + 1] = beneficiary end
-  local places = #parties > 0 and last_places(parties) or NOTHING
-  for number = 1, #indexes do
-    if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
+    if is_asked then parties[#parties + 1] = beneficiary end
+    if #parties > 0 then places = last_places(parties) end
+    for number = 1, #indexes do
+      if tonumber(places[number]) == indexes[number] then distinct = distinct - 1 end
+    end
+    place = places[#indexes + 1]
+  elseif is_asked then
+    place = last_place(beneficiary)
   end
   if not is_whole then
     -- The latest time stays, since the same payment comes again: until it is counted, none behind it is.
@@ -289,8 +303,9 @@ local function observe(number, offset, time, amount, beneficiary)
     return nil
   end
 
-  local is_new, place, paid = 0, tonumber(places[#indexes + 1]), beneficiary
-  if not is_recent(beneficiary, head - c2) then
+  local is_new, paid = 0, beneficiary
+  place = tonumber(place)
+  if not (is_known and is_recent(beneficiary, head - c2)) then
     if not place or place < head - c2 then distinct = distinct + 1 end
     if not (is_known or place) then
       is_new = 1
@@ -320,7 +335,8 @@ local function observe(number, offset, time, amount, beneficiary)
       volume_count, volume_month = volume(withdrawn, entries, c4, s4, MONTH_MS, time, minor)
     end
   end
-  local month, complete = NONE, min(now - first_block, 3)
+  local month, complete = NONE, now - first_block
+  if complete > 3 then complete = 3 end
   if complete == 1 then month = v2 end
   if complete == 2 then month = mean_of(v2 + v3, 2) end
   if complete == 3 then month = mean_of(v2 + v3 + v4, 3) end
@@ -329,9 +345,9 @@ local function observe(number, offset, time, amount, beneficiary)
   local told_count, told_sum, greatest
   peaks, count_ever, sum_ever, told_count, told_sum, greatest = live_on(peaks, count_ever, sum_ever, time, minor)
   if bytes >= SPILL_BYTES then spill(head + 1 - c4, 0) end
-  texts[number - 1] = pack(format_of(bytes), text, time % WRAP, amount, beneficiary, peaks, past, room, time, c1, c2, c3,
-    c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now, b1, b2, b3, b4, count_ever,
-    sum_ever, #peaks / PEAK_BYTES)
+  texts[number - 1] = pack(formats[bytes] or format_of(bytes), text, time % WRAP, amount, beneficiary, peaks,
+    past, room, time, c1, c2, c3, c4, s1, s2, s3, s4, e1, e2, e3, e4, near, distinct, beneficiaries, first_block, now,
+    b1, b2, b3, b4, count_ever, sum_ever, #peaks / PEAK_BYTES)
   if is_silent then return '' end
   -- A window that is full may have pushed out what would still be in it. One that isn't has not: what was pushed out is
   -- older than all that is left, of which some has left by its age. Longer windows are full where shorter ones are.
@@ -350,11 +366,12 @@ local rows, answers = {OBSERVED .. pack('<ll', since, outcomes_since)}, {}
 local kept, late = nil, 0
 local reply, ends = OBSERVED, last
 local kinds = {}
+local is_mixed = find(freshness, '[^%z]')  -- some are not FRESH
 for place = 1, #freshness do kinds[place] = DOUBTFUL_KIND end
 while at <= #request do
   local number, offset, place, time, amount, beneficiary
   number, offset, place, time, amount, beneficiary, at = unpack_at('>I2I6I2I5I5c5', request, at)
-  local told = byte(freshness, place + 1)
+  local told = is_mixed and byte(freshness, place + 1) or FRESH
   if told % ANEW ~= FRESH then
     -- not counted
   elseif offset >= reached then

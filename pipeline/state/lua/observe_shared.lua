@@ -66,7 +66,6 @@ local function leave(count, width, time, left, also)
   local events, place, size = event_at(head - count)
   local weight = left and PARTY_WEIGHT or 1
   local free = count - 1
-  local least = free - floor(allowance / weight)
   repeat
     if left then left[#left + 1] = party_at(events, place) end
     local flags = byte(events, place + FLAGS_AT - 1)
@@ -82,7 +81,7 @@ local function leave(count, width, time, left, also)
       end
     end
     frauds = frauds + flags % 2
-  until count == 0 or next_time + width > time or count <= least
+  until count == 0 or next_time + width > time or (free - count + 1) * weight > allowance
   allowance = allowance - (free - count) * weight
   return count, count > 0 and next_time + width or NEVER, frauds
 end
@@ -151,7 +150,7 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
     if c3 == 0 then e3 = NEVER end
   end
   if time < latest then time = latest end
-  if floor(time / DAY_MS) > floor(latest / DAY_MS) then is_renewed[number] = true end
+  if latest < time - time % DAY_MS then is_renewed[number] = true end
   local frauds = 0
   if pinned_at + delay_ms + MONTH_MS <= time then pinned = 0 end
   -- All that waited is looked through at once. With no allowance left for it, the payment waits, and changes nothing yet.
@@ -245,15 +244,19 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
   end
 
   -- The hash is asked about all senders in the past at once.
-  local days, weeks = max(min(#left_day, past - from_day), 0), max(min(#left_week, past - from_week), 0)
+  local days = left_day == NOTHING and 0 or max(min(#left_day, past - from_day), 0)
+  local weeks = left_week == NOTHING and 0 or max(min(#left_week, past - from_week), 0)
   local day, week = head - c1, head - c2
-  local is_in_day, places = not is_whole or is_recent(sender, day), NOTHING
-  if from_week < past and not (is_in_day and days + weeks == 0) then
+  local is_in_day, places, place = not is_whole or is_recent(sender, day), NOTHING, nil
+  if from_week < past and days + weeks == 0 then
+    place = not is_in_day and last_place(sender)
+  elseif from_week < past then
     local parties = {}
     for place = 1, days do parties[place] = left_day[place] end
     for place = 1, weeks do parties[days + place] = left_week[place] end
     parties[days + weeks + 1] = sender
     places = last_places(parties)
+    place = places[days + weeks + 1]
   end
   if #left_day > 0 then senders_day = senders_day - count_last(left_day, from_day, places, 0) end
   if #left_week > 0 then
@@ -268,9 +271,9 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
     return nil
   end
   if not is_in_day then
-    local previous = tonumber(places[days + weeks + 1]) or -1
+    local previous = tonumber(place or -1)
     if previous < day then senders_day = senders_day + 1 end
-    if previous < week and not is_recent(sender, week) then senders_week = senders_week + 1 end
+    if previous < week and (day <= past or not is_recent(sender, week)) then senders_week = senders_week + 1 end
   end
 
   if c6 == c3 then run, ended_behind = 0, 0 end  -- none is checked
@@ -293,9 +296,9 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
   if head == 0 then
     texts[number] = pack(EVENT_FORMAT, time, payment, sender, kind)
   else
-    texts[number] = pack(format_of(bytes), text, time, payment, sender, kind, past, room, time, c1, c2, c3, c4,
-      c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at, run,
-      ended_behind)
+    texts[number] = pack(formats[bytes] or format_of(bytes), text, time, payment, sender, kind, past, room, time, c1,
+      c2, c3, c4, c5, c6, e1, e2, e3, e4, e5, e6, senders_day, senders_week, f1, f2, f3, all_frauds, pinned, pinned_at,
+      run, ended_behind)
   end
   is_changed[number] = true
   if is_silent then return '' end
@@ -308,8 +311,9 @@ local function observe(number, time, sender, payment, kind, offset, ip_reports, 
     if c2 >= payments_max then c2, senders_week = UNKNOWN, UNKNOWN end
     if c1 >= payments_max then c1, senders_day = UNKNOWN, UNKNOWN end
   end
+  if pinned > 0 then all_frauds = min(all_frauds + pinned, payments_max) end
   return pack(ROW, offset, c1, c2, senders_day, senders_week, l1, f1, l2, f2, l3, f3, ip_reports, device_reports,
-    min(all_frauds + pinned, payments_max), run_length, run_hours, declared)
+    all_frauds, run_length, run_hours, declared)
 end
 
 -- Writes the logs that were changed. A log's own string is the first of its keys to expire. It is renewed with the first
@@ -344,12 +348,13 @@ end
 local rows, answers = {OBSERVED .. pack('<ll', since, NONE)}, {}
 local kept, late = nil, 0
 local reply, ends = OBSERVED, last
+local is_mixed = find(freshness, '[^%z]')  -- some are not FRESH
 while at <= #request do
   local offset, place, number, ip_address, device, account, time, sender, payment
   offset, place, number, ip_address, device, account, time, sender, payment, at =
     unpack_at('>I6I2I2I2I2I2I5c6c4', request, at)
   local kind = byte(kinds, place + 1)
-  if byte(freshness, place + 1) % ANEW ~= FRESH then
+  if is_mixed and byte(freshness, place + 1) % ANEW ~= FRESH then
     -- not counted
   elseif offset >= reached then
     local row = count(number, time, sender, payment, kind, offset, ip_address, device, account)

@@ -87,10 +87,14 @@ local function is_recent(party, from)
   return false
 end
 
--- Returns the indices of the last payments in the past for a list of parties.
+-- Returns the index of the last payment in the past for a party; false where there is none.
+local function last_place(party)
+  return call('HGET', of_kind(PARTY_KIND), party)
+end
+
+-- Returns the same for a list of parties.
 local function last_places(parties)
   local hash, count = of_kind(PARTY_KIND), #parties
-  if count == 1 then return {call('HGET', hash, parties[1])} end
   if count <= SLICE then return call('HMGET', hash, unpack(parties)) end
   local places = {}
   for from = 1, count, SLICE do
@@ -113,15 +117,18 @@ end
 local function lay_out_small(live, page, written)
   local size, room_before, count = #written, room, page + 1 - live
   if page > live then
-    local held, from = call('GET', past_key), live % room_before * size
+    local held, from, kept = call('GET', past_key), live % room_before * size, (page - live) * size
     if from > 0 then held = sub(held, from + 1) .. sub(held, 1, from) end
-    written = sub(held, 1, (page - live) * size) .. written
+    if #held > kept then held = sub(held, 1, kept) end
+    written = held .. written
   end
   room = room_for(count, size)
   local from, spare = live % room * size, string.rep('\0', (room - count) * size)
   local until_end = room * size - from
   if #written > until_end then
     written = sub(written, until_end + 1) .. spare .. sub(written, 1, until_end)
+  elseif from == 0 then
+    written = written .. spare
   else
     written = sub(spare, 1, from) .. written .. sub(spare, from + 1)
   end
