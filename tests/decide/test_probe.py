@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import count
 
 import pytest
 import redis
@@ -13,7 +14,7 @@ from pipeline.decide.isolating.probe_agent import PREFIX, Probe, ProbeFailed
 from pipeline.domain.log import Span
 from pipeline.state.requests import Keys
 from pipeline.state.store import RedisState, StateFault, StateRefused
-from tests.decide.test_batch import PARTITIONING, WIRE, new_judge, record
+from tests.decide.test_batch import PARTITIONING, PAYMENT, WIRE, new_judge, record
 from tests.records import NOON_MS
 from tests.state.stores import column
 
@@ -21,7 +22,8 @@ from tests.state.stores import column
 def probing(url: str, scenario: Callable[[Probe, Judge], Awaitable[None]], now_ms: int = NOON_MS) -> None:
     async def whole() -> None:
         state = RedisState(url, prefix=f"fraud:{PREFIX}:0")
-        probe = Probe(state, WIRE, PARTITIONING.of, lambda: now_ms)
+        # Time goes on between two probes.
+        probe = Probe(state, WIRE, PARTITIONING.of, map(now_ms.__add__, count()).__next__)
         try:
             await scenario(probe, new_judge())
         finally:
@@ -77,7 +79,11 @@ def test_a_probe_tells_what_every_payment_meets(redis_at: str) -> None:
 
 def test_a_probe_that_comes_to_anything_but_decisions_has_failed(redis_at: str) -> None:
     async def scenario(probe: Probe, judge: Judge) -> None:
+        state = RedisState(redis_at, prefix=f"fraud:{PREFIX}:0")
+        same_id = judge.read([record(0, PAYMENT._replace(transaction_id="probe-account-0"))])
+        await state.observe(judge.state_events(same_id, [Span(0, 0, 1, 0)]))
+        await state.close()
         with pytest.raises(ProbeFailed):
             await probe.decide(judge)
 
-    probing(redis_at, scenario, now_ms=1)  # before any time that a payment may have
+    probing(redis_at, scenario)
