@@ -197,18 +197,16 @@ class Judged:
 
 
 def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
-    # Taken apart at once, since a NamedTuple's field is a look-up of its name.
-    _, account_id, amount_minor, _, _, _, _, _, _, _, channel, _, _, _, _, segments, _ = payment.decoded.transaction
-    state, scope, use_model, _ = verdict.mode
+    transaction, (state, scope, use_model, _) = payment.decoded.transaction, verdict.mode
     if state is not BreakerState.CLOSED:
         scope = unmarked_scope(scope)
     return Answer(
         outcome,
         probability_ppm,
-        segments,
-        channel,
-        account_id,
-        is_of_nothing=amount_minor == 0,
+        transaction.segments,
+        transaction.channel.value,
+        transaction.account_id,
+        is_of_nothing=transaction.amount_minor == 0,
         is_of_known_account=payment.is_of_known_account,
         apart=scope if state is not BreakerState.CLOSED and is_part(scope) else None,
         probed=scope if use_model and state is BreakerState.HALF_OPEN else None,
@@ -347,26 +345,22 @@ class Judge:
                     self._alert(judged, _FLOODING[code](*due, now_ms))
 
     def _state_event(self, payment: Payment) -> StateEvent:
-        (
-            transaction_id, account_id, _, _, event_time_ms, beneficiary_account_id, _, _, _, _, _, ip_address,
-            device_id, _, _, _, source_system,
-        ) = payment.decoded.transaction  # fmt: skip
-        _, offset, timestamp_ms = payment.record.source
-        amount_gbp_minor = payment.event[_AMOUNT]
+        transaction, amount_gbp_minor = payment.decoded.transaction, payment.event[_AMOUNT]
+        ip_address = transaction.ip_address
         return StateEvent(
-            offset,
-            transaction_id,
+            payment.record.source.offset,
+            transaction.transaction_id,
             payment.decoded.digest[:CLAIM_DIGEST_BYTES],
-            account_id,
-            beneficiary_account_id,
-            event_time_ms,
-            min(max(timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
+            transaction.account_id,
+            transaction.beneficiary_account_id,
+            transaction.event_time_ms,
+            min(max(payment.record.source.timestamp_ms, EVENT_TIME_MS_MIN), EVENT_TIME_MS_MAX),
             max(amount_gbp_minor, 0),
             self._event_rows.is_near_limit(amount_gbp_minor),
             None if ip_address is None else canonical_ip_address(ip_address),
-            device_id,
+            transaction.device_id,
             payment.is_counted,
-            source_system,
+            transaction.source_system,
         )
 
     def _decided(

@@ -39,10 +39,6 @@ WORDS_FOR_NOTHING: Final = frozenset(
 )  # fmt: skip
 """What programs write into files where a value is missing, in small letters."""
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
-_NAMES: Final = re.compile(rf"(?:{_IDENTIFIER}\n){{5}}[A-Z]{{3}} [A-Z]{{2}}", re.ASCII)
-"""All that a payment names, one a line: nearly always it is sound, and one look says so instead of four."""
-_NOT_NAMED: Final = "-"
-"""Stands for what a payment need not name."""
 _SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _SEGMENT_VALUE: Final = re.compile(r"(?! )[A-Za-z0-9 ._+\-]{1,32}(?<! )", re.ASCII)
 _SEGMENT_CHARACTERS_MAX: Final = 32
@@ -110,51 +106,44 @@ def is_log_time(timestamp_ms: int) -> bool:
 
 def refusal_of(transaction: Transaction, key: bytes | None, source: Source) -> Refusal | None:
     """The first reason why this well-encoded payment can't be decided, or None. About 3 µs."""
-    # Taken apart at once, since a NamedTuple's field is a look-up of its name.
-    (
-        transaction_id, account_id, amount_minor, currency, _, beneficiary_account_id, beneficiary_name,
-        beneficiary_country, _, reference, _, ip_address, device_id, _, _, segments, source_system,
-    ) = transaction  # fmt: skip
-    if key != account_id.encode():
+    t = transaction
+    if key != t.account_id.encode():
         return Refusal(RefusalCode.KEY_MISMATCH, "the record's key is not its account_id")
-    ids, codes = f"{transaction_id}\n{account_id}\n{beneficiary_account_id}", f"{currency} {beneficiary_country}"
-    device = _NOT_NAMED if device_id is None else device_id
-    system = _NOT_NAMED if source_system is None else source_system
-    are_sound = _NAMES.fullmatch(f"{ids}\n{system}\n{device}\n{codes}") is not None
-    if not are_sound and not _IDENTIFIERS.fullmatch(ids):
+    if not _IDENTIFIERS.fullmatch(f"{t.transaction_id}\n{t.account_id}\n{t.beneficiary_account_id}"):
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "an id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
-    if not are_sound and not _ONE_IDENTIFIER.fullmatch(system):
+    if t.source_system is not None and not _ONE_IDENTIFIER.fullmatch(t.source_system):
         return Refusal(RefusalCode.IDENTIFIER_INVALID, "source_system is not 1 to 64 of A-Z a-z 0-9 . _ : -")
-    if not 0 <= amount_minor <= AMOUNT_MINOR_MAX:
+    if not 0 <= t.amount_minor <= AMOUNT_MINOR_MAX:
         return Refusal(RefusalCode.AMOUNT_OUT_OF_RANGE, f"amount_minor is not 0 to {AMOUNT_MINOR_MAX}")
-    if not are_sound and not _CURRENCY_AND_COUNTRY.fullmatch(codes):
+    if not _CURRENCY_AND_COUNTRY.fullmatch(f"{t.currency} {t.beneficiary_country}"):
         return Refusal(RefusalCode.CURRENCY_MALFORMED, "currency or beneficiary_country is not an ISO code in capitals")
-    if not (_is_text_or_none(reference) and _is_text_or_none(beneficiary_name)):
-        return TEXT_REFUSED
-    if ip_address is not None and canonical_ip_address(ip_address) is None:
+    return _text_refusal(t) or _time_refusal(t, source) or _segments_refusal(t.segments)
+
+
+def _text_refusal(t: Transaction) -> Refusal | None:
+    for text in (t.reference, t.beneficiary_name):
+        if text is not None and not is_text(text):
+            return TEXT_REFUSED
+    if t.ip_address is not None and canonical_ip_address(t.ip_address) is None:
         return Refusal(RefusalCode.IP_ADDRESS_INVALID, "ip_address is neither IPv4 nor IPv6")
-    if not are_sound and not _ONE_IDENTIFIER.fullmatch(device):
+    if t.device_id is not None and not _ONE_IDENTIFIER.fullmatch(t.device_id):
         return Refusal(RefusalCode.DEVICE_INVALID, "device_id is not 1 to 64 of A-Z a-z 0-9 . _ : -")
-    return _time_refusal(transaction, source.timestamp_ms) or _segments_refusal(segments)
+    return None
 
 
-def _is_text_or_none(text: str | None) -> bool:
-    return text is None or is_text(text)
-
-
-def _time_refusal(transaction: Transaction, log_time_ms: int) -> Refusal | None:
-    _, _, _, _, event_time_ms, _, _, _, opened_at_ms, _, _, _, _, opened_epoch_day, zone, _, _ = transaction
-    if not is_log_time(log_time_ms):
+def _time_refusal(t: Transaction, source: Source) -> Refusal | None:
+    if not is_log_time(source.timestamp_ms):
         return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "the record's timestamp is missing or outside 2015 to 2048")
-    if not EVENT_TIME_MS_MIN <= event_time_ms < EVENT_TIME_MS_MAX:
+    if not EVENT_TIME_MS_MIN <= t.event_time_ms < EVENT_TIME_MS_MAX:
         return Refusal(RefusalCode.TIME_OUT_OF_RANGE, "event_time_ms is outside 2015 to 2048")
-    if event_time_ms > log_time_ms + FUTURE_TOLERANCE_MS:
+    if t.event_time_ms > source.timestamp_ms + FUTURE_TOLERANCE_MS:
         return Refusal(RefusalCode.TIME_IN_FUTURE, "event_time_ms is over 5 minutes ahead of the record's timestamp")
-    if not EPOCH_DAY_MIN <= opened_epoch_day <= (event_time_ms + FUTURE_TOLERANCE_MS) // 86_400_000 + 1:
+    if not EPOCH_DAY_MIN <= t.account_opened_epoch_day <= (t.event_time_ms + FUTURE_TOLERANCE_MS) // 86_400_000 + 1:
         return Refusal(RefusalCode.OPENING_DATE_INVALID, "account_opened_epoch_day is before 1900 or after the payment")
-    if opened_at_ms is not None and not EPOCH_DAY_MIN * 86_400_000 <= opened_at_ms <= event_time_ms + 86_400_000:
+    opened_at_ms = t.beneficiary_opened_at_ms
+    if opened_at_ms is not None and not EPOCH_DAY_MIN * 86_400_000 <= opened_at_ms <= t.event_time_ms + 86_400_000:
         return Refusal(RefusalCode.OPENING_DATE_INVALID, "beneficiary_opened_at_ms is before 1900 or after the payment")
-    if zone_of(zone) is None:
+    if zone_of(t.account_time_zone) is None:
         return Refusal(RefusalCode.TIME_ZONE_UNKNOWN, "account_time_zone is no IANA time zone")
     return None
 
