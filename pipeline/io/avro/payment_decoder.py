@@ -81,28 +81,24 @@ def _payment(body: bytes, at: int) -> tuple[Transaction, int, _Tail]:
     account_time_zone, at = read_text(body, at)
     # Where a payment is a whole record, few tails are met again and again. In a decision the features stand behind it.
     tail = _remembered_tail(body[at:]) if len(body) - at <= REMEMBERED_BYTES_MAX else _tail(body, at)
-    # A NamedTuple's own constructor is a Python function.
-    transaction = tuple.__new__(
-        Transaction,
-        (
-            transaction_id,
-            account_id,
-            amount_minor,
-            currency,
-            event_time_ms,
-            beneficiary_account_id,
-            beneficiary_name,
-            beneficiary_country,
-            beneficiary_opened_at_ms,
-            reference,
-            channel,
-            ip_address,
-            device_id,
-            account_opened_epoch_day,
-            account_time_zone,
-            tail.segments,
-            tail.source_system,
-        ),
+    transaction = Transaction(
+        transaction_id,
+        account_id,
+        amount_minor,
+        currency,
+        event_time_ms,
+        beneficiary_account_id,
+        beneficiary_name,
+        beneficiary_country,
+        beneficiary_opened_at_ms,
+        reference,
+        channel,
+        ip_address,
+        device_id,
+        account_opened_epoch_day,
+        account_time_zone,
+        tail.segments,
+        tail.source_system,
     )
     return transaction, at, tail
 
