@@ -20,6 +20,7 @@ from pipeline.keys.key_sets import KeySet, KeyUse, with_key, with_revocation
 from pipeline.people.act_store import read_registry, registry_acts
 from pipeline.people.people_files import PeopleFileRefused, read_people, write_people
 from pipeline.people.registry import SEEN_WITHIN_MS
+from pipeline.people.roles import folded
 from pipeline.people.stamp_service import PeopleStamper
 from pipeline.people.store import revoke_key
 from tests.known import appoint, identity, revoke
@@ -45,7 +46,9 @@ def exported(owner: Connection, folder: Path, as_of_ms: int | None = None, key: 
 
 def released(people: Path, by: str = "on-call", sequence: int = 7, name: str | None = None) -> BreakerSwitch:
     registry = read_people(people).registry
-    at_ms = 1 + max(registry.keys[identity(by).key_id].registered_at_ms, *(w.at_ms for w in registry.words["on-call"]))
+    at_ms = 1 + max(
+        registry.keys[identity(by).key_id].registered_at_ms, *(w.at_ms for w in registry.words[folded("on-call")])
+    )
     wanted = BreakerSwitch("all", RELEASED, sequence, at_ms, name or by, "it is mended", False)
     return signed_switch(wanted, identity(by), registry.root)
 
@@ -109,7 +112,7 @@ def test_without_the_people_nothing_is_proved(people: Path, tmp_path: Path) -> N
 def test_revocation_ends_what_an_operator_may(people: Path, owner: Connection, tmp_path: Path) -> None:
     before = released(people)
     revoke(owner, "on-call", "OPERATOR")
-    after = before._replace(thrown_at_ms=read_registry(owner).words["on-call"][-1].at_ms + 1)
+    after = before._replace(thrown_at_ms=read_registry(owner).words[folded("on-call")][-1].at_ms + 1)
     after = signed_switch(after, identity("on-call"), read_registry(owner).root)
     assert fault(exported(owner, tmp_path), after) == "its author did not hold the role"
     assert revoke_key(owner, identity("on-call").key_id, "lost", identity("ada")) is None

@@ -28,8 +28,8 @@ def test_quiet_payment_is_allowed_by_the_model_with_reasons():
     assert (v.outcome, v.route, v.rules_triggered) == (Outcome.ALLOW, Route.MODEL, [])
     assert v.summary == (
         "Allowed because the model is 99.00 % sure that the payment is honest, 19.00 percentage points above the"
-        " required 80.00 %; and the nearest guardrail does not apply: the payment reached us at 00:00 local time, later"
-        " than it was made, not between 01:00 and 04:59."
+        " required 80.00 %; and the nearest guardrail does not apply: the payment was made earlier and reached us at"
+        " 00:00 local time, not between 01:00 and 04:59."
     )
     assert v.confidence_bp == 9_900
     assert [(r.code, r.observed, r.limit) for r in v.reasons] == [

@@ -85,7 +85,7 @@ def test_a_fold_without_payments_or_without_frauds_is_named() -> None:
     ("lines", "said"),
     [
         (["1,0,5,9,1000,1", "2,86400,5,9,3000,0"], "days 115 to 156 since the first payment are needed"),
-        ([], "the history is empty"),
+        ([], "it is empty"),
     ],
 )
 def test_what_cannot_be_measured_on_is_said_in_a_sentence(
