@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,11 +20,12 @@ from pipeline.decide.policy import PolicyRefused, parse_new_policy
 from pipeline.decide.verdict import Mode, Regime, decide, regime
 from pipeline.domain.context import Account, Label
 from pipeline.domain.decision import BreakerState, Decision, Outcome, Route
-from pipeline.domain.features import Matrix
+from pipeline.domain.features import NONE, Matrix
 from pipeline.domain.log import Record, Source, Span
 from pipeline.io.avro.wire import WireFormat
+from pipeline.state.outcome_records import counted_amount_gbp_minor
 from pipeline.state.windows import MemoryState, PartitionEvents, PartitionObservation, StateLost
-from tests.permissive.world import PARTITIONING, Item, Paid, Stated, Told
+from tests.permissive.world import PARTITIONING, Item, Paid, Stated, Told, outcome_name
 
 WIRE: Final = WireFormat()
 TOPICS: Final = TopicNames("decisions.v1", "alerts.v1")
@@ -65,6 +67,7 @@ class Path:
         self.context: list[Stated] = []
         self.decided: dict[str, Decided] = {}
         self.uncounted: set[Source] = set()  # dead letters that the state never saw
+        self._never_counted: set[bytes] = set()  # names, as outcomes tell them, of what a static guardrail blocked
         self.sources: dict[str, Source] = {}  # of each payment's last record
         self._waiting: list[Record] = []
         self._decided_below = dict.fromkeys(self.log, 0)
@@ -91,7 +94,7 @@ class Path:
             return
         self.settle()
         if isinstance(item, Told):
-            self.outcomes[item.partition].append(item)
+            self.outcomes[item.partition].append(self._as_told(item))
             self.follow_outcomes(item.partition)
         else:
             self.context.append(item)
@@ -107,6 +110,12 @@ class Path:
         self._waiting.append(record)
 
     # Context and outcomes
+
+    def _as_told(self, item: Told) -> Told:
+        """Whoever tells outcomes knows from the decision that a payment was never counted."""
+        if item.outcome.name not in self._never_counted:
+            return item
+        return replace(item, outcome=item.outcome._replace(amount_gbp_minor=NONE))
 
     def follow_outcomes(self, partition: int) -> None:
         """Read the outcomes from the position that the state holds, or from the oldest that there are."""
@@ -208,6 +217,8 @@ class Path:
         assert isinstance(decision, Decision)
         row = np.array([decision.snapshot.features], dtype=np.int64)
         [fallback] = decide(row, [OPEN], self.in_force)
+        if counted_amount_gbp_minor(decision) == NONE:
+            self._never_counted.add(outcome_name(decision.snapshot.transaction))
         found = Decided(decision.outcome, decision.route, fallback.outcome)
         before = self.decided.setdefault(decision.transaction_id, found)
         if before.outcome is not Outcome.ALLOW and found.outcome is Outcome.ALLOW:

@@ -119,21 +119,26 @@ def _payment(pick: Random, number: int, now_ms: int) -> Transaction:
     )
 
 
+def outcome_name(payment: Transaction) -> bytes:
+    """Return what an outcome calls its payment."""
+    return payment.transaction_id.encode().ljust(16, b"\0")
+
+
 def _outcomes(pick: Random, payment: Transaction) -> list[tuple[int, PaymentOutcome]]:
     """Most payments settle; some are refused, some are reversed later, of some nothing is heard."""
     made_ms = payment.event_time_ms + pick.choice((2_000, HOUR_MS))
     kind = pick.choices((OutcomeKind.MADE, OutcomeKind.WITHDRAWN, None), (60, 30, 10))[0]
     if kind is None:
         return []
-    name = payment.transaction_id.encode().ljust(16, b"\0")
+    name = outcome_name(payment)
     ids = payment.account_id, payment.beneficiary_account_id
 
-    def outcome(what: OutcomeKind, at_ms: int) -> PaymentOutcome:
-        return PaymentOutcome(*ids, what, payment.event_time_ms, at_ms, payment.amount_minor, name)
+    def outcome(what: OutcomeKind, at_ms: int, order: int) -> PaymentOutcome:
+        return PaymentOutcome(*ids, what, payment.event_time_ms, at_ms, payment.amount_minor, name, order=order)
 
-    told = [(made_ms, outcome(kind, made_ms if kind is OutcomeKind.MADE else -1))]
+    told = [(made_ms, outcome(kind, made_ms if kind is OutcomeKind.MADE else -1, 0))]
     if kind is OutcomeKind.MADE and pick.random() < 0.1:
-        told.append((made_ms + 2 * DAY_MS, outcome(OutcomeKind.UNMADE, -1)))
+        told.append((made_ms + 2 * DAY_MS, outcome(OutcomeKind.UNMADE, -1, 1)))
     return told
 
 
