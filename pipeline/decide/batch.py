@@ -294,6 +294,7 @@ class Judge:
             payments = [payments[place] for place in np.flatnonzero(fresh).tolist()]
             state, positions = state[fresh], positions[fresh]
         event = _event_matrix(payments)
+        state = _of_counted(payments, state)
         _refuse_impossible(payments, event, state)
         features = feature_matrix(event, state)
         for payment, is_known in zip(payments, _known_accounts(features), strict=True):
@@ -430,6 +431,15 @@ def _refuse_incomplete(count: int, state: Matrix, freshness: NDArray[np.int8], p
     """Raises ObservationWrong. One row too few would be spread over all payments, as numpy does it."""
     if not (state.shape == (count, len(STATE)) and freshness.shape == positions.shape == (count,)):
         raise ObservationWrong(f"{len(state)} observations answer {count} payments")
+
+
+def _of_counted(payments: Sequence[Payment], state: Matrix) -> Matrix:
+    """Return the rows with nothing told of payments that don't count, whatever was answered.
+
+    By such an answer its outcome would take out of the volume what was never in it.
+    """
+    counts = np.array([payment.is_counted for payment in payments], dtype=np.bool_)
+    return state if counts.all() else np.where(counts[:, np.newaxis], state, NONE)
 
 
 def _refuse_impossible(payments: Sequence[Payment], event: Matrix, state: Matrix) -> None:
