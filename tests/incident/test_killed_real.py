@@ -20,6 +20,9 @@ from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import connect
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
+from pipeline.seals.seal_files import sealer_of
 from tests.incident.given import AlertTopic, caught_up, closed, held, tripped
 from tests.records import NOON_MS
 
@@ -91,12 +94,13 @@ def service_of(stack: RealStack, folder: Path, port: int) -> ServerProcess:
 
 def test_killed_at_any_moment_it_leaves_what_an_undisturbed_run_leaves(stack: RealStack, tmp_path: Path) -> None:
     topic, alerts = AlertTopic(stack.bootstrap_servers, ""), told()
+    sealer = sealer_of(Settings(bootstrap_servers=stack.bootstrap_servers), KeyUse.DECISIONS, name="alerts.v1")
     port = free_port()
     service = service_of(stack, tmp_path, port)
     part = len(alerts) // KILLS + 1
     left_behind = set()
     for number in range(KILLS):
-        topic.publish(alerts[number * part : (number + 1) * part])
+        topic.publish_sealed(sealer, alerts[number * part : (number + 1) * part])
         service.launch()
         with psycopg.connect(stack.database_url, autocommit=True) as watching:
             wait_until(partial(_is_within, watching), CAUGHT_S, "being met within a transaction", every_s=0.001)

@@ -28,11 +28,13 @@ from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.sealing import create_key_file
 from pipeline.io.settings import Profile, Settings
-from pipeline.keys.key_files import create_signing_key, set_path_beside
+from pipeline.keys.key_files import create_signing_key, read_key_set, replace_key_set, set_path_beside
+from pipeline.keys.key_sets import KeyUse, with_key
 from pipeline.seals.seal_files import KEYS_FILE, make_seal_keys
 from tests.in_production import approve_model, publish_feeds
 
 PARTITIONS = 2
+EXECUTOR_KEY = f"{KeyUse.EXECUTIONS}.key"
 WORKER_GROUP = "fraud-decide"
 START_ATTEMPTS = 5
 SECONDS_MAX = 120
@@ -48,6 +50,7 @@ class Scene:
         options = stack.client_options(Principal.RECONCILE)
         self.reading = LogReader(stack.bootstrap_servers, "fraud-reconcile", options)
         make_seal_keys(directory / "seals")
+        _add_executor_key(directory / "seals")
         publish_feeds(directory / "feeds", directory / "seals" / KEYS_FILE)
         approved = approve_model(directory / "bank", directory / "seals" / KEYS_FILE)
         approved["FRAUD_FEEDS_PATH"] = str(directory / "feeds")
@@ -121,6 +124,8 @@ class Scene:
             shutil.copy(self.directory / "seals" / "decisions.key", folder / "seal_key")
             return folder
         _write(folder / "database_url", self.database_url(f"fraud_{name}"))
+        if name == "executor":
+            shutil.copy(self.directory / "seals" / EXECUTOR_KEY, folder / "seal_key")
         if name == "audit":
             create_signing_key(folder / "audit_key")
             set_path_beside(folder / "audit_key").rename(folder / "audit_keys")
@@ -176,6 +181,13 @@ class Scene:
                 **more,
             },
         )
+
+
+def _add_executor_key(seals: Path) -> None:
+    """Development makes none, and in production no executor starts without."""
+    key = create_signing_key(seals / EXECUTOR_KEY, KeyUse.EXECUTIONS, with_set=False)
+    keys = seals / KEYS_FILE
+    replace_key_set(keys, with_key(read_key_set(keys), KeyUse.EXECUTIONS, key.public, 0))
 
 
 def _write(path: Path, secret: str) -> None:
