@@ -25,7 +25,7 @@ Expected = Annotated[
 
 _DEAD_LETTER: Final = "dead-letter"
 _KINDS: Final = (_DEAD_LETTER, *KeyUse)
-"""What keys are made for. The one that seals the payloads of dead letters stands in no key set, so it is no use."""
+"""A key is made for one of these. Dead letters are no use of the key sets: the key of their payloads stands in none."""
 
 
 def _kind(text: str) -> str:

@@ -25,7 +25,7 @@ ROWS_MAX: Final = 2_000_000
 """Accounts of one file, which are opened in one transaction; they take some 500 MB."""
 FAULTS_MAX: Final = 100
 LINE_CHARACTERS_MAX: Final = 1_000
-"""Of a line, of which the longest sound one has 120: what is no such file is never read as a whole."""
+"""The longest sound line has 120. A file of anything else is refused at such a line, and never read as a whole."""
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _MINOR: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 

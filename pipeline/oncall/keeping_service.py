@@ -72,7 +72,10 @@ class Heard(NamedTuple):
 
 @dataclass(slots=True)
 class _Unstored:
-    """What a batch has brought of a group so far. over_said_at: the last record by which an alert of it is over."""
+    """A group's alerts of this batch, which aren't stored yet.
+
+    over_said_at: the last record by which an alert of the group is over.
+    """
 
     records: int = 0
     is_counted: bool = False

@@ -61,7 +61,7 @@ def test_an_amount_is_read_as_its_writer_meant_it_or_refused(
 ) -> None:
     """Whatever country's: 12.000 without a map was twelve, and meant twelve thousand. Dinars have three decimals."""
     text = written(minor, minor_digits(currency), *signs, is_whole_short=is_whole_short)
-    declared = FileRules(decimal=signs[0], grouping=signs[1])  # type: ignore[arg-type]
+    declared = FileRules(decimal=signs[0], grouping=signs[1])  # type: ignore[arg-type]  # of WAYS
     assert minor == amount_minor_of(major_amount(text, declared), currency)
     try:
         found = amount_minor_of(major_amount(text, FileRules()), currency)

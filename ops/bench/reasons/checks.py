@@ -149,7 +149,7 @@ _COUNTED_BY: Final = {
     "beneficiary_frauds": "beneficiary_labelled",
     "beneficiary_risk_ppm": "beneficiary_labelled",
 }
-"""What counts the payments that a measure is of; others count their own."""
+"""Each of these measures is of the payments that another one counts; measures that aren't here count their own."""
 
 
 def the_same_payments_twice(seen: Seen) -> Iterator[str]:

@@ -17,7 +17,7 @@ COLUMNS: Final = ("account_id", "account_opened", "account_time_zone")
 ACCOUNTS_MAX: Final = 2_000_000
 """They are held in memory, in some 600 MB."""
 LINE_CHARACTERS_MAX: Final = 1_000
-"""Of a line, of which the longest sound one has 120: what is no such file is never read as a whole."""
+"""The longest sound line has 120. A file of anything else is refused at such a line, and never read as a whole."""
 _FIX: Final = (
     f"Its first line must be {','.join(COLUMNS)}, and each other an account, as GB29…,2015-01-01,Europe/London."
 )
