@@ -7,6 +7,7 @@ tables, which every score takes, so that the fault is the model's own, also wher
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Final
 from unittest import mock
@@ -14,10 +15,12 @@ from unittest import mock
 import numpy as np
 
 from models.artefact.scoring import Model
-from models.versions.loading_files import Loaded, load_champion_of
 from ops.processes.arguments import arguments
 from pipeline.decide import regime_files
+from pipeline.decide.feeds.feed import Feeds
 from pipeline.decide.keeper_service import keep_filled
+from pipeline.decide.policy import Policy
+from pipeline.decide.verdict import Regime, regime
 from pipeline.decide.worker_command import run_worker
 from pipeline.io.settings import Settings
 
@@ -47,10 +50,17 @@ class FailingEntries(np.ndarray):
         return self.view(np.ndarray)[at]
 
 
-def faulty_champion(settings: Settings) -> Loaded:
-    """Load the champion, and spoil it where its version ends in SLOW or FAILING."""
-    loaded = load_champion_of(settings)
-    return loaded._replace(model=_spoilt(loaded.model))
+def faulty_regimes() -> AbstractContextManager[object]:
+    """Have what is decided by from now on be spoilt where the model's version ends in SLOW or FAILING.
+
+    A regime makes another model of the one that was loaded: what was spoilt before that would be whole again.
+    """
+    return mock.patch.object(regime_files, "regime", _faulty_regime)
+
+
+def _faulty_regime(policy: Policy, model: Model | None, feeds: Feeds | None = None) -> Regime:
+    made = regime(policy, model, feeds)
+    return made if made.model is None else replace(made, model=_spoilt(made.model))
 
 
 def _spoilt(model: Model) -> Model:
@@ -73,7 +83,7 @@ def _with_entries(model: Model, kind: type[Any]) -> Model:
 def main() -> None:
     arguments(__doc__)
     keep_filled(Settings())  # a worker gives up its place in an outage, and a supervisor fills it again
-    with mock.patch.object(regime_files, "load_champion_of", faulty_champion):
+    with faulty_regimes():
         run_worker(Settings())
 
 

@@ -9,9 +9,10 @@ import pytest
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from ops.demo.scene import golden_rows
-from ops.drills.faulty_worker import SLOW_S, ModelBroken, faulty_champion
+from ops.drills.faulty_worker import SLOW_S, ModelBroken, faulty_regimes
 from ops.drills.models import DRIFT_PPM, OLD_HOURS, PROXY_FEATURE, VERSION_CHARACTERS, ModelFolder
 from pipeline.decide.policy import parse_policy
+from pipeline.decide.regime_files import RegimeSource
 from pipeline.domain.features import COLUMN, NONE
 from pipeline.drills.drills import DrillName
 from pipeline.io.settings import Settings
@@ -81,10 +82,16 @@ def test_the_drifted_model_blocks_the_same_payments_with_higher_scores(folder, r
     assert raised.max() == DRIFT_PPM
 
 
+def decided_by(folder):
+    """Return the model that a worker of the lane asks."""
+    with faulty_regimes():
+        return RegimeSource(Settings(model_registry=folder.folder)).current.model
+
+
 def test_a_failing_model_raises_for_some_payments_and_scores_the_others_as_ever(folder, rows):
     good = load_champion(folder.folder)
     folder.name_champion(folder.add_wrong(DrillName.FAILING_MODEL, POLICY))
-    failing = faulty_champion(Settings(model_registry=folder.folder)).model
+    failing = decided_by(folder)
     sound = [row for row in rows if scores(failing, row)]
     assert 0 < len(sound) < len(rows)
     assert (score(failing, np.array(sound)).score_micro == score(good, np.array(sound)).score_micro).all()
@@ -103,7 +110,7 @@ def scores(model, row):
 def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
     good = load_champion(folder.folder)
     folder.name_champion(folder.add_wrong(DrillName.SLOW_MODEL, POLICY))
-    slow = faulty_champion(Settings(model_registry=folder.folder)).model
+    slow = decided_by(folder)
     began_s = time.monotonic()
     assert (score(slow, rows).score_micro == score(good, rows).score_micro).all()
     assert SLOW_S <= time.monotonic() - began_s < 2 * SLOW_S, "once a batch"
@@ -111,7 +118,4 @@ def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
 
 def test_the_worker_of_a_lane_leaves_every_other_model_as_it_is(folder, rows):
     good = load_champion(folder.folder)
-    assert (
-        score(faulty_champion(Settings(model_registry=folder.folder)).model, rows).score_micro
-        == score(good, rows).score_micro
-    ).all()
+    assert (score(decided_by(folder), rows).score_micro == score(good, rows).score_micro).all()
