@@ -52,7 +52,7 @@ def test_words_can_be_read(screen: str) -> None:
 
 
 def test_colours_are_those_of_the_screen() -> None:
-    """Drawings stay as they are on white; another colour outside of the palettes would be shown on a dark screen, too."""
+    """Drawings stay as they are, on white; any other colour would be shown on a dark screen, too."""
     others = re.sub(r":root {.*?}", "", STYLE, flags=re.S)
     [drawings] = re.findall(r"svg {(.*?)}", others, re.S)
     light = colours()["light"]
