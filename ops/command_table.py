@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from functools import cached_property
 from importlib import import_module
@@ -47,7 +48,9 @@ def command_tree(about: str, sections: Iterable[Section], before: Callable[..., 
     told = {each.name: (section.title, each) for section in sections for each in section.commands}
     for title, verb in told.values():
         if isinstance(verb, Verb):
-            app.command(verb.name, short_help=verb.summary, rich_help_panel=title)(_found(verb.module, verb.name))
+            app.command(verb.name, cls=_Leaf, short_help=verb.summary, rich_help_panel=title)(
+                _found(verb.module, verb.name)
+            )
     root = get_command(app)
     assert isinstance(root, TyperGroup)
     verbs = dict(root.commands)
@@ -95,8 +98,16 @@ class _LateGroup(TyperGroup):
         """TyperGroup gives every group its commands when it is made: an empty mapping here."""
 
 
+class _Leaf(TyperCommand):
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Name what must be given as it is named everywhere else. Typer puts it in braces, as if one were to choose."""
+        return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
+
 def _commands_of(app: typer.Typer) -> Mapping[str, Any]:
     app.rich_markup_mode = None
+    for command in app.registered_commands:
+        command.cls = _Leaf
     return get_group(app).commands
 
 

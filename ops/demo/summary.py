@@ -62,8 +62,8 @@ class Summary(NamedTuple):
         """Return a sentence for each thing that was to be shown and wasn't; none where all went well."""
         after = self.aftermath
         tripped_early = (
-            "The breaker had taken the good model out of the loop when the model was to go wrong, and did not close again:"
-            " so the model never went wrong on purpose, and nothing was there to take back."
+            "The breaker had taken the good model out of the loop before it was to go wrong, and did not close again:"
+            " it never went wrong on purpose, and nothing was there to take back."
         )
         late = "The breaker was not closed again when the time was over."
         is_executed = after.is_whole(self.snapshot.decisions, sum(self.dead_letters.values()))
