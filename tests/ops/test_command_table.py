@@ -148,6 +148,39 @@ def test_wrong_arguments_are_a_usage_error_in_words(path: str, capsys: pytest.Ca
         assert (out, last[:1].isupper(), "Traceback" in err) == ("", True, False), err
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("audit export ''", "empty. Is a variable of the shell unset?"),
+        ("state backup ''", "empty. Is a variable of the shell unset?"),
+        ("keys create audit ''", "empty. Is a variable of the shell unset?"),
+        ("audit verify export --keys ''", "empty. Is a variable of the shell unset?"),
+        ("explain ''", "empty. Is a variable of the shell unset?"),
+        ("traffic generate --rate inf", "It must be less than or equal to 1000000."),
+        ("traffic generate --rate nan", "It must be"),
+        ("keys rotate audit new --set keys --overlap-hours inf", "It "),
+        ("verify --partition x", "It is no whole number"),
+        (f"verify --partition {'9' * 5000}", "It is no whole number, or too large."),
+        ("verify --partition -1", "It must be greater than or equal to 0."),
+        ("alerts silence --reason words --until 2026-11-24 --severity LOUD", "'LOUD' is not one of 'INFO', 'WARNING'"),
+    ],
+)
+def test_what_no_command_can_mean_is_refused_in_words(
+    line: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty path would be this folder, which a backup or a key would then be written into."""
+    monkeypatch.chdir(tmp_path)
+    assert run(shlex.split(line)) == 2
+    out, err = capsys.readouterr()
+    assert (out, words in err, "Value error" in err) == ("", True, False), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_quotes_no_file_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "verify", "x" * 5000, "--keys", "y" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 1_000
+
+
 def test_help_shows_every_command_under_its_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
