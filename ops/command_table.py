@@ -124,6 +124,8 @@ class _Leaf(TyperCommand):
             is_argument = parameter.param_type_name == "argument"
             if is_any_empty and (value == Path() or (is_argument and value == "")):
                 raise typer.BadParameter("It is empty. Is a variable of the shell unset?", ctx, parameter)
+            if any(isinstance(each, str) and not _is_text(each) for each in _all_of(value)):
+                raise typer.BadParameter("It holds bytes that are no UTF-8.", ctx, parameter)
             if isinstance(value, float) and not math.isfinite(value):
                 raise typer.BadParameter("It is no number.", ctx, parameter)
         return rest
@@ -131,6 +133,15 @@ class _Leaf(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Name what must be given as it is named everywhere else. Typer puts it in braces, as if one were to choose."""
         return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
+
+
+def _all_of(value: object) -> Iterable[object]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a value can be stored: Python takes a byte that is no UTF-8 for half a character."""
+    return not any("\ud800" <= each <= "\udfff" for each in value)
 
 
 def _in_words(message: str) -> str:

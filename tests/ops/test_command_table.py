@@ -155,6 +155,8 @@ def test_wrong_arguments_are_a_usage_error_in_words(path: str, capsys: pytest.Ca
         ("state backup ''", "empty. Is a variable of the shell unset?"),
         ("keys create audit ''", "empty. Is a variable of the shell unset?"),
         ("audit verify export --keys ''", "empty. Is a variable of the shell unset?"),
+        ("explain \udcff", "It holds bytes that are no UTF-8."),
+        ("ledger balance \udcff", "It holds bytes that are no UTF-8."),
         ("explain ''", "empty. Is a variable of the shell unset?"),
         ("traffic generate --rate inf", "It must be less than or equal to 1000000."),
         ("traffic generate --rate nan", "It must be"),
