@@ -119,7 +119,8 @@ class _Leaf(TyperCommand):
         except typer.BadParameter as error:
             error.message = _in_words(error.message)
             raise
-        for parameter in self.params:
+        parameters: Iterable[Any] = self.params
+        for parameter in parameters:
             value = ctx.params.get(parameter.name)
             is_argument = parameter.param_type_name == "argument"
             if is_any_empty and (value == Path() or (is_argument and value == "")):
