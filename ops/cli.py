@@ -20,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from ops.command_table import Group, Section, Verb, command_tree
-from pipeline.domain.free_text import shown
+from pipeline.domain.free_text import shortened, shown
 from pipeline.terminal.failures import failure_of
 
 ABOUT: Final = "Decide payments; explain, verify, replay and reverse what was decided."
@@ -218,7 +218,7 @@ def run(arguments: Sequence[str]) -> int:
         failure = failure_of(error)
         if failure is None:
             raise
-        typer.echo(f"fraud: {shown(str(failure))}", err=True)
+        typer.echo(f"fraud: {shown(shortened(str(failure)))}", err=True)
         return failure.exit_code
     return 0
 

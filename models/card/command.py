@@ -25,7 +25,7 @@ class Form(StrEnum):
 
 @models_app.command("card")
 def card(
-    version: Annotated[str, typer.Argument(help="A version of the registry.", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version of the registry.", show_default=False)],
     form: Annotated[
         Form | None,
         typer.Option("--format", help="Markdown, a page, or a CycloneDX 1.7 document.", show_default="md"),

@@ -26,7 +26,9 @@ class LearnerName(StrEnum):
 
 @models_app.command("challenger")
 def challenger(
-    history: Annotated[Path, typer.Argument(help="Labelled payments: CSV, JSON lines, parquet or Arrow.")],
+    history: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Labelled payments: CSV, JSON lines, parquet or Arrow.")
+    ],
     version: Annotated[str, typer.Option(help="The version of the challenger.")],
     learner: Annotated[LearnerName, typer.Option(help="What learns.")] = LearnerName.BOOSTED,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of challengers.")] = Path("var/challengers"),

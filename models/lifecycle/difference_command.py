@@ -46,7 +46,7 @@ def diff(
 
 @models_app.command("replay")
 def replay(
-    version: Annotated[str, typer.Argument(help="A version that decided.", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A version that decided.", show_default=False)],
     last: Last = 10_000,
     export: Export = None,
     as_json: Json = False,

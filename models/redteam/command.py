@@ -19,7 +19,7 @@ DEFAULT_SEED: Final = 20261130
 
 @models_app.command("red-team")
 def red_team(
-    version: Annotated[str, typer.Argument(help="The version to attack.", show_default=False)],
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="The version to attack.", show_default=False)],
     budget: Annotated[
         int | None, typer.Option(min=4, max=10_000, help="Try so many choices of each attack.", show_default="120")
     ] = None,

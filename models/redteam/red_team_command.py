@@ -26,6 +26,7 @@ from models.versions.registry_files import registry_at
 from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
 from pipeline.decide.rollout.limits import RedTeamLimits
+from pipeline.domain.money import count_text
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
@@ -133,7 +134,9 @@ def replayed(settings: Settings, version: str, path: Path, output: Output) -> bo
     }  # fmt: skip
     word = "as the plan says" if is_same else "otherwise than the plan says"
     through = f"£{course.through_minor // 100:,} of £{course.sought_minor // 100:,}"
-    output.record(fields, f"{len(course.outcomes)} payments decided by {version}, {word}: {through} got through.")
+    output.record(
+        fields, f"{count_text(len(course.outcomes), 'payment')} decided by {version}, {word}: {through} got through."
+    )
     return is_same
 
 

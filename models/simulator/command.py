@@ -21,7 +21,7 @@ def generate(
     seed: Annotated[int, typer.Option(min=0, help="Generate the same traffic for the same seed.")] = 7,
     accounts: Annotated[int, typer.Option(min=100, max=10_000_000, help="How many accounts pay.")] = 2000,
     guardrail_share: Annotated[
-        float, typer.Option(min=0, max=0.2, help="The share of payments that a guardrail stops.")
+        float, typer.Option(min=0, max=0.2, help="The share of payments that a guardrail stops; 0.01 is one in 100.")
     ] = 0.0,
     context: Annotated[bool, typer.Option(help="Publish accounts and risk signals, too.")] = True,
     labels: Annotated[bool, typer.Option("--labels", help="Publish labels, too.")] = False,

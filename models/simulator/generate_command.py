@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from models.simulator import LabelledTransaction, TrafficEvent, TrafficSettings, traffic_events
 from pipeline.domain.context import Account, Label, RiskSignal
+from pipeline.domain.money import count_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.bulk_publisher import BulkPublisher, Pace
 from pipeline.io.settings import Settings
@@ -77,8 +78,10 @@ def generate(settings: Settings, wire: WireFormat, wanted: Wanted, advance: Adva
 
 def show_published(output: Output, published: Published) -> None:
     speed = published.transactions / max(published.seconds, 0.001)
-    line = f"{published.transactions:,} payments published in {published.seconds:.1f} s ({speed:,.0f} a second), with "
-    line += f"{published.accounts:,} accounts, {published.risk_signals:,} risk signals, {published.labels:,} labels."
+    payments, accounts = count_text(published.transactions, "payment"), count_text(published.accounts, "account")
+    signals, labels = count_text(published.risk_signals, "risk signal"), count_text(published.labels, "label")
+    line = f"{payments} published in {published.seconds:.1f} s ({speed:,.0f} a second), with "
+    line += f"{accounts}, {signals}, {labels}."
     output.record(published._asdict(), line)
 
 

@@ -27,7 +27,9 @@ class Source(StrEnum):
 def train(
     history: Annotated[
         Path | None,
-        typer.Argument(help="Labelled payments: CSV, JSON lines, parquet or Arrow.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="Labelled payments: CSV, JSON lines, parquet or Arrow.", show_default=False
+        ),
     ] = None,
     *,
     version: Annotated[str, typer.Option(help="The version of the new artefact.")],

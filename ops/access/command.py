@@ -118,7 +118,7 @@ def create_key(
 
 @keys_app.command("rotate")
 def rotate_key(
-    kind: Annotated[KeyUse, typer.Argument(help="The use of the key.")],
+    kind: Annotated[KeyUse, typer.Argument(metavar="KIND", help="The use of the key.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="A new file, which only its owner can read.")],
     key_set: KeySetFile,
     overlap_hours: Annotated[

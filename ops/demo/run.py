@@ -90,8 +90,8 @@ def _set_up(stack: ExitStack, directory: Path, view: View, started_s: float, ask
     tell(f"starting a worker: policy {scene.policy.version}, model {scene.good_version}")
     window_s, sample = scene.policy.breaker.window_s, scene.policy.breaker.minimum_sample
     tell(
-        f"it is the shipped policy, but the breaker looks at {window_s} s and {sample} payments, not 5 minutes,"
-        " and its unusual hours lie elsewhere than now"
+        f"it is the shipped policy, but the breaker looks at {window_s} s and {sample} payments, not 5 minutes, takes"
+        " the waves of days that pass in seconds for usual, and its unusual hours lie elsewhere than now"
     )
     watcher = BreakerWatcher(settings)
     stack.callback(watcher.close)

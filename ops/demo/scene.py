@@ -47,6 +47,11 @@ SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
     "latency_p99_ms": 5000,  # broker, database and all services share its cores
 }
 """The breaker's settings in the demonstration. In earnest it looks at 5 minutes, stays open longer, and is quicker."""
+WAVES_EVIDENCE: Final = 100
+"""Evidence for which the cumulative sum trips, in place of the policy's 9: the most that a policy may ask for. A day of
+payments passes in 20 s here, so each night is a lasting shift, and the day after it another one: by 9 the good model
+was out of the loop, at some hours of the day, before it was to go wrong. What the wrong model blocks trips by its
+share."""
 WINDOW_SHARE: Final = 7
 """A segment's least sample is a seventh of a window. One of five age bands has as many payments, one of 16 postcode
 areas has not. That of a model's version is most of a window: a new one begins with none, and what it does to segments
@@ -130,7 +135,8 @@ def set_scene(directory: Path, bootstrap_servers: str, redis_url: str, rate: int
     shipped = Settings.model_construct()
     policies, registry = directory / "policies", directory / "registry"
     policies.mkdir(parents=True)
-    content = with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), short_windows(rate), "demo")
+    windows = {**short_windows(rate), "shift_evidence": WAVES_EVIDENCE}
+    content = with_short_windows(shipped.policy_path.read_text(encoding="utf-8"), windows, "demo")
     (policies / "demo.toml").write_text(content, encoding="utf-8")
     version = champion_version(shipped.model_registry)
     shutil.copytree(shipped.model_registry / version, registry / version)

@@ -56,8 +56,27 @@ class Summary(NamedTuple):
 
     @property
     def is_good(self) -> bool:
-        is_executed = self.aftermath.is_whole(self.snapshot.decisions, sum(self.dead_letters.values()))
-        return self.is_whole and is_executed and self.has_tripped and self.has_recovered and self.aftermath.is_good
+        return not self.lacking()
+
+    def lacking(self) -> list[str]:
+        """Return a sentence for each thing that was to be shown and wasn't; none where all went well."""
+        after = self.aftermath
+        tripped_early = (
+            "The breaker had taken the good model out of the loop before it was to go wrong, and did not close again:"
+            " it never went wrong on purpose, and nothing was there to take back."
+        )
+        late = "The breaker was not closed again when the time was over."
+        is_executed = after.is_whole(self.snapshot.decisions, sum(self.dead_letters.values()))
+        found = (
+            (self.is_whole, "Not every record is accounted for."),
+            (is_executed, "Not every decision was audited and executed once."),
+            (after.undone is not None, tripped_early),
+            (after.undone is None or self.has_tripped, "The breaker did not trip after the model had gone wrong."),
+            (not self.has_tripped or self.has_recovered, late),
+            (after.undone is None or after.undone.is_good, "What the wrong model decided was not all taken back."),
+            (after.verified.is_good, "The audit log was not verified without findings."),
+        )
+        return [sentence for is_shown, sentence in found if not is_shown]
 
 
 def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeArchive, *, as_json: bool) -> None:
@@ -85,6 +104,10 @@ def show_summary(summary: Summary, examples: Sequence[Located], archive: RegimeA
     output.line("-" * 100)
     for line in _lines(summary):
         output.line(line)
+    for sentence in summary.lacking():
+        output.line(coloured(sentence, "red", is_bold=True))
+    if not summary.is_good:
+        output.line("So it ends with 1. On a busy machine, or by chance, it may; another --seed is other traffic.")
 
 
 def _lines(summary: Summary) -> list[str]:
@@ -134,5 +157,6 @@ def _summary_json(summary: Summary) -> dict[str, object]:
         "has_tripped": summary.has_tripped,
         "has_recovered": summary.has_recovered,
         **aftermath_json(summary.aftermath, s.decisions, sum(summary.dead_letters.values())),
+        "lacking": summary.lacking(),
         "is_good": summary.is_good,
     }

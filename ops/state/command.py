@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
+from pipeline.domain.money import count_text
 from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.failures import Failure, redis_away
 from pipeline.terminal.options import Json
@@ -34,7 +35,7 @@ def backup(folder: Folder, as_json: Json = False) -> None:
     size = sum(file["size"] for file in taken.manifest["files"])
     fields = {"folder": str(taken.folder), **taken.manifest}
     count = len(taken.manifest["files"])
-    Output(as_json=as_json).record(fields, f"{taken.folder}: {count} files, {size / 2**20:,.1f} MiB")
+    Output(as_json=as_json).record(fields, f"{taken.folder}: {count_text(count, 'file')}, {size / 2**20:,.1f} MiB")
 
 
 BREAKER_LEFT_OUT: Final = (
@@ -81,7 +82,8 @@ def restore(
         "positions": {str(partition): offset for partition, offset in done.positions.items()},
     }
     Output(as_json=as_json).record(
-        fields, f"{done.keys:,} keys of {found.taken_at} are restored. {BREAKER_LEFT_OUT} Start the workers."
+        fields,
+        f"Restored, as of {found.taken_at}: {count_text(done.keys, 'key')}. {BREAKER_LEFT_OUT} Start the workers.",
     )
 
 
@@ -93,9 +95,10 @@ def _restore_audited(output: Output, *, is_replacing: bool) -> None:
     for partition, (payments, position, is_whole) in sorted(done.items()):
         fields = {"partition": partition, "payments": payments, "position": position, "is_whole": is_whole}
         known = "whole" if is_whole else "UNKNOWN before its first decision there, or after its last"
-        output.record(fields, f"partition {partition}: {payments:,} payments up to {position:,}, {known}")
+        output.record(fields, f"partition {partition}: {count_text(payments, 'payment')} up to {position:,}, {known}")
     output.record(
-        {"partitions": len(done)}, f"{len(done)} partitions are restored. {BREAKER_LEFT_OUT} Start the workers."
+        {"partitions": len(done)},
+        f"Restored: {count_text(len(done), 'partition')}. {BREAKER_LEFT_OUT} Start the workers.",
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.domain.money import count_text
 from pipeline.terminal.configuration import settings_from_environment
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.options import Json
@@ -57,5 +58,5 @@ def _shown(output: Output, act: Callable[[], list[Count]]) -> None:
     except OSError as error:
         raise Failure(f"A file can't be had: {error.strerror or error}.", "Name another folder.") from error
     for each in counts:
-        line = f"{each.topic}[{each.partition}]: {each.records:,} records, {each.begin:,} to {each.end:,}"
+        line = f"{each.topic}[{each.partition}]: {count_text(each.records, 'record')}, {each.begin:,} to {each.end:,}"
         output.record(each._asdict(), line)

@@ -50,13 +50,21 @@ class Signed(NamedTuple):
 def read_keys(path: Path) -> KeySet:
     """Raises ValueError, OSError."""
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(path.read_bytes())
+        if not isinstance(read, dict):
+            raise ValueError("it is no JSON object")
         if read["kind"] != KEY_SET_KIND:
             raise ValueError("it is of another kind")
         keys = {each["key_id"]: _key(each) for each in read["keys"]}
         if len(keys) != len(read["keys"]):
             raise ValueError("it holds a key twice")
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is no key set (it is no JSON)") from error
+    except KeyError as error:
+        raise ValueError(f"{path} is no key set (it lacks {error})") from error
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no key set (a value in it is of another type)") from error
+    except ValueError as error:
         raise ValueError(f"{path} is no key set ({error})") from error
     return keys
 

@@ -14,7 +14,11 @@ def time_of_authority(roots: Path) -> TimeOf:
     from rfc3161_client import VerificationError, VerifierBuilder, decode_timestamp_response
 
     builder = VerifierBuilder()
-    for certificate in x509.load_pem_x509_certificates(roots.read_bytes()):
+    try:
+        certificates = x509.load_pem_x509_certificates(roots.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{roots} holds no certificates in PEM") from error
+    for certificate in certificates:
         builder = builder.add_root_certificate(certificate)
     verifier = builder.build()
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.domain.money import count_text
 from pipeline.terminal.configuration import settings_from_environment, wire_format
 from pipeline.terminal.options import Json, PaymentId
 from pipeline.terminal.output import Output
@@ -39,8 +40,10 @@ def export(
 
     settings = settings_from_environment()
     exported = export_log(settings, wire_format(settings), directory, with_topic=topic)
-    rows = ", ".join(f"{count:,} of {table}" for table, count in exported.rows.items())
-    Output(as_json=as_json).record(exported._asdict(), f"{directory}: {rows}, {exported.anchors:,} anchors")
+    rows = "".join(f", {count:,} of {table}" for table, count in exported.rows.items() if count)
+    empty = sum(not count for count in exported.rows.values())
+    line = f"{directory}: {count_text(exported.anchors, 'head')}{rows}; {count_text(empty, 'table')} without a row"
+    Output(as_json=as_json).record(exported._asdict(), line)
 
 
 @audit_app.command("prove")

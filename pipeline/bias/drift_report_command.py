@@ -15,6 +15,7 @@ from pipeline.bias.monitor_store import spans_since
 from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.service_command import policy_reader
 from pipeline.bias.trial import Trial
+from pipeline.domain.money import count_text
 from pipeline.io.filing import server_now_ms
 from pipeline.io.settings import Settings
 from pipeline.terminal.connection import connected
@@ -84,7 +85,7 @@ def _show(version: str, report: DriftReport, output: Output) -> None:
         "precision_ppm": None if quality.precision is None else quality.precision._asdict(),
         "recall_ppm": None if quality.recall is None else quality.recall._asdict(),
     }
-    output.record(fields, f"{version}: {report.payments:,} payments. {_verdict(report)}")
+    output.record(fields, f"{version}: {count_text(report.payments, 'payment')}. {_verdict(report)}")
     if not output.as_json:
         for each in sorted(report.stabilities or (), key=lambda each: -each.stability):
             output.line(f"  {_words(each)}")

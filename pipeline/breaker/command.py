@@ -12,7 +12,9 @@ from pipeline.terminal.output import Output
 
 breaker_app = typer.Typer()
 
-Scope = Annotated[str, typer.Argument(help="One of all, model:VERSION, segment:NAME=VALUE, channel:NAME.")]
+Scope = Annotated[
+    str, typer.Argument(metavar="SCOPE", help="One of all, model:VERSION, segment:NAME=VALUE, channel:NAME.")
+]
 
 
 @breaker_app.command("show")
@@ -25,7 +27,8 @@ def show(as_json: Json = False) -> None:
 
 @breaker_app.command("status")
 def status(
-    scope: Annotated[str | None, typer.Argument(help="Show this scope only.")] = None, as_json: Json = False
+    scope: Annotated[str | None, typer.Argument(metavar="SCOPE", help="Show this scope only.")] = None,
+    as_json: Json = False,
 ) -> None:
     """Show how detectors stand, and what a probation waits for."""
     from pipeline.breaker.status_command import show_standings, standings

@@ -22,6 +22,7 @@ from pipeline.decide.feeds.feed_files import feed_bytes, provide_feeds
 from pipeline.decide.feeds.signature_files import signature_fault
 from pipeline.decide.feeds.standing_files import require_at_start
 from pipeline.decide.policy import FeedLimits, Policy, PolicyRefused, parse_new_policy
+from pipeline.domain.money import count_text
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text
 from pipeline.io.avro.wire import WireFormat
@@ -199,7 +200,7 @@ def _model(settings: Settings) -> str:
     except ModelRefused as refusal:
         what = f"No model can be loaded from {settings.model_registry}: {refusal}."
         raise Failure(what, "Train one (`fraud models train`), or set FRAUD_MODEL_REGISTRY.") from refusal
-    return f"{model.version}, {len(model.terms)} terms, sha256 {model.hash.hex()[:16]}"
+    return f"{model.version}, {count_text(len(model.terms), 'term')}, sha256 {model.hash.hex()[:16]}"
 
 
 def _schemas(settings: Settings) -> str:
@@ -361,7 +362,9 @@ def _state(settings: Settings) -> str:
             raise StateAhead(ahead, ends)
         if evictions.fault is not None:
             raise StateEvicted(evictions.fault)
-        return f"built as it is asked for, in {settings.state_shards} shards, under {settings.state_prefix}"
+        return (
+            f"built as it is asked for, in {count_text(settings.state_shards, 'shard')}, under {settings.state_prefix}"
+        )
 
     try:
         return asyncio.run(look())

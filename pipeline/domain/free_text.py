@@ -10,11 +10,14 @@ Invariants
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from enum import StrEnum
 from typing import Final
 
 REASON_CHARACTERS_MAX: Final = 4000
+WORD_CHARACTERS_MAX: Final = 300
+"""Characters of a word in a failure's sentence. A path or an id has fewer."""
 LETTERS_MIN: Final = 2
 """Letters of the shortest reason. In some scripts a word has two."""
 LETTER_SHARE: Final = 2
@@ -38,6 +41,11 @@ def shown(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if _is_shown(each) else " " if each in "\n\t" else f"<U+{ord(each):04X}>" for each in text)
+
+
+def shortened(sentence: str) -> str:
+    """Return a sentence whose words have at most `WORD_CHARACTERS_MAX`: it may quote a file instead of a name."""
+    return re.sub(rf"\S{{{WORD_CHARACTERS_MAX + 1},}}", lambda word: f"{word[0][: WORD_CHARACTERS_MAX - 1]}…", sentence)
 
 
 def tidied(text: str) -> str:

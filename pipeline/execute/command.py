@@ -16,7 +16,7 @@ executor_app = typer.Typer()
 ledger_app = typer.Typer()
 
 AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
-Currency = Annotated[str, typer.Argument(help="An ISO 4217 code, such as GBP.")]
+Currency = Annotated[str, typer.Argument(metavar="CURRENCY", help="An ISO 4217 code, such as GBP.")]
 
 
 @executor_app.command("run")
@@ -88,7 +88,10 @@ def import_accounts(
 def fund_account(
     account_id: AccountId,
     currency: Currency,
-    amount_minor: Annotated[int, typer.Argument(min=1, help="In minor units.")],
+    amount_minor: Annotated[
+        int,
+        typer.Argument(metavar="AMOUNT", min=1, help="In the currency's minor units: 250000 of GBP is 2,500 pounds."),
+    ],
     reference: Annotated[str, typer.Option(help="Where the money comes from. One reference stands for one funding.")],
     as_json: Json = False,
 ) -> None:

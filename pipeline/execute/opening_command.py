@@ -45,14 +45,15 @@ def open_all(settings: Settings, path: Path, output: Output) -> int:
     if found.faults:
         for fault in found.faults:
             output.record({"file": path.name, **fault._asdict()}, f"Line {fault.line}: {fault.what}")
-        more = "At least " if found.has_more else ""
-        output.note(f"{more}{len(found.faults)} lines of {path.name} are wrong. Nothing was opened.")
+        more = "at least " if found.has_more else ""
+        output.note(f"Nothing was opened: {path.name} has {more}{count_text(len(found.faults), 'line')} to correct.")
         return FAILED_CHECK
     with _conflicts_named():
         opened = open_accounts(settings, found.openings)
     total = len(found.openings)
-    line = f"{opened:,} of {total:,} accounts opened; the other {total - opened:,} were open with just these terms."
-    output.record({"accounts": total, "opened": opened}, line if opened < total else f"{total:,} accounts opened.")
+    accounts = count_text(total, "account")
+    line = f"{opened:,} of {accounts} opened; open with just these terms before: {total - opened:,}."
+    output.record({"accounts": total, "opened": opened}, line if opened < total else f"{accounts} opened.")
     return 0
 
 

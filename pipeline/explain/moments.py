@@ -10,7 +10,7 @@ from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.decision import Decision, Route
 from pipeline.domain.identities import DecisionId, posting_id, review_id
 from pipeline.domain.in_force import DecisionRecord
-from pipeline.domain.money import amount_text, money_text
+from pipeline.domain.money import amount_text, count_text, money_text
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.domain.times import utc_text
@@ -272,9 +272,11 @@ def _plan(plan: PlanRow, reversed_then: Moment | None) -> Iterator[Moment]:
 def _completion(plan: PlanRow) -> Iterator[Moment]:
     """How far the plan is carried out, by the reversals that the audit log has; what the row of its progress says of
     that is told only where it is otherwise. What the ledger did stands among the steps."""
-    counted = f"{plan.reversals:,} of the plan's {plan.changing:,} reversals stand on decisions.v1, by the audit log"
+    planned = count_text(plan.changing, "planned reversal")
+    counted = f"{plan.reversals:,} of {planned} on decisions.v1, by the audit log"
     if plan.reversed_at_ms is not None and plan.reversals == plan.changing:
-        what = f"All of the plan stands on decisions.v1, by the audit log: reversals of {plan.reversals:,} decisions."
+        taken_back = count_text(plan.reversals, "decision")
+        what = f"All of the plan stands on decisions.v1, by the audit log: reversals of {taken_back}."
         yield Moment(plan.reversed_at_ms, "ROLLBACK_COMPLETED", what, AUDIT, "audit.reversal_log")
     elif plan.reversed_at_ms is not None and plan.completed_at_ms is None:
         yield Moment(plan.reversed_at_ms, "ROLLBACK_UNDER_WAY", f"{counted}.", AUDIT, "audit.reversal_log")

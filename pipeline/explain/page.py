@@ -160,7 +160,10 @@ def _reasons(told: Whole) -> Iterator[str]:
         ])  # fmt: skip
     head = ["Reason, as recorded", "Code", "Observed", "Limit, or typical", "Difference", "Log-odds"]
     yield f'<h2>Why</h2><div class="lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
-    yield "<p class=soft>Numbers are in the unit of the reason: money in minor units (pence).</p>"
+    yield (
+        "<p class=soft>The numbers are stored so, in whole units: money in the currency's minor unit (pence),"
+        " how sure the model is in hundredths of a percent, risk in millionths.</p>"
+    )
 
 
 def _otherwise(told: Whole) -> Iterator[str]:
@@ -169,7 +172,8 @@ def _otherwise(told: Whole) -> Iterator[str]:
         return
     yield f"<h2>{TITLE}</h2>"
     for line in otherwise_lines(decision, told.explained.otherwise):
-        yield f"<p>{escape(line)}</p>"
+        is_item = line.startswith(("- ", "  "))
+        yield f'<p class="item">{escape(line.removeprefix("- ").strip())}</p>' if is_item else f"<p>{escape(line)}</p>"
 
 
 _STANDINGS: Final = {

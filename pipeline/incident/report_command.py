@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.domain.decision import BreakerState
-from pipeline.domain.money import money_text, pounds_text
+from pipeline.domain.money import count_text, money_text, pounds_text
 from pipeline.domain.times import utc_text
 from pipeline.incident.desk_store import ActRefused, Said, act
 from pipeline.incident.dora import Answer, classify
@@ -141,13 +141,14 @@ def _facts(whole: Whole) -> Iterator[str]:
     for condition in conditions_in(incident):
         yield "condition: " + ", ".join(f"{name} {value}" for name, value in condition.items())
     if incident.unproved:
-        yield f"{len(incident.unproved)} events are NOT proved to be their authors', and count as nothing"
+        events = count_text(len(incident.unproved), "event")
+        yield f"not proved to be their authors', and so counting as nothing: {events}"
 
 
 def _radius(whole: Whole) -> Iterator[str]:
     radius = whole.radius
     yield (
-        f"affected so far: {radius.decisions:,} decisions of {radius.customers:,} customers, "
+        f"affected so far: {count_text(radius.decisions, 'decision')} of {count_text(radius.customers, 'customer')}, "
         f"worth {pounds_text(radius.worth_gbp_minor)}"
     )
     for group in radius.groups:
@@ -156,7 +157,8 @@ def _radius(whole: Whole) -> Iterator[str]:
             for each in radius.shares
             if (each.route, each.outcome) == (group.route, group.outcome)
         )
-        yield f"{group.outcome} by {group.route}: {group.decisions:,} of {group.customers:,} customers, {amounts}"
+        customers = count_text(group.customers, "customer")
+        yield f"{group.outcome} by {group.route}: {group.decisions:,} of {customers}, {amounts}"
     if radius.first is not None and radius.last is not None:
         first, last = radius.first, radius.last
         yield f"first {first.decision_id} at {utc_text(first.at_ms)}, last {last.decision_id} at {utc_text(last.at_ms)}"

@@ -8,6 +8,7 @@ from typing import Final
 from uuid import UUID, uuid4
 
 from pipeline.domain.free_text import reason_fault, tidied
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, failures_named
@@ -49,7 +50,8 @@ def show_group(output: Output, group: Group) -> None:
     silent = "" if group.told_records else ", nobody told yet"
     line = (
         f"{group.group_id[:8]} {coloured(key.severity, _COLOUR[key.severity])} {key.code} ({key.scope}), "
-        f"{group.records:,} alerts since {utc_text(group.opened_at_ms)}, {group.state}{by}{silent}: {group.summary}"
+        f"{count_text(group.records, 'alert')} since {utc_text(group.opened_at_ms)}, {group.state}{by}{silent}: "
+        f"{group.summary}"
     )
     output.record(_fields(group), line)
 
@@ -169,7 +171,7 @@ def _fields(group: Group) -> dict[str, object]:
 
 def _show_delivery(output: Output, delivery: Delivery) -> None:
     message = delivery.message
-    stands = delivery.end.value if delivery.end is not None else f"tried {delivery.sends} times, goes on"
+    stands = delivery.end.value if delivery.end is not None else f"tried {count_text(delivery.sends, 'time')}, goes on"
     if delivery.end is None and delivery.waiting:
         stands += f" for {len(delivery.waiting)} recipients; the others have it"
     fields = {

@@ -9,6 +9,7 @@ from uuid import uuid4
 from pipeline.alerts.catalogue import AlertCode, alert, over
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.alert import Alert, Severity
+from pipeline.domain.money import count_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.appender import Appender
@@ -53,7 +54,8 @@ def try_out(
         delivery = latest.get(name)
         end = None if delivery is None else delivery.end
         is_sound &= end is AttemptKind.DELIVERED
-        said = "nothing was sent yet" if delivery is None else end or f"tried {delivery.sends} times, goes on"
+        tried = "nothing was sent yet" if delivery is None else f"tried {count_text(delivery.sends, 'time')}, goes on"
+        said = end or tried
         fields = {"sink": name, "end": end, "sends": 0 if delivery is None else delivery.sends}
         output.record(fields, f"{'ok   ' if end is AttemptKind.DELIVERED else 'WRONG'} {name}: {said}")
     return is_sound

@@ -15,7 +15,7 @@ from pipeline.terminal.output import Output
 people_app = typer.Typer()
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Whose role or key it is.")]
-RoleName = Annotated[Role, typer.Argument(help="What they may do.")]
+RoleName = Annotated[Role, typer.Argument(metavar="ROLE", help="What they may do.")]
 KeyText = Annotated[str, typer.Argument(metavar="KEY", help="What `fraud people create-key` printed for them.")]
 
 

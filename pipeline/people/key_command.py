@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.domain.free_text import reason_fault, tidied
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.io.postgres import failures_named
 from pipeline.io.settings import Settings
@@ -107,7 +108,7 @@ def show_revoked(output: Output, key_id: str, reason: str) -> None:
 
 
 def show_exported(output: Output, file: Path, acts: int) -> None:
-    output.record({"file": str(file), "acts": acts}, f"{acts:,} acts stand in {file}")
+    output.record({"file": str(file), "acts": acts}, f"{file} holds {count_text(acts, 'act')}")
 
 
 def show_keys(output: Output, found: Registry) -> None:

@@ -54,7 +54,9 @@ def promote(version: Version, reason: Reason, as_json: Json = False) -> None:
 
 @models_app.command("rollout")
 def rollout(
-    action: Annotated[RolloutAction, typer.Argument(help="Look, or raise the share.")] = RolloutAction.STATUS,
+    action: Annotated[
+        RolloutAction, typer.Argument(metavar="ACTION", help="Look, or raise the share.")
+    ] = RolloutAction.STATUS,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; needed to step.")] = "",
     transaction: Annotated[
         str | None, typer.Option("--transaction", metavar="ID", help="Say which model the share chooses for it.")

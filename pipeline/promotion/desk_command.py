@@ -12,6 +12,7 @@ from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import PPM_A_PERCENT
 from pipeline.decide.rollout.sharing import Sharing, salt_key
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.filing import server_now_ms
@@ -152,7 +153,7 @@ def _alias_line(record: AliasRecord) -> str:
 
 def _arm(arm: Arm) -> str:
     return (
-        f"{arm.payments:,} payments, {arm.stopped:,} of them stopped; "
+        f"{count_text(arm.payments, 'payment')}, {arm.stopped:,} of them stopped; "
         f"{arm.frauds:,} labelled frauds, {arm.frauds_stopped:,} of them stopped"
     )
 

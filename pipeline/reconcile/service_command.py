@@ -114,10 +114,10 @@ def show_gap(output: Output, gap: Gap) -> None:
 
 def show_totals(output: Output, totals: Totals) -> None:
     colour = "red" if totals.gaps else "green"
-    sums = f"{totals.decisions:,} decisions + {totals.dead_letters:,} dead letters + {totals.duplicates:,} duplicates"
-    line = (
-        f"{totals.taken_in:,} taken in = {sums}; {totals.audited:,} records audited, {totals.executed:,} executions; "
-    )
+    decisions, letters = count_text(totals.decisions, "decision"), count_text(totals.dead_letters, "dead letter")
+    audited, executed = count_text(totals.audited, "record"), count_text(totals.executed, "execution")
+    sums = f"{decisions} + {letters} + {count_text(totals.duplicates, 'duplicate')}"
+    line = f"{totals.taken_in:,} taken in = {sums}; {audited} audited, {executed}; "
     output.record(totals._asdict(), line + coloured(f"{count_text(totals.gaps, 'gap')}", colour))
 
 

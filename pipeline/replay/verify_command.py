@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from pipeline.decide.decision_topics import Located, Unreadable, find_decision, located
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.log import Record
+from pipeline.domain.money import count_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
@@ -71,7 +72,9 @@ def show_checks(output: Output, checks: Iterable[Check]) -> bool:
     total = {result.value.lower(): counts[result] for result in Result}
     words = ", ".join(f"{count:,} {name}" for name, count in total.items()).replace("differs", "different")
     is_sound = counts.total() == counts[Result.IDENTICAL]
-    output.record({"decisions": counts.total(), **total}, f"{counts.total():,} decisions decided again: {words}.")
+    output.record(
+        {"decisions": counts.total(), **total}, f"{count_text(counts.total(), 'decision')} decided again: {words}."
+    )
     return is_sound
 
 

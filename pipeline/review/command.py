@@ -80,7 +80,7 @@ def release(wanted: PaymentId, as_json: Json = False) -> None:
 @review_app.command("decide")
 def decide(
     wanted: PaymentId,
-    outcome: Annotated[JudgedName, typer.Argument(help="What shall become of the payment.")],
+    outcome: Annotated[JudgedName, typer.Argument(metavar="OUTCOME", help="What shall become of the payment.")],
     reason: Reason,
     as_json: Json = False,
 ) -> None:

@@ -78,7 +78,7 @@ def show_report(output: Output, report: Report) -> None:
     """Show the report in short, for the terminal."""
     plan, state = report.plan, report.state
     line = f"{plan.header.plan_id} {coloured(state, _COLOUR[state], is_bold=True)} {report.appended:,} of "
-    output.record(report_json(report), f"{line}{plan.changing:,} reversals appended. {plan.header.reason}")
+    output.record(report_json(report), f"{line}{count_text(plan.changing, 'reversal')} appended. {plan.header.reason}")
     if output.as_json:
         return
     for sentence in [*radius_sentences(plan), *history_sentences(report), *outcome_sentences(report)]:

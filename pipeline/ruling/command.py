@@ -46,7 +46,9 @@ def waiting(limit: Limit = 100, as_json: Json = False) -> None:
 @ruling_app.command("propose")
 def propose(
     payment: Annotated[str, typer.Argument(metavar="ID", help="The id of its decision, or of its execution.")],
-    verdict: Annotated[DoubtWord, typer.Argument(help="Whether the rail did what it was asked last.")],
+    verdict: Annotated[
+        DoubtWord, typer.Argument(metavar="VERDICT", help="Whether the rail did what it was asked last.")
+    ],
     evidence: Evidence,
     reason: Reason,
     as_json: Json = False,
@@ -87,7 +89,7 @@ def account(
 @ruling_app.command("confirm")
 def confirm(
     ruling_id: Annotated[str, typer.Argument(metavar="ID", help="The ruling's id.")],
-    verdict: Annotated[RulingWord, typer.Argument(help="The verdict that you confirm.")],
+    verdict: Annotated[RulingWord, typer.Argument(metavar="VERDICT", help="The verdict that you confirm.")],
     as_json: Json = False,
 ) -> None:
     """Confirm a ruling, as another person than its proposer."""

@@ -72,7 +72,7 @@ def disagreements(
 def review_disagreement(
     version: Version,
     wanted: PaymentId,
-    verdict: Annotated[VerdictName, typer.Argument(help="Who was right.")],
+    verdict: Annotated[VerdictName, typer.Argument(metavar="VERDICT", help="Who was right.")],
     reason: Reason,
     digest: Digest = None,
     as_json: Json = False,

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from models.anytime import PPM, difference_interval, rate_interval
 from pipeline.domain.context import Label
 from pipeline.domain.decision import Outcome
+from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
@@ -179,7 +180,7 @@ def show_report(output: Output, found: Report) -> None:
         "by_segment": {name: rate._asdict() for name, rate in found.by_segment},
         "found": _found_fields(found.found),
     }
-    head = f"{whole.version} ({found.kind}, {whole.digest[:16]}): {whole.sample:,} payments compared"
+    head = f"{whole.version} ({found.kind}, {whole.digest[:16]}): {count_text(whole.sample, 'payment')} compared"
     output.record(fields, f"{head}, {_span(whole)}.")
     if output.as_json:
         return

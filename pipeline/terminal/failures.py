@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final
 
 from pipeline.io.addresses import shown_address
@@ -9,6 +10,7 @@ from pipeline.io.addresses import shown_address
 if TYPE_CHECKING:
     from pipeline.io.kafka.client import BrokerFailed
 
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FAILED_CHECK: Final = 1
 UNUSABLE: Final = 2
 """Exit code for what stops a command before it could answer: usage, configuration, something out of reach."""
@@ -34,7 +36,19 @@ def failure_of(error: Exception) -> Failure | None:
         return _broker_failure(error)
     if isinstance(error, PortUnavailable):
         return Failure(f"{error}.", f"Set {error.setting} or FRAUD_WEB_HOST to something free.")
+    if isinstance(error, OSError):
+        return _file_failure(error)
     return None
+
+
+def _file_failure(error: OSError) -> Failure | None:
+    """What the machine refuses about a file; None for an error about anything else, such as a connection."""
+    if error.errno in _FULL:
+        return Failure(f"Nothing more can be written ({error.strerror}).", "Make room, and run it again.")
+    if error.filename is None:
+        return None
+    what = f"{error.filename} can't be used ({error.strerror})."
+    return Failure(what, "Look whether it is there, and what you may do with it.")
 
 
 def _broker_failure(error: BrokerFailed) -> Failure:

@@ -28,7 +28,8 @@ Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it i
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="Show at most this many.")]
 Page = Annotated[Path | None, typer.Option("--html", metavar="PATH", help="Write one HTML page there.")]
 Rate = Annotated[
-    float | None, typer.Option("--rate", min=0.1, help="Payments a second; as fast as possible without it.")
+    float | None,
+    typer.Option("--rate", min=0.1, max=1_000_000, help="Payments a second; as fast as possible without it."),
 ]
 ClockStamps = Annotated[
     bool, typer.Option("--now", help="Stamp records with the clock's time instead of each payment's own.")

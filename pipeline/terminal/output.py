@@ -12,11 +12,14 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from pipeline.domain.free_text import shown
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 OUTCOME_COLOUR: Final = {"ALLOW": "green", "BLOCK": "red", "ESCALATE": "yellow"}
 
@@ -28,6 +31,9 @@ _STYLE: Final = re.compile(f"{_MARK}([0-9a-f]*);")
 Advance = Callable[[int], None]
 """Told how much is done so far."""
 
+_bar: Progress | None = None
+"""The bar that `progress` shows now. A process has one terminal."""
+
 
 class Output:
     def __init__(self, *, as_json: bool) -> None:
@@ -37,12 +43,14 @@ class Output:
     def record(self, fields: Mapping[str, object], line: str) -> None:
         """One record: `fields` as a JSON object with --json, else `line`, which may be coloured."""
         self._is_empty = False
-        typer.echo(json_line(fields) if self.as_json else rendered(line), color=_colour())
+        with _without_bar():
+            typer.echo(json_line(fields) if self.as_json else rendered(line), color=_colour())
 
     def line(self, line: str) -> None:
         """Write a line of a text that is no record; only without --json."""
         assert not self.as_json, "JSON output holds objects only"
-        typer.echo(rendered(line), color=_colour())
+        with _without_bar():
+            typer.echo(rendered(line), color=_colour())
 
     def end_list(self, of_what: str) -> None:
         """Say on stderr where a list had no record; with --json, no line says so."""
@@ -50,7 +58,8 @@ class Output:
             self.note(f"No {of_what}.")
 
     def note(self, sentence: str) -> None:
-        typer.echo(shown(sentence), err=True)
+        with _without_bar():
+            typer.echo(shown(sentence), err=True)
 
 
 def coloured(text: str, colour: str | None, *, is_bold: bool = False) -> str:
@@ -86,13 +95,32 @@ def _colour() -> bool | None:
 @contextmanager
 def progress(title: str, total: int | None) -> Iterator[Advance]:
     """A bar on stderr where that is a terminal; nothing otherwise. Call what it yields with the count so far."""
+    global _bar
     if not sys.stderr.isatty():
         yield unseen
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    count = TextColumn("{task.completed:,.0f}") if total is None else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        _bar = bar
+        try:
+            yield lambda done: bar.update(task, completed=done)
+        finally:
+            _bar = None
+
+
+@contextmanager
+def _without_bar() -> Iterator[None]:
+    """Take the bar off the terminal while a line is written, which would stand behind it otherwise."""
+    if _bar is None:
+        yield
+        return
+    _bar.stop()
+    try:
+        yield
+    finally:
+        _bar.start()

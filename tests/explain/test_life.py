@@ -124,7 +124,7 @@ def test_a_reversed_payment_is_told_from_its_plan_to_the_money(bank, explained):
     assert by["REVERSED"] == "rae, approved by abe"
     [completed] = [moment for moment in told.timeline if moment.kind == "ROLLBACK_COMPLETED"]
     assert (completed.by, completed.where) == ("audit service", "audit.reversal_log")
-    assert "reversals of 1 decisions" in completed.what
+    assert "reversals of 1 decision." in completed.what
     assert "taken back, from ALLOW to BLOCK, as rae planned and abe approved" in told.sentences[1]
     assert "the model was trained on the wrong month" in told.sentences[1]
     assert told.sentences[2].endswith("the payer has the £123.45, and the beneficiary has nothing of it.")
@@ -145,7 +145,7 @@ def test_a_row_that_says_a_plan_was_carried_out_proves_nothing(bank, explained):
     assert {"ROLLBACK_COMPLETED", "REVERSED", "STEP_REVERSE"}.isdisjoint(told_kinds(told))
     [claimed] = [moment for moment in told.timeline if moment.kind == "ROLLBACK_UNPROVED"]
     assert claimed.by == "mallory"
-    assert "which is not proved: 0 of the plan's 1 reversals stand on decisions.v1" in claimed.what
+    assert "which is not proved: 0 of 1 planned reversal on decisions.v1" in claimed.what
     assert told.sentences[2].endswith("the beneficiary has the £123.45.")
 
 

@@ -129,6 +129,60 @@ def test_option_and_argument_say_what_they_are_for(path: str) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize("path", LEAVES)
+def test_what_must_be_given_is_named_in_capitals(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """As docs/commands.md names it: `fraud explain ID`, neither {ID} nor id."""
+    assert run([*path.split(), "--help"]) == 0
+    usage, *_ = capsys.readouterr().out.split("\n\n")
+    given = usage.partition("[OPTIONS]")[2].split()
+    assert [] == [word for word in given if not re.fullmatch(r"\[?[A-Z][A-Z_=]*\]?(\.\.\.)?", word)]
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_wrong_arguments_are_a_usage_error_in_words(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    takes_any_number = any(parameter.nargs == -1 for parameter in LEAVES[path].params)
+    for wrong in (["--no-such-option"], [] if takes_any_number else ["x"] * 20):
+        assert run([*path.split(), *wrong]) == 2
+        out, err = capsys.readouterr()
+        *_, last = err.strip().partition("Error: ")
+        assert (out, last[:1].isupper(), "Traceback" in err) == ("", True, False), err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("audit export ''", "empty. Is a variable of the shell unset?"),
+        ("state backup ''", "empty. Is a variable of the shell unset?"),
+        ("keys create audit ''", "empty. Is a variable of the shell unset?"),
+        ("audit verify export --keys ''", "empty. Is a variable of the shell unset?"),
+        ("explain \udcff", "It holds bytes that are no UTF-8."),
+        ("ledger balance \udcff", "It holds bytes that are no UTF-8."),
+        ("explain ''", "empty. Is a variable of the shell unset?"),
+        ("traffic generate --rate inf", "It must be less than or equal to 1000000."),
+        ("traffic generate --rate nan", "It must be"),
+        ("keys rotate audit new --set keys --overlap-hours inf", "It "),
+        ("verify --partition x", "It is no whole number"),
+        (f"verify --partition {'9' * 5000}", "It is no whole number, or too large."),
+        ("verify --partition -1", "It must be greater than or equal to 0."),
+        ("alerts silence --reason words --until 2026-11-24 --severity LOUD", "'LOUD' is not one of 'INFO', 'WARNING'"),
+    ],
+)
+def test_what_no_command_can_mean_is_refused_in_words(
+    line: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty path would be this folder, which a backup or a key would then be written into."""
+    monkeypatch.chdir(tmp_path)
+    assert run(shlex.split(line)) == 2
+    out, err = capsys.readouterr()
+    assert (out, words in err, "Value error" in err) == ("", True, False), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_quotes_no_file_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["audit", "verify", "x" * 5000, "--keys", "y" * 100_000]) == 2
+    assert len(capsys.readouterr().err) < 1_000
+
+
 def test_help_shows_every_command_under_its_section(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
@@ -229,6 +283,24 @@ def test_commands_that_texts_name_are_there() -> None:
     assert faults == []
     assert len(found) > 150
     assert {path for path, _ in found} >= {"README.md", "docs/operations.md", "docs/execution.md", "docker-compose.yml"}
+
+
+def test_a_line_that_is_shown_to_be_typed_can_be_typed() -> None:
+    """It has what its command needs, in the form that it needs it, once the times are put in."""
+    for path in sorted(texts()):
+        if path.suffix == ".md" and path.name != "CHANGELOG.md":
+            for line in TYPED.findall(path.read_text(encoding="utf-8")):
+                line = re.split(r" {2,}(?=[a-z])", line.strip())[0]
+                line = re.sub(r" +2?> *\S+|&$|[\[\]]|\bTIME\b", _in_place, line)
+                words = shlex.split(line, comments=True)
+                command: Any = commands()
+                while isinstance(command, TyperGroup):
+                    command, words = command.commands[words[0]], words[1:]
+                command.make_context(command.name, words)
+
+
+def _in_place(found: re.Match[str]) -> str:
+    return "2026-11-24T09:00:00Z" if found[0] == "TIME" else ""
 
 
 def test_the_page_of_commands_names_every_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -74,3 +75,10 @@ def test_every_link_in_the_root_leads_somewhere(name: str) -> None:
     linked = [target for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text)]
     assert linked
     assert [] == [target for target in linked if not (ROOT / target).exists()]
+
+
+def test_no_file_is_called_as_an_option() -> None:
+    """A command that takes an option for the name of the file that it writes leaves one behind."""
+    kept = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False).stdout.decode()
+    names = {part for path in kept.split("\0") for part in path.split("/")} | {path.name for path in ROOT.iterdir()}
+    assert [] == [name for name in names if name.startswith("-")]

@@ -61,7 +61,7 @@ def test_from_nobody_to_a_reviewer_and_back(people: Callable[..., Answer], owner
     assert [each["name"] for each in keys] == ["ada", "ann"]
     assert people("verify", "--root", root).code == 0
     assert people("verify", "--root", "0" * 64).code == 1
-    assert people("export", tmp_path / "people.jsonl").out == f"3 acts stand in {tmp_path / 'people.jsonl'}\n"
+    assert people("export", tmp_path / "people.jsonl").out == f"{tmp_path / 'people.jsonl'} holds 3 acts\n"
     assert people("revoke-key", keys[1]["key_id"], "--reason", "it was copied").code == 0
     assert "no such key" in people("revoke-key", keys[1]["key_id"], "--reason", "it was copied").err
     assert "revoked" in people("keys").out

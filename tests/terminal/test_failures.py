@@ -6,6 +6,7 @@ import resource
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,11 @@ from pipeline.keys.key_files import public_key
 from pipeline.keys.key_sets import key_id_of
 from pipeline.people.act_store import registry_acts
 from pipeline.people.people_files import write_people
+from pipeline.terminal.failures import failure_of
 from tests.known import appoint, settings_of
 from tests.servers import unused_prefix
 
+ROOT = Path(__file__).parents[2]
 HEADER = "transaction_id,tx_time_s,customer_id,terminal_id,amount_minor\n"
 
 
@@ -385,3 +388,39 @@ def test_what_a_worker_imports_needs_no_training_library():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_is_a_failure_in_words():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "ops.cli", "--help"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "Make room" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "keys/a.key"), "keys/a.key can't be used (No such file"),
+        (PermissionError(13, "Permission denied", "out"), "out can't be used (Permission denied)"),
+        (OSError(36, "File name too long", "x" * 300), "can't be used (File name too long)"),
+        (OSError(28, "No space left on device"), "Nothing more can be written"),
+    ],
+)
+def test_what_the_machine_refuses_about_a_file_is_told(error, expected):
+    failure = failure_of(error)
+    assert failure is not None
+    assert expected in failure.what
+    assert failure.exit_code == 2
+
+
+def test_an_error_about_no_file_stays_a_bug():
+    assert failure_of(ConnectionResetError(104, "Connection reset by peer")) is None
+    assert failure_of(KeyError("x")) is None

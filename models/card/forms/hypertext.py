@@ -26,7 +26,7 @@ _INTERVAL: Final = re.compile(r"\(([\d.]+) to ([\d.]+) %\)")
 _STYLE: Final = """<style>
 nav.contents { columns: 3 14rem; font-size: .9rem; margin: 1rem 0 2rem }
 nav.contents a { display: block }
-a { color: #2f5fa8; text-decoration: none }
+a { color: var(--link); text-decoration: none }
 h3 { font-size: 1rem; margin: 1.4rem 0 .4rem }
 ul { margin: .4rem 0; padding-left: 1.2rem }
 figure { margin: .8rem 0 }

@@ -12,6 +12,7 @@ from pipeline.audit.leaf_files import leaf_path, partitions_of
 from pipeline.audit.log_store import last_links
 from pipeline.audit.service_command import continuation, table_continuation
 from pipeline.audit.tables.streams import TABLES_LOG, current_partitions
+from pipeline.domain.money import count_text
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.client import BrokerFailed
@@ -51,7 +52,8 @@ def check_log(settings: Settings, wire: WireFormat, output: Output) -> bool:
         raise Failure(f"{refusal}.".capitalize(), "Use a role that may read, such as fraud_reader.") from refusal
     is_lifted = unmark(settings.audit_directory)
     counts = ", ".join(f"{count:,} {name}" for name, count in looked._asdict().items())
-    line = f"It holds: {counts} of {len(trees)} partitions; {looked_tables.rows:,} rows of ledger, reviews and control."
+    rows = count_text(looked_tables.rows, "row")
+    line = f"It holds: {counts} of {count_text(len(trees), 'partition')}; {rows} of ledger, reviews and control."
     line += " The earlier refusal is lifted." if is_lifted else ""
     told = {"holds": True, **looked._asdict(), "tables": looked_tables._asdict(), "lifted": is_lifted}
     output.record(told, line)

@@ -10,6 +10,7 @@ from typing import Final
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.domain.log import RecordUndecodable
+from pipeline.domain.money import count_text
 from pipeline.execute.audit_wait_service import AuditBehind, AuditWait
 from pipeline.execute.ledger_store import Ledger
 from pipeline.execute.rail_client import RailSilent
@@ -74,8 +75,9 @@ def show(output: Output, found: Restored) -> None:
         output.record({"left_over": fields}, line)
     counts = found.counts
     line = (
-        f"The ledger has caught up and is in life {found.life}: {counts['records']:,} records heard,"
-        f" {counts['transfers_paid']:,} payments and {counts['recalls_known']:,} recalls as the rail has them,"
+        f"The ledger has caught up and is in life {found.life}: {count_text(counts['records'], 'record')} heard,"
+        f" {count_text(counts['transfers_paid'], 'payment')} and {count_text(counts['recalls_known'], 'recall')}"
+        f" as the rail has them,"
         f" {counts['left_over']:,} left over. Start the executors."
     )
     output.record({"life": found.life, **counts}, line)

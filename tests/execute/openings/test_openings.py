@@ -268,7 +268,7 @@ def test_a_file_is_opened_and_opening_it_again_does_nothing(fraud, treasurer, tm
     (tmp_path / "a.csv").write_text(f"{HEADER}ann,GBP,0,500\nann,EUR,7,0\nbob,JPY,0,9\n")
     assert fraud("ledger", "import", "a.csv")[:2] == (0, "3 accounts opened.\n")
     again = fraud("ledger", "import", "a.csv")
-    assert again[:2] == (0, "0 of 3 accounts opened; the other 3 were open with just these terms.\n")
+    assert again[:2] == (0, "0 of 3 accounts opened; open with just these terms before: 3.\n")
     assert rows(treasurer) == {("ann", "GBP"): (0, 500), ("ann", "EUR"): (7, 0), ("bob", "JPY"): (0, 9)}
 
 
