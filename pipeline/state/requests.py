@@ -371,10 +371,10 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, start: Start) -> Reque
     return Request(keys, header + b"".join(parts))
 
 
-def label_arguments(label: Label) -> tuple[int, bytes, int]:
-    """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
+def label_arguments(label: Label) -> tuple[int, bytes, int, int]:
+    """Return the arguments of label.lua: the event time, payment and sender hash, 1 for fraud, and when it was made."""
     payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
-    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
+    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud), label.labelled_at_ms
 
 
 @lru_cache(HASHES_CACHED)

@@ -112,6 +112,28 @@ def test_label_counts_before_and_after_its_payment_entered_the_window(store: Sto
     assert frauds == [1, 2, 1]
 
 
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_fraud_is_taken_back_by_no_label_that_was_made_before_it(store: Store, count: int) -> None:
+    """The payment is alone, in the log's string, and in its past."""
+    payments = [payment(number, START_MS + number) for number in range(count)]
+    observe_all(store, payments)
+    first, offset = payments[0], count
+
+    def frauds_after(*labels: tuple[bool, int]) -> int:
+        nonlocal offset
+        for fraud, made_ms in labels:
+            assert store.label(label_of(first, fraud=fraud)._replace(labelled_at_ms=START_MS + made_ms))
+        (observation,) = store.observe([share([payment(offset, START_MS + offset)], start=offset)])
+        offset += 1
+        return column(observation.state, "beneficiary_confirmed_frauds")[0]
+
+    assert frauds_after((True, 1_000), (False, 999)) == 1
+    assert frauds_after((True, 500), (False, 999)) == 1, "the newest one that says fraud counts"
+    assert frauds_after((False, 1_000)) == 0, "of two that were made at once, the later in the log"
+    assert frauds_after((True, 200), (False, 199)) == 1
+    assert frauds_after((False, 2_000), (True, 1_500)) == 1, "a fraud that comes late is told all the same"
+
+
 def test_label_of_a_payment_that_no_window_holds_says_so(store: Store) -> None:
     known, blocked = payment(0), payment(1, is_counted=False)
     observe_all(store, [known, blocked])

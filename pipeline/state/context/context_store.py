@@ -87,7 +87,7 @@ class ContextStore(ScriptStore):
 
     def __init__(self, redis: RedisBatches, keys: Keys) -> None:
         super().__init__(redis, keys)
-        self._label_limits: tuple[int, int]  # how many payments a beneficiary may hold; its longest window in ms
+        self._label_limits: tuple[int, int, int]  # payments of a beneficiary; its longest window, and its time in Redis
         self._trusted: int | None = None  # connections made when context was last found to be whole
 
     # Whether what Redis says of context may be relied on
