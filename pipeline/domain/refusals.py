@@ -45,6 +45,7 @@ _NO_WORD: Final = re.compile(r"[\W_]+")
 _PLAIN_CHARACTERS: Final = 24
 """A longer text that begins with a letter of ASCII isn't looked into: no word for nothing is as long."""
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
+_IBAN_CHARACTERS_MIN: Final = 15
 _NO_CHECK_DIGITS: Final = frozenset({"00", "01", "99"})
 """They leave the remainders of 97, 98 and 02, so that two IBANs would name one account; no bank issues them."""
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
@@ -102,9 +103,13 @@ def is_iban(text: str) -> bool:
     return int(digits) % 97 == 1
 
 
-@lru_cache(maxsize=65536)
 def iban_in(identifier: str) -> str | None:
     """The IBAN that an account's id is once its signs are away, in capitals; None where it is none."""
+    return _iban_in(identifier) if len(identifier) >= _IBAN_CHARACTERS_MIN else None
+
+
+@lru_cache(maxsize=65536)
+def _iban_in(identifier: str) -> str | None:
     squeezed = _NO_WORD.sub("", identifier).upper()
     return squeezed if is_iban(squeezed) else None
 

@@ -15,7 +15,7 @@ from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_M
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
-from tests.state.streams import label_of
+from tests.state.streams import label_of, outcome_of
 
 
 def at(offset: int) -> LogPlace:
@@ -110,6 +110,26 @@ def test_label_counts_before_and_after_its_payment_entered_the_window(store: Sto
     (third,) = store.observe([share([payment(4, due_ms)], start=4)])
     frauds = [column(each.state, "beneficiary_frauds_7d")[0] for each in (first, second, third)]
     assert frauds == [1, 2, 1]
+
+
+IBAN = "GB82WEST12345698765432"
+SPELLINGS = ("gb82west12345698765432", "GB82-WEST-1234-5698-7654-32", "Gb82.west:12345698765432")
+
+
+def test_an_iban_is_one_payee_in_every_spelling(store: Store) -> None:
+    """Its frauds, its senders and who paid it are known of all of them; an id that is no IBAN is compared as it is."""
+    paid = [payment(0, beneficiary_account_id=IBAN), payment(1, beneficiary_account_id="acc-A")]
+    observe_all(store, paid)
+    for fraud, spelt in zip(paid, (SPELLINGS[1], "acc-A"), strict=True):
+        assert store.label(label_of(fraud)._replace(beneficiary_account_id=spelt))
+    made = outcome_of(paid[0])._replace(beneficiary_account_id=SPELLINGS[0])
+    store.apply_outcomes(0, 0, 1, [made])
+    for offset, spelt in enumerate((*SPELLINGS, "acc-a"), start=2):
+        again = payment(offset, START_MS + 2 * DAY_MS, beneficiary_account_id=spelt)
+        (observation,) = store.observe([share([again], start=offset)])
+        names = ("beneficiary_confirmed_frauds", "is_unpaid_beneficiary", "is_new_beneficiary")
+        told = tuple(column(observation.state, name)[0] for name in names)
+        assert told == ((1, 0, 0) if spelt in SPELLINGS else (0, 1, 1)), spelt
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
