@@ -42,8 +42,8 @@ WORDS_FOR_NOTHING: Final = frozenset(
 PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
 """What messages of ISO 20022 and SWIFT hold in the place of what isn't known, in letters and digits alone."""
 _NO_WORD: Final = re.compile(r"[\W_]+")
-_PLAIN_CHARACTERS: Final = 24
-"""A longer text that begins with a letter of ASCII isn't looked into: no word for nothing is as long."""
+_PLAIN_FIRSTS: Final = frozenset("ABCDEFGHIJKLOPQRSTVWXYZabcdefghijklopqrstvwxyz0123456789")
+"""A text that begins with one of these isn't looked into: no word for nothing does."""
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
 _IBAN_CHARACTERS_MIN: Final = 15
 _NO_CHECK_DIGITS: Final = frozenset({"00", "01", "99"})
@@ -136,7 +136,7 @@ def says_nothing(text: str | None) -> bool:
     """
     if text is None:
         return True
-    return not (len(text) > _PLAIN_CHARACTERS and text[0].isascii() and text[0].isalpha()) and _says_nothing(text)
+    return text[:1] not in _PLAIN_FIRSTS and _says_nothing(text)
 
 
 @lru_cache(maxsize=16384)
