@@ -5,12 +5,13 @@ Invariants
    a later change of the zone rules changes no replay.
 2. A converted amount is rounded up: never below what the payment is worth.
 3. What the feeds don't name (a currency, a country) is NONE, and never "not sanctioned"; without a list it is UNKNOWN.
-4. A feed's age is by the log's time, and UNKNOWN where there is no feed: never 0 for want of one.
+   A beneficiary whose IBAN is of a country under sanctions is in it, whatever country the payment says.
+4. An account's opening day that stands for none is UNKNOWN, and never an old account's.
+5. A feed's age is by the log's time, and UNKNOWN where there is no feed: never 0 for want of one.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -20,12 +21,18 @@ from pipeline.decide.feeds.feed import HOME_CURRENCY, HOME_WORTH, Feeds, Sanctio
 from pipeline.decide.policy import Policy, feeds_under
 from pipeline.domain.features import NONE, PROMPT_MS, UNKNOWN
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
-from pipeline.domain.refusals import zone_of
+from pipeline.domain.refusals import EPOCH_DAY_MIN, EVENT_TIME_MS_MAX, iban_in, says_nothing, zone_of
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 QUARTER_MS: Final = 900_000
 MINUTE_MS: Final = 60_000
+_ZONES_MS: Final = 14 * HOUR_MS
+"""By which midnight in a time zone may lie from that of UTC."""
+_SECONDS_MS: Final = EVENT_TIME_MS_MAX // 1000
+"""No time in seconds, taken for milliseconds, is later."""
+_BLANK_DAYS: Final = frozenset({0, EPOCH_DAY_MIN})
+"""1970-01-01 and 1900-01-01: what systems write where they don't know the day, so it is UNKNOWN, and not very old."""
 _EPOCH_DAY: Final = date(1970, 1, 1)
 _EPOCH_WEEKDAY: Final = 3  # 1970-01-01 was a Thursday
 
@@ -74,14 +81,13 @@ class EventRows:
         t = transaction
         when_ms = t.event_time_ms
         local_ms = _local_ms(when_ms, t.account_time_zone)
-        opened_at_ms = t.beneficiary_opened_at_ms
         return (
             self._gbp_minor(t.amount_minor, t.currency),
-            self._is_sanctioned(t.beneficiary_country, when_ms, log_time_ms),
-            int(not _is_visible(t.reference)),
-            int(not _is_visible(t.beneficiary_name)),
-            max(when_ms // DAY_MS - t.account_opened_epoch_day, 0),
-            NONE if opened_at_ms is None else max((when_ms - opened_at_ms) // HOUR_MS, 0),
+            self._is_sanctioned(t.beneficiary_country, t.beneficiary_account_id, when_ms, log_time_ms),
+            int(says_nothing(t.reference)),
+            int(says_nothing(t.beneficiary_name)),
+            _account_age_days(when_ms, t.account_opened_epoch_day),
+            _beneficiary_age_hours(when_ms, t.beneficiary_opened_at_ms),
             local_ms // MINUTE_MS % 1440,
             int((local_ms // DAY_MS + _EPOCH_WEEKDAY) % 7 >= 5),
             max((log_time_ms - when_ms) // HOUR_MS, 0),
@@ -112,18 +118,25 @@ class EventRows:
         """A feed that is of after the payment is young: no worker takes one up that is of the future."""
         return self._age_without_feed if as_of_ms is None else max((log_time_ms - as_of_ms) // HOUR_MS, 0)
 
-    def _is_sanctioned(self, country: str, event_time_ms: int, log_time_ms: int) -> int:
+    def _is_sanctioned(self, country: str, account_id: str, event_time_ms: int, log_time_ms: int) -> int:
         """1 where the country is under sanctions on the day of the event, on that of the log, or on one in between.
 
         The event time is the payer's word. A payment dated before a sanction begins, and handed in after, would pass
-        it. A policy of a release that judged by event time alone has no list of countries; it is replayed as it was.
+        it. The country may be said wrongly beside an IBAN that says it, too: then both count. A policy of a release
+        that judged by event time and the country said alone has no list of countries; it is replayed as it was.
         """
         if not self._has_list:
             return UNKNOWN
         if self._countries is None:
-            log_time_ms = event_time_ms
-        elif country not in self._countries:
+            return self._is_under(country, event_time_ms, event_time_ms)
+        iban = iban_in(account_id)
+        if iban is not None and self._is_under(iban[:2], event_time_ms, log_time_ms):
+            return 1
+        if country not in self._countries:
             return NONE
+        return self._is_under(country, event_time_ms, log_time_ms)
+
+    def _is_under(self, country: str, event_time_ms: int, log_time_ms: int) -> int:
         spans = self._sanctions.get(country)
         if spans is None:
             return 0
@@ -131,16 +144,18 @@ class EventRows:
         return int(any(start <= last and (end is None or first < end) for start, end in spans))
 
 
-# Anything but white space and what no reader shows: Unicode's Default_Ignorable_Code_Point, and the blank Braille cell.
-_VISIBLE: Final = re.compile(
-    "[^\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
-    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
-)
+def _account_age_days(when_ms: int, opened_epoch_day: int) -> int:
+    return UNKNOWN if opened_epoch_day in _BLANK_DAYS else max(when_ms // DAY_MS - opened_epoch_day, 0)
 
 
-def _is_visible(text: str | None) -> bool:
-    """A text made of invisible characters is missing. Most texts begin with visible ASCII."""
-    return text is not None and ("!" <= text[:1] <= "~" or _VISIBLE.search(text) is not None)
+def _beneficiary_age_hours(when_ms: int, opened_at_ms: int | None) -> int:
+    """NONE where the payment doesn't say. The first days of 1970 say no more: they are 0, or seconds for milliseconds;
+    nor does 1900-01-01, wherever it was midnight."""
+    if opened_at_ms is None or -_ZONES_MS < opened_at_ms < _SECONDS_MS:
+        return NONE
+    if abs(opened_at_ms - EPOCH_DAY_MIN * DAY_MS) < _ZONES_MS:
+        return NONE
+    return max((when_ms - opened_at_ms) // HOUR_MS, 0)
 
 
 def _ratio(gbp: str, minor_digits: int) -> tuple[int, int]:

@@ -30,9 +30,9 @@ EVENT: Final = (
     "amount_gbp_minor",  # NONE where there is no rate for the currency
     # 0 or 1, from event to log time; NONE where the list knows no such country, UNKNOWN where there is no list
     "is_beneficiary_country_sanctioned",
-    "is_reference_missing",  # 0 or 1; made of invisible characters is missing
+    "is_reference_missing",  # 0 or 1; made of invisible characters, or a word for nothing, is missing
     "is_beneficiary_name_missing",  # 0 or 1
-    "account_age_days",
+    "account_age_days",  # UNKNOWN where the opening day is one that stands for none
     "beneficiary_age_hours",
     "local_minute_of_day",  # 0 to 1439 in the account's time zone
     "is_weekend",  # 0 or 1 in the account's time zone
@@ -103,6 +103,7 @@ DERIVED: Final = (
 FEATURES: Final = EVENT + STATE + DERIVED
 COLUMN: Final = {name: index for index, name in enumerate(FEATURES)}
 ALWAYS_KNOWN: Final = frozenset(EVENT) - {
+    "account_age_days",
     "amount_gbp_minor",
     "beneficiary_age_hours",
     "is_beneficiary_country_sanctioned",
@@ -112,11 +113,12 @@ ALWAYS_KNOWN: Final = frozenset(EVENT) - {
 }
 """They follow from the payment and its place in the log, and always have a value."""
 NEVER_UNKNOWN: Final = frozenset(EVENT) - {
+    "account_age_days",
     "is_beneficiary_country_sanctioned",
     "exchange_rate_age_hours",
     "sanctions_list_age_hours",
 }
-"""What a payment says may be missing, but is never lost. A feed may."""
+"""What a payment says may be missing, and is never lost. A feed may be, and upstream may have lost an opening day."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]

@@ -26,6 +26,8 @@ _JOINERS: Final = frozenset("\u200c\u200d")
 """Characters that Persian and Indic words need, and which act on their two neighbours only."""
 _UNSEEN_LETTERS: Final = frozenset("\u115f\u1160\u3164\uffa0")
 """Hangul fillers, which Unicode calls letters and no reader sees."""
+_UNSEEN: Final = _UNSEEN_LETTERS | frozenset("\u2800\ufffc\ufffd")
+"""Those, the blank Braille cell, and what stands where an object or a character was lost."""
 
 
 class ReasonFault(StrEnum):
@@ -77,11 +79,12 @@ def _is_shown(character: str) -> bool:
 
 def _visible(text: str) -> int:
     """Count the characters that take room of their own: no marks, which stand on others, and nothing invisible."""
-    return sum(each == " " or _is_seen(each) for each in text)
+    return sum(each == " " or is_seen(each) for each in text)
 
 
-def _is_seen(character: str) -> bool:
-    return unicodedata.category(character)[0] in "LNPS" and character not in _UNSEEN_LETTERS and character != "\u2800"
+def is_seen(character: str) -> bool:
+    """Whether a reader sees it by itself."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _UNSEEN
 
 
 def _letters(text: str) -> int:

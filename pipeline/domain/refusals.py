@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
+from pipeline.domain.free_text import is_seen
 from pipeline.domain.log import Source
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Transaction
 
@@ -38,6 +39,15 @@ WORDS_FOR_NOTHING: Final = frozenset(
     }
 )  # fmt: skip
 """What programs write into files where a value is missing, in small letters."""
+PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
+"""What messages of ISO 20022 and SWIFT hold in the place of what isn't known, in letters and digits alone."""
+_NO_WORD: Final = re.compile(r"[\W_]+")
+_PLAIN_FIRSTS: Final = frozenset("ABCDEFGHIJKLOPQRSTVWXYZabcdefghijklopqrstvwxyz0123456789")
+"""A text that begins with one of these isn't looked into: no word for nothing does."""
+_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
+_IBAN_CHARACTERS_MIN: Final = 15
+_NO_CHECK_DIGITS: Final = frozenset({"00", "01", "99"})
+"""They leave the remainders of 97, 98 and 02, so that two IBANs would name one account; no bank issues them."""
 _CURRENCY_AND_COUNTRY: Final = re.compile(r"[A-Z]{3} [A-Z]{2}", re.ASCII)
 _SEGMENT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
 _SEGMENT_VALUE: Final = re.compile(r"(?! )[A-Za-z0-9 ._+\-]{1,32}(?<! )", re.ASCII)
@@ -85,6 +95,25 @@ def is_identifier(text: str) -> bool:
     return _ONE_IDENTIFIER.fullmatch(text) is not None
 
 
+def is_iban(text: str) -> bool:
+    """Whether it has an IBAN's form, of whatever length, and check digits from 02 to 98 that fit (ISO 7064)."""
+    if not _IBAN.fullmatch(text) or text[2:4] in _NO_CHECK_DIGITS:
+        return False
+    digits = "".join(str(int(each, 36)) for each in text[4:] + text[:4])
+    return int(digits) % 97 == 1
+
+
+def iban_in(identifier: str) -> str | None:
+    """The IBAN that an account's id is once its signs are away, in capitals; None where it is none."""
+    return _iban_in(identifier) if len(identifier) >= _IBAN_CHARACTERS_MIN else None
+
+
+@lru_cache(maxsize=65536)
+def _iban_in(identifier: str) -> str | None:
+    squeezed = _NO_WORD.sub("", identifier).upper()
+    return squeezed if is_iban(squeezed) else None
+
+
 def reads_as_float(identifier: str) -> bool:
     """Whether it is what a spreadsheet or a column of doubles makes of an account number: 1001.0, 1001., 1E15."""
     return _FLOAT.fullmatch(identifier) is not None
@@ -98,6 +127,27 @@ TEXT_REFUSED: Final = Refusal(
 def is_text(text: str) -> bool:
     """Whether a text is short enough to be kept and shown, and has no controls."""
     return len(text) <= TEXT_CHARACTERS_MAX and not _has_control(text)
+
+
+def says_nothing(text: str | None) -> bool:
+    """Whether a text that a payment must have is missing: no reader sees anything in it, or it is a word for nothing.
+
+    Whoever passes a payment on writes such words where the text was lost, or never there.
+    """
+    if text is None:
+        return True
+    return text[:1] not in _PLAIN_FIRSTS and _says_nothing(text)
+
+
+@lru_cache(maxsize=16384)
+def _says_nothing(text: str) -> bool:
+    seen = "".join(each for each in text if is_seen(each) or each.isspace()).strip()
+    return not seen or seen.casefold() in WORDS_FOR_NOTHING or is_placeholder(seen)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether it is one of PLACEHOLDERS, in whatever case and with whatever signs between: Not provided, NO-REF."""
+    return _NO_WORD.sub("", text).casefold() in PLACEHOLDERS
 
 
 def is_log_time(timestamp_ms: int) -> bool:

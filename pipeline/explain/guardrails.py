@@ -22,6 +22,8 @@ from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import policy_key
 
 NOT_ASKED: Final = "the model was not asked"
+_UNKNOWN_UNTOLD: Final = NEVER_UNKNOWN | {"account_age_days"}
+"""What a payment says is never lost, but an opening day: 0.1.0 didn't know that, and what it said of a rule stands."""
 
 
 class Tier(StrEnum):
@@ -164,7 +166,7 @@ def _applies(book: PhraseBook, bound: Bound, observed: int) -> tuple[str, tuple[
     parts = [known] if has_known else []
     if bound.holds_when_none:
         parts.append(f"where {book.fact(bound.feature, NONE)}")
-    if bound.holds_when_unknown and bound.feature not in NEVER_UNKNOWN:  # what a payment says never is
+    if bound.holds_when_unknown and (observed == UNKNOWN or bound.feature not in _UNKNOWN_UNTOLD):
         parts.append("if unknown" if parts else f"where {book.fact(bound.feature, UNKNOWN)}")
     return ", or ".join(parts), edges if has_known else ()
 

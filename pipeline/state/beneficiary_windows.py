@@ -15,11 +15,12 @@ from pipeline.state.unusual.fraud_run import FraudRun, Kind
 class _Received:
     """One payment in the windows of a beneficiary. A `later` one has the same key; a label is about the first."""
 
-    __slots__ = ("fraud", "key", "kind", "later", "number", "time_ms")
+    __slots__ = ("fraud", "key", "kind", "later", "number", "stated_ms", "time_ms")
 
     def __init__(self, number: int, time_ms: int, key: tuple[str, str, int], kind: Kind) -> None:
         self.number, self.time_ms, self.key, self.kind, self.fraud = number, time_ms, key, kind, False
         self.later: _Received | None = None
+        self.stated_ms = NONE  # when the newest label was made by which it is fraud
 
 
 class BeneficiaryWindows:
@@ -86,9 +87,17 @@ class BeneficiaryWindows:
         return (labelled, min(frauds + self.frauds_pinned, labelled)) if labelled else (UNKNOWN, UNKNOWN)
 
     def label(self, label: Label) -> bool:
+        """Mark the payment; return False where no window holds it.
+
+        The later in the log holds, but for one that takes a fraud back and was made before the one that it takes back:
+        a queue that stood still must not undo what people have found out since.
+        """
         payment, fraud = self.by_key.get((label.account_id, label.transaction_id, label.event_time_ms)), label.fraud
         if payment is None:
             return fraud and self._pin_unseen(label.event_time_ms)
+        if not fraud and label.labelled_at_ms < payment.stated_ms:
+            return True  # it is overtaken: somebody has found out since that it is fraud
+        payment.stated_ms = max(payment.stated_ms, label.labelled_at_ms) if fraud else NONE
         if payment.fraud != fraud:
             payment.fraud = fraud
             self.frauds_held += 1 if fraud else -1

@@ -24,6 +24,7 @@ from pipeline.domain.outcome import OutcomeKind, PaymentOutcome
 from pipeline.domain.payment import AMOUNT_MINOR_MAX
 from pipeline.domain.refusals import EVENT_TIME_MS_MAX, EVENT_TIME_MS_MIN, FUTURE_TOLERANCE_MS
 from pipeline.state.periods import ACCOUNT_BENEFICIARIES_MAX, BLOCK_MS, BLOCK_SUM_MINOR_MAX, DAY_MS, NORMAL_MONTH_BLOCKS
+from pipeline.state.state_event import payee_of
 
 WITHDRAWN_KEPT_MS: Final = 30 * DAY_MS
 """The longest window of volume; an older withdrawn payment has left it. One that was set aside is remembered as long,
@@ -136,7 +137,7 @@ class AccountOutcomes:
         An order of NONE is later than all. whole_since_ms: where older outcomes are missing, the log time since which
         none is; what settled before may have been taken back.
         """
-        payee, name, effect = outcome.beneficiary_account_id, outcome.name, effect_of(outcome)
+        payee, name, effect = payee_of(outcome.beneficiary_account_id), outcome.name, effect_of(outcome)
         held = _found(self.withdrawn, name) or _found(self.others, name)
         if held is not None and NONE != outcome.order <= held.order:
             return

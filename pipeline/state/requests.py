@@ -32,7 +32,7 @@ from pipeline.state.outcomes import (
     tombstone_ms,
 )
 from pipeline.state.recounting import counted_as, restate
-from pipeline.state.state_event import StateEvent, claim_name
+from pipeline.state.state_event import StateEvent, claim_name, payee_of
 from pipeline.state.windows import ANEW, DEVICE, IP_ADDRESS, LAYOUT, Freshness, PartitionEvents, PartitionObservation
 
 CHUNK_EVENTS: Final = 128
@@ -331,7 +331,7 @@ def _outcome_part(number: int, outcome: PaymentOutcome, offset: int) -> bytes:
     order = offset if outcome.order == NONE else outcome.order
     return _OUTCOME.pack(
         number, told, time >> 32, time & 0xFFFFFFFF, made_at >> 32, made_at & 0xFFFFFFFF, *_six(amount),
-        party_hash(outcome.beneficiary_account_id), blake2b(outcome.name, digest_size=6).digest(),
+        party_hash(payee_of(outcome.beneficiary_account_id)), blake2b(outcome.name, digest_size=6).digest(),
         *_six(offset), *_six(order),
     )  # fmt: skip
 
@@ -371,10 +371,10 @@ def shared_request(chunk: Chunk, shard: int, names: Keys, start: Start) -> Reque
     return Request(keys, header + b"".join(parts))
 
 
-def label_arguments(label: Label) -> tuple[int, bytes, int]:
-    """Return the arguments of label.lua: the event time, the payment hash with the sender hash, and 1 for fraud."""
+def label_arguments(label: Label) -> tuple[int, bytes, int, int]:
+    """Return the arguments of label.lua: the event time, payment and sender hash, 1 for fraud, and when it was made."""
     payment = payment_hash(_id_hash(label.transaction_id), label.event_time_ms) + party_hash(label.account_id)
-    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud)
+    return label.event_time_ms - ORIGIN_MS, payment, int(label.fraud), label.labelled_at_ms
 
 
 @lru_cache(HASHES_CACHED)

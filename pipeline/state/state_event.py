@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.domain.refusals import iban_in
+
 CLAIM_DIGEST_BYTES: Final = 16
 """Bytes of a payment's digest that a claim keeps: among 10^8 payments two share them once in 10^22 times."""
 
@@ -17,7 +19,7 @@ class StateEvent:
     transaction_id: str
     payment_digest: bytes  # CLAIM_DIGEST_BYTES of pipeline.domain.payment: what makes it the same payment
     account_id: str
-    beneficiary_account_id: str
+    beneficiary_account_id: str  # as `payee_of` has it
     event_time_ms: int
     log_time_ms: int  # of the record; no producer can move it where the broker stamps records
     amount_gbp_minor: int
@@ -47,7 +49,7 @@ class StateEvent:
         self.transaction_id = transaction_id
         self.payment_digest = payment_digest
         self.account_id = account_id
-        self.beneficiary_account_id = beneficiary_account_id
+        self.beneficiary_account_id = payee_of(beneficiary_account_id)
         self.event_time_ms = event_time_ms
         self.log_time_ms = log_time_ms
         self.amount_gbp_minor = amount_gbp_minor
@@ -56,6 +58,15 @@ class StateEvent:
         self.device_id = device_id
         self.is_counted = is_counted
         self.source_system = source_system
+
+
+def payee_of(beneficiary_account_id: str) -> str:
+    """The one name by which the state knows a beneficiary: an IBAN is the same account in every spelling.
+
+    Else `gb29…` and `GB29-…` would be strangers to all that is known of `GB29…`: its frauds, and who paid it.
+    """
+    iban = iban_in(beneficiary_account_id)
+    return beneficiary_account_id if iban is None else iban
 
 
 def claim_name(event: StateEvent) -> str:

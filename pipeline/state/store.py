@@ -121,7 +121,8 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
             beneficiary_kept_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1] + LOG_KEPT_MS + DAY_MS
         self._account_limits = (ACCOUNT_PAYMENTS_MAX, ACCOUNT_BENEFICIARIES_MAX, leavers_max)
         self._shared_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms, beneficiary_kept_ms, leavers_max)
-        self._label_limits = (BENEFICIARY_PAYMENTS_MAX, self._label_delay_ms + LABEL_WINDOWS_MS[-1])
+        longest_ms = self._label_delay_ms + LABEL_WINDOWS_MS[-1]
+        self._label_limits = (BENEFICIARY_PAYMENTS_MAX, longest_ms, beneficiary_kept_ms)
         self._beneficiary_kept_ms = beneficiary_kept_ms
 
     def shape(self, topic: str, partitions: int, partitioner: str) -> Shape:

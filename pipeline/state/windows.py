@@ -37,7 +37,7 @@ from pipeline.state.coverage import DECLARED_MONTH, Coverage, enter_stale, enter
 from pipeline.state.outcomes import AccountOutcomes
 from pipeline.state.periods import DAY_MS
 from pipeline.state.recounting import counted_as, restate
-from pipeline.state.state_event import StateEvent, claim_name
+from pipeline.state.state_event import StateEvent, claim_name, payee_of
 from pipeline.state.unusual.fraud_run import kind_of
 
 LAYOUT: Final = 6
@@ -187,7 +187,7 @@ class Windows:
 
     def label(self, label: Label) -> bool:
         """Mark the payment; return False where no window holds it. Idempotent."""
-        beneficiary = self._beneficiaries.get(label.beneficiary_account_id)
+        beneficiary = self._beneficiaries.get(payee_of(label.beneficiary_account_id))
         return beneficiary is not None and beneficiary.label(label)
 
     def upsert_account(self, account: Account, place: LogPlace) -> None:

@@ -163,6 +163,83 @@ def test_blank_required_fields_are_missing(text, expected):
     assert value("is_beneficiary_name_missing", beneficiary_name=text) == expected
 
 
+@pytest.mark.parametrize("day", [0, -25_567])
+def test_an_opening_day_that_stands_for_none_is_unknown_and_never_old(day):
+    assert value("account_age_days", account_opened_epoch_day=day) == UNKNOWN
+    assert value("account_age_days", account_opened_epoch_day=day + 1) == NOON_MS // 86_400_000 - day - 1
+    row = ROWS.row(PAYMENT._replace(account_opened_epoch_day=day, amount_minor=500_000), NOON_MS)
+    hits = hits_of(rule_book(policy()).static_hard, np.array([row]))
+    assert [rule.code for rule in hits[0]] == ["HARD_YOUNG_ACCOUNT_HIGH_VALUE"]
+
+
+@pytest.mark.parametrize(
+    ("opened_at_ms", "is_said"),
+    [
+        (0, False),
+        (-3_600_000, False),  # midnight of 1970 in British Standard Time
+        (NOON_MS // 1000, False),  # in seconds
+        (-25_567 * 86_400_000, False),
+        (-86_400_000, True),
+        (315_532_800_000, True),  # 1980
+    ],
+)
+def test_a_beneficiarys_opening_time_that_stands_for_none_is_none(opened_at_ms, is_said):
+    expected = (NOON_MS - opened_at_ms) // 3_600_000 if is_said else NONE
+    assert value("beneficiary_age_hours", beneficiary_opened_at_ms=opened_at_ms) == expected
+
+
+@pytest.mark.parametrize(
+    ("account_id", "expected"),
+    [
+        ("IR580540105180021273113007", 1),
+        ("ir580540105180021273113007", 1),
+        ("IR58-0540-1051-8002-1273-1130-07", 1),
+        (":I.R_580540105180021273113007", 1),
+        ("BY13NBRB3600900000002Z00AB00", 1),
+        ("IR590540105180021273113007", 0),  # its check digits don't fit, so it is no IBAN
+        ("GB82WEST12345698765432", 0),
+        ("IR-customer-7", 0),
+        ("SY580540105180021273113007", 0),  # no sanction on SY is in force any more
+    ],
+)
+def test_an_iban_of_a_country_under_sanctions_counts_whatever_country_is_said(account_id, expected):
+    for country in ("GB", "XK"):
+        said = {"beneficiary_country": country, "beneficiary_account_id": account_id}
+        assert value("is_beneficiary_country_sanctioned", **said) == expected
+    unknown = {"beneficiary_country": "ZZ", "beneficiary_account_id": account_id}
+    assert value("is_beneficiary_country_sanctioned", **unknown) == (expected or NONE)
+
+
+def test_an_iban_says_nothing_where_there_is_no_list():
+    rows = EventRows(policy(), NO_FEEDS)
+    asked = {"rows": rows, "beneficiary_account_id": "IR580540105180021273113007"}
+    assert value("is_beneficiary_country_sanctioned", **asked) == UNKNOWN
+
+
+NOTHINGS = (
+    "NOTPROVIDED",
+    "Not provided",
+    "NOT-PROVIDED",
+    "NONREF",
+    "null",
+    "NULL",
+    " None ",
+    "N/A",
+    "nan",
+    "undefined",
+)
+UNSEEN = ("\u0301", "\ue000", "\ufffd\ufffd", "\u0378", "\U000f0000", "nu\u200bll", "\u00ad\u0301")
+SAYING = ("rent", "x", "7", "€", "\U0001f382", "家賃", "Nulla", "none of it", "N. A. Smith", "a" + "\u0301")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [*((each, 1) for each in (*NOTHINGS, *UNSEEN)), *((each, 0) for each in SAYING)]
+)
+def test_a_word_for_nothing_and_what_nobody_sees_are_missing(text, expected):
+    assert value("is_reference_missing", reference=text) == expected
+    assert value("is_beneficiary_name_missing", beneficiary_name=text) == expected
+
+
 @pytest.mark.parametrize(
     ("zone", "when", "minute", "weekend"),
     [

@@ -70,6 +70,8 @@ def test_default_policy_parses_and_carries_its_hash():
         "SOFT_SANCTIONS_LIST_OLD",
         "SOFT_CONFIDENCE_MINIMUM",
         "SOFT_DAILY_VOLUME",
+        "SOFT_RISKY_BENEFICIARY",
+        "SOFT_DAILY_VOLUME_DATED_BACK",
     ]
     assert policy.near_limit_gbp_minor() == (4_500_000, 5_000_000)
 

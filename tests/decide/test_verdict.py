@@ -109,6 +109,8 @@ def test_hard_guardrail_spares_what_is_at_its_limit(values):
         ({"logged_minute_of_day": 60}, "SOFT_UNUSUAL_HOURS_LOGGED"),
         ({"logged_minute_of_day": 299}, "SOFT_UNUSUAL_HOURS_LOGGED"),
         ({"event_age_hours": 168}, "SOFT_LATE"),
+        ({"beneficiary_confirmed_frauds": 2, "amount_gbp_minor": 10_000}, "SOFT_RISKY_BENEFICIARY"),
+        ({"account_sum_minor_7d": 20_000_001, "event_age_hours": 1}, "SOFT_DAILY_VOLUME_DATED_BACK"),
     ],
 )
 def test_soft_guardrail_escalates_what_the_model_allows(values, code):
@@ -132,6 +134,10 @@ def test_soft_guardrail_escalates_what_the_model_allows(values, code):
         {"logged_minute_of_day": 300},
         {"logged_minute_of_day": NONE},
         {"event_age_hours": 167},
+        {"account_sum_minor_7d": 20_000_000, "event_age_hours": 167},
+        {"beneficiary_confirmed_frauds": 1},
+        {"beneficiary_confirmed_frauds": 100, "amount_gbp_minor": 9_999},
+        {"account_sum_minor_7d": 10**12, "event_age_hours": 0},
     ],
 )
 def test_soft_guardrail_spares_what_is_at_its_limit(values):

@@ -253,3 +253,22 @@ def test_no_refusal_quotes_the_payment():
         refusal = refusal_of(PAYMENT._replace(**changes), b"GB29-0001", SOURCE)
         assert refusal is not None
         assert "secret" not in refusal.detail
+
+
+@pytest.mark.parametrize("word", sorted(refusals.WORDS_FOR_NOTHING | refusals.PLACEHOLDERS))
+def test_every_word_for_nothing_is_looked_into_in_whatever_case(word):
+    for spelt in (word, word.upper(), word.title(), f" {word} ", f"\u200b{word}"):
+        assert refusals.says_nothing(spelt), spelt
+        assert not refusals.says_nothing(f"{spelt} 7")
+
+
+def test_an_iban_is_found_in_every_spelling_and_nowhere_else():
+    sound = (
+        "GB82WEST12345698765432",
+        "gb82west12345698765432",
+        "GB82-WEST-1234-5698-7654-32",
+        ":_.GB82WEST12345698765432",
+    )
+    assert {refusals.iban_in(text) for text in sound} == {sound[0]}
+    others = ("GB83WEST12345698765432", "GB82WEST1234569876543", "term-0000000000000123", "GB00WEST12345698765432", "")
+    assert {refusals.iban_in(text) for text in others} == {None}

@@ -127,8 +127,13 @@ def label_of(event: StateEvent, *, fraud: bool = True) -> Label:
 
 
 def labels_of(log: Log) -> list[Label]:
-    """Return a label of every third record, alternately fraud and not; then every fifth is fraud, and turned back."""
+    """Return a label of every third record, alternately fraud and not; then every fifth is fraud, and turned back.
+
+    Then every second is fraud, and every fourth has a label that it isn't, which was made before.
+    """
     labels = [label_of(event, fraud=place % 2 == 0) for place, (_, event) in enumerate(log.records[::3])]
     for _, event in log.records[::5]:
         labels += [label_of(event), label_of(event, fraud=False)]
-    return labels + [label_of(event) for _, event in log.records[::2]]
+    labels += [label_of(event) for _, event in log.records[::2]]
+    overtaken = [label_of(event, fraud=False) for _, event in log.records[::4]]
+    return labels + [each._replace(labelled_at_ms=each.labelled_at_ms - 1) for each in overtaken]

@@ -15,7 +15,7 @@ from pipeline.state.periods import ACCOUNT_WINDOWS_MS, BLOCK_MS, LABEL_WINDOWS_M
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import CLAIM_KEPT_MS, Freshness, SnapshotPruned, StateLost
 from tests.state.stores import DAY_MS, HOUR_MS, START_MS, Store, column, last, observe_all, payment, share
-from tests.state.streams import label_of
+from tests.state.streams import label_of, outcome_of
 
 
 def at(offset: int) -> LogPlace:
@@ -110,6 +110,48 @@ def test_label_counts_before_and_after_its_payment_entered_the_window(store: Sto
     (third,) = store.observe([share([payment(4, due_ms)], start=4)])
     frauds = [column(each.state, "beneficiary_frauds_7d")[0] for each in (first, second, third)]
     assert frauds == [1, 2, 1]
+
+
+IBAN = "GB82WEST12345698765432"
+SPELLINGS = ("gb82west12345698765432", "GB82-WEST-1234-5698-7654-32", "Gb82.west:12345698765432")
+
+
+def test_an_iban_is_one_payee_in_every_spelling(store: Store) -> None:
+    """Its frauds, its senders and who paid it are known of all of them; an id that is no IBAN is compared as it is."""
+    paid = [payment(0, beneficiary_account_id=IBAN), payment(1, beneficiary_account_id="acc-A")]
+    observe_all(store, paid)
+    for fraud, spelt in zip(paid, (SPELLINGS[1], "acc-A"), strict=True):
+        assert store.label(label_of(fraud)._replace(beneficiary_account_id=spelt))
+    made = outcome_of(paid[0])._replace(beneficiary_account_id=SPELLINGS[0])
+    store.apply_outcomes(0, 0, 1, [made])
+    for offset, spelt in enumerate((*SPELLINGS, "acc-a"), start=2):
+        again = payment(offset, START_MS + 2 * DAY_MS, beneficiary_account_id=spelt)
+        (observation,) = store.observe([share([again], start=offset)])
+        names = ("beneficiary_confirmed_frauds", "is_unpaid_beneficiary", "is_new_beneficiary")
+        told = tuple(column(observation.state, name)[0] for name in names)
+        assert told == ((1, 0, 0) if spelt in SPELLINGS else (0, 1, 1)), spelt
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_a_fraud_is_taken_back_by_no_label_that_was_made_before_it(store: Store, count: int) -> None:
+    """The payment is alone, in the log's string, and in its past."""
+    payments = [payment(number, START_MS + number) for number in range(count)]
+    observe_all(store, payments)
+    first, offset = payments[0], count
+
+    def frauds_after(*labels: tuple[bool, int]) -> int:
+        nonlocal offset
+        for fraud, made_ms in labels:
+            assert store.label(label_of(first, fraud=fraud)._replace(labelled_at_ms=START_MS + made_ms))
+        (observation,) = store.observe([share([payment(offset, START_MS + offset)], start=offset)])
+        offset += 1
+        return column(observation.state, "beneficiary_confirmed_frauds")[0]
+
+    assert frauds_after((True, 1_000), (False, 999)) == 1
+    assert frauds_after((True, 500), (False, 999)) == 1, "the newest one that says fraud counts"
+    assert frauds_after((False, 1_000)) == 0, "of two that were made at once, the later in the log"
+    assert frauds_after((True, 200), (False, 199)) == 1
+    assert frauds_after((False, 2_000), (True, 1_500)) == 1, "a fraud that comes late is told all the same"
 
 
 def test_label_of_a_payment_that_no_window_holds_says_so(store: Store) -> None:

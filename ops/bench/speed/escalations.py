@@ -58,6 +58,7 @@ CAUSES: Final = {
     "SOFT_NEW_PAYEE_HIGH_VALUE": "finding 9",
     "FALLBACK_NEW_PAYEE": "finding 9",
     "SOFT_VELOCITY": "finding 10",
+    "SOFT_RISKY_BENEFICIARY": "finding 13",
     "FALLBACK_RISKY_BENEFICIARY": "finding 13",
     "FALLBACK_SUSPECTED_BENEFICIARY": "finding 13",
     "FALLBACK_UNUSUAL_AMOUNT": "finding 18",
@@ -186,7 +187,7 @@ def rules_before() -> Policy:
         text = text.replace(f'"{now}"', f'"{was}"')
     before = parse_policy(text.encode())
     added = {"SOFT_LATE", "SOFT_UNUSUAL_HOURS_LOGGED", "SOFT_EXCHANGE_RATE_OLD", "SOFT_SANCTIONS_LIST_OLD"}
-    added |= {"SOFT_UNUSUAL_AMOUNT", "SOFT_UNUSUAL_AGAIN"}
+    added |= {"SOFT_UNUSUAL_AMOUNT", "SOFT_UNUSUAL_AGAIN", "SOFT_RISKY_BENEFICIARY", "SOFT_DAILY_VOLUME_DATED_BACK"}
     soft = tuple(rule for rule in before.soft.rules if rule.code not in added)
     return before.model_copy(update={"soft": before.soft.model_copy(update={"rules": soft})})
 

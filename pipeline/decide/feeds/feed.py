@@ -20,6 +20,7 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipeline.decide.feeds.countries import COUNTRIES
 from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_of
 from pipeline.decide.policy_rules import PolicyTable
 from pipeline.domain.money import CURRENCIES, minor_digits
@@ -37,6 +38,8 @@ WORTH_MAX: Final = Decimal(10_000)
 """GBP for one whole unit. The least and the most that a currency of ISO 4217 is worth, with a factor of ten to spare:
 the Lebanese pound and an ounce of platinum. A unit mistaken for its hundredth is found by `moves_percent_max`."""
 HOUR_MS: Final = 3_600_000
+NAMED_MAX: Final = 10
+"""Strange codes that a sentence names."""
 AHEAD_MS_MAX: Final = 5 * 60_000
 """By which two clocks may differ: a feed from further in the future would stay young for longer than it is."""
 
@@ -220,7 +223,7 @@ def feed_versions(feeds: Feeds | None) -> dict[str, str]:
 def parse_new_feed(content: bytes, kind: FeedKind | None = None) -> Feed:
     """The feed in the bytes of a file that is to be in force, or FeedRefused.
 
-    kind: that it must be; None for any. Rates must be such as a currency can have.
+    kind: that it must be; None for any. Rates must be such as a currency can have, and countries those that there are.
     """
     feed = parse_feed(content)
     if kind is not None and feed.kind is not kind:
@@ -228,6 +231,8 @@ def parse_new_feed(content: bytes, kind: FeedKind | None = None) -> Feed:
     if isinstance(feed, ExchangeRates):
         for rate in feed.rates:
             _require_likely(rate)
+    elif strange := sorted(set(feed.known_countries) - COUNTRIES):  # sanctions are on known ones alone
+        raise FeedRefused(f"known_countries: {', '.join(strange[:NAMED_MAX])}: ISO 3166-1 has no such country")
     return feed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.publish.iso20022.values import is_placeholder
+from pipeline.domain.refusals import is_placeholder
 from pipeline.publish.payment_source import Fault
 
 

@@ -12,6 +12,7 @@ import re
 from decimal import Decimal
 from typing import Final
 
+from pipeline.domain.refusals import iban_in, is_iban
 from pipeline.publish.iso20022.iban_lengths import IBAN_LENGTHS
 
 IDENTIFIER_CHARACTERS_MAX: Final = 64
@@ -23,7 +24,6 @@ _TIME: Final = re.compile(
     re.ASCII,
 )
 _ESCAPED: Final = re.compile(r"[^A-Za-z0-9._\-]", re.ASCII)
-_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
 _BIC: Final = re.compile(r"[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?", re.ASCII)
 _CLEARING: Final = re.compile(r"[A-Z]{5}", re.ASCII)
 _MEMBER: Final = re.compile(r"[A-Za-z0-9._\-]{1,35}", re.ASCII)
@@ -31,11 +31,6 @@ _UETR: Final = re.compile(r"[a-f0-9]{8}-[a-f0-9]{4}-4[a-f0-9]{3}-[89ab][a-f0-9]{
 _COUNTRY: Final = re.compile(r"[A-Z]{2}", re.ASCII)
 _CURRENCY: Final = re.compile(r"[A-Z]{3}", re.ASCII)
 _RATE: Final = re.compile(r"[0-9]{1,11}(\.[0-9]{1,10})?", re.ASCII)
-_NO_WORD: Final = re.compile(r"[\W_]+")
-_PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
-"""Words for nothing in the place of an id, a bank, an account or a name, in letters and digits alone."""
-_NO_CHECK_DIGITS: Final = frozenset({"00", "01", "99"})
-"""They leave the remainders of 97, 98 and 02, so that two IBANs would name one account; no bank issues them."""
 _PRIMARY_OFFICE: Final = "XXX"
 
 
@@ -59,11 +54,6 @@ def is_country(text: str) -> bool:
 def is_uetr(text: str) -> bool:
     """Whether it is a UUID of version 4 in the one spelling that ISO 20022 allows."""
     return _UETR.fullmatch(text) is not None
-
-
-def is_placeholder(text: str) -> bool:
-    """Whether it is a word for nothing, in whatever case and with whatever signs between: NOTPROVIDED, Not provided."""
-    return _NO_WORD.sub("", text).casefold() in _PLACEHOLDERS
 
 
 def rate_of(text: str) -> Decimal | None:
@@ -90,7 +80,7 @@ def iban_fault(text: str) -> str | None:
 
     A length beside the check digits: one number in 97 passes these by chance, also one that was cut off.
     """
-    if not _has_check_digits(text):
+    if not is_iban(text):
         return "is no IBAN in capitals without blanks whose check digits fit"
     length = IBAN_LENGTHS.get(text[:2])
     if length is None:
@@ -100,15 +90,7 @@ def iban_fault(text: str) -> str | None:
 
 def is_spaced_iban(text: str) -> bool:
     """Whether it reads as an IBAN, of whatever length, once blanks and dashes are away, in whatever case."""
-    return _has_check_digits(_NO_WORD.sub("", text).upper())
-
-
-def _has_check_digits(text: str) -> bool:
-    """Whether it has an IBAN's form, and check digits from 02 to 98 that fit (ISO 7064 MOD 97-10)."""
-    if not _IBAN.fullmatch(text) or text[2:4] in _NO_CHECK_DIGITS:
-        return False
-    digits = "".join(str(int(each, 36)) for each in text[4:] + text[:4])
-    return int(digits) % 97 == 1
+    return iban_in(text) is not None
 
 
 def bic_of(text: str) -> str | None:

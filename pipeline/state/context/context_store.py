@@ -29,6 +29,7 @@ from pipeline.state.context.facts import LogPlace
 from pipeline.state.requests import Keys, label_arguments
 from pipeline.state.script_files import Call
 from pipeline.state.script_store import ScriptStore, StateUnavailable
+from pipeline.state.state_event import payee_of
 from pipeline.state.windows import ContextUnsure
 
 ACCOUNTS, SIGNALS, LABELS = "accounts.v1", "risk_signals.v1", "labels.v1"
@@ -87,7 +88,7 @@ class ContextStore(ScriptStore):
 
     def __init__(self, redis: RedisBatches, keys: Keys) -> None:
         super().__init__(redis, keys)
-        self._label_limits: tuple[int, int]  # how many payments a beneficiary may hold; its longest window in ms
+        self._label_limits: tuple[int, int, int]  # payments of a beneficiary; its longest window, and its time in Redis
         self._trusted: int | None = None  # connections made when context was last found to be whole
 
     # Whether what Redis says of context may be relied on
@@ -166,7 +167,7 @@ class ContextStore(ScriptStore):
 
     async def label(self, label: Label) -> bool:
         """Mark the payment, in the windows that hold it and in those that it will enter; False where none holds it."""
-        key = self._keys.beneficiary(label.beneficiary_account_id)
+        key = self._keys.beneficiary(payee_of(label.beneficiary_account_id))
         (answer,) = await self._call([(scripts.LABEL, [key], (*label_arguments(label), *self._label_limits))])
         return bool(answer)
 
@@ -175,9 +176,10 @@ class ContextStore(ScriptStore):
 
         One that was read before doesn't wait again. Raises ContextBehind.
         """
-        shard, name = self._keys.shard(label.beneficiary_account_id), f"{place.partition}:{place.offset}"
+        payee = payee_of(label.beneficiary_account_id)
+        shard, name = self._keys.shard(payee), f"{place.partition}:{place.offset}"
         keys = [
-            self._keys.beneficiary(label.beneficiary_account_id),
+            self._keys.beneficiary(payee),
             self._keys.context(shard),
             self._keys.labels_waiting(shard),
             self._keys.label_told(shard, name),

@@ -1,17 +1,38 @@
 -- Marks a payment as fraud or as none. Returns 1 where a window of the beneficiary holds it, else 0. The same label a
--- second time changes nothing. A fraud that may have been pushed out of a log that is full is pinned, and returns 1; it
--- counts until all that was pushed out would have left, once more each time that it is told.
--- KEYS: the beneficiary. ARGV: event time, payment hash with sender hash, '1' or '0', how many payments a beneficiary may
--- hold, how long the longest label window with the delay is in ms.
+-- second time changes nothing, and neither does one that it is no fraud where a label that was made later says that it
+-- is. A fraud that may have been pushed out of a log that is full is pinned, and returns 1; it counts until all that was
+-- pushed out would have left, once more each time that it is told.
+-- KEYS: the beneficiary. ARGV: event time, payment hash with sender hash, '1' or '0', when the label was made, how many
+-- payments a beneficiary may hold, how long the longest label window with the delay is in ms, and how long a beneficiary
+-- is kept in ms. When the newest label of fraud was made stands beside the log (a hash of kind f: payment hash with
+-- sender hash → time in ms), for as long as one that was made before it may come.
 
 local SCAN_EVENTS = 4096
 
-local time, payment, fraud = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local payments_max, kept_for_ms = tonumber(ARGV[4]), tonumber(ARGV[5])
+local STATED_KIND = 'f'
+
+local time, payment, fraud, labelled_at = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local payments_max, kept_for_ms, stated_kept_ms = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 key, text = KEYS[1], call('GET', KEYS[1])
 if not text then return 0 end
+
+-- Returns whether a label that was made later says that the payment is fraud, and remembers when this one was made.
+local function is_overtaken()
+  local stated_key = of_kind(STATED_KIND)
+  local stated = tonumber(call('HGET', stated_key, payment) or 0)  -- 0: none says so
+  if fraud == 0 then
+    if labelled_at < stated then return true end
+    if stated > 0 then call('HDEL', stated_key, payment) end
+  else
+    if labelled_at > stated then call('HSET', stated_key, payment, integer(labelled_at)) end
+    call('PEXPIRE', stated_key, stated_kept_ms)
+  end
+  return false
+end
+
 if #text == EVENT_BYTES then  -- one payment alone
   if sub(text, PAYMENT_AT, FLAGS_AT - 1) ~= payment then return 0 end
+  if is_overtaken() then return 1 end
   local flags = byte(text, FLAGS_AT)
   call('SETRANGE', key, integer(FLAGS_AT - 1), string.char(flags - flags % 2 + fraud))
   return 1
@@ -89,6 +110,7 @@ end
 
 local index, flags = find_payment(search())
 if not index then return pin() end
+if is_overtaken() then return 1 end
 local marked = flags % 2
 if marked ~= fraud then
   mark(index, flags + fraud - marked)

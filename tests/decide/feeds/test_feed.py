@@ -121,6 +121,9 @@ def test_each_mistake_in_exchange_rates_is_refused_with_its_place(old: str, new:
         ('  "KP", ', "  ", "sanctioned_countries: KP is not among known_countries"),
         ('"GB", ', '"GB", "GB", ', "known_countries: GB stands twice"),
         ('"GB", ', '"gb", ', "known_countries."),
+        ('"GB", ', '"GB", "UK", ', "known_countries: UK: ISO 3166-1 has no such country"),
+        ('"GB", ', '"GB", "ZZ", "AA", "SU", ', "known_countries: AA, SU, ZZ: ISO 3166-1 has no such country"),
+        ('country = "IR"', 'country = "BU"', "sanctioned_countries: BU is not among known_countries"),
         (
             "sanctioned_countries = [",
             "sanctioned_countries = []\nothers = [",

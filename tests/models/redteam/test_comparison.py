@@ -22,7 +22,7 @@ from tests.models.versions.given import keys_of, models_key, shipped_registry
 from tests.records import policy
 
 LIMITS = RedTeamLimits(budget=120, trials=40, rise_points=5, rise_percent=10, rise_gbp_minor=10_000, chance_percent=5)
-FEW = [BY_NAME[name] for name in ("split-over-payees", "warm-up", "mule-fan-in")]
+FEW = [BY_NAME[name] for name in ("split-over-payees", "warm-up", "mule-fan-in", "honest-labels")]
 EFFORT = Effort(budget=8, trials=8)
 STRICTER, LAXER = 2_000_000, -6_000_000
 
