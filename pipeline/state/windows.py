@@ -106,8 +106,8 @@ class SnapshotPruned(Exception):
 
     def __init__(self, partition: int, offset: int) -> None:
         super().__init__(
-            f"the payment of partition {partition} of transactions.v1 at {offset} was decided and committed, and is read"
-            " again: the group's offset or the log was put back"
+            f"the payment of partition {partition} of transactions.v1 at {offset} was decided and committed, and is"
+            " read again: the group's offset or the log was put back"
         )
         self.partition, self.offset = partition, offset
 

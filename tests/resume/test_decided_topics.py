@@ -180,9 +180,7 @@ def test_i2_what_was_set_aside_behind_the_latest_decision_is_not_read_again(
 
 @pytest.mark.parametrize("about", [END + 1, END + 8, END + 9, END + 1_000, 2**62])
 @pytest.mark.parametrize("committed", [None, END])
-def test_i1_a_letter_about_a_record_to_come_passes_over_none_and_stops_nobody(
-    about: int, committed: int | None
-) -> None:
+def test_i1_a_letter_about_a_record_to_come_passes_over_none_and_stops_none(about: int, committed: int | None) -> None:
     """No seal proves letters: whoever had a worker's credential wrote one, and at the next start payments were passed
     over up to there, or, where it named an offset that is none yet, each worker ended, again and again."""
     leaders = Leaders([END + 9], [END - 1], [about])

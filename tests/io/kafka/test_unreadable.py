@@ -1,4 +1,4 @@
-"""A batch that unpacks to more than a reader may hold is passed over, record by record, and what stands behind it read."""
+"""A batch that unpacks to more than a reader may hold is passed over record by record, and what is behind it read."""
 
 from __future__ import annotations
 
