@@ -18,8 +18,11 @@ from pipeline.domain.log import UNREADABLE
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing
 
-SEARCH_S: Final = 20.0
-"""Limit of one search: some 40 questions at most, for a batch of any length, of which each takes milliseconds."""
+SEARCH_S: Final = 40.0
+"""Limit of one search, below READ_LIMIT_S of a worker: some 40 questions at most, for a batch of any length."""
+UNPACKED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""So much is unpacked for one question. It is less than what a reader can't unpack, so that a question costs less than
+the reading did, and more than a broker's batches weigh packed."""
 POLL_S: Final = 0.2
 NO_TIME_MS: Final = -1
 
@@ -35,7 +38,12 @@ class Unreadable:
 
     def __init__(self, bootstrap_servers: str, group: str, options: Mapping[str, str]) -> None:
         tuning = {"enable.partition.eof": True, "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10}
-        self._made_of = client.reader_options(bootstrap_servers, group, options, tuning)
+        bounds = {  # whatever the deployment says of its readers: the library refuses bounds that contradict each other
+            "message.max.bytes": UNPACKED_BYTES_MAX // 4,
+            "fetch.max.bytes": UNPACKED_BYTES_MAX // 2,
+            "receive.message.max.bytes": UNPACKED_BYTES_MAX,
+        }
+        self._made_of = {**client.reader_options(bootstrap_servers, group, options, tuning), **bounds}
         self._left: dict[int, range] = {}  # by partition, the offsets whose records were not given out yet
         self._topic = ""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
 from contextlib import closing
 
 import pytest
@@ -14,6 +16,7 @@ from pipeline.domain.log import UNREADABLE, Record
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.positioned_log import PositionedLog, undecoded
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from pipeline.io.kafka.unreadable import Unreadable
 from tests.servers import unused_prefix
@@ -113,9 +116,30 @@ def test_a_rebuild_reads_each_record_of_it_in_its_place(stack: EmbeddedStack, to
     assert _is_as_published(read)
 
 
+@pytest.mark.parametrize("stored", [0, 10])
+def test_a_service_reads_on_behind_it_from_wherever_it_stood(stack: EmbeddedStack, topic: str, stored: int) -> None:
+    def positions(partitions: Iterable[int]) -> dict[int, int]:
+        return {partition: stored if partition == 0 else 0 for partition in partitions}
+
+    read: dict[int, bytes | None] = {}
+    log = PositionedLog(
+        stack.bootstrap_servers, topic, undecoded, unused_prefix(), slot=0, positions=positions, options={}
+    )  # fmt: skip
+    with closing(log):
+        deadline_s = time.monotonic() + WAIT_S
+        while END - 1 not in read:
+            assert time.monotonic() < deadline_s, f"it came to {max(read, default=None)}"
+            batch = log.read(A_BATCH, 0.2)
+            assert len(batch.records) <= A_BATCH
+            read |= {record.offset: record.value for record in batch.records if record.partition == 0}
+    assert _is_as_published({offset: b"sound" if offset < 2 else UNREADABLE for offset in range(stored)} | read)
+
+
 @pytest.mark.parametrize(("base", "end"), [(BOMB.start, BOMB.stop), (ALONE, ALONE + 1)])
 def test_the_end_of_such_a_batch_is_found(stack: EmbeddedStack, topic: str, base: int, end: int) -> None:
-    assert end == Unreadable(stack.bootstrap_servers, "fraud-command", {}).end_of(topic, 0, base)
+    options = {"fetch.max.bytes": "60000000", "receive.message.max.bytes": "90000000"}
+    for each in ({}, options):
+        assert end == Unreadable(stack.bootstrap_servers, "fraud-command", each).end_of(topic, 0, base)
 
 
 def test_such_a_record_is_refused_as_that_and_the_bytes_of_its_mark_are_not() -> None:
