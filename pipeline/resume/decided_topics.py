@@ -195,6 +195,8 @@ class DecidedLog:
                     log.error("letters_unfounded", topic=topic, partition=partition, behind=end, about=first)
                     break
             end = past
+        if end > known:  # asked now, as others go on deciding: a record that isn't there yet has no letter
+            end = min(end, reader.extents(topic, [partition])[partition].high)
         return end if end > known else before
 
     def _is_empty(self, reader: LogReader, partition: int, first: int, end: int) -> bool:

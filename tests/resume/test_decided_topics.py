@@ -191,6 +191,13 @@ def test_i1_a_letter_about_a_record_to_come_passes_over_none_and_stops_none(abou
     assert start.offset == (END + 2 if about == END + 1 else END + 1)
 
 
+@pytest.mark.parametrize("committed", [None, END])
+def test_a_letter_about_the_very_next_record_stops_nobody_while_there_is_none(committed: int | None) -> None:
+    leaders = Leaders([END], [END - 1], [END])
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert start.offset == END
+
+
 def test_a_log_of_which_everything_was_set_aside_goes_on_behind_it() -> None:
     leaders = Leaders([40], [], range(40))
     [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: None})
