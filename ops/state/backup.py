@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from ops.state.positions import Positions, asked, read_positions
+from ops.state.positions import Positions, asked, read_positions, read_replaced
 from pipeline.io.addresses import shown_address
 from pipeline.io.redis.servers import Servers, servers
 from pipeline.io.redis.snapshot import Snapshot, SnapshotBroken, SnapshotForbidden, fetch_snapshot
@@ -36,6 +36,8 @@ def take_backup(settings: Settings, folder: Path) -> Backup:
         fault := asked(settings, lambda state: state.evictions(never_evicts=settings.state_never_evicts)).fault
     ) is not None:
         raise Failure(f"{fault}.", "A copy of it is worth nothing.")
+    if replaced := read_replaced(settings):
+        raise Failure(f"{replaced[0][:1].upper()}{replaced[0][1:]}.", "A copy of it is worth nothing.")
     shape = asked(settings, lambda state: state.held_shape())
     positions = read_positions(settings)
     taken_at = datetime.now(UTC)

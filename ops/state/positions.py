@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pipeline.io.settings import Settings
-from pipeline.state.store import RedisState
+from pipeline.state.store import RedisState, StateReplaced
 
 Positions = dict[int, int | None]
 T = TypeVar("T")
@@ -22,6 +22,16 @@ def read_positions(settings: Settings) -> Positions:
     async def read(state: RedisState) -> Positions:
         survey = await state.survey(await state.partitions())
         return {partition: survey.reached(partition) for partition in survey.accounts}
+
+    return asked(settings, read)
+
+
+def read_replaced(settings: Settings) -> list[str]:
+    """Say of which partitions other records were counted than stand in the log now. Raises StateUnavailable."""
+
+    async def read(state: RedisState) -> list[str]:
+        survey = await state.survey(await state.partitions())
+        return [str(StateReplaced(*place)) for place in survey.replaced.items()]
 
     return asked(settings, read)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final, NamedTuple
 
-from ops.state.positions import Positions, asked, read_positions
+from ops.state.positions import Positions, asked, read_positions, read_replaced
 from pipeline.domain.times import utc_text
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.log_reader import LogReader
@@ -43,7 +43,7 @@ def read_status(settings: Settings) -> Status:
     positions = read_positions(settings)  # before the log's ends, which go on
     ends = _ends(settings)
     recoverable = recoverable_at_ms([master.facts for master in found.masters], backed_up, now_ms)
-    faults = _faults(settings, ends) + _ahead(positions, ends)
+    faults = _faults(settings, ends) + _ahead(positions, ends) + read_replaced(settings)
     return Status(found, positions, ends, backed_up, recoverable, now_ms, faults)
 
 

@@ -51,7 +51,7 @@ from pipeline.seals.seal_files import sealer_of
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
 from pipeline.state.shape import ShapeChanged, require_same
-from pipeline.state.store import RedisState, StateAhead, StateUnavailable
+from pipeline.state.store import RedisState, StateAhead, StateReplaced, StateUnavailable
 from pipeline.terminal.configuration import wire_format
 from pipeline.terminal.failures import Failure, failure_of, redis_away
 from pipeline.terminal.output import Output, coloured
@@ -360,6 +360,8 @@ def _state(settings: Settings) -> str:
             ends = log.uncommitted_ends(settings.topic("transactions.v1"))
         if ahead := survey.ahead_of(ends):
             raise StateAhead(ahead, ends)
+        for place in survey.replaced.items():
+            raise StateReplaced(*place)
         if evictions.fault is not None:
             raise StateEvicted(evictions.fault)
         return (
@@ -368,7 +370,7 @@ def _state(settings: Settings) -> str:
 
     try:
         return asyncio.run(look())
-    except StateAhead as error:
+    except (StateAhead, StateReplaced) as error:
         what = f"{str(error)[:1].upper()}{str(error)[1:]}."
         raise Failure(
             what, "Restore an older backup with --replace, or start with a new FRAUD_STATE_PREFIX."

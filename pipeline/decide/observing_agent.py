@@ -155,7 +155,10 @@ class Observer:
                 is_lost = True
             except SnapshotPruned as pruned:
                 self._drop_if_stale(subject.batch)
-                raise StateGivenUp(str(pruned)) from pruned
+                if time.monotonic() > deadline_s:
+                    raise StateGivenUp(str(pruned)) from pruned
+                await self._hold("refused", str(pruned), waits)
+                waits += 1
             except StateUnavailable as error:
                 if time.monotonic() > deadline_s:
                     raise StateGivenUp(f"no state store for {self._patience_s:.0f} s: {error}") from error

@@ -12,6 +12,11 @@ from typing import Final, Generic, NamedTuple, TypeVar
 ContentT = TypeVar("ContentT")
 
 
+UNREADABLE: Final = bytes.fromhex("756e7265616461626c65")
+"""The value of a record that can't be unpacked, known by its identity: whoever publishes these bytes has others. A call
+makes it, because compiled modules have a literal each."""
+
+
 class TopicPartition(NamedTuple):
     topic: str
     partition: int

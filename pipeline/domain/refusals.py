@@ -60,6 +60,7 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066
 class RefusalCode(StrEnum):
     """Reasons why a record is refused, in order of precedence."""
 
+    RECORD_UNREADABLE = "RECORD_UNREADABLE"
     RECORD_EMPTY = "RECORD_EMPTY"
     RECORD_TOO_LARGE = "RECORD_TOO_LARGE"
     FRAMING_UNKNOWN = "FRAMING_UNKNOWN"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.log import Outgoing, Record
+from pipeline.domain.log import UNREADABLE, Outgoing, Record
 from pipeline.domain.refusals import RECORD_BYTES_MAX
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.sealing import DeadLetterKey
@@ -23,8 +23,10 @@ class DeadLetters:
 
         It is keyed by the record's position, because the record's own key may be what is wrong, or may name a customer.
         """
-        value, source = record.value or b"", record.source
-        key = self._key if keep_payload and len(value) <= RECORD_BYTES_MAX else None
+        value, source = b"" if record.value is UNREADABLE else record.value or b"", record.source
+        is_kept = keep_payload and record.value is not UNREADABLE
+        is_small = len(record.key or b"") + len(value) <= RECORD_BYTES_MAX  # a key may be as long as a value
+        key = self._key if is_kept and is_small else None
         letter = DeadLetter(
             code,
             detail,

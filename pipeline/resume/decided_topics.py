@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+import structlog
+
 from pipeline.domain.decision import Decision
 from pipeline.domain.features import NONE
 from pipeline.domain.log import Record
@@ -25,6 +27,7 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.log_reader import Extent, LogReader
+from pipeline.resume.runs import Run, joined, runs_of
 from pipeline.resume.starts import Decided, start_of
 
 RECORDS_FIRST: Final = 64
@@ -32,11 +35,16 @@ RECORDS_MAX: Final = 4_096
 """Offsets that are read at once, from a topic's end backwards: few at first, and twice as many each time."""
 LOOKED_AT_MAX: Final = 4_096
 """Records of decisions.v1 that are looked at for what the group committed. With none, its offset was moved ahead."""
+HOLES_MAX: Final = 256
+"""Most looks at what stands between letters that don't follow one another; each takes milliseconds."""
 LEADER_S: Final = 20.0
 """Time that a change of a partition's leader may take."""
 LEADER_PAUSE_S: Final = 0.5
 SKEW_MS: Final = 10 * 60 * 1000
 """Most by which two clocks that stamp the decisions and the dead letters of one transaction may differ."""
+
+
+log = structlog.get_logger("decide")
 
 
 class DecidedTopics(NamedTuple):
@@ -100,7 +108,7 @@ class DecidedLog:
                 if extent.low < extent.high or _is_ahead(committed[each], extent)
             ]
             latest = {each: self._latest_decision(reader, each, committed[each]) for each in held}
-            decided = self._decided(reader, latest)
+            decided = self._decided(reader, latest, committed, extents)
             # Whoever has a partition goes on deciding while this is asked, so an end that was asked before is outdated.
             beyond = [each for each, found in decided.items() if (found.end or 0) > extents[each].high]
             extents |= reader.extents(self._topics.transactions, beyond)
@@ -149,13 +157,55 @@ class DecidedLog:
         is_first = committed is None and decided.end is None
         return Start(partition, committed, start, start != committed and not is_first)
 
-    def _decided(self, reader: LogReader, latest: Mapping[int, _Latest]) -> dict[int, Decided]:
+    def _decided(
+        self,
+        reader: LogReader,
+        latest: Mapping[int, _Latest],
+        committed: Mapping[int, int | None],
+        extents: Mapping[int, Extent],
+    ) -> dict[int, Decided]:
         letters = self._latest_letters(reader, {partition: each.written_ms for partition, each in latest.items()})
         found: dict[int, Decided] = {}
         for partition, decision in latest.items():
-            ends = [offset + 1 for offset in (decision.offset, letters.offsets.get(partition)) if offset is not None]
+            behind = None if decision.offset is None else decision.offset + 1
+            known = max(behind or 0, committed[partition] or 0, extents[partition].low)
+            end = self._set_aside_up_to(reader, partition, known, letters.runs.get(partition, []))
+            ends = [each for each in (behind, end) if each is not None]
             found[partition] = Decided(max(ends, default=None), decision.is_whole and letters.is_whole)
         return found
+
+    def _set_aside_up_to(self, reader: LogReader, partition: int, known: int, runs: Iterable[Run]) -> int | None:
+        """Return the offset behind the last payment that was set aside, by the letters; None for none.
+
+        Behind `known`, up to where the group or a decision says that all is done, each record has a letter of its own.
+        Letters that leave out a record were written by nobody who decides: payments would be passed over on the word of
+        one record. No seal proves letters.
+        """
+        topic, end, looks = self._topics.transactions, known, 0
+        before: int | None = None
+        for first, past in runs:
+            if first < known:
+                before = min(past, known)
+            if past <= end:
+                continue
+            if first > end:
+                looks += 1
+                is_next = looks <= HOLES_MAX and self._is_empty(reader, partition, end, first)
+                if not is_next:
+                    log.error("letters_unfounded", topic=topic, partition=partition, behind=end, about=first)
+                    break
+            end = past
+        if end > known:  # asked now, as others go on deciding: a record that isn't there yet has no letter
+            end = min(end, reader.extents(topic, [partition])[partition].high)
+        return end if end > known else before
+
+    def _is_empty(self, reader: LogReader, partition: int, first: int, end: int) -> bool:
+        """Return whether the log holds no record between; commit markers have offsets too."""
+        topic = self._topics.transactions
+        low, high = reader.extents(topic, [partition])[partition]
+        if end > high:
+            return False
+        return not reader.read_range(topic, partition, max(first, low), end, 1, _offset_of).taken
 
     def _latest_decision(self, reader: LogReader, partition: int, committed: int | None) -> _Latest:
         """Look for the decision about the latest payment, which needn't stand last: somebody may publish a copy of an
@@ -190,7 +240,7 @@ class DecidedLog:
     def _latest_letters(self, reader: LogReader, since_ms: Mapping[int, int]) -> _Letters:
         """Look for each partition's latest dead letter that may be later than its latest decision."""
         topic = self._topics.dead_letters
-        found: dict[int, int] = {}
+        found: dict[int, list[Run]] = {}
         is_whole = True
         if not since_ms:
             return _Letters(found, is_whole)
@@ -199,8 +249,7 @@ class DecidedLog:
             is_whole &= extent.low == 0
             wanted = dict(since_ms)
             for records in _backwards(reader, topic, place, extent.low, ends[place]):
-                for record in reversed(records):
-                    self._take_letter(record, wanted, found)
+                self._take_letters(records, wanted, found)
                 oldest_ms = records[0].source.timestamp_ms if records else None
                 if oldest_ms is not None:
                     wanted = {each: ms for each, ms in wanted.items() if ms - SKEW_MS <= oldest_ms}
@@ -208,12 +257,16 @@ class DecidedLog:
                     break
         return _Letters(found, is_whole)
 
-    def _take_letter(self, record: Record, wanted: Mapping[int, int], found: dict[int, int]) -> None:
-        letter = self._wire.decode_dead_letter(record.value)
-        if isinstance(letter, Refusal) or letter.source_topic != self._topics.transactions:
-            return
-        if letter.source_partition in wanted:
-            found[letter.source_partition] = max(letter.source_offset, found.get(letter.source_partition, 0))
+    def _take_letters(self, records: Iterable[Record], wanted: Mapping[int, int], found: dict[int, list[Run]]) -> None:
+        offsets: dict[int, list[int]] = {}
+        for record in records:
+            letter = self._wire.decode_dead_letter(record.value)
+            if isinstance(letter, Refusal) or letter.source_topic != self._topics.transactions:
+                continue
+            if letter.source_partition in wanted:
+                offsets.setdefault(letter.source_partition, []).append(letter.source_offset)
+        for partition, its in offsets.items():
+            found[partition] = joined([*found.get(partition, []), *runs_of(its)])
 
 
 class _Latest(NamedTuple):
@@ -226,8 +279,12 @@ class _Latest(NamedTuple):
 
 
 class _Letters(NamedTuple):
-    offsets: Mapping[int, int]
+    runs: Mapping[int, list[Run]]
     is_whole: bool
+
+
+def _offset_of(record: Record) -> int:
+    return record.source.offset
 
 
 def _is_ahead(committed: int | None, extent: Extent) -> bool:

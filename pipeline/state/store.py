@@ -49,7 +49,16 @@ from pipeline.state.windows import (
     start_of,
 )
 
-__all__ = ["RedisState", "SnapshotPruned", "StateAhead", "StateFault", "StateLost", "StateRefused", "StateUnavailable"]
+__all__ = [
+    "RedisState",
+    "SnapshotPruned",
+    "StateAhead",
+    "StateFault",
+    "StateLost",
+    "StateRefused",
+    "StateReplaced",
+    "StateUnavailable",
+]
 
 CLAIM_BUCKETS: Final = 32_768
 """Number of hashes that a shard's ids are spread over. Redis keeps a hash of at most 512 fields flat, at 36 bytes an
@@ -220,7 +229,7 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         commands: list[Command] = [("EXISTS", keys.ready(shard)) for shard in shards]
         for partition in partitions:
             commands.append(("EXISTS", keys.account_ready(partition)))
-            commands.append(("HGET", keys.account_progress(partition), "reached"))
+            commands.append(("HMGET", keys.account_progress(partition), "reached", "replaced"))
             commands += [("HGET", keys.shared_progress(shard, partition), "reached") for shard in shards]
             commands += [("HGET", keys.claim_progress(shard), partition) for shard in shards]
         replies = iter(await self._run(commands))
@@ -228,16 +237,20 @@ class RedisState(ContextStore, OutcomeStore, MarkStore):
         ready: set[int] = set()
         accounts: dict[int, int | None] = {}
         shared: dict[int, int | None] = {}
+        replaced: dict[int, int] = {}
         for partition in partitions:
             if next(replies):
                 ready.add(partition)
-            accounts[partition] = _number(next(replies))
+            reached_by_accounts, replaced_at = next(replies)
+            accounts[partition] = _number(reached_by_accounts)
+            if replaced_at is not None:
+                replaced[partition] = int(replaced_at)
             counted = [_number(next(replies)) for _ in shards]
             replied = [next(replies) for _ in shards]
             claimed = [None if reply is None else int.from_bytes(reply[:7]) for reply in replied]
             reached = [offset for offset in (*counted, *claimed) if offset is not None]
             shared[partition] = min(reached) if len(reached) == 2 * len(shards) else None
-        return Survey(accounts, shared, frozenset(ready), is_shared_ready)
+        return Survey(accounts, shared, frozenset(ready), is_shared_ready, replaced)
 
     async def partitions(self) -> list[int]:
         """Return the partitions that the state ever saw."""

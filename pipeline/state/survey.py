@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -13,6 +14,7 @@ class Survey(NamedTuple):
     shared: Mapping[int, int | None]  # partition → least offset under the tags that partitions share
     ready: frozenset[int]  # partitions whose own tag is marked ready
     is_shared_ready: bool
+    replaced: Mapping[int, int] = MappingProxyType({})  # partition → an offset at which another record was counted
 
     def reached(self, partition: int) -> int | None:
         """Return the offset below which all of a partition was observed under every tag."""

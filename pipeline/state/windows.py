@@ -101,10 +101,14 @@ class ContextUnsure(Exception):
 
 
 class SnapshotPruned(Exception):
-    """A snapshot was asked for that was committed and dropped long ago, so the asker no longer owns the partition."""
+    """A snapshot was asked for that was committed and dropped long ago: the asker no longer owns the partition, or the
+    log, and what was decided of it, were put back from an older copy and have grown since."""
 
     def __init__(self, partition: int, offset: int) -> None:
-        super().__init__(f"the snapshot of partition {partition} at {offset} is gone: it was committed")
+        super().__init__(
+            f"the payment of partition {partition} of transactions.v1 at {offset} was decided and committed, and is"
+            " read again: the group's offset or the log was put back"
+        )
         self.partition, self.offset = partition, offset
 
 

@@ -20,7 +20,7 @@ from pipeline.domain.decision import Outcome, Route
 from pipeline.domain.log import Outgoing, Record, Source, Span
 from pipeline.io.kafka.transaction_log import Batch
 from pipeline.state.store import Prepared, StateAhead, StateRefused, StateUnavailable
-from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, StateLost
+from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
 from pipeline.traces.tracer_service import Tracer
 
 PATIENCE_S = 10.0
@@ -401,6 +401,30 @@ def test_a_state_that_is_ahead_of_its_log_holds_the_batch_and_is_told_once():
         assert (stages.rebuild.comparisons, stages.log.committed) == (4, list(range(COUNT)))
         [told] = stages.told
         assert "to 20, but the log ends at 10" in told
+
+    run(scenario)
+
+
+def test_payments_that_were_committed_before_hold_the_batch_and_are_told_once():
+    """Where the log and what was decided were put back, and have grown since, workers ended again and again, and no
+    alert said why."""
+
+    async def scenario(stages: Stages) -> None:
+        stages.state.away_at, stages.state.away_for, stages.state.away = 0, 4, SnapshotPruned(0, 0)
+        await stages.decide()
+        await stages.settle()
+        [told] = stages.told
+        assert "was decided and committed, and is read again" in told
+
+    run(scenario)
+
+
+def test_payments_that_were_committed_before_are_given_up_in_the_end():
+    async def scenario(stages: Stages) -> None:
+        stages.state.away_at, stages.state.away_for, stages.state.away = 0, 1_000, SnapshotPruned(0, 0)
+        await stages.agent.decide(batch_of(0))
+        with pytest.raises(StateGivenUp, match="is read again"):
+            await stages.agent.settle()
 
     run(scenario)
 

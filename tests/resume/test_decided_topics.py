@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pytest
 
+from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.features import NONE
 from pipeline.domain.log import Record, Source
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
@@ -23,11 +24,19 @@ PARTITION, END = DECISION.source_partition, DECISION.source_offset + 1
 class Leaders:
     """A reader whose leader of transactions.v1 answers these ends one after another, None for no answer.
 
-    decided: the offsets of the payments that decisions.v1 tells of, one after another.
+    decided, set_aside: the offsets of the payments that decisions.v1 and the dead letters tell of, one after another.
+    markers: offsets at which no record stands.
     """
 
-    def __init__(self, ends: Iterable[int | None], decided: Sequence[int]) -> None:
-        self._ends, self._decided = iter(ends), decided
+    def __init__(
+        self,
+        ends: Iterable[int | None],
+        decided: Sequence[int],
+        set_aside: Sequence[int] = (),
+        markers: Iterable[int] = (),
+    ) -> None:
+        self._ends, self._decided, self._set_aside, self._markers = iter(ends), decided, set_aside, set(markers)
+        self._end = 0
         self.logged_ms: int | None = DECISION.source_timestamp_ms  # of the record that is there; None for none
         self.value = b"another"
 
@@ -41,29 +50,35 @@ class Leaders:
             return {PARTITION: Extent(0, self._count(topic))}
         if partitions is not None and not list(partitions):
             return {}
-        end = next(self._ends)
+        end = next(self._ends, self._end)
         if end is None:
             raise BrokerAway("Not leader for partition")
+        self._end = end
         return {PARTITION: Extent(0, end)}
 
     def uncommitted_ends(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, int]:
         return {PARTITION: self._count(topic)}
 
-    def read_settled(self, _topic: str, _partition: int, first: int, end: int) -> Iterator[Record]:
+    def read_settled(self, topic: str, _partition: int, first: int, end: int) -> Iterator[Record]:
+        if topic == TOPICS.dead_letters:
+            for place, offset in enumerate(self._set_aside[first:end], first):
+                about = DeadLetter("RECORD_EMPTY", "", TOPICS.transactions, PARTITION, offset, 0, bytes(32), 0, "", b"")
+                yield Record(b"", WIRE.encode(about), Source(PARTITION, place, NOON_MS + place))
+            return
         for place, offset in enumerate(self._decided[first:end], first):
             snapshot = DECISION.snapshot._replace(outcomes_position=outcomes_position(offset))
             decision = written(DECISION._replace(source_offset=offset, snapshot=snapshot))
             yield Record(b"", decision, Source(PARTITION, place, NOON_MS + place))
 
     def read_range(
-        self, _topic: str, _partition: int, first: int, _end: int, _most: int, take: Callable[[Record], bool]
+        self, _topic: str, _partition: int, first: int, end: int, _most: int, take: Callable[[Record], bool]
     ) -> RangeRead[bool]:
-        if self.logged_ms is None:
+        if self.logged_ms is None or self._markers.issuperset(range(first, end)):
             return RangeRead([], first + 1, True)
         return RangeRead([take(Record(b"", self.value, Source(PARTITION, first, self.logged_ms)))], first + 1, True)
 
     def _count(self, topic: str) -> int:
-        return len(self._decided) if topic == TOPICS.decisions else 0
+        return len(self._decided if topic == TOPICS.decisions else self._set_aside)
 
 
 def outcomes_position(offset: int) -> int:
@@ -149,3 +164,48 @@ def test_a_start_behind_nothing_decided_says_that_none_were() -> None:
     log, _ = log_behind(0, decided=[])
     (start,) = log.starts({PARTITION: None})
     assert start.outcomes_position == NONE
+
+
+@pytest.mark.parametrize("committed", [None, 3, END, END + 3])
+@pytest.mark.parametrize("markers", [(), (END + 1,), (END, END + 1)])
+def test_i2_what_was_set_aside_behind_the_latest_decision_is_not_read_again(
+    committed: int | None, markers: Sequence[int]
+) -> None:
+    """Where the group's offset is gone, or was moved back, the letters say how far a worker had come."""
+    set_aside = [*range(END - 5, END - 1), *[each for each in range(END, END + 5) if each not in markers]]
+    leaders = Leaders([END + 9], [END - 1], set_aside, markers)
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert start.offset == END + 5
+
+
+@pytest.mark.parametrize("about", [END + 1, END + 8, END + 9, END + 1_000, 2**62])
+@pytest.mark.parametrize("committed", [None, END])
+def test_i1_a_letter_about_a_record_to_come_passes_over_none_and_stops_none(about: int, committed: int | None) -> None:
+    """No seal proves letters: whoever had a worker's credential wrote one, and at the next start payments were passed
+    over up to there, or, where it named an offset that is none yet, each worker ended, again and again."""
+    leaders = Leaders([END + 9], [END - 1], [about])
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert (start.offset, start.is_moved) == (END, committed is None)
+    leaders = Leaders([END + 9], [END - 1], [about, END])
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert start.offset == (END + 2 if about == END + 1 else END + 1)
+
+
+@pytest.mark.parametrize("committed", [None, END])
+def test_a_letter_about_the_very_next_record_stops_nobody_while_there_is_none(committed: int | None) -> None:
+    leaders = Leaders([END], [END - 1], [END])
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert start.offset == END
+
+
+def test_a_log_of_which_everything_was_set_aside_goes_on_behind_it() -> None:
+    leaders = Leaders([40], [], range(40))
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: None})
+    assert start.offset == 40
+
+
+@pytest.mark.parametrize("committed", [None, 30, 100])
+def test_many_letters_about_one_record_hide_no_other(committed: int | None) -> None:
+    leaders = Leaders([100], [9], [*range(10, 40), *[5] * 5_000])
+    [start] = DecidedLog(lambda: leaders, WIRE, TOPICS).starts({PARTITION: committed})
+    assert start.offset == 40

@@ -12,7 +12,9 @@ INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 STRUCTURAL: Final = frozenset({Code.DECODE_FAILED, Code.TRAILING_BYTES})
 """Codes for bytes that can't be a payment, but may be one with something behind it."""
-SHIFTED: Final = frozenset(set(Code) - {Code.RECORD_EMPTY, Code.RECORD_TOO_LARGE, Code.FRAMING_UNKNOWN, Code.POISON})
+SHIFTED: Final = frozenset(
+    set(Code) - {Code.RECORD_UNREADABLE, Code.RECORD_EMPTY, Code.RECORD_TOO_LARGE, Code.FRAMING_UNKNOWN, Code.POISON}
+)
 """Codes for bytes that shift all later ones, so that they may read as a payment that makes no sense."""
 DAY_MS: Final = 86_400_000
 EVENT_TIME_MS: Final = 1_767_225_600_000 + DAY_MS // 2  # noon on 2026-01-01, among the bench's sound payments

@@ -23,6 +23,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import AsWritten, Decision, StoredDecision
 from pipeline.domain.execution import Execution
 from pipeline.domain.in_force import DecisionRecord
+from pipeline.domain.log import UNREADABLE
 from pipeline.domain.payment import Decoded, Transaction
 from pipeline.domain.refusals import RECORD_BYTES_MAX, Refusal, RefusalCode
 from pipeline.domain.reversal import Reversal
@@ -277,6 +278,8 @@ class WireFormat:
         return AsWritten(orjson.dumps(fields["snapshot"]), orjson.dumps(fields["reasons"]))
 
     def _body(self, name: str, value: bytes | None) -> bytes | Refusal:
+        if value is UNREADABLE:
+            return Refusal(RefusalCode.RECORD_UNREADABLE, "the records that were sent with it can't be unpacked")
         if not value:
             return Refusal(RefusalCode.RECORD_EMPTY, "the record has no value")
         if len(value) > RECORD_BYTES_MAX and name in _BOUNDED:

@@ -29,10 +29,10 @@ from pipeline.io.kafka.client import (
     broker_failure,
     headers_of,
     presented,
-    raise_unless_passing,
     record_of,
     traceparent_of,
 )
+from pipeline.io.kafka.unreadable import Unreadable
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
 
@@ -110,6 +110,7 @@ class LogReader:
         if is_expiry_expected:
             tuning["auto.offset.reset"] = "earliest"
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
+        self._unreadable = Unreadable(bootstrap_servers, group, options)
 
     @classmethod
     def of(
@@ -225,7 +226,7 @@ class LogReader:
         if end is not None and end <= first:
             return RangeRead(taken, first, True)
         next_offset = self._begin(topic, partition, first)
-        for message in self._messages(topic, lambda: min(RECORDS_A_READ, records_max - len(taken))):
+        for message in self._messages(topic, {partition: first}, lambda: min(RECORDS_A_READ, records_max - len(taken))):
             offset = _offset(message)
             if message.error() is not None:
                 self._rest()
@@ -247,7 +248,7 @@ class LogReader:
     def one_presented(self, topic: str, partition: int, offset: int) -> Presented | None:
         """Return the committed record at that very place; None where none stands there."""
         self._begin(topic, partition, offset)
-        for message in self._messages(topic, lambda: 1):
+        for message in self._messages(topic, {partition: offset}, lambda: 1):
             if message.error() is not None or _offset(message) != offset:
                 return None
             return presented(topic, message)
@@ -304,11 +305,12 @@ class LogReader:
 
     def _read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Message]:
         self._read_to = None
+        self._unreadable.forget()
         self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
         unfinished = set(starts)
         if not unfinished and not is_followed:
             return
-        for message in self._messages(topic, lambda: RECORDS_A_READ, is_patient=is_followed):
+        for message in self._messages(topic, starts, lambda: RECORDS_A_READ, is_patient=is_followed):
             if message.error() is None:
                 yield message
                 continue
@@ -324,6 +326,7 @@ class LogReader:
 
     def _begin(self, topic: str, partition: int, first: int) -> int:
         if self._read_to != (topic, partition, first):
+            self._unreadable.forget()
             self._consumer.assign([TopicPartition(topic, partition, first)])
         self._read_to = None  # until the range says where it ended
         return first
@@ -335,25 +338,29 @@ class LogReader:
         """
         self._consumer.unassign()
 
-    def _messages(self, topic: str, wanted: Callable[[], int], *, is_patient: bool = False) -> Iterator[Message]:
-        """Yield records, and the ends of partitions as messages with an error.
+    def _messages(
+        self, topic: str, starts: Mapping[int, int], wanted: Callable[[], int], *, is_patient: bool = False
+    ) -> Iterator[Message]:
+        """Yield records from `starts` on, and the ends of partitions as messages with an error.
 
         It never asks for more than `wanted`, so that nothing is taken from the library and dropped.
         """
-        heard = time.monotonic()
+        heard, next_offsets = time.monotonic(), dict(starts)
         while True:
-            messages = self._consumer.consume(1, POLL_S)
+            messages = self._consumer.consume(1, POLL_S) if self._unreadable.is_empty else []
             if messages and (more := wanted() - 1):
                 messages += self._consumer.consume(more, 0)  # consume(n, t) waits for the whole of t unless n come
+            messages = self._unreadable.sifted(messages, next_offsets, f"reading {topic} failed")
+            messages += self._unreadable.taken(self._consumer, wanted() - len(messages))
             prove = self._proves.get(topic)
             for message in messages:
                 error = message.error()
+                if error is None:
+                    next_offsets[_partition(message)] = _offset(message) + 1
                 if error is None and prove is not None and prove(presented(topic, message)) is not None:
                     continue
                 if error is None or error.code() == KafkaError._PARTITION_EOF:
                     yield message
-                else:
-                    raise_unless_passing(error, f"reading {topic} failed")
             heard = time.monotonic() if messages else heard
             if not is_patient and time.monotonic() - heard > SILENCE_S_MAX:
                 raise BrokerAway(f"{topic} can't be read: the broker is silent")

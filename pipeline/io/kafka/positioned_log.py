@@ -16,8 +16,9 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pipeline.domain.log import ContentT, LogRecord, Prove, RecordUndecodable, Unproved
 from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka import client
-from pipeline.io.kafka.client import broker_failure, presented, raise_unless_passing, record_of, traceparent_of
+from pipeline.io.kafka.client import broker_failure, presented, record_of, traceparent_of
 from pipeline.io.kafka.known_brokers import KnownBrokers
+from pipeline.io.kafka.unreadable import Unreadable
 
 SESSION_TIMEOUT_MS: Final = 6_000
 PENDING_KILOBYTES_MAX: Final = 32_768
@@ -93,6 +94,7 @@ class PositionedLog(Generic[ContentT]):
             "fetch.wait.max.ms": 20,
             "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
         }
+        self._unreadable = Unreadable(bootstrap_servers, group, options)
         self._brokers = KnownBrokers()
         self._consumer = Consumer(
             {**client.reader_options(bootstrap_servers, group, options, tuning), **self._brokers.options}
@@ -106,7 +108,7 @@ class PositionedLog(Generic[ContentT]):
         Raises BrokerFailed, RecordUndecodable, and what `positions` raises. After that, and whenever a batch could not
         be stored, call `rewind` before reading on.
         """
-        messages = self._consumer.consume(1, wait_s)
+        messages = self._consumer.consume(1, wait_s if self._unreadable.is_empty else 0)
         if messages and records_max > 1:
             messages += self._consumer.consume(records_max - 1, 0)
         self._brokers.check()
@@ -114,6 +116,8 @@ class PositionedLog(Generic[ContentT]):
             raised, self._raised = self._raised, None
             raise raised
         before = dict(self._next)
+        messages = self._unreadable.sifted(messages, self._next, f"reading {self._topic} failed")
+        messages += self._unreadable.taken(self._consumer, max(records_max - len(messages), 1))
         found = [record for message in messages if (record := self._record(message)) is not None]
         ends = {record.partition: record.offset + 1 for record in found}
         return LogBatch(
@@ -124,6 +128,7 @@ class PositionedLog(Generic[ContentT]):
 
     def rewind(self) -> None:
         """Go back to the database's positions. Raises what `positions` raises."""
+        self._unreadable.forget()
         self._next = dict(self._positions(self._assigned_partitions))
         self._consumer.assign([TopicPartition(self._topic, *position) for position in self._next.items()])
 
@@ -160,12 +165,12 @@ class PositionedLog(Generic[ContentT]):
 
     def _revoked(self, consumer: Consumer, _partitions: list[TopicPartition]) -> None:
         self._assigned_partitions, self._next = [], {}
+        self._unreadable.forget()
         self._release()
         consumer.unassign()
 
     def _record(self, message: Message) -> LogRecord[ContentT] | Unproved | None:
-        if (error := message.error()) is not None:
-            raise_unless_passing(error, f"reading {self._topic} failed")
+        if message.error() is not None:
             return None
         record = record_of(message)
         partition, offset, timestamp_ms = record.source

@@ -32,6 +32,7 @@ from pipeline.io.kafka.batches import Batch as Batch  # whoever has the log has 
 from pipeline.io.kafka.batches import records_of
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing
 from pipeline.io.kafka.known_brokers import KnownBrokers
+from pipeline.io.kafka.unreadable import Unreadable, is_unreadable
 from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
@@ -139,6 +140,7 @@ class TransactionLog:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
+        self._unreadable = Unreadable(bootstrap_servers, group, options)
         self._commit_timeout_s = transaction_timeout_ms / 1000
         self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
         self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
@@ -385,17 +387,18 @@ class TransactionLog:
         self._pause_what_is_aside()
         messages, self._stashed = self._stashed, []
         messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
-        if not messages:
+        if not messages and self._unreadable.is_empty:
             messages += self._consumer.consume(1, IDLE_POLL_S)
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not self._metadata_renewed.is_set():
             self._renew_metadata()
         self._brokers.check()
-        for message in messages:
-            raise_unless_passing(message.error())  # before anything is dropped, as a fatal error is told only once
+        # Before anything is dropped, as a fatal error is told only once.
+        messages = self._unreadable.sifted(messages, self._position)
         if epoch != self._epoch or self._must_seek:
             self._seek_to_committed()
             return None
+        messages += self._unreadable.taken(self._consumer, self._batch_records_max)
         return self._batch(messages, epoch) if messages else None
 
     def _pause_what_is_aside(self) -> None:
@@ -429,7 +432,8 @@ class TransactionLog:
         self._consumer.pause(partitions)
         message = self._consumer.poll(0)
         if message is not None:
-            raise_unless_passing(message.error())  # at once, as this may be why batches wait for a commit
+            if not is_unreadable(message.error()):
+                raise_unless_passing(message.error())  # at once, as this may be why batches wait for a commit
             self._stashed.append(message)
         self._renew_metadata()
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
@@ -439,6 +443,7 @@ class TransactionLog:
 
     def _seek_to_committed(self) -> None:
         """Go back to the last commits after a rebalance, which drops the batches in flight."""
+        self._unreadable.forget()
         with self._lock:
             self._must_seek = False
             for partition, offset in self._committed.items():

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import redis
+from confluent_kafka import Producer
 
 from ops.processes.servers import free_port
 from ops.stack.embedded import EmbeddedStack
@@ -241,6 +242,29 @@ def test_a_state_that_keys_were_evicted_from_is_neither_copied_nor_called_sound(
     assert "lost as a whole" in fraud("state", "backup", tmp_path, **sound).err
     status = fraud("state", "status", **sound)
     assert (status.code, "lost as a whole" in status.out) == (1, True)
+    assert fraud("state", "restore", tmp_path, "--replace", **sound).code == 0
+    assert fraud("state", "status", **sound).code == 0
+
+
+def test_a_state_of_records_that_the_log_has_no_more_is_neither_copied_nor_called_sound(
+    started_redis: StartedRedis, tmp_path: Path, fraud: Fraud, stack: EmbeddedStack
+):
+    """Workers hold on it, and `fraud state status` had nothing to say against it."""
+    url, prefix = started_redis(RedisName.VALKEY_9), unused_prefix()
+    create_topics(stack.bootstrap_servers, prefix=prefix, partitions=1)
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
+    for _ in range(10):
+        producer.produce(f"{prefix}transactions.v1", b"payment", partition=0)
+    assert producer.flush(10) == 0
+    _observe(url, 0, 10)
+    sound = {"redis_url": url, "bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
+    assert fraud("state", "backup", tmp_path, **sound).code == 0
+    with redis.Redis.from_url(url) as client:
+        client.hset(Keys("fraud", 1).account_progress(0), "replaced", 7)
+    assert "isn't the one that was counted" in fraud("state", "backup", tmp_path, **sound).err
+    status = fraud("state", "status", "--json", **sound)
+    [fault] = [line["fault"] for line in map(json.loads, status.out.splitlines()) if "fault" in line]
+    assert (status.code, "partition 0 of transactions.v1 at 7 isn't" in fault) == (1, True)
     assert fraud("state", "restore", tmp_path, "--replace", **sound).code == 0
     assert fraud("state", "status", **sound).code == 0
 
