@@ -303,11 +303,17 @@ def unproved_key(key: GroupKey) -> GroupKey:
     return key._replace(scope=UNPROVED_SCOPE, alone="")
 
 
-def begins_anew(group: Group, alert: Alert) -> bool:
-    """Whether the alert is of another outage than the one of its group that somebody has acknowledged."""
-    is_other = alert.code in _BEGINNING and alert.alert_id not in group.turns and group.key.scope != UNPROVED_SCOPE
-    is_later = group.is_fold or alert.raised_at_ms > group.latest_raised_ms
-    return group.state is State.ACKNOWLEDGED and is_other and is_later
+def begins_anew(group: Group, alert: Alert, now_ms: int) -> bool:
+    """Whether the alert is of another outage than the one of its group that somebody has acknowledged.
+
+    What is not proved may be true, but whoever forges it shall not call people again and again.
+    """
+    if group.state is not State.ACKNOWLEDGED or alert.code not in _BEGINNING or alert.alert_id in group.turns:
+        return False
+    if group.key.scope == UNPROVED_SCOPE:
+        acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
+        return now_ms - acknowledged_at_ms >= AGAIN_MS
+    return group.is_fold or alert.raised_at_ms > group.latest_raised_ms
 
 
 def turn_after(group: Group, alert: Alert) -> AlertTurn | None:
@@ -392,10 +398,13 @@ def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
     says when it is over."""
     if group.is_notice:
         return group.told_records > 0 and now_ms - group.raised_at_ms >= NOTICE_MS
-    # The breaker stays as it is until it says otherwise, however long that takes.
-    return (
-        group.state is State.ACKNOWLEDGED and group.key.code not in _ENDING and now_ms - group.raised_at_ms >= quiet_ms
-    )
+    is_silent = group.state is State.ACKNOWLEDGED and now_ms - group.raised_at_ms >= quiet_ms
+    return is_silent and (group.key.scope == UNPROVED_SCOPE or not _holds_what_lasts(group))
+
+
+def _holds_what_lasts(group: Group) -> bool:
+    """Whether it is about the breaker, which stays as it is until it says otherwise, however long that takes."""
+    return group.key.code in _ENDING or any(turn.code in _ENDING and not turn.is_over for turn in group.turns.values())
 
 
 def is_to_be_told(group: Group, now_ms: int, wait_ms: int) -> bool:

@@ -252,7 +252,7 @@ class GroupKeeper:
         if alert.code in TOLD_ALONE and self._was_told_alone(connection, alert):
             return
         group_id = self._group_for(connection, alert, read, now_ms)
-        if begins_anew(self._groups[group_id], alert):
+        if begins_anew(self._groups[group_id], alert, now_ms):
             self._tell_anew(connection, group_id, now_ms)
             group_id = self._group_for(connection, alert, read, now_ms)
         unstored = self._unstored.setdefault(group_id, _Unstored())

@@ -19,6 +19,7 @@ from pipeline.oncall.groups import (
     ALERTS_KEPT_MAX,
     FOLD_AGAIN_MS,
     GROUPS_MAX,
+    OTHER_CODES,
     OTHER_SCOPES,
     OTHER_WIDE_SCOPES,
     SCOPES_MAX,
@@ -228,6 +229,9 @@ def test_2_model_out_of_the_loop_is_not_over_because_nothing_more_came(code: str
     out = alert(AlertCode(code), "", "all", {}, NOON_MS)
     known = advanced(raised(1, group(out)), GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
     assert not is_quiet(known, NOON_MS + 1_000 * HOUR_MS, 24 * HOUR_MS)
+    others = replace(known, key=known.key._replace(code=OTHER_CODES), turns={out.alert_id: turn_of(out)})
+    assert not is_quiet(others, NOON_MS + 1_000 * HOUR_MS, 24 * HOUR_MS)
+    assert is_quiet(replace(known, key=known.key._replace(scope=UNPROVED_SCOPE)), NOON_MS + 24 * HOUR_MS, 24 * HOUR_MS)
 
 
 def test_9_acknowledgement_covers_no_later_trip() -> None:
@@ -236,15 +240,16 @@ def test_9_acknowledgement_covers_no_later_trip() -> None:
     known = advanced(firing, GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
     again, before = trip(at_ms=NOON_MS + 1), trip(at_ms=NOON_MS - 1)
     assert [False, True, False, False] == [
-        begins_anew(firing, again),
-        begins_anew(known, again),
-        begins_anew(known, first),
-        begins_anew(known, before),
+        begins_anew(firing, again, NOON_MS),
+        begins_anew(known, again, NOON_MS),
+        begins_anew(known, first, NOON_MS),
+        begins_anew(known, before, NOON_MS),
     ]
     fold = replace(known, key=known.key._replace(scope=OTHER_SCOPES))
-    assert begins_anew(fold, trip("segment:E1", NOON_MS - 1)), "it is another outage, whenever it began"
+    assert begins_anew(fold, trip("segment:E1", NOON_MS - 1), NOON_MS), "it is another outage, whenever it began"
     unproved = replace(known, key=known.key._replace(scope=UNPROVED_SCOPE))
-    assert not begins_anew(unproved, again), "whoever forges can't call people again and again"
+    assert not begins_anew(unproved, again, NOON_MS + AGAIN_MS - 1), "whoever forges can't call people all the time"
+    assert begins_anew(unproved, again, NOON_MS + AGAIN_MS), "it may be true, and only the key be unknown"
 
 
 @given(st.integers(0, 10**13), st.integers(0, 10**13), st.integers(1, 10**6), st.integers(1, 100))
