@@ -21,9 +21,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.domain.alert import Severity
 from pipeline.domain.free_text import shown
-from pipeline.oncall.messages import Message, MessageKind
+from pipeline.oncall.messages import Message
 
 ATTEMPTS_MAX: Final = 22
 """With the waits below, 511 s and 13 waits of 300 s: 74 minutes, a fifth more or less."""
@@ -36,7 +35,6 @@ DOUBTS_MAX: Final = 2
 LATE_MS: Final = 300_000
 """Age of a message that was tried and has not arrived from which people are told so."""
 SPREAD: Final = 0.2
-_SEVERITIES: Final = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 WHY_CHARACTERS_MAX: Final = 200
 RECEIPT_CHARACTERS_MAX: Final = 100
 RECIPIENT_DIGITS: Final = 16
@@ -191,11 +189,6 @@ def put_back(delivery: Delivery, by_ms: int, now_ms: int) -> Delivery:
     """The message as of a clock that was put back by so much: nothing of it waits for longer than it was to."""
     due_at_ms = min(delivery.due_at_ms - by_ms, now_ms + RETRY_AFTER_MS_MAX)
     return replace(delivery, planned_at_ms=min(delivery.planned_at_ms, now_ms), due_at_ms=due_at_ms)
-
-
-def urgency(message: Message) -> tuple[int, bool]:
-    """Sort messages to one sink, the most urgent first: by severity, and what calls somebody before what goes on."""
-    return _SEVERITIES.index(message.severity), message.kind not in (MessageKind.TRIGGERED, MessageKind.ESCALATED)
 
 
 def _wait_ms(delivery: Delivery, retry_after_s: float | None) -> int:

@@ -25,7 +25,7 @@ from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
 from pipeline.oncall.groups import Group
-from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about
+from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about, urgency
 from pipeline.oncall.outbox import (
     Attempt,
     AttemptKind,
@@ -37,7 +37,6 @@ from pipeline.oncall.outbox import (
     judged,
     put_back,
     unstorable,
-    urgency,
 )
 from pipeline.oncall.own_store import append_own_alert
 from pipeline.oncall.routing import SINK_SCOPE, Routes, Sink, SinkKind

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.domain.alert import IncidentKind
-from pipeline.domain.times import utc_text
 from pipeline.incident.incidents import Exposure, Incident, exposures
 from pipeline.incident.radius import Sought, not_understood, sought
 from pipeline.terminal.failures import FAILED_CHECK, Failure
@@ -39,7 +38,7 @@ def selection_of(incident: Incident, now_ms: int, *, is_scope_chosen: bool, is_t
         what = f"No option selects the scope {', '.join(incident.scopes)}."
         raise Failure(what, "Give --model, --segment or --list; the time is the incident's.", FAILED_CHECK)
     if not is_time_chosen and (gap := _gap(exposed)) is not None:
-        what = f"The incident has several times: all was well from {utc_text(gap[0])} to {utc_text(gap[1])}."
+        what = f"The incident has several times: all was well from {_at(gap[0])} to {_at(gap[1])}."
         raise Failure(what, "Choose one by --since and --until; `fraud incident show` has its timeline.", FAILED_CHECK)
     segment = None if only.segment_name is None else f"{only.segment_name}={only.segment_value}"
     since_ms, until_ms = min(each.since_ms for each in scopes), max(each.until_ms for each in scopes)

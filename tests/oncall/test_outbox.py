@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.alert import Severity
-from pipeline.oncall.messages import MessageKind, is_keyed
+from pipeline.oncall.messages import MessageKind, is_keyed, urgency
 from pipeline.oncall.outbox import (
     ATTEMPTS_MAX,
     DOUBTS_MAX,
@@ -26,7 +26,6 @@ from pipeline.oncall.outbox import (
     is_late,
     judged,
     put_back,
-    urgency,
 )
 from pipeline.oncall.routing import SinkKind
 from tests.oncall.given import message
