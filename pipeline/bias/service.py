@@ -40,7 +40,18 @@ from pipeline.bias.monitor_store import (
     spans_since,
 )
 from pipeline.bias.settings import BiasSettings
-from pipeline.bias.watching import MEASURES, Measure, Standing, Turn, begun, resumed, standing_json, standing_of, step
+from pipeline.bias.watching import (
+    MEASURES,
+    Measure,
+    Standing,
+    Turn,
+    begun,
+    open_now,
+    resumed,
+    standing_json,
+    standing_of,
+    step,
+)
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.in_force import DecisionRecord
@@ -271,6 +282,8 @@ class BiasService:
         }
         if self._drift.is_due(standing.minute):
             told += self._look_at_drift(connection, until_ms)
+            # Whoever writes alerts.v1 can say that a gap is over, so what is open is told again each day.
+            told += [gap_alert(gap)._replace(raised_at_ms=until_ms) for gap in open_now(standing, self._in_force.bias)]
             state["drift"] = self._drift.json()
         if told:
             self._tell(told)

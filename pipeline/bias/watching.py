@@ -160,6 +160,13 @@ def step(standing: Standing, minute: int, counts: Counted, settings: BiasSetting
     return turn
 
 
+def open_now(standing: Standing, settings: BiasSettings) -> list[Gap]:
+    """Return the gaps that are open, as they stand now."""
+    ratios = _edges(standing, settings)
+    found = np.argwhere(standing.opened >= 0)
+    return [_gap(standing, row, measure, standing.minute, ratios) for row, measure in found]
+
+
 def _events(counts: Counted) -> Numbers:
     """Payments, and events of the four measures."""
     blocked, escalated = counts[:, Column.BLOCKED], counts[:, Column.ESCALATED]

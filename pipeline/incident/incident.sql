@@ -111,12 +111,12 @@ FROM (
             ORDER BY moved.at DESC, moved.version DESC NULLS FIRST, moved.alert_id DESC
         ) AS from_last
     FROM control.breaker_transition AS moved
-    JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind = 'MODEL'
+    JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind IN ('MODEL', 'DRILL')
     WHERE moved.scope IN (SELECT scope FROM control.incident_alert WHERE incident_id = %(incident_id)s)
         AND moved.at >= (SELECT min(raised_at) FROM control.incident_alert WHERE incident_id = %(incident_id)s)
         AND NOT EXISTS (
             SELECT FROM control.incident AS later JOIN control.incident_alert AS told USING (incident_id)
-            WHERE later.kind = 'MODEL' AND later.raised_at > opened.raised_at AND told.scope = moved.scope
+            WHERE later.kind IN ('MODEL', 'DRILL') AND later.raised_at > opened.raised_at AND told.scope = moved.scope
                 AND told.raised_at <= moved.at
         )
     WINDOW in_time AS (ORDER BY moved.at, moved.version NULLS LAST, moved.alert_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from pipeline.breaker.told_transitions import ToldTransition
@@ -170,26 +171,38 @@ def is_possible(state: IncidentState, kind: EventKind) -> bool:
 
 
 def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
-    """List when the decisions of each scope are affected.
+    """List when the decisions of each scope are affected, in the order of time.
 
     That is from before its first alert, by as much as the incident says, until the breaker closed there again; where it
-    didn't, until the incident was resolved, or now. That it closed is a worker's own word only: whoever may write
-    alerts.v1 would otherwise make what is affected smaller.
+    didn't, until the incident was resolved, or now. What went wrong there anew after that is a time of its own: nobody
+    may have resolved the incident for weeks in which all was well. That it closed is a worker's own word only: whoever
+    may write alerts.v1 would otherwise make what is affected smaller.
     """
-    before_ms = incident.raised_at_ms - incident.suspect_since_ms
     end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
-    told = [(each.scope, each.raised_at_ms) for each in incident.alerts]
-    told += [(each.scope, each.at_ms) for each in incident.transitions]
-    firsts: dict[str, int] = {}
-    for scope, at_ms in told:
-        firsts[scope] = min(firsts.get(scope, at_ms), at_ms)
-    found = []
-    for scope in incident.scopes:
-        own = incident.proved_of(scope)
-        is_over = bool(own) and own[-1].after == BreakerState.CLOSED
-        until_ms = own[-1].at_ms if is_over else end_ms
-        since_ms = firsts.get(scope, incident.first_ms) - before_ms
-        found.append(Exposure(scope, since_ms, max(until_ms, since_ms)))
+    return [exposure for scope in incident.scopes for exposure in _of_scope(incident, scope, end_ms)]
+
+
+def _of_scope(incident: Incident, scope: str, end_ms: int) -> list[Exposure]:
+    before_ms = incident.raised_at_ms - incident.suspect_since_ms
+    own = incident.proved_of(scope)
+    moved = own or [each for each in incident.transitions if each.scope == scope]
+    began = [each.at_ms for each in moved if each.after != BreakerState.CLOSED]
+    began += [each.raised_at_ms for each in incident.alerts if each.scope == scope]
+    closed = [
+        each.at_ms
+        for each, following in zip_longest(own, own[1:])
+        if each.after == BreakerState.CLOSED and (following is None or following.before == BreakerState.CLOSED)
+    ]  # what doesn't follow on from it shows that something between them isn't known
+    found: list[Exposure] = []
+    over_ms: int | None = None
+    for at_ms in sorted(began) or [incident.first_ms]:
+        if over_ms is not None and at_ms < over_ms:
+            continue
+        since_ms = at_ms - before_ms if over_ms is None else max(at_ms - before_ms, over_ms)
+        over_ms = next((closed_ms for closed_ms in closed if closed_ms > at_ms), None)
+        found.append(Exposure(scope, since_ms, max(end_ms, since_ms) if over_ms is None else over_ms))
+        if over_ms is None:
+            break
     return found
 
 

@@ -164,7 +164,8 @@ class IncidentService:
                     transition = transition.unproved(unproved) if unproved else transition
                     append_transition(connection, told, transition, place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
-                    placing.place(kind, told, place)
+                    # Its scope and its times are whoever's word, so they are no part of what a model did.
+                    placing.place(IncidentKind.FORGERY if unproved else kind, told, place)
         metrics.ALERTS.inc(len(every))
         for incident_id, kind, told in placing.opened:
             metrics.OPENED.labels(kind).inc()

@@ -7,14 +7,14 @@ look or two each. What can fall later, a silence with its author's role or key, 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import structlog
 
 from pipeline.io.postgres import Connection, statements
 from pipeline.oncall.acts import SilenceWish, group_act, silence_act, unsilence_act
-from pipeline.oncall.groups import EventKind
+from pipeline.oncall.groups import EventKind, Group, State
 from pipeline.oncall.silences import Silence
 from pipeline.people.act_store import CHECKS, proved, read_acts
 from pipeline.people.acts import SignedAct
@@ -70,6 +70,20 @@ class Answers:
                 _log.error("alert_act_unproved", group_id=each.group_id, kind=each.kind, by=each.by)
         self._acts_reached = rows[-1][0] if rows else self._acts_reached
         return [each for each in found if each.act in counting]
+
+    def lapsed(self, connection: Connection, registry: Registry, groups: Iterable[Group]) -> list[str]:
+        """Of the groups that are acknowledged, those whose acknowledgement counts no more: its author has left, or the
+        key is revoked, so nobody may be looking after them."""
+        said = {each.group_id: each.acknowledgement for each in groups if each.state is State.ACKNOWLEDGED}
+        claims: dict[str | None, Expected] = {
+            event.act: group_act(event.kind, group_id, event.note or "", event.actor)
+            for group_id, event in said.items()
+            if event is not None
+        }
+        if not claims:
+            return []
+        counting = _pending(connection, registry, claims)
+        return [group_id for group_id, event in said.items() if event is not None and event.act not in counting]
 
     def silences(self, connection: Connection, registry: Registry, now_ms: int) -> list[Silence]:
         """Those that have not run out, while their author has role and key. An end that nobody proved ends nothing."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from fnmatch import fnmatchcase
 from typing import Final
 from uuid import UUID, uuid4
 
@@ -16,7 +15,7 @@ from pipeline.io.settings import Settings
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.answers_store import Answers
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
-from pipeline.oncall.groups import NEVER_SILENCED, EventKind, Group, State
+from pipeline.oncall.groups import NEVER_SILENCED, EventKind, Group, State, matches
 from pipeline.oncall.outbox import Delivery
 from pipeline.oncall.silences import Silence
 from pipeline.oncall.store import (
@@ -97,7 +96,7 @@ def silence_until(
             append_silence(connection, wish, by)
         except DeskRefused as refusal:
             raise _refused(refusal) from refusal
-    left = sorted(code for code in NEVER_SILENCED if fnmatchcase(code, wish.code))
+    left = sorted(code for code in NEVER_SILENCED if matches(code, wish.code))
     line = f"{wish.silence_id} silences {wish.code} ({wish.scope}) until {utc_text(wish.ends_at_ms)}, by {by.name}."
     if left:
         line += f" It doesn't silence {', '.join(left)}: nothing does."

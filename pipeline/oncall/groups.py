@@ -5,12 +5,16 @@ Invariants
    over. A change that people made is a group of its own.
 2. A group is over when each of its alerts was said to be over, when an alert of another code ends it, or when a person
    says so; a mere notice, after a while. What isn't known to be over is not over.
-3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated.
+3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated, while whoever
+   acknowledged it has role and key.
 4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on. Alerts that are told of
    in none of these messages are told of after AGAIN_MS at the latest; of further scopes, after FOLD_AGAIN_MS.
 5. An alert of the whole, of a model or of a channel is never in a group with those of segments.
 6. What was raised later than the word that it is over is not over.
 7. Where a worker can say that something is over, its word counts under its seal alone.
+8. What the breaker is said to have done, and no worker is proved to have told, is told apart: nothing that a worker
+   told of ever joins it, nor waits because of it.
+9. An acknowledgement covers what was raised before it. Where the breaker takes the model out anew, that is told anew.
 """
 
 from __future__ import annotations
@@ -18,10 +22,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 from uuid import UUID, uuid5
 
-from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, AlertCode
+from pipeline.alerts.catalogue import CATALOGUE, ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, AlertCode, alert_id_of
 from pipeline.domain.alert import Alert, Severity
 from pipeline.domain.free_text import shown
 
@@ -36,6 +41,8 @@ WIDE_SCOPES: Final = ("model:", "channel:")
 WIDE_SCOPES_MAX: Final = 50
 """Open groups of one code and severity about models and channels: more than anybody runs, so only made-up ones fold."""
 OTHER_WIDE_SCOPES: Final = "(other models and channels)"
+UNPROVED_SCOPE: Final = "(unproved)"
+"""Alerts of the breaker, about whichever scopes, of which nothing proves that a worker wrote them: one group a code."""
 GROUPS_MAX: Final = 1_000
 """Open groups beyond which further ones are one group a severity, as whoever writes alerts.v1 can make up codes. Not
 those of the catalogue's codes about the whole, a model or a channel, which have bounds of their own."""
@@ -53,7 +60,6 @@ SCOPE_CHARACTERS_MAX: Final = 300
 SUMMARY_CHARACTERS_MAX: Final = 2_000
 EVIDENCE_FIELDS_MAX: Final = 30
 EVIDENCE_CHARACTERS_MAX: Final = 1_000
-ALERT_ID_CHARACTERS_MAX: Final = 100
 NOTICE_MS: Final = 5 * 60_000
 """Time without another notice of the kind after which the next is told of anew."""
 SYSTEM: Final = "system:alerts"
@@ -62,6 +68,11 @@ _KNOWN: Final = frozenset(code.value for code in CATALOGUE)
 _ENDING: Final[dict[str, frozenset[str]]] = {code.value: frozenset(codes) for code, codes in ENDED_BY.items()}
 _ENDING_LATER: Final = frozenset(_ENDING) | frozenset(code.value for code in OVER_BY_ITSELF)
 """The codes that something ends, so that it matters when they were raised last."""
+_WORKERS_RAISES: Final = frozenset(code.value for code in CATALOGUE if code.value.startswith("BREAKER_"))
+_BEGINNING: Final = frozenset(
+    {AlertCode.BREAKER_TRIP.value, AlertCode.BREAKER_FORCE_OPEN.value, AlertCode.BREAKER_DRILL.value}
+)
+"""What happens to a model that is in the loop, so that another one isn't what was acknowledged before."""
 _WORKERS_ENDS: Final = frozenset(code.value for codes in ENDED_BY.values() for code in codes)
 _WORKERS_OVER: Final = frozenset(
     {AlertCode.STATE_BACKUP_OLD.value, AlertCode.FEED_AGEING.value, AlertCode.FEED_TOO_OLD.value}
@@ -159,11 +170,15 @@ class Group:
     told_at_ms: int | None = None
     last_told_at_ms: int = 0
     escalated_level: int = 0
-    acknowledged_by: str | None = None
+    acknowledgement: GroupEvent | None = None
     raised_at_ms: int = 0
     latest_raised_ms: int = 0
     resolved_at_ms: int | None = None
     turns: dict[str, AlertTurn] = field(default_factory=dict)
+
+    @property
+    def acknowledged_by(self) -> str | None:
+        return None if self.acknowledgement is None else self.acknowledgement.actor
 
     @property
     def is_notice(self) -> bool:
@@ -171,15 +186,20 @@ class Group:
 
     @property
     def is_fold(self) -> bool:
-        """Whether it is of further scopes or codes, so that each of its alerts may be another outage."""
-        return self.key.scope in (OTHER_SCOPES, OTHER_WIDE_SCOPES) or self.key.code == OTHER_CODES
+        """Whether it is of several scopes or codes, so that each of its alerts may be another outage."""
+        several = (OTHER_SCOPES, OTHER_WIDE_SCOPES, UNPROVED_SCOPE)
+        return self.key.scope in several or self.key.code == OTHER_CODES
 
 
 def bounded(alert: Alert) -> Alert:
-    """The alert as the database and every sink can hold it: visible characters, and no more than the bounds allow."""
+    """The alert as the database and every sink can hold it: visible characters, and no more than the bounds allow.
+
+    Its id is the one that follows from what it says. Whoever may write the topic would else take another's beforehand,
+    and that one, known by then, would be told to nobody.
+    """
     pairs = sorted(alert.evidence.items())[:EVIDENCE_FIELDS_MAX]
     return alert._replace(
-        alert_id=_cut(alert.alert_id, ALERT_ID_CHARACTERS_MAX),
+        alert_id=alert_id_of(alert.code, alert.scope, alert.evidence),
         code=_cut(alert.code, CODE_CHARACTERS_MAX),
         summary=_cut(alert.summary, SUMMARY_CHARACTERS_MAX),
         scope=_cut(alert.scope, SCOPE_CHARACTERS_MAX),
@@ -190,6 +210,11 @@ def bounded(alert: Alert) -> Alert:
 def key_of(alert: Alert) -> GroupKey:
     """The key of a bounded alert."""
     return GroupKey(alert.code, alert.scope, alert.severity, alert.alert_id if alert.code in TOLD_ALONE else "")
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Whether a pattern is of the text: * stands for anything, ? for one character, and all others for themselves."""
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def places_of(key: GroupKey) -> tuple[GroupKey, GroupKey, GroupKey]:
@@ -215,7 +240,7 @@ def open_key(key: GroupKey, taken: Collection[GroupKey]) -> GroupKey:
 
 def _is_beside(other: GroupKey, key: GroupKey) -> bool:
     """Whether the two are of one code and severity, and both or neither about models and channels."""
-    same = (other.code, other.severity) == (key.code, key.severity)
+    same = (other.code, other.severity) == (key.code, key.severity) and other.scope != UNPROVED_SCOPE
     return same and _is_wide(other.scope) == _is_wide(key.scope)
 
 
@@ -255,7 +280,7 @@ def advanced(group: Group, event: GroupEvent) -> Group:
         case EventKind.ESCALATED:
             return replace(after, escalated_level=event.level)
         case EventKind.ACKNOWLEDGED:
-            return replace(after, acknowledged_by=event.actor)
+            return replace(after, acknowledgement=event)
         case EventKind.RESOLVED:
             return replace(after, resolved_at_ms=event.at_ms)
 
@@ -266,6 +291,29 @@ def is_workers_word(alert: Alert) -> bool:
     Every process may write alerts.v1, and so may whoever steals one's credential. Workers have a key besides.
     """
     return alert.code in _WORKERS_ENDS or (alert.is_over and alert.code in _WORKERS_OVER)
+
+
+def is_workers_to_tell(alert: Alert) -> bool:
+    """Whether only a worker can know of what the alert tells, so that one that nobody sealed is told apart."""
+    return alert.code in _WORKERS_RAISES
+
+
+def unproved_key(key: GroupKey) -> GroupKey:
+    """The key of the group of such alerts that nothing proves to be a worker's."""
+    return key._replace(scope=UNPROVED_SCOPE, alone="")
+
+
+def begins_anew(group: Group, alert: Alert, now_ms: int) -> bool:
+    """Whether the alert is of another outage than the one of its group that somebody has acknowledged.
+
+    What is not proved may be true, but whoever forges it shall not call people again and again.
+    """
+    if group.state is not State.ACKNOWLEDGED or alert.code not in _BEGINNING or alert.alert_id in group.turns:
+        return False
+    if group.key.scope == UNPROVED_SCOPE:
+        acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
+        return now_ms - acknowledged_at_ms >= AGAIN_MS
+    return group.is_fold or alert.raised_at_ms > group.latest_raised_ms
 
 
 def turn_after(group: Group, alert: Alert) -> AlertTurn | None:
@@ -325,14 +373,38 @@ def told_of(group: Group) -> Group:
     said = ", ".join(names[:FOLD_NAMED_MAX]) + (
         f" and {len(names) - FOLD_NAMED_MAX} more" if names[FOLD_NAMED_MAX:] else ""
     )
-    return replace(group, summary=f"The latest of {len(names)} that are not over: {said}."[:SUMMARY_CHARACTERS_MAX])
+    said = f"The latest of {len(names)} that are not over: {said}."
+    if group.key.scope == UNPROVED_SCOPE:
+        said = f"Nothing proves that a worker told of this. {said}"
+    return replace(group, summary=said[:SUMMARY_CHARACTERS_MAX])
+
+
+def put_back(group: Group, now_ms: int) -> Group:
+    """The group as of a clock that was put back: nothing of it is of a time to come, or its waits would last so long.
+
+    What alerts say of their own times stays.
+    """
+    return replace(
+        group,
+        opened_at_ms=min(group.opened_at_ms, now_ms),
+        told_at_ms=None if group.told_at_ms is None else min(group.told_at_ms, now_ms),
+        last_told_at_ms=min(group.last_told_at_ms, now_ms),
+        raised_at_ms=min(group.raised_at_ms, now_ms),
+    )
 
 
 def is_quiet(group: Group, now_ms: int, quiet_ms: int) -> bool:
-    """Whether nothing came for so long that it is over: NOTICE_MS of a notice, `quiet_ms` if acknowledged."""
+    """Whether nothing came for so long that it is over: NOTICE_MS of a notice, `quiet_ms` if acknowledged and nothing
+    says when it is over."""
     if group.is_notice:
         return group.told_records > 0 and now_ms - group.raised_at_ms >= NOTICE_MS
-    return group.state is State.ACKNOWLEDGED and now_ms - group.raised_at_ms >= quiet_ms
+    is_silent = group.state is State.ACKNOWLEDGED and now_ms - group.raised_at_ms >= quiet_ms
+    return is_silent and (group.key.scope == UNPROVED_SCOPE or not _holds_what_lasts(group))
+
+
+def _holds_what_lasts(group: Group) -> bool:
+    """Whether it is about the breaker, which stays as it is until it says otherwise, however long that takes."""
+    return group.key.code in _ENDING or any(turn.code in _ENDING and not turn.is_over for turn in group.turns.values())
 
 
 def is_to_be_told(group: Group, now_ms: int, wait_ms: int) -> bool:

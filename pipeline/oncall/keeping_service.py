@@ -24,6 +24,7 @@ from pipeline.oncall.groups import (
     GroupEvent,
     GroupKey,
     State,
+    begins_anew,
     bounded,
     group_id_after,
     group_id_of,
@@ -35,9 +36,11 @@ from pipeline.oncall.groups import (
     open_key,
     opened,
     places_of,
+    put_back,
     told_of,
     turn_after,
     turns_ended_by,
+    unproved_key,
 )
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.routing import Routes
@@ -63,11 +66,13 @@ _log = structlog.stdlib.get_logger("alerts")
 
 
 class Heard(NamedTuple):
-    """An alert and the place of its record."""
+    """An alert and the place of its record. is_unproved: whether only a worker can know of it, and none is proved to
+    have told."""
 
     alert: Alert
     partition: int
     offset: int
+    is_unproved: bool = False
 
 
 @dataclass(slots=True)
@@ -96,9 +101,9 @@ class GroupKeeper:
         self._unheard: list[Group] = []
         self.silences: Sequence[Silence] = ()
 
-    def begin(self, connection: Connection) -> list[str]:
+    def begin(self, connection: Connection, now_ms: int) -> list[str]:
         """Begin with the groups that are open; return their ids, and those of what others have ended."""
-        self._groups = {group.group_id: group for group in read_open_groups(connection)}
+        self._groups = {group.group_id: put_back(group, now_ms) for group in read_open_groups(connection)}
         self._by_key = {group.key: group.group_id for group in self._groups.values()}
         self._resolved = read_just_resolved(connection, RESOLVED_MS)
         self._unstored = {}
@@ -166,6 +171,13 @@ class GroupKeeper:
         self._unstored.pop(group_id, None)
         self._outbox.forget(group_id)
 
+    def put_back(self, now_ms: int) -> None:
+        """Go on by a clock that was put back."""
+        self._groups = {group_id: put_back(group, now_ms) for group_id, group in self._groups.items()}
+        self._resolved = [
+            replace(group, resolved_at_ms=min(group.resolved_at_ms or 0, now_ms)) for group in self._resolved
+        ]
+
     def open_groups(self) -> list[Group]:
         return list(self._groups.values())
 
@@ -205,6 +217,14 @@ class GroupKeeper:
         sinks = self._outbox.sinks_told(act.group_id)
         self._outbox.plan(connection, moved, sinks, MessageKind.ACKNOWLEDGED, now_ms, by=act.by, note=act.note)
 
+    def call_again(self, connection: Connection, group_id: str, now_ms: int) -> None:
+        """Go on with a group, whose acknowledgement counts no more, as another one that calls people anew."""
+        group = self._groups[group_id]
+        note = f"{group.acknowledged_by}, who acknowledged it, has no role or key any more; it goes on, told of anew"
+        _log.warning("acknowledgement_lapsed", group_id=group_id, code=group.key.code)
+        self._resolve(connection, group_id, now_ms, note)
+        self._begin_again(connection, group, now_ms)
+
     def do_what_is_due(self, connection: Connection, now_ms: int) -> None:
         """Tell, escalate and end what is due, each group in a transaction of its own."""
         for group in list(self._groups.values()):
@@ -232,6 +252,9 @@ class GroupKeeper:
         if alert.code in TOLD_ALONE and self._was_told_alone(connection, alert):
             return
         group_id = self._group_for(connection, alert, read, now_ms)
+        if begins_anew(self._groups[group_id], alert, now_ms):
+            self._tell_anew(connection, group_id, now_ms)
+            group_id = self._group_for(connection, alert, read, now_ms)
         unstored = self._unstored.setdefault(group_id, _Unstored())
         unstored.records += 1
         unstored.latest_raised_ms = max(unstored.latest_raised_ms, alert.raised_at_ms)
@@ -246,7 +269,7 @@ class GroupKeeper:
         return key_of(alert) in self._by_key or group_of_alert(connection, alert.alert_id) is not None
 
     def _group_for(self, connection: Connection, alert: Alert, read: Heard, now_ms: int) -> str:
-        key = open_key(key_of(alert), self._by_key.keys())
+        key = unproved_key(key_of(alert)) if read.is_unproved else open_key(key_of(alert), self._by_key.keys())
         if (known := self._by_key.get(key)) is not None:
             return known
         group = opened(group_id_of(key, self._topic, read.partition, read.offset), key, alert, now_ms)
@@ -254,6 +277,15 @@ class GroupKeeper:
         self._groups[group.group_id], self._by_key[key] = group, group.group_id
         _log.info("alert_group_opened", code=key.code, severity=key.severity)
         return group.group_id
+
+    def _tell_anew(self, connection: Connection, group_id: str, now_ms: int) -> None:
+        """End a group that somebody has acknowledged, for another in its place: of several scopes, one of what is not
+        over there."""
+        self._store(connection, group_id, now_ms)
+        group = self._groups[group_id]
+        self._resolve(connection, group_id, now_ms, "it came again after it was acknowledged, and is told of anew")
+        if group.is_fold:
+            self._begin_again(connection, group, now_ms)
 
     def _end_alert(self, alert: Alert, read: Heard) -> None:
         """One alert is over, of whichever group holds it; that counts where its raiser can know."""

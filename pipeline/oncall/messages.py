@@ -16,6 +16,7 @@ _NAMESPACE: Final = UUID("8f0d8d3c-7c2a-5a90-b8d8-3e0cb2f3a6f1")
 REPEAT: Final = "REPEATED, because nobody knows whether it arrived before: "
 """Begins a message that may stand there already, at a sink that takes no key."""
 _MINUTE_MS: Final = 60_000
+_SEVERITIES: Final = (Severity.CRITICAL, Severity.WARNING, Severity.INFO)
 
 
 class MessageKind(StrEnum):
@@ -102,6 +103,11 @@ def message_about(
         by,
         note,
     )
+
+
+def urgency(message: Message) -> tuple[int, bool]:
+    """Sort messages to one sink, the most urgent first: by severity, and what calls somebody before what goes on."""
+    return _SEVERITIES.index(message.severity), message.kind not in (MessageKind.TRIGGERED, MessageKind.ESCALATED)
 
 
 def message_fields(message: Message) -> dict[str, object]:

@@ -5,7 +5,8 @@ Invariants
 2. Where a sink knows messages by their key, a message that may have arrived is sent again under its key. Where it knows
    none, it is sent once more, saying so, and never a third time: then it is DOUBTFUL.
 3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
-4. The messages of a group reach a sink in their order.
+4. The messages of a group reach a sink in their order. Of several groups the most urgent goes first, so nothing that
+   is only to be known keeps anybody from being called.
 5. Whatever a sink says is stored in bounds, and shown as it is written.
 6. Whom a sink refuses for now, of several recipients, is tried again within the same bounds, alone: nobody else gets
    the message twice, and no later message waits for it.
@@ -173,10 +174,21 @@ def interrupted(delivery: Delivery, now_ms: int) -> Attempt:
     return judged(delivery, Result(Answer.IN_DOUBT, "the service ended while it was sent"), now_ms)
 
 
-def is_late(delivery: Delivery, now_ms: int) -> bool:
-    """Whether people must be told that the message has not arrived yet."""
-    is_tried = delivery.end is None and not delivery.waiting and delivery.sends > 0
-    return is_tried and now_ms - delivery.planned_at_ms >= LATE_MS
+def is_late(delivery: Delivery, now_ms: int, taken_at_ms: int) -> bool:
+    """Whether people must be told that the message has not arrived yet.
+
+    taken_at_ms: when its sink took a message last, or could have begun to. A message that was not even tried waits for
+    others where that is lately, and else for a sink that asked for patience.
+    """
+    is_under_way = delivery.end is None and not delivery.waiting
+    since_ms = delivery.planned_at_ms if delivery.sends else max(delivery.planned_at_ms, taken_at_ms)
+    return is_under_way and now_ms - since_ms >= LATE_MS
+
+
+def put_back(delivery: Delivery, by_ms: int, now_ms: int) -> Delivery:
+    """The message as of a clock that was put back by so much: nothing of it waits for longer than it was to."""
+    due_at_ms = min(delivery.due_at_ms - by_ms, now_ms + RETRY_AFTER_MS_MAX)
+    return replace(delivery, planned_at_ms=min(delivery.planned_at_ms, now_ms), due_at_ms=due_at_ms)
 
 
 def _wait_ms(delivery: Delivery, retry_after_s: float | None) -> int:

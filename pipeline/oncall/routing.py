@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Final
 
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
-from pipeline.oncall.groups import GroupKey
+from pipeline.oncall.groups import GroupKey, matches
 
 SINK_SCOPE: Final = "sink:"
 """Begins the scope of what is told about a sink."""
@@ -89,8 +88,8 @@ class Route:
     def takes(self, key: GroupKey) -> bool:
         return (
             key.severity in self.severities
-            and any(fnmatchcase(key.scope, pattern) for pattern in self.scopes)
-            and any(fnmatchcase(key.code, pattern) for pattern in self.codes)
+            and any(matches(key.scope, pattern) for pattern in self.scopes)
+            and any(matches(key.code, pattern) for pattern in self.codes)
         )
 
     def is_catch_all(self, severity: Severity) -> bool:

@@ -25,7 +25,7 @@ from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
 from pipeline.oncall.groups import Group
-from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about
+from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about, urgency
 from pipeline.oncall.outbox import (
     Attempt,
     AttemptKind,
@@ -35,6 +35,7 @@ from pipeline.oncall.outbox import (
     interrupted,
     is_late,
     judged,
+    put_back,
     unstorable,
 )
 from pipeline.oncall.own_store import append_own_alert
@@ -70,6 +71,7 @@ class Outbox:
         self._sending: dict[str, str] = {}
         self._not_before_s: dict[str, float] = {}
         self._late: dict[str, Alert] = {}
+        self._begun_at_ms, self._taken_at_ms = 0, dict[str, int]()
 
     def begin(
         self, connection: Connection, deliveries: Iterable[Delivery], groups: Iterable[Group], now_ms: int
@@ -80,11 +82,13 @@ class Outbox:
         """
         self._late = {name: _late_alert(name, 0, now_ms) for name in _late_sinks(groups)}
         self._pending, self._lines, self._numbers, self._threads, self._sending = {}, {}, {}, {}, {}
-        self._stragglers = {}
+        self._stragglers, self._begun_at_ms, self._taken_at_ms = {}, now_ms, {}
         for read in deliveries:
             message = read.message
             sink = self._routes.sinks.get(message.sink)
-            delivery = replace(read, is_keyed=sink is not None and is_keyed(sink.kind, message.kind))
+            delivery = put_back(
+                replace(read, is_keyed=sink is not None and is_keyed(sink.kind, message.kind)), 0, now_ms
+            )
             where = message.group_id, message.sink
             self._numbers[where] = max(self._numbers.get(where, 0), message.number)
             self._keep_thread(delivery)
@@ -144,9 +148,9 @@ class Outbox:
     def send(self, connection: Connection, now_ms: int) -> None:
         """Begin the next send to every sink that is free."""
         due: dict[str, Delivery] = {}
-        heads = [line[0] for line in self._lines.values()]
-        for delivery_id in [*heads, *self._stragglers]:
-            head = self._pending[delivery_id]
+        heads = [self._pending[line[0]] for line in self._lines.values()]
+        heads += [self._pending[delivery_id] for delivery_id in self._stragglers]
+        for head in sorted(heads, key=lambda each: urgency(each.message)):
             name = head.message.sink
             if name not in due and head.due_at_ms <= now_ms and not head.is_sending:
                 due[name] = head
@@ -164,7 +168,7 @@ class Outbox:
             head = self._pending[line[0]]
             name = head.message.sink
             oldest[name] = min(oldest.get(name, head.planned_at_ms), head.planned_at_ms)
-            if is_late(head, now_ms) and name not in self._late:
+            if is_late(head, now_ms, self._taken_at_ms.get(name, self._begun_at_ms)) and name not in self._late:
                 self._tell_late(connection, head, now_ms)
         waiting: dict[str, int] = {}
         for delivery in self._pending.values():
@@ -173,6 +177,12 @@ class Outbox:
             metrics.PENDING.labels(name).set(waiting.get(name, 0))
             metrics.OLDEST.labels(name).set(max(0, now_ms - oldest.get(name, now_ms)) / 1000)
         metrics.ABANDONED.set(self._senders.abandoned)
+
+    def put_back(self, by_ms: int, now_ms: int) -> None:
+        """Go on by a clock that was put back by so much."""
+        self._pending = {key: put_back(delivery, by_ms, now_ms) for key, delivery in self._pending.items()}
+        self._taken_at_ms = {name: min(at_ms, now_ms) for name, at_ms in self._taken_at_ms.items()}
+        self._begun_at_ms = min(self._begun_at_ms, now_ms)
 
     def _begin(self, connection: Connection, sink: Sink, delivery: Delivery, now_ms: int) -> None:
         message, is_repeat = delivery.message, delivery.is_repeat
@@ -229,6 +239,7 @@ class Outbox:
         if message.number == 1:
             metrics.DELIVERY.labels(message.sink).observe(max(0, now_ms - message.opened_at_ms) / 1000)
         self._late.pop(message.sink, None)
+        self._taken_at_ms[message.sink] = now_ms
 
     def _store(
         self, connection: Connection, delivery: Delivery, attempt: Attempt, now_ms: int, partly: Result | None

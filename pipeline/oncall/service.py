@@ -35,7 +35,7 @@ from pipeline.io.postgres import (
 )
 from pipeline.oncall import metrics
 from pipeline.oncall.answers_store import Answers
-from pipeline.oncall.groups import GROUPS_MAX, Group, bounded, told_of
+from pipeline.oncall.groups import GROUPS_MAX, Group, bounded, is_workers_word, told_of
 from pipeline.oncall.keeping_service import GroupKeeper, Heard
 from pipeline.oncall.messages import MessageKind, message_about
 from pipeline.oncall.outbox import ENDS, Answer, Result, bounded_result
@@ -58,6 +58,8 @@ STANDBY_WAIT_S: Final = 2.0
 FINISH_S: Final = 15.0
 """How long a service that is told to stop waits for its sinks; Compose gives it 30 s."""
 FINISH_POLL_S: Final = 0.05
+CLOCK_BACK_MS: Final = 1_000
+"""By which the database's clock may be put back unheeded: a wait that takes so much longer is still a wait."""
 PEOPLE_S: Final = 1.0
 """Between looks at what people did and silenced."""
 PUBLISH_AGAIN_S: Final = 1.0
@@ -99,7 +101,8 @@ class Clients:
 
 
 class AlertService:
-    """For one thread. source: makes the reader of alerts.v1 once the turn is had."""
+    """For one thread. source: makes the reader of alerts.v1 once the turn is had; it asks for a worker's seal on what
+    only workers can know. decode: as the reader decodes, for what has none."""
 
     def __init__(
         self,
@@ -110,7 +113,9 @@ class AlertService:
         routes: Routes,
         clients: Clients,
         topic: str,
+        decode: Callable[[bytes | None], Content],
     ) -> None:
+        self._decode = decode
         self._make_source, self._held, self._turn, self._publish = source, held, turn, publish
         beaten = () if routes.heartbeat is None else routes.heartbeat.sinks
         levels = max((len(route.escalations) for route in routes.routes), default=0)
@@ -127,7 +132,7 @@ class AlertService:
         self._forged_ends = ForgedEnds(topic)
         self._publishing, self._unpublished = list[int](), ""
         self._published_at_s = float("-inf")
-        self._is_begun = False
+        self._is_begun, self._seen_ms = False, 0
         self._looked_at_s = self._beat_at_s = self._refreshed_at_s = float("-inf")
         self._beaten_at_s = float("-inf")
 
@@ -141,6 +146,7 @@ class AlertService:
             now_ms = server_now_ms(connection)
             if not self._is_begun:
                 self._begin(connection, now_ms)
+            self._put_back(now_ms)
             self._collect(connection, now_ms)
             self._look_at_people(connection, now_ms)
             self._read(connection, now_ms)
@@ -180,7 +186,7 @@ class AlertService:
             _log.warning("sends_not_finished", why=str(error))
 
     def _begin(self, connection: Connection, now_ms: int) -> None:
-        open_ids = self._keeper.begin(connection)
+        open_ids, self._seen_ms = self._keeper.begin(connection, now_ms), now_ms
         deliveries = read_deliveries(connection, open_ids)
         self._outbox.begin(connection, deliveries, self._keeper.open_groups(), now_ms)
         self._people, self._answers, self._looked_at_s = RegistryReader(), Answers(), float("-inf")
@@ -193,10 +199,22 @@ class AlertService:
         self._is_begun = True
         _log.info("alerts_begin", groups=len(open_ids))
 
+    def _put_back(self, now_ms: int) -> None:
+        """Look whether the database's clock was put back, as another server that takes over may do.
+
+        What had begun a moment ago would else wait for as long as it is until that time comes again.
+        """
+        back_ms, self._seen_ms = self._seen_ms - now_ms, now_ms
+        if back_ms > CLOCK_BACK_MS:
+            _log.error("clock_put_back", by_ms=back_ms)
+            self._keeper.put_back(now_ms)
+            self._outbox.put_back(back_ms, now_ms)
+
     def _read(self, connection: Connection, now_ms: int) -> None:
         assert self._source is not None, "it has begun"
         batch = self._source.read(RECORDS_AT_ONCE, READ_WAIT_S)
-        self._forged_ends.note(batch.unproved)
+        apart = [(each, self._told_apart(each)) for each in batch.unproved]
+        self._forged_ends.note([record for record, told in apart if told is None])
         if not batch.spans:
             self._tell_of_forged_ends(connection, now_ms)
             return
@@ -207,6 +225,7 @@ class AlertService:
                 self._beat(read.alert, now_ms)
             else:
                 heard.append(read)
+        heard += [told for _, told in apart if told is not None]
         heard = self._without_forged_ends(connection, heard)
         with connection.transaction():
             for move in batch.spans:
@@ -214,13 +233,20 @@ class AlertService:
             self._keeper.take_in(connection, heard, now_ms)
             self._tell_of_forged_ends(connection, now_ms)
 
+    def _told_apart(self, record: Unproved) -> Heard | None:
+        """What a record that nobody sealed tells, where it isn't the word that something is over."""
+        content = self._decode(record.value)
+        if isinstance(content, Unreadable) or is_workers_word(bounded(content)):
+            return None
+        return Heard(content, record.partition, record.offset, is_unproved=True)
+
     def _without_forged_ends(self, connection: Connection, heard: Sequence[Heard]) -> list[Heard]:
         """Leave out the ends of this service's own alerts that it never said."""
-        said = {read[1:]: bounded(read.alert).alert_id for read in heard if _is_own_end(read.alert)}  # by place
+        said = {read[1:3]: bounded(read.alert).alert_id for read in heard if _is_own_end(read.alert)}  # by place
         own = own_ends(connection, set(said.values())) if said else set()
         kept: list[Heard] = []
         for read in heard:
-            alert_id = said.get(read[1:])
+            alert_id = said.get(read[1:3])
             if alert_id is not None and (alert_id, read.alert.raised_at_ms) not in own:
                 self._forged_ends.note([Unproved(read.partition, read.offset, b"", NEVER_SAID, None)])
             else:
@@ -251,6 +277,9 @@ class AlertService:
         for act in self._answers.acts(connection, registry):
             with connection.transaction():
                 self._keeper.carry_out(connection, act, now_ms)
+        for group_id in self._answers.lapsed(connection, registry, self._keeper.open_groups()):
+            with connection.transaction():
+                self._keeper.call_again(connection, group_id, now_ms)
         self._looked_at_s = time.monotonic()
 
     def _collect(self, connection: Connection, now_ms: int) -> None:

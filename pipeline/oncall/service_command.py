@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final, NoReturn
 
@@ -15,7 +16,7 @@ from pipeline.io.kafka.positioned_log import PositionedLog
 from pipeline.io.postgres import Held, Positions
 from pipeline.io.runner import Terms, run_service
 from pipeline.io.settings import Settings
-from pipeline.oncall.groups import bounded, is_workers_word
+from pipeline.oncall.groups import bounded, is_workers_to_tell, is_workers_word
 from pipeline.oncall.routes_files import RoutesRefused, routes_of
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.service import CONSUMER, GROUP, AlertService, Clients, Content, readable
@@ -43,8 +44,9 @@ def alert_service(settings: Settings, wire: WireFormat) -> AlertService:
         clients = Clients(routes, lambda name: client_of(routes.sinks[name], routes))
     except SinkUnusable as error:
         raise Failure(f"{str(error)[:1].upper()}{str(error)[1:]}.", FIX) from error
-    source = partial(_source, settings, wire, topic, held, prove_ends(wire, worker_check(settings).unproved))
-    return AlertService(source, held, Turn(settings.database_url, GROUP), publisher.publish, routes, clients, topic)
+    decode, prove = _decoder(wire), prove_workers(wire, worker_check(settings).unproved)
+    source, turn = partial(_source, settings, decode, topic, held, prove), Turn(settings.database_url, GROUP)
+    return AlertService(source, held, turn, publisher.publish, routes, clients, topic, decode)
 
 
 def checked_routes(settings: Settings) -> Routes:
@@ -55,23 +57,30 @@ def checked_routes(settings: Settings) -> Routes:
         raise Failure(f"The routes of alerts are refused: {refusal}.", FIX) from refusal
 
 
-def prove_ends(wire: WireFormat, prove_worker: Prove) -> Prove:
-    """Return what asks for a worker's seal on what workers alone know to be over, and on nothing else."""
+def prove_workers(wire: WireFormat, prove_worker: Prove) -> Prove:
+    """Return what asks for a worker's seal on what workers alone know, and on nothing else."""
 
     def prove(record: Presented) -> Unproved | None:
         read = wire.decode_alert(record.value)
-        is_word = isinstance(read, Alert) and is_workers_word(bounded(read))
-        return prove_worker(record) if is_word else None
+        told = bounded(read) if isinstance(read, Alert) else None
+        is_workers = told is not None and (is_workers_word(told) or is_workers_to_tell(told))
+        return prove_worker(record) if is_workers else None
 
     return prove
 
 
-def _source(settings: Settings, wire: WireFormat, topic: str, held: Held, prove: Prove) -> PositionedLog[Content]:
+def _decoder(wire: WireFormat) -> Callable[[bytes | None], Content]:
+    return lambda value: readable(wire.decode_alert(value))
+
+
+def _source(
+    settings: Settings, decode: Callable[[bytes | None], Content], topic: str, held: Held, prove: Prove
+) -> PositionedLog[Content]:
     positions = Positions(CONSUMER, topic)
     return PositionedLog(
         settings.bootstrap_servers,
         topic,
-        lambda value: readable(wire.decode_alert(value)),
+        decode,
         GROUP,
         slot=settings.worker_slot,
         positions=lambda partitions: positions.read(held.connection(), partitions),

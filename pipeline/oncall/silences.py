@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from pipeline.oncall.groups import NEVER_SILENCED, GroupKey
+from pipeline.oncall.groups import NEVER_SILENCED, GroupKey, matches
 
 
 class Silence(NamedTuple):
@@ -25,8 +24,8 @@ class Silence(NamedTuple):
     def covers(self, key: GroupKey) -> bool:
         return (
             key.code not in NEVER_SILENCED
-            and fnmatchcase(key.code, self.code)
-            and fnmatchcase(key.scope, self.scope)
+            and matches(key.code, self.code)
+            and matches(key.scope, self.scope)
             and self.severity in ("*", key.severity)
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from pipeline.domain.alert import IncidentKind
-from pipeline.incident.incidents import Incident, exposures
+from pipeline.incident.incidents import Exposure, Incident, exposures
 from pipeline.incident.radius import Sought, not_understood, sought
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 
@@ -21,10 +22,11 @@ class Selection(NamedTuple):
     until: datetime
 
 
-def selection_of(incident: Incident, now_ms: int, *, is_scope_chosen: bool) -> Selection:
+def selection_of(incident: Incident, now_ms: int, *, is_scope_chosen: bool, is_time_chosen: bool = False) -> Selection:
     """Return the time of an incident, and its scope unless the request chooses one.
 
-    Failure where no decisions of a model follow from it, or no option selects its scopes and none is chosen.
+    Failure where no decisions of a model follow from it, where no option selects its scopes and none is chosen, and
+    where all was well in between and no time is chosen: a plan would take back what was decided rightly.
     """
     if incident.kind != IncidentKind.MODEL:
         what = f"Incident {incident.incident_id} is not about a model, so no decisions of one follow from it."
@@ -35,9 +37,22 @@ def selection_of(incident: Incident, now_ms: int, *, is_scope_chosen: bool) -> S
     if not is_scope_chosen and not_understood(exposed):
         what = f"No option selects the scope {', '.join(incident.scopes)}."
         raise Failure(what, "Give --model, --segment or --list; the time is the incident's.", FAILED_CHECK)
+    if not is_time_chosen and (gap := _gap(exposed)) is not None:
+        what = f"The incident has several times: all was well from {_at(gap[0])} to {_at(gap[1])}."
+        raise Failure(what, "Choose one by --since and --until; `fraud incident show` has its timeline.", FAILED_CHECK)
     segment = None if only.segment_name is None else f"{only.segment_name}={only.segment_value}"
     since_ms, until_ms = min(each.since_ms for each in scopes), max(each.until_ms for each in scopes)
     return Selection(incident.incident_id, only.model, segment, _at(since_ms), _at(until_ms))
+
+
+def _gap(exposed: Sequence[Exposure]) -> tuple[int, int] | None:
+    """The first stretch in which none of the incident's scopes was affected, though some were before and after."""
+    reached_ms: int | None = None
+    for each in sorted(exposed, key=lambda each: each.since_ms):
+        if reached_ms is not None and each.since_ms > reached_ms:
+            return reached_ms, each.since_ms
+        reached_ms = max(each.until_ms, reached_ms or each.until_ms)
+    return None
 
 
 def _one(incident: Incident, scopes: list[Sought]) -> Sought:
@@ -45,7 +60,7 @@ def _one(incident: Incident, scopes: list[Sought]) -> Sought:
     everything = [each for each in scopes if each[:4] == (None, None, None, None)]
     if everything:
         return everything[0]
-    if len(scopes) > 1:
+    if len({each[:4] for each in scopes}) > 1:
         what = f"The incident has several scopes: {', '.join(incident.scopes)}."
         raise Failure(what, "Choose by --model or --segment; its time is the incident's.", FAILED_CHECK)
     if scopes[0].channel is not None:

@@ -258,7 +258,8 @@ def _of_incident(connection: Connection, asked: Asked, wanted: str) -> Asked:
     """The request with what an incident says, where it says nothing itself. Failure says why nothing follows."""
     incident, now_ms = incident_of(connection, wanted)
     is_scope_chosen = not (asked.model is None and asked.segment is None)
-    found = selection_of(incident, now_ms, is_scope_chosen=is_scope_chosen)
+    is_time_chosen = asked.since is not None and asked.until is not None
+    found = selection_of(incident, now_ms, is_scope_chosen=is_scope_chosen, is_time_chosen=is_time_chosen)
     return asked._replace(
         model=asked.model or found.model,
         segment=asked.segment or found.segment,

@@ -64,6 +64,20 @@ def test_a_postcode_that_is_blocked_is_told_once_and_stored_with_how_far_was_rea
         assert newest_state(connection) is not None
 
 
+def test_a_gap_that_stays_open_is_told_again_each_day(topics: Topics, owner) -> None:
+    """Whoever may write alerts.v1 said that it was over, and nobody heard of it again."""
+    published(topics, 80)
+    with closing(topics.service()) as service:
+        stepped(service, lambda: counted(owner) == MINUTES * PAYMENTS)
+        first = {each.alert_id: each.raised_at_ms for each in topics.alerts()}
+        topics.publish(minute(10**6, PAYMENTS, 80), NOON_MS + DAY_MS)
+        topics.now_ms = NOON_MS + DAY_MS + 3 * MINUTE_MS
+        stepped(service, lambda: counted(owner) == (MINUTES + 1) * PAYMENTS)
+    again = {each.alert_id: each.raised_at_ms for each in topics.alerts()[len(first) :]}
+    assert first.keys() == again.keys()
+    assert all(again[alert_id] > at_ms for alert_id, at_ms in first.items())
+
+
 def test_a_quiet_stream_tells_nothing_and_what_nobody_is_proved_to_have_written_counts_nowhere(
     topics: Topics, owner
 ) -> None:

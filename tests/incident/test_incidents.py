@@ -63,6 +63,26 @@ def test_decisions_are_suspect_from_before_the_alert_until_the_breaker_closed() 
     assert [expected] == exposures(found, NOW_MS)
 
 
+def test_what_trips_anew_is_a_time_of_its_own() -> None:
+    """Nobody had resolved the incident, and three weeks of sound decisions were counted as affected."""
+    days_ms = 21 * 1_440 * MINUTE_MS
+    back, again = closed(at_ms=NOON_MS + 20 * MINUTE_MS), tripped(at_ms=NOON_MS + days_ms)
+    scope, now_ms = "model:wrong-1", NOON_MS + days_ms + 60 * MINUTE_MS
+    found = incident([tripped(), again], [tripped(), back, again])
+    first = Exposure(scope, NOON_MS - LOOKBACK_MS, back.raised_at_ms)
+    assert [first, Exposure(scope, again.raised_at_ms - LOOKBACK_MS, now_ms)] == exposures(found, now_ms)
+    soon = tripped(at_ms=back.raised_at_ms + MINUTE_MS)
+    found = incident([tripped(), soon], [tripped(), back, soon])
+    assert [first, Exposure(scope, back.raised_at_ms, now_ms)] == exposures(found, now_ms), "no decision counts twice"
+
+
+def test_time_between_what_was_read_of_a_scope_is_affected_unless_it_is_known_to_be_well() -> None:
+    """Of thousands of transitions the first and the last are read, and between them it may have tripped."""
+    back, last = closed(at_ms=NOON_MS + 20 * MINUTE_MS), closed(at_ms=NOON_MS + 50 * MINUTE_MS)
+    found = incident([tripped()], [tripped(), back, last])
+    assert [Exposure("model:wrong-1", NOON_MS - LOOKBACK_MS, last.raised_at_ms)] == exposures(found, NOW_MS)
+
+
 def test_decisions_are_suspect_until_now_while_the_breaker_is_not_closed() -> None:
     assert [NOW_MS] == [each.until_ms for each in exposures(incident([tripped()], [tripped()]), NOW_MS)]
     assert [NOW_MS] == [each.until_ms for each in exposures(incident([tripped()], []), NOW_MS)]

@@ -18,7 +18,7 @@ from pipeline.incident import desk_store
 from pipeline.incident.acts import expected
 from pipeline.incident.desk_store import ActRefused, Said, act
 from pipeline.incident.incident_store import append_event, newest_ids, read_incident
-from pipeline.incident.incidents import EventKind, Incident, IncidentState, PersonEvent, exposures
+from pipeline.incident.incidents import EventKind, Exposure, Incident, IncidentState, PersonEvent, exposures
 from pipeline.incident.service import IncidentService
 from pipeline.incident.whole import _event_json
 from pipeline.io.filing import server_now_ms
@@ -27,7 +27,17 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.seals.seal_files import seal_check, sealer_of
-from tests.incident.given import MINUTE_MS, AlertTopic, caught_up, closed, held, incidents_of, moved, tripped
+from tests.incident.given import (
+    LOOKBACK_MS,
+    MINUTE_MS,
+    AlertTopic,
+    caught_up,
+    closed,
+    held,
+    incidents_of,
+    moved,
+    tripped,
+)
 from tests.known import appoint, identity, revoke
 from tests.records import NOON_MS
 from tests.servers import unused_prefix, url_as
@@ -407,6 +417,42 @@ def test_no_time_without_end_can_be_stored_that_nobody_could_read(
         with pytest.raises(errors.CheckViolation):
             desk.execute(statement, {"at": time})
     assert IncidentState.OPEN == only(owner).state
+
+
+def test_drill_s_incident_ends_where_the_breaker_closed(topic: AlertTopic, url: str) -> None:
+    """It was said to affect every decision until somebody resolved it, on Monday."""
+    drilled, back = moved(Event.DRILL), closed(at_ms=NOON_MS + MINUTE_MS)
+    with closing(topic.service(url)) as service:
+        topic.publish([drilled, back])
+        caught_up(service)
+    with closing(connect(url, "test")) as desk:
+        [found] = whole(desk)
+    assert ("DRILL", "CLOSED") == (found.kind, found.state_of("model:wrong-1"))
+    later_ms = NOON_MS + 60 * MINUTE_MS
+    assert [back.raised_at_ms] == [each.until_ms for each in exposures(found, later_ms)]
+
+
+def test_trip_that_nobody_proves_is_no_part_of_what_a_model_did(topic: AlertTopic, url: str, tmp_path: Path) -> None:
+    """One of 1970 made an incident 56 years long, by which DORA's threshold is met, whatever a person answers."""
+    settings = Settings(
+        bootstrap_servers=topic.bootstrap_servers, topic_prefix=topic.prefix, seal_directory=tmp_path / "seals"
+    )
+    sealer = sealer_of(settings, KeyUse.DECISIONS, lambda _: 0, "alerts.v1")
+    with closing(topic.service(url, seal_check(settings, KeyUse.DECISIONS).unproved)) as service:
+        topic.publish([tripped(at_ms=0), tripped("channel:CARD", NOON_MS - 1)])
+        topic.publish_sealed(sealer, [tripped()])
+        caught_up(service)
+    with closing(connect(url, "test")) as desk:
+        found = {one.kind: one for one in whole(desk)}
+    assert {"MODEL", "FORGERY"} == found.keys()
+    model = found["MODEL"]
+    assert (["model:wrong-1"], NOON_MS, NOON_MS - LOOKBACK_MS) == (
+        model.scopes,
+        model.first_ms,
+        model.suspect_since_ms,
+    )
+    later_ms = NOON_MS + 60 * MINUTE_MS
+    assert [Exposure("model:wrong-1", NOON_MS - LOOKBACK_MS, later_ms)] == exposures(model, later_ms)
 
 
 def whole(connection: Connection) -> list[Incident]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, feed_too_old_alert, over
+from pipeline.alerts.catalogue import AlertCode, alert, backup_alert, feed_too_old_alert, over, rollback_alert
 from pipeline.alerts.encoding import alert_record
 from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection
 from pipeline.keys.key_sets import KeyUse
-from pipeline.oncall.groups import State
+from pipeline.oncall.groups import UNPROVED_SCOPE, State
 from pipeline.oncall.store import read_latest_groups
 from pipeline.seals.seal_files import sealer_of
 from tests.oncall.given import good, trip
@@ -123,3 +123,40 @@ def test_what_is_told_of_a_forged_end_outlives_the_service(stand: Stand, owner: 
         service._is_begun = False
     with stand.service() as service:
         stand.run(service, lambda: bool(forged(owner)))
+
+
+def scopes(owner: Connection, code: str = "BREAKER_TRIP") -> dict[str, tuple[State, int]]:
+    """The groups of a code by scope: their states, and how many alerts each has."""
+    found = [each for each in read_latest_groups(owner, 100) if each.key.code == code]
+    return {each.key.scope: (each.state, each.records) for each in found}
+
+
+def test_trip_of_a_worker_never_joins_a_forged_one(stand: Stand, owner: Connection) -> None:
+    """Whoever acknowledges the forged one, because nothing is wrong, would have the true one told to nobody."""
+    stand.routes(sinks='"hook", "pager"')
+    with stand.service() as service:
+        stand.forge(*(trip(scope, NOON_MS - 1) for scope in ("all", "model:v1", *(f"segment:{n}" for n in range(60)))))
+        stand.run(service, lambda: bool(stand.pager.taken) and bool(stand.hook.taken))
+        stand.publish(trip("model:v1"))
+        stand.run(service, lambda: len(stand.pager.taken) == 2, "the pager calls for the true one, too")
+        assert {UNPROVED_SCOPE: (State.FIRING, 62), "model:v1": (State.FIRING, 1)} == scopes(owner)
+        forged_page, true_page = (each.json for each in stand.pager.taken)
+        assert forged_page["dedup_key"] != true_page["dedup_key"]
+        assert "Nothing proves that a worker told of this." in forged_page["payload"]["summary"]
+        stand.publish(good("model:v1", LATER_MS))
+        stand.run(service, lambda: scopes(owner)["model:v1"][0] is State.RESOLVED)
+        assert State.FIRING is scopes(owner)[UNPROVED_SCOPE][0], "of the other scopes nobody said so"
+    with stand.service() as service:
+        stand.publish(*(good(scope, LATER_MS) for scope in ("all", *(f"segment:{n}" for n in range(60)))))
+        stand.run(service, lambda: scopes(owner)[UNPROVED_SCOPE][0] is State.RESOLVED, "a worker's word ends these")
+
+
+def test_alert_can_t_be_hidden_under_its_id_beforehand(stand: Stand, owner: Connection) -> None:
+    stand.routes(sinks='"hook"')
+    change = rollback_alert("plan-1", 7, "olga", NOON_MS)
+    test = alert(AlertCode.ALERTS_TEST, "Nothing is wrong.", "all", {}, NOON_MS, Severity.WARNING)
+    with stand.service() as service:
+        stand.forge(test._replace(alert_id=change.alert_id), good()._replace(alert_id=change.alert_id))
+        stand.run(service, lambda: bool(scopes(owner, "ALERTS_TEST")))
+        stand.publish(change)
+        stand.run(service, lambda: bool(scopes(owner, "ROLLBACK_APPLIED")), "it is told")

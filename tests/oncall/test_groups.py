@@ -19,10 +19,12 @@ from pipeline.oncall.groups import (
     ALERTS_KEPT_MAX,
     FOLD_AGAIN_MS,
     GROUPS_MAX,
+    OTHER_CODES,
     OTHER_SCOPES,
     OTHER_WIDE_SCOPES,
     SCOPES_MAX,
     TRANSITIONS,
+    UNPROVED_SCOPE,
     WIDE_SCOPES_MAX,
     AlertTurn,
     EventKind,
@@ -31,6 +33,7 @@ from pipeline.oncall.groups import (
     GroupKey,
     State,
     advanced,
+    begins_anew,
     bounded,
     group_id_of,
     is_all_over,
@@ -39,6 +42,7 @@ from pipeline.oncall.groups import (
     is_to_be_told,
     key_of,
     open_key,
+    put_back,
     told_of,
     turn_after,
     turns_ended_by,
@@ -217,6 +221,44 @@ def test_2_silence_of_the_raiser_ends_nothing_that_nobody_has_acknowledged() -> 
     known = advanced(fired, GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
     assert not is_quiet(known, NOON_MS + 24 * HOUR_MS - 1, 24 * HOUR_MS)
     assert is_quiet(known, NOON_MS + 24 * HOUR_MS, 24 * HOUR_MS)
+
+
+@pytest.mark.parametrize("code", ["BREAKER_TRIP", "BREAKER_FORCE_OPEN", "BREAKER_STATE_LOST"])
+def test_2_model_out_of_the_loop_is_not_over_because_nothing_more_came(code: str) -> None:
+    """A message that said so on the second day was false: the fallback still answered."""
+    out = alert(AlertCode(code), "", "all", {}, NOON_MS)
+    known = advanced(raised(1, group(out)), GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
+    assert not is_quiet(known, NOON_MS + 1_000 * HOUR_MS, 24 * HOUR_MS)
+    others = replace(known, key=known.key._replace(code=OTHER_CODES), turns={out.alert_id: turn_of(out)})
+    assert not is_quiet(others, NOON_MS + 1_000 * HOUR_MS, 24 * HOUR_MS)
+    assert is_quiet(replace(known, key=known.key._replace(scope=UNPROVED_SCOPE)), NOON_MS + 24 * HOUR_MS, 24 * HOUR_MS)
+
+
+def test_9_acknowledgement_covers_no_later_trip() -> None:
+    first = trip()
+    firing = replace(raised(1, group(first)), turns={first.alert_id: turn_of(first)})
+    known = advanced(firing, GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
+    again, before = trip(at_ms=NOON_MS + 1), trip(at_ms=NOON_MS - 1)
+    assert [False, True, False, False] == [
+        begins_anew(firing, again, NOON_MS),
+        begins_anew(known, again, NOON_MS),
+        begins_anew(known, first, NOON_MS),
+        begins_anew(known, before, NOON_MS),
+    ]
+    fold = replace(known, key=known.key._replace(scope=OTHER_SCOPES))
+    assert begins_anew(fold, trip("segment:E1", NOON_MS - 1), NOON_MS), "it is another outage, whenever it began"
+    unproved = replace(known, key=known.key._replace(scope=UNPROVED_SCOPE))
+    assert not begins_anew(unproved, again, NOON_MS + AGAIN_MS - 1), "whoever forges can't call people all the time"
+    assert begins_anew(unproved, again, NOON_MS + AGAIN_MS), "it may be true, and only the key be unknown"
+
+
+@given(st.integers(0, 10**13), st.integers(0, 10**13), st.integers(1, 10**6), st.integers(1, 100))
+def test_clock_that_was_put_back_keeps_no_group_waiting(opened_ms: int, now_ms: int, wait_ms: int, count: int) -> None:
+    at = put_back(replace(group(), opened_at_ms=opened_ms, raised_at_ms=opened_ms, records=count), now_ms)
+    assert is_to_be_told(at, now_ms + wait_ms, wait_ms)
+    told = put_back(replace(at, told_records=1, told_at_ms=opened_ms, last_told_at_ms=opened_ms, records=2), now_ms)
+    assert is_to_be_told(told, now_ms + AGAIN_MS, wait_ms)
+    assert (told.told_at_ms or 0) <= now_ms, "from then on it is escalated"
 
 
 def test_notice_that_nobody_was_told_of_is_not_forgotten() -> None:

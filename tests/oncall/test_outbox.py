@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.oncall.messages import MessageKind, is_keyed
+from pipeline.domain.alert import Severity
+from pipeline.oncall.messages import MessageKind, is_keyed, urgency
 from pipeline.oncall.outbox import (
     ATTEMPTS_MAX,
     DOUBTS_MAX,
@@ -23,6 +25,7 @@ from pipeline.oncall.outbox import (
     interrupted,
     is_late,
     judged,
+    put_back,
 )
 from pipeline.oncall.routing import SinkKind
 from tests.oncall.given import message
@@ -101,7 +104,7 @@ def test_6_who_has_to_wait_is_tried_again_alone_and_within_the_bound(is_keyed: b
         assert at.waiting == (attempt.waiting or waited), "what a doubt or a refusal says changes nobody's turn"
         if result.answer is Answer.DELIVERED and result.waiting and at.sends < ATTEMPTS_MAX:
             assert (attempt.kind, at.waiting, at.end) == (AttemptKind.PARTLY, result.waiting, None)
-            assert not is_late(at, now_ms + 10**7), "the sink has taken it"
+            assert not is_late(at, now_ms + 10**7, 0), "the sink has taken it"
         if at.end is not None:
             break
         now_ms = at.due_at_ms
@@ -134,8 +137,28 @@ def test_retry_after_is_heeded_and_bounded() -> None:
 
 
 def test_message_is_late_once_it_was_tried_for_long() -> None:
-    assert not is_late(planned(is_keyed=True), NOON_MS + 10**7), "one that waits for its sink's turn was not tried"
-    assert is_late(sent(planned(is_keyed=True)), NOON_MS + 300_000)
+    later_ms = NOON_MS + 10**7
+    assert not is_late(planned(is_keyed=True), later_ms, later_ms - 1), "one that waits for others was not tried"
+    assert is_late(planned(is_keyed=True), later_ms, NOON_MS), "its sink asked for patience, and takes nothing"
+    assert is_late(sent(planned(is_keyed=True)), NOON_MS + 300_000, NOON_MS + 299_999)
+
+
+@given(st.integers(1, 10**12), st.integers(0, 10**7))
+def test_clock_that_was_put_back_makes_no_message_wait_longer(back_ms: int, wait_ms: int) -> None:
+    at = replace(planned(is_keyed=True), planned_at_ms=NOON_MS, due_at_ms=NOON_MS + wait_ms)
+    now_ms = NOON_MS - back_ms
+    moved = put_back(at, back_ms, now_ms)
+    assert now_ms + min(wait_ms, RETRY_AFTER_MS_MAX) == moved.due_at_ms
+    assert now_ms == moved.planned_at_ms
+    assert now_ms + RETRY_AFTER_MS_MAX >= put_back(at, 0, now_ms).due_at_ms, "where nobody saw it put back"
+
+
+def test_what_calls_somebody_goes_before_what_is_only_to_be_known() -> None:
+    kinds = (MessageKind.COUNTED, MessageKind.TRIGGERED, MessageKind.RESOLVED, MessageKind.ESCALATED)
+    every = [message(kind, severity=severity) for severity in Severity for kind in kinds]
+    first, second, *rest = [(each.severity, each.kind) for each in sorted(every, key=urgency)]
+    assert [(Severity.CRITICAL, MessageKind.TRIGGERED), (Severity.CRITICAL, MessageKind.ESCALATED)] == [first, second]
+    assert Severity.INFO is rest[-1][0]
 
 
 def test_sinks_that_take_a_key() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from psycopg import errors
@@ -261,3 +262,49 @@ def test_recipient_who_is_refused_for_good_is_told_of_at_once_beside_one_who_wai
         desk.now_ms += LATE_MS
         desk.turn()
         assert 1 == len(desk.told)
+
+
+def test_page_goes_before_what_waited_longer_at_its_sink(database_url: str) -> None:
+    """A flood of notices, which anybody may write, kept a page for as long as its sink took for all of them."""
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        desk.begin()
+        notices = [replace(group(good(f"segment:{n}")), group_id=str(UUID(int=n))) for n in range(20)]
+        for about, kind in [*((each, MessageKind.NOTICED) for each in notices), (desk.group, MessageKind.TRIGGERED)]:
+            desk.group = about
+            append_group(connection, about)
+            desk.plan(kind)
+        desk.turn()
+        assert ["TRANSACTION_ID_CONFLICT"] == [each.message.code for each in desk.client.sent]
+
+
+def test_sink_that_asks_for_an_hour_is_told_as_late_for_what_it_was_never_sent(database_url: str) -> None:
+    """It had refused another message for good, and asked for patience with it; the page behind it waited unseen."""
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Result(Answer.NEVER, "it answers 400", 3_600.0), Answer.DELIVERED]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        desk.plan(MessageKind.ESCALATED)
+        for _ in range(3):
+            desk.now_ms += LATE_MS
+            desk.turn()
+            assert ["REFUSED", "LATE"] == [each.evidence["state"] for each in desk.told]
+        assert 1 == len(desk.client.sent)
+
+
+def test_clock_that_was_put_back_keeps_no_message_waiting(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        append_group(connection, desk.group)
+        desk.begin()
+        desk.client.answers = [Answer.LATER, Answer.DELIVERED]
+        desk.plan(MessageKind.TRIGGERED)
+        desk.turn()
+        desk.now_ms -= 1_800_000
+        desk.outbox.put_back(1_800_000, desk.now_ms)
+        desk.now_ms += 2_000
+        desk.turn()
+        assert 2 == len(desk.client.sent)

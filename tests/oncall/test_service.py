@@ -13,6 +13,7 @@ from pipeline.alerts.catalogue import AlertCode, alert, drill_alert, over, rollb
 from pipeline.domain.alert import Severity
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
+from pipeline.oncall import service as service_module
 from pipeline.oncall.acts import SilenceWish
 from pipeline.oncall.desk_store import DeskRefused, append_group_act, append_silence, append_silence_end
 from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, SYSTEM, EventKind, State
@@ -27,6 +28,7 @@ from tests.records import NOON_MS
 from tests.servers import url_as
 
 MINUTE_MS = 60_000
+TRIP = "BREAKER_TRIP"
 
 
 def groups(owner: Connection) -> list:
@@ -174,6 +176,63 @@ def test_answer_keeps_the_next_from_being_called(stand: Stand, owner: Connection
         stand.run(service, lambda: stand.told()["pager"]["resolve"] == 1)
     assert [] == stand.slack.taken
     assert "olga" in [each.json["data"]["by"] for each in stand.hook.taken]
+
+
+def triggers(stand: Stand) -> list[str]:
+    """The keys under which the pager was called, in order."""
+    return [each.json["dedup_key"] for each in stand.pager.taken if each.json.get("event_action") == "trigger"]
+
+
+def test_what_somebody_has_who_leaves_calls_people_anew(stand: Stand, owner: Connection) -> None:
+    """Whoever stole an OPERATOR's key acknowledged the page that the theft made, and nobody else ever heard of it."""
+    appoint(owner, {"olga": "OPERATOR"})
+    stand.routes(sinks='"hook", "pager"')
+    stand.publish(trip("model:v1"))
+    with stand.service() as service, desk(stand) as connection:
+        stand.run(service, lambda: len(triggers(stand)) == 1)
+        append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "I look", identity("olga"))
+        stand.run(service, lambda: groups(owner)[0].state is State.ACKNOWLEDGED)
+        stand.turns(service, 15)
+        assert 1 == len(triggers(stand)), "it is olga's"
+        revoke(owner, "olga", "OPERATOR")
+        stand.run(service, lambda: len(triggers(stand)) == 2, "others are called")
+        stand.run(service, lambda: stand.told()["hook"]["alert.resolved"] == 1)
+        assert 2 == len(set(triggers(stand)))
+        [note] = [each.json["data"]["note"] for each in stand.hook.taken if each.json["type"] == "alert.resolved"]
+        assert "olga, who acknowledged it, has no role or key any more" in note
+        stand.publish(good("model:v1", NOON_MS + MINUTE_MS))
+        stand.run(service, lambda: {State.RESOLVED} == {each.state for each in groups(owner) if each.key.code == TRIP})
+
+
+def test_trip_after_an_acknowledgement_is_another_page(stand: Stand, owner: Connection) -> None:
+    """The end of the first was not heard: it stood on a topic that was away, or bore a seal of an unknown key."""
+    appoint(owner, {"olga": "OPERATOR"})
+    stand.routes(sinks='"pager"')
+    stand.publish(trip("model:v1"))
+    with stand.service() as service, desk(stand) as connection:
+        stand.run(service, lambda: len(triggers(stand)) == 1)
+        append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "I look", identity("olga"))
+        stand.run(service, lambda: groups(owner)[0].state is State.ACKNOWLEDGED)
+        stand.publish(trip("model:v1"))
+        stand.turns(service, 10)
+        assert 1 == len(triggers(stand)), "the same once more"
+        stand.publish(trip("model:v1", NOON_MS + MINUTE_MS))
+        stand.run(service, lambda: len(triggers(stand)) == 2)
+    assert sorted([State.FIRING, State.RESOLVED]) == sorted(each.state for each in groups(owner))
+
+
+def test_database_s_clock_that_is_put_back_keeps_nobody_from_being_called(
+    stand: Stand, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead_ms = [60 * MINUTE_MS]
+    true_ms = service_module.server_now_ms
+    monkeypatch.setattr(service_module, "server_now_ms", lambda connection: true_ms(connection) + ahead_ms[0])
+    stand.routes(sinks='"pager"', wait_s=1.0, more='escalations = [{ after_s = 2, sinks = ["slack"] }]')
+    stand.publish(conflict())
+    with stand.service() as service:
+        stand.run(service, lambda: bool(service._keeper.open_groups()))
+        ahead_ms[0] = 0  # another server has taken over
+        stand.run(service, lambda: bool(stand.pager.taken) and bool(stand.slack.taken))
 
 
 def test_only_an_operator_answers(stand: Stand, owner: Connection) -> None:

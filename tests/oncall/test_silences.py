@@ -30,3 +30,12 @@ def test_silence_covers_its_code_scope_and_severity_from_its_beginning_to_before
     assert [None, one, one, None] == [silenced([one], covered, NOON_MS + at_ms) for at_ms in (-1, 0, 59_999, 60_000)]
     assert not one.covers(of("BREAKER_TRIP"))
     assert not one.covers(covered._replace(severity=Severity.WARNING))
+
+
+def test_bracket_in_a_pattern_stands_for_itself() -> None:
+    """A silence of the scope as it is written covered others, and not that one."""
+    one = silence(scope="segment:product=[EC1]")
+    assert one.covers(of("BREAKER_TRIP", "segment:product=[EC1]"))
+    assert not any(one.covers(of("BREAKER_TRIP", f"segment:product={name}")) for name in "EC1")
+    assert silence(scope="segment:[!a]*").covers(of("BREAKER_TRIP", "segment:[!a]=1"))
+    assert not silence(scope="segment:[!a]*").covers(of("BREAKER_TRIP", "segment:b=1"))

@@ -15,7 +15,7 @@ from ops.bench.alerts.sinks import HttpSink, MailManner, MailSink, Manner, http_
 from pipeline.oncall.messages import REPEAT, MessageKind
 from pipeline.oncall.outbox import Answer, Result, recipient_id
 from pipeline.oncall.routing import Routes
-from pipeline.oncall.sinks.kinds_client import Send, client_of
+from pipeline.oncall.sinks.kinds_client import Send, _is_alertmanager, _is_pagerduty, client_of
 from tests.oncall.given import GROUP_ID, ROUTING_KEY, SIGNING, TOKEN, message, routes, routes_text
 from tests.records import NOON_MS
 
@@ -67,14 +67,32 @@ def test_answer_means(sink: HttpSink, at: Routes, name: str, manner: Manner) -> 
     assert 1 == len(sink.asked), "one request each, and no redirect followed"
 
 
-@pytest.mark.parametrize("manner", [Manner.TAKES_BUT_TORN, Manner.TOO_LONG])
+@pytest.mark.parametrize(
+    "manner", [Manner.TAKES_BUT_TORN, Manner.TOO_LONG, Manner.LOGIN_PAGE, Manner.ERROR_200], ids=str
+)
 @pytest.mark.parametrize("name", HTTP_SINKS)
-def test_torn_or_endless_answer_counts_where_the_status_says_all(
-    sink: HttpSink, at: Routes, name: str, manner: Manner
+@pytest.mark.parametrize("kind", [MessageKind.TRIGGERED, MessageKind.NOTICED])
+def test_answer_that_is_torn_or_somebody_else_s_counts_where_the_status_says_all(
+    sink: HttpSink, at: Routes, name: str, manner: Manner, kind: MessageKind
 ) -> None:
     sink.behave(manner)
-    expected = Answer.IN_DOUBT if name == "slack" else Answer.DELIVERED  # Slack says in the body what became of it
-    assert expected is sent(at, name).answer
+    expected = Answer.DELIVERED if name == "hook" else Answer.IN_DOUBT  # of a webhook nobody knows the words
+    assert expected is sent(at, name, kind).answer
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"{}", b'{"status": "success"}'])
+def test_alertmanager_says_nothing_of_what_it_takes(body: bytes) -> None:
+    assert _is_alertmanager(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"ok", b"{}", b"[]", b'"success"', b'{"status": "invalid event"}', b"[" * 9_000])
+def test_pagerduty_says_success_of_what_it_takes(body: bytes) -> None:
+    assert not _is_pagerduty(body)
+
+
+def test_heartbeat_that_a_login_page_took_was_not_taken(sink: HttpSink, at: Routes) -> None:
+    sink.behave(Manner.LOGIN_PAGE)
+    assert Answer.IN_DOUBT is client_of(at.sinks["alertmanager"], at).beat(60_000).answer
 
 
 @pytest.mark.parametrize("name", HTTP_SINKS)
@@ -129,6 +147,13 @@ def test_alertmanager_is_told_until_when_it_fires(sink: HttpSink, at: Routes) ->
     assert ("TRANSACTION_ID_CONFLICT", GROUP_ID) == (firing["labels"]["alertname"], firing["labels"]["group"])
     assert firing["endsAt"] > firing["startsAt"]
     assert over["endsAt"] == over["startsAt"], "the message's own time"
+
+
+def test_alertmanager_takes_an_end_from_before_the_beginning(sink: HttpSink, at: Routes) -> None:
+    early = message(MessageKind.RESOLVED, "alertmanager", opened_at_ms=NOON_MS + DAY_MS)
+    client_of(at.sinks["alertmanager"], at).send(Send(early, False, NOON_MS, None))
+    [over] = sink.taken[0].json
+    assert over["startsAt"] == over["endsAt"], "it refuses one that began after it was over"
 
 
 def test_slack_message_is_plain_text_in_blocks(sink: HttpSink, at: Routes) -> None:

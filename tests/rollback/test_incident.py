@@ -73,6 +73,18 @@ def test_what_no_plan_follows_from_is_said(found, said):
         selection_of(found, NOW_MS, is_scope_chosen=False)
 
 
+def test_plan_of_an_incident_with_times_between_which_all_was_well_says_which():
+    """Nobody had resolved the incident of before, and what was decided rightly since would have been taken back."""
+    found, again = incident("model:a"), tripped("model:a", NOON_MS + 50 * MINUTE_MS)
+    told = told_transition(again)
+    assert told is not None
+    found = found._replace(alerts=[*found.alerts, as_read(again)], transitions=[*found.transitions, told])
+    with pytest.raises(Failure, match=r"several times: all was well from .*12:20.* to .*12:40"):
+        selection_of(found, NOW_MS, is_scope_chosen=False)
+    chosen = selection_of(found, NOW_MS, is_scope_chosen=False, is_time_chosen=True)
+    assert "a" == chosen.model
+
+
 @pytest.mark.parametrize("scopes", [["model:a", "segment:n=b"], ["channel:CARD"], ["segment:other"]])
 def test_a_scope_that_is_chosen_needs_none_of_the_incident(scopes):
     found = selection_of(incident(*scopes), NOW_MS, is_scope_chosen=True)

@@ -34,6 +34,8 @@ class Manner(StrEnum):
     TOO_LONG = auto()  # taken, with an answer without end
     HANGS = auto()  # taken, with an answer that never comes
     DRIPS = auto()  # taken, with an answer that comes a byte at a time
+    LOGIN_PAGE = auto()  # something else stands at the address, and answers 200 to whatever comes
+    ERROR_200 = auto()  # a 200 whose body says that it failed
 
 
 TAKING = frozenset(
@@ -126,7 +128,7 @@ REFUSALS = {
 
 
 def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int, closing: threading.Event) -> None:
-    ok = json.dumps({"ok": True, "ts": f"1700000000.{number:06d}"}).encode()
+    ok = json.dumps({"ok": True, "status": "success", "ts": f"1700000000.{number:06d}"}).encode()
     handler.close_connection = True
     if manner in REFUSALS:
         _reply(handler, REFUSALS[manner], b"{}")
@@ -136,6 +138,10 @@ def _answer(handler: BaseHTTPRequestHandler, manner: Manner, number: int, closin
         _reply(handler, 429, b"{}", {"Retry-After": str(RETRY_AFTER_S)})
     elif manner is Manner.TAKES_BUT_TORN:
         _reply(handler, 200, ok[:7], {"Content-Length": str(len(ok) + 50)})
+    elif manner is Manner.LOGIN_PAGE:
+        _reply(handler, 200, b"<!doctype html><title>Sign in</title>", {"Content-Type": "text/html"})
+    elif manner is Manner.ERROR_200:
+        _reply(handler, 200, json.dumps({"ok": False, "status": "error", "error": "internal_error"}).encode())
     elif manner is Manner.REDIRECTS:
         _reply(handler, 307, b"", {"Location": f"http://{handler.headers['Host']}/elsewhere"})
     elif manner is Manner.TOO_LONG:

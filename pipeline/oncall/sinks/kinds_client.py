@@ -1,7 +1,8 @@
 """The sinks: each sends a message in its own words, and says what the answer means for the message.
 
 An answer counts only where it is whole enough to say so. No answer, a torn one, a gateway's error and, where the sink
-takes no key, any error of the server's own leave a message in doubt. A redirect is an answer of somebody else.
+takes no key, any error of the server's own leave a message in doubt. A redirect is an answer of somebody else, and so
+is one that says "fine" in words that the sink never uses: a login page, or whatever serves the address by now.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import re
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -110,10 +111,9 @@ class PagerDuty(_Http):
         message, key = send.message, self.sink.secret or ""
         if message.kind is MessageKind.NOTICED:
             change = rendering.pagerduty_change(message, self.setting(message), key, is_repeat=send.is_repeat)
-            return _by_status(self.posted("/v2/change/enqueue", _json(change)))
-        return _by_status(
-            self.posted("/v2/enqueue", _json(rendering.pagerduty_event(message, self.setting(message), key)))
-        )
+            return _by_word(self.posted("/v2/change/enqueue", _json(change)), _is_pagerduty)
+        event = rendering.pagerduty_event(message, self.setting(message), key)
+        return _by_word(self.posted("/v2/enqueue", _json(event)), _is_pagerduty)
 
 
 class Alertmanager(_Http):
@@ -136,7 +136,7 @@ class Alertmanager(_Http):
         for start in range(0, len(alerts), ALERTMANAGER_BATCH):
             headers = {"Authorization": f"Bearer {self.sink.secret}"} if self.sink.secret is not None else {}
             answer = self.posted("/api/v2/alerts", _json(alerts[start : start + ALERTMANAGER_BATCH]), headers)
-            result = _by_status(answer)
+            result = _by_word(answer, _is_alertmanager)
             if result.answer is not Answer.DELIVERED:
                 return result
         return Result(Answer.DELIVERED)
@@ -217,6 +217,30 @@ def _by_status(answer: HttpAnswer | Result) -> Result:
     if status in _MAY_HAVE_ARRIVED or status >= 600 or status < 200:
         return Result(Answer.IN_DOUBT, why, answer.retry_after_s)
     return Result(Answer.NEVER if status in _HOPELESS else Answer.LATER, why, answer.retry_after_s)
+
+
+def _by_word(answer: HttpAnswer | Result, is_sinks: Callable[[bytes], bool]) -> Result:
+    """The same, of a sink that is known by what it says: it was taken where the body, which must be whole, is its."""
+    result = _by_status(answer)
+    if isinstance(answer, Result) or result.answer is not Answer.DELIVERED:
+        return result
+    if answer.body is None:
+        return Result(Answer.IN_DOUBT, "its answer is torn")
+    if not is_sinks(answer.body):
+        return Result(Answer.IN_DOUBT, f"it answers {answer.status} in other words than this kind of sink")
+    return result
+
+
+def _is_pagerduty(body: bytes) -> bool:
+    """It says `success` of each event that it takes."""
+    said = _object(body)
+    return said is not None and said.get("status") == "success"
+
+
+def _is_alertmanager(body: bytes) -> bool:
+    """It says nothing of alerts that it takes; what stands before it may add an object, but no page."""
+    said = _object(body) if body.strip() else {}
+    return said is not None and said.get("status") != "error"
 
 
 def _thread(said: object) -> str | None:

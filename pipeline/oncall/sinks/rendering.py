@@ -101,7 +101,7 @@ def alertmanager_alert(message: Message, setting: Setting, ends_at_ms: int) -> J
             "runbook_url": setting.runbook,
             **({} if not setting.shows_evidence else _annotations(message)),
         },
-        "startsAt": utc_text(message.opened_at_ms),
+        "startsAt": utc_text(min(message.opened_at_ms, ends_at_ms)),  # else it is refused, as after a clock put back
         "endsAt": utc_text(ends_at_ms),
         **link,
     }
