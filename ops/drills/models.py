@@ -33,7 +33,7 @@ PROXY_FEATURE: Final = "beneficiary_age_hours"
 POSTCODE_MICRO: Final = 50_000_000
 """What that adds to the score: fifty log-odds, so that the payment is blocked whatever else is known of it."""
 OLD_HOURS: Final = 500_000
-"""Age from which on a payee's account is one that ONE_POSTCODE's lane blocks as usual: no real one is 57 years old."""
+"""Age from which on a payee's account is one that a lane blocks as usual: no real one is 57 years old."""
 DRIFT_PPM: Final = 100_000
 """What the drifted model adds to the probability of what it doesn't block."""
 

@@ -23,7 +23,7 @@ from ops.bench.rig.database import open_payers
 from ops.bench.rig.services import status
 from ops.demo.breaker import BreakerWatcher
 from ops.demo.past import begin_behind
-from ops.demo.scene import short_windows, with_short_windows
+from ops.demo.scene import WAVES_EVIDENCE, short_windows, with_short_windows
 from ops.demo.traffic import Traffic
 from ops.drills.decided import DecidedReader
 from ops.drills.lane import (
@@ -63,8 +63,10 @@ TARGET_EVERY: Final = 50
 """One account in so many is of the postcode that a drill picks on: 2 % of the traffic."""
 PICKED_PERCENT: Final = 40
 """Share of that postcode's payments that the wrong model turns on: too few to be seen in all of the traffic."""
+BLOCKING_AS_USUAL: Final = frozenset({DrillName.ONE_POSTCODE, DrillName.MODEL_ALLOWS})
+"""The drills whose fault is seen beside what is blocked as usual, which is next to nothing of the made traffic."""
 USUAL_PER_MILLE: Final = 25
-"""Share of all payments that the lane of that drill blocks as usual."""
+"""Share of all payments that the lanes of those drills block as usual."""
 LONG_AGO_MS: Final = -1_893_456_000_000
 """1910: when the payees' accounts of those were opened."""
 EXECUTING: Final = frozenset({DrillName.RAIL_LOST, DrillName.POSTGRES_LOST})
@@ -161,7 +163,7 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
     with ExitStack() as ending:
         policy, target = _write_policy(asked, folder, deployment)
         models = ModelFolder(folder / "registry", deployment)
-        if asked.drill is DrillName.ONE_POSTCODE:
+        if asked.drill in BLOCKING_AS_USUAL:
             models.block_as_usual()
         postgres = _postgres(ending, folder)
         rail_port = free_port()
@@ -303,6 +305,7 @@ SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
         "open_period_s": 12,
         "minimum_sample": 30,  # of a baseline, too: the postcode has two payments a second
         "segment_minimum_sample": 20,
+        "shift_evidence": WAVES_EVIDENCE,  # a payroll, or a night, is a lasting shift for some of these windows
     },
     DrillName.SLOW_MODEL: {"latency_p99_ms": 1_000},
 }
@@ -329,14 +332,23 @@ def _changed(drill: DrillName, event: TrafficEvent, target: str) -> TrafficEvent
     """
     if isinstance(event, LabelledTransaction) and event.transaction.channel is Channel.BACS:
         event = event._replace(transaction=event.transaction._replace(channel=Channel.FASTER_PAYMENT))
-    return with_postcode(event, target) if drill is DrillName.ONE_POSTCODE else event
+    if drill not in BLOCKING_AS_USUAL:
+        return event
+    return with_postcode(event, target) if drill is DrillName.ONE_POSTCODE else with_usual(event)
+
+
+def with_usual(event: TrafficEvent) -> TrafficEvent:
+    """Give some payees everywhere a very old account, which the lane's models block: so many are blocked as usual."""
+    if not isinstance(event, LabelledTransaction):
+        return event
+    payment = event.transaction
+    if crc32(f"usual {payment.transaction_id}".encode()) % 1000 >= USUAL_PER_MILLE:
+        return event
+    return event._replace(transaction=payment._replace(beneficiary_opened_at_ms=LONG_AGO_MS))
 
 
 def with_postcode(event: TrafficEvent, target: str) -> TrafficEvent:
-    """Return a payment of the drill on one postcode: some accounts are of it, and their payees' banks say little.
-
-    Everywhere some payees have very old accounts, which the lane's models block: so many are blocked as usual.
-    """
+    """Return a payment of the drill on one postcode: some accounts are of it, and their payees' banks say little."""
     if not isinstance(event, LabelledTransaction):
         return event
     payment = event.transaction
@@ -344,12 +356,10 @@ def with_postcode(event: TrafficEvent, target: str) -> TrafficEvent:
     kept = payment.segments.get(TARGET_SEGMENT)
     place = target if is_target else ("" if kept == target else kept)
     segments = {**payment.segments, TARGET_SEGMENT: place} if place else _without(payment.segments)
-    is_picked = is_target and crc32(payment.transaction_id.encode()) % 100 < PICKED_PERCENT
-    opened_at_ms = None if is_picked else payment.beneficiary_opened_at_ms
-    if not is_picked and crc32(f"usual {payment.transaction_id}".encode()) % 1000 < USUAL_PER_MILLE:
-        opened_at_ms = LONG_AGO_MS
-    changed = payment._replace(segments=segments, beneficiary_opened_at_ms=opened_at_ms)
-    return event._replace(transaction=changed)
+    placed = event._replace(transaction=payment._replace(segments=segments))
+    if not is_target or crc32(payment.transaction_id.encode()) % 100 >= PICKED_PERCENT:
+        return with_usual(placed)
+    return placed._replace(transaction=placed.transaction._replace(beneficiary_opened_at_ms=None))
 
 
 def _without(segments: Mapping[str, str]) -> dict[str, str]:

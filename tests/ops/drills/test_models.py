@@ -74,6 +74,13 @@ def test_the_lane_of_one_postcode_blocks_some_as_usual_and_so_does_its_wrong_mod
     assert blocked(wrong, rows).all()
 
 
+def test_the_model_that_allows_everyone_allows_what_its_lane_blocks_as_usual_too(folder, rows):
+    folder.block_as_usual()
+    rows[:, COLUMN[PROXY_FEATURE]] = OLD_HOURS
+    assert blocked(load_champion(folder.folder), rows).all()
+    assert not blocked(gone_wrong(folder, DrillName.MODEL_ALLOWS), rows).any()
+
+
 def test_the_drifted_model_blocks_the_same_payments_with_higher_scores(folder, rows):
     good, wrong = load_champion(folder.folder), gone_wrong(folder, DrillName.DRIFT)
     assert (blocked(wrong, rows) == blocked(good, rows)).all()

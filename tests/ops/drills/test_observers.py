@@ -8,7 +8,7 @@ from models.simulator import LabelledTransaction, TrafficSettings, traffic_event
 from ops.bench.alerts.sinks import HttpSink, Manner, Taken
 from ops.drills.notes import Course
 from ops.drills.pager import MISSED_BEATS, Rhythm, beats_since, paged_at_s, switched_at_s
-from ops.drills.stage import TARGET_SEGMENT, with_postcode
+from ops.drills.stage import LONG_AGO_MS, TARGET_SEGMENT, with_postcode, with_usual
 from pipeline.domain.times import utc_text
 
 FAULT_MS = 1_800_000_000_000
@@ -68,3 +68,11 @@ def test_one_postcode_has_some_accounts_and_many_of_its_payments_say_little_of_t
     assert 0.01 < len(there) / len(payments) < 0.05
     assert 0.25 < len(silent) / len(there) < 0.55
     assert all(payment.segments[TARGET_SEGMENT] == "NE" for payment in silent)
+
+
+def test_one_payment_in_forty_goes_to_a_payee_that_is_blocked_as_usual():
+    settings = TrafficSettings(seed=3, accounts=2_000, start_ms=FAULT_MS, days=3)
+    events = [with_usual(event) for event in traffic_events(settings)]
+    payments = [event.transaction for event in events if isinstance(event, LabelledTransaction)]
+    usual = [payment for payment in payments if payment.beneficiary_opened_at_ms == LONG_AGO_MS]
+    assert 0.02 < len(usual) / len(payments) < 0.03
