@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from models.versions.evidence import Recorded
 from pipeline.decide.rollout.limits import Promotion
 
 COMPARED_KINDS: Final = ("shadow", "bias", "red-team")
@@ -22,6 +23,7 @@ class Found(NamedTuple):
 
     champion, policy: digest and SHA-256 of what it says it was made with; None where it doesn't say. seed, effort: of a
     check by chance, the effort as budget and trials. failed: how many runs of the kind ever failed, this one too.
+    is_recorded: the database has a record of this very file.
     """
 
     digest: str
@@ -33,6 +35,7 @@ class Found(NamedTuple):
     seed: int | None = None
     effort: tuple[int, int] | None = None
     failed: int = 0
+    is_recorded: bool = False
 
 
 class Unread(NamedTuple):
@@ -87,6 +90,7 @@ class Facts(NamedTuple):
     champion_digest: its artefact's, and policy: the SHA-256 of the file that limits come from; None where they aren't
     known. drawn: what the database drew for the version beside this champion under this policy; None where nothing was.
 
+    evidence_gone: what the database has a record of, and the registry no file.
     promoter: whoever asks. promoter_fault: why they may not; None where they may. standing_fault: why the registry's
     aliases can't move now, whatever the version: a rollout under way, or a registry older than what was seen of it.
     approvals_void: why other approvals count as nothing, in sentences without their full stops.
@@ -100,6 +104,7 @@ class Facts(NamedTuple):
     drawn: str | None
     limits: Promotion | None
     evidence: Mapping[str, Found] | Unread
+    evidence_gone: Sequence[Recorded]
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
     approvals_void: Sequence[str]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.versions.evidence import ASKED_KINDS
+from models.versions.evidence import ASKED_KINDS, Recorded
 from pipeline.decide.rollout.limits import DAY_MS
 from pipeline.promotion.facts import (
     CLOCKS_MS,
@@ -24,7 +24,8 @@ from pipeline.promotion.gate import APPROVING_ROLES, Reason, refusals
 from tests.promotion.given import CHAMPION, DIGEST, FACTS, LIMITS, NOW_MS, SHADOW, found_of
 
 OTHER = "f" * 64
-LATEST = Found(DIGEST, NOW_MS, True)
+LATEST = Found(DIGEST, NOW_MS, True, is_recorded=True)
+TAKEN = Recorded("evidence/glass-2/bias-0123.json", "a" * 64, "bias", False, NOW_MS)
 FEW_PAYMENTS = FACTS._replace(
     shadow=SHADOW._replace(payments=9_999, agreed=9_900, strata={"a": Reviewed(99, 99, 99)}, large=Reviewed(9, 9, 9))
 )
@@ -63,7 +64,7 @@ def test_what_has_shown_everything_may_go_on() -> None:
 
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
-        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, None, {},
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, None, {}, (),
         Unread("it never ran"), (), (), "ann", "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
@@ -108,6 +109,8 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         ),
         (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS - 31 * DAY_MS)), Reason.EVIDENCE, "31 days old"),
         (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS + CLOCKS_MS + 1)), Reason.EVIDENCE, "has not come"),
+        (with_evidence("golden", LATEST._replace(is_recorded=False)), Reason.EVIDENCE, "no record of the evidence"),
+        (FACTS._replace(evidence_gone=(TAKEN,)), Reason.EVIDENCE, "did not pass and was filed at 2026"),
         (with_approvals(*FACTS.approvals[1:]), Reason.APPROVALS, "Nobody has approved it as RISK."),
         (FACTS._replace(approvals=Unread("a file is spoilt")), Reason.APPROVALS, "a file is spoilt"),
     ],
