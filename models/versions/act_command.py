@@ -220,17 +220,24 @@ def trusted_now_ms(settings: Settings) -> int:
 
     In development, where no database is named, this machine's clock stands in for it.
     """
-    return _noted(settings)[0]
+    if not _has_database(settings):
+        return now_ms()
+    with connected(settings) as connection:
+        return server_now_ms(connection)
 
 
 def _noted(settings: Settings) -> tuple[int, Seen | None]:
     """Return that time, and the champion's last record as the database has it: what a registry that was emptied, or put
     back, doesn't say."""
-    is_named = settings.database_url != Settings.model_fields["database_url"].default
-    if settings.profile is not Profile.PRODUCTION and not is_named:
+    if not _has_database(settings):
         return now_ms(), None
     with connected(settings) as connection:
         return server_now_ms(connection), latest_seen(connection)
+
+
+def _has_database(settings: Settings) -> bool:
+    is_named = settings.database_url != Settings.model_fields["database_url"].default
+    return settings.profile is Profile.PRODUCTION or is_named
 
 
 def _mover(settings: Settings) -> str:

@@ -28,8 +28,8 @@ _SQL: Final = statements("models.versions", "evidence")
 def file_evidence(connection: Connection, registry: Registry, evidence: Evidence, signing_key: Signing) -> str:
     """Record evidence in the database, write it as `write_evidence` does, and return the name of its file.
 
-    Who is stopped between the two leaves a file without a record, which passes for nothing, and no record without its
-    file, which would stand against the version for ever. Raises ModelRefused, DatabaseRefused, DatabaseUnavailable.
+    Whoever is stopped between the two leaves a file without a record, which passes for nothing, and no record without
+    its file, which would stand against the version for ever. Raises ModelRefused, DatabaseRefused, DatabaseUnavailable.
     """
     file = _file(evidence, signing_key)
     row = {

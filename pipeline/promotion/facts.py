@@ -55,6 +55,7 @@ class Reviewed(NamedTuple):
 class Shadow(NamedTuple):
     """How a version did beside the champion of now, and no other. `stopped`: what the champion did not ALLOW.
 
+    unanswered, stopped_unanswered: payments beside these that the champion's model answered and the version could not.
     days: those on which it answered in good time. large: the disagreements from the policy's amount on, which stand in
     strata too. strata: all of them.
     reviews_unproved: what stands as a review, and was signed by nobody who may.
@@ -69,6 +70,8 @@ class Shadow(NamedTuple):
     large: Reviewed
     strata: Mapping[str, Reviewed]
     reviews_unproved: int = 0
+    unanswered: int = 0
+    stopped_unanswered: int = 0
 
 
 class Approval(NamedTuple):
@@ -124,7 +127,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
     counts = (shadow.days, shadow.payments, shadow.agreed, shadow.stopped)
     if (
         shadow.stopped_agreed < 0
-        or shadow.reviews_unproved < 0
+        or min(shadow.reviews_unproved, shadow.unanswered, shadow.stopped_unanswered) < 0
         or any(count < 0 for count in counts)
         or any(min(some) < 0 for some in each)
     ):
@@ -133,7 +136,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
         return f"there are more than {STRATA_MAX} strata"
     if max(shadow.agreed, shadow.stopped) > shadow.payments:
         return "a part is more than the whole"
-    if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed):
+    if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed) or shadow.stopped_unanswered > shadow.unanswered:
         return "a part is more than the whole"
     if any(some.reviewed > some.disagreements for some in each):
         return "more disagreements were reviewed than there are"

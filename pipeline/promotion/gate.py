@@ -202,17 +202,26 @@ def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tu
 
 
 def _agreement_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:
-    """Where there is nothing to agree about, nothing is shown, so it is too little."""
-    if shadow.payments == 0 or shadow.agreed * 100 < limits.agreement_percent * shadow.payments:
-        part = _percent(shadow.agreed, shadow.payments)
+    """Where there is nothing to agree about, nothing is shown, so it is too little.
+
+    What the champion's model answered, and the version could not, agrees with nothing: once live, it would be silent
+    there, and the fallback decide.
+    """
+    payments, stopped = shadow.payments + shadow.unanswered, shadow.stopped + shadow.stopped_unanswered
+    if payments == 0 or shadow.agreed * 100 < limits.agreement_percent * payments:
+        part = _percent(shadow.agreed, payments) + _unanswered(shadow.unanswered)
         yield Reason.AGREEMENT, f"It agreed with the champion in {part}, and must in {limits.agreement_percent} %."
-    if shadow.stopped == 0 or shadow.stopped_agreed * 100 < limits.agreement_stopped_percent * shadow.stopped:
-        part = _percent(shadow.stopped_agreed, shadow.stopped)
+    if stopped == 0 or shadow.stopped_agreed * 100 < limits.agreement_stopped_percent * stopped:
+        part = _percent(shadow.stopped_agreed, stopped) + _unanswered(shadow.stopped_unanswered)
         yield (
             Reason.AGREEMENT_STOPPED,
             f"Among what the champion doesn't allow it agreed in {part}, and must in "
             f"{limits.agreement_stopped_percent} %.",
         )
+
+
+def _unanswered(count: int) -> str:
+    return "" if count == 0 else f", could not answer {count:,}"
 
 
 def _review_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:

@@ -275,6 +275,8 @@ def shadow_of(whole: ShadowSummary) -> Shadow | Unread:
         large=Reviewed(whole.above, whole.above_reviewed, whole.above_right),
         strata={each.name: Reviewed(each.disagreements, each.reviewed, each.challenger_right) for each in whole.strata},
         reviews_unproved=whole.reviews_unproved,
+        unanswered=whole.unanswered,
+        stopped_unanswered=whole.stopped_unanswered,
     )
 
 
