@@ -133,8 +133,8 @@ def resumed(standing: Standing, scopes: Sequence[str]) -> Standing:
     A segment with an open gap is watched until that is over, whatever the policy declares: leaving it out would end
     nothing, and hide that it goes on.
     """
-    is_open = (standing.opened >= 0).any(axis=1)
-    kept = [scope for row, scope in enumerate(standing.scopes) if is_open[row] and scope not in scopes]
+    is_open = np.asarray((standing.opened >= 0).any(axis=1)).tolist()
+    kept = [scope for scope, stays in zip(standing.scopes, is_open, strict=True) if stays and scope not in scopes]
     scopes = (*scopes, *kept)
     if standing.scopes == scopes:
         return standing
@@ -307,7 +307,7 @@ def _refer(standing: Standing, events: Numbers, settings: BiasSettings) -> None:
     learned = standing.learning
     is_learned = learned >= reference_minutes
     is_due = is_learning & ((learned == COLD_MINUTES) | (learned % RENEW_MINUTES == 0) | is_learned)
-    for row in np.flatnonzero(is_due | (~is_learning & (standing.phase == reference_minutes))):
+    for row in np.flatnonzero(is_due | (~is_learning & (standing.phase == reference_minutes))).tolist():
         _renew(standing, row, is_first=bool(is_learning[row]))
     learned[is_learned] = -1
     if standing.phase >= max(RENEWAL_DAYS * DAY, reference_minutes + 1):
