@@ -33,17 +33,27 @@ def challenger(
     learner: Annotated[LearnerName, typer.Option(help="What learns.")] = LearnerName.BOOSTED,
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder of challengers.")] = Path("var/challengers"),
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Learn the same for the same seed.")] = 20261101,
+    are_labels_final: Annotated[
+        bool, typer.Option("--labels-final", help="The labels of its youngest payments are in, too.")
+    ] = False,
     map_path: PaymentsMap = None,
     as_json: Json = False,
 ) -> None:
     """Learn a challenger that is no glass box. It is written as ONNX, answers in the shadow, and never decides."""
-    made = _made(history, map_path, out, version, learner, seed)
+    made = _made(history, map_path, out, version, learner, seed, are_labels_final=are_labels_final)
     words = ", ".join(f"{name} {value}" for name, value in made.items())
     Output(as_json=as_json).record({"challenger": str(out / version), **made}, f"{out / version}: {words}")
 
 
 def _made(
-    history: Path, map_path: Path | None, out: Path, version: str, learner: LearnerName, seed: int
+    history: Path,
+    map_path: Path | None,
+    out: Path,
+    version: str,
+    learner: LearnerName,
+    seed: int,
+    *,
+    are_labels_final: bool,
 ) -> dict[str, object]:
     try:
         from models.challengers.learn_files import Unlike, learn
@@ -57,7 +67,10 @@ def _made(
     if (fault := version_fault(version)) is not None:
         raise Failure(f"No challenger can be called so: {fault}.", "Give another --version.")
     try:
-        return dict(learn(history, read_map(map_path), out / version, learner.value, seed)._asdict())
+        learned = learn(
+            history, read_map(map_path), out / version, learner.value, seed, are_labels_final=are_labels_final
+        )
+        return dict(learned._asdict())
     except Unreadable as error:
         raise Failure(error.what, error.fix) from error
     except HistoryRefused as refusal:

@@ -23,8 +23,10 @@ from sklearn.metrics import average_precision_score  # type: ignore[import-untyp
 from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
-from models.train.history import Examples, HistoryRefused, read
+from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused
 from models.train.learn import MODEL_FEATURES
+from models.train.settled import DAY_MS
+from models.train.train import history_of_file
 from pipeline.domain.features import COLUMN
 from pipeline.publish.file_map import FileMap
 from pipeline.shadow.onnx_files import INPUT, OUTPUT, checked_session, write_onnx
@@ -52,11 +54,16 @@ class Learned(NamedTuple):
     onnx_bytes: int
 
 
-def learn(history: Path, rules: FileMap, directory: Path, learner: str, seed: int) -> Learned:
-    """Learn and write. Raises HistoryRefused, Unreadable, Unlike, FileExistsError."""
+def learn(
+    history: Path, rules: FileMap, directory: Path, learner: str, seed: int, *, are_labels_final: bool = False
+) -> Learned:
+    """Learn and write, from what a glass box would learn from: of the youngest payments nobody knows the truth yet,
+    unless all labels are in. Raises HistoryRefused, Unreadable, Unlike, FileExistsError.
+    """
     if directory.exists():
         raise FileExistsError(directory)
-    return write_learned(read(history, rules), directory, learner, seed)
+    taught = history_of_file(history, rules, LABEL_DELAY_DAYS * DAY_MS, are_labels_final=are_labels_final)
+    return write_learned(taught.examples, directory, learner, seed)
 
 
 def write_learned(examples: Examples, directory: Path, learner: str, seed: int) -> Learned:

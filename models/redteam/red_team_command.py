@@ -20,7 +20,7 @@ from models.redteam.strategies.table import STRATEGIES
 from models.redteam.target import Target, target_of
 from models.redteam.trials import HEAVY_SHARE, Attacked, Effort, attacked
 from models.versions.evidence import seed_of
-from models.versions.evidence_files import write_evidence
+from models.versions.evidence_files import file_evidence
 from models.versions.loading_files import load_champion_of, load_registered
 from models.versions.registry_files import registry_at
 from pipeline.breaker.settings import POLICY_BYTES_MAX
@@ -84,12 +84,12 @@ def compare(
         _write_plan(plans, pair.after, seed)
         advance(done)
     with connected(settings) as connection:
-        made_at_ms = server_now_ms(connection)
-    evidence = evidence_of(before, after, Compared(tuple(pairs), limits), effort, drawn, made_at_ms)
-    try:
-        name = write_evidence(registry_at(settings.model_registry), evidence, key)
-    except ModelRefused as refusal:
-        raise Failure(f"The evidence is not written: {refusal}.", "See docs/models.md.") from refusal
+        found = Compared(tuple(pairs), limits)
+        evidence = evidence_of(before, after, found, effort, drawn, server_now_ms(connection))
+        try:
+            name = file_evidence(connection, registry_at(settings.model_registry), evidence, key)
+        except ModelRefused as refusal:
+            raise Failure(f"The evidence is not written: {refusal}.", "See docs/models.md.") from refusal
     word = coloured("passed", "green") if evidence.passed else coloured("refused", "red", is_bold=True)
     fields = {"evidence": name, "passed": evidence.passed, "findings": list(evidence.findings)}
     output.record(fields, f"{version} against {champion.version}: {word}; {name}")

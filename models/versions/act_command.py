@@ -9,7 +9,8 @@ from typing import NamedTuple
 from models.artefact.files import SIGNATURE, load_contents
 from models.artefact.plain_files import read_plain
 from models.artefact.strict import ModelRefused, VersionMissing, refuse
-from models.versions.alias_files import alias_records, move_alias
+from models.versions.alias_files import alias_records, latest_seen, move_alias
+from models.versions.aliases import Seen, require_no_way_back
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
 from models.versions.approvals import ANSWER_CHARACTERS_MAX, APPROVING_ROLES, Grounds
 from models.versions.artefact_files import digest_of, read_artefact
@@ -151,10 +152,13 @@ def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
 
 def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
     """Failure where there was a champion before, or the version isn't signed and approved."""
-    by, key, people, at_ms = _mover(settings), _models_key(settings), _people(settings), trusted_now_ms(settings)
+    by, key, people = _mover(settings), _models_key(settings), _people(settings)
+    at_ms, seen = _noted(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
-        if alias_records(registry, trust.keys, Alias.CHAMPION):
+        records = alias_records(registry, trust.keys, Alias.CHAMPION)
+        require_no_way_back(Alias.CHAMPION, records, seen)
+        if records:
             refuse("the registry has a champion; another takes its place when it is promoted")
         moves = [each for each in read_history(registry, trust.keys) if each.alias == Alias.CHAMPION]
         if any(each.event is not Event.BEGUN for each in moves):
@@ -173,14 +177,19 @@ def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
 
 
 def confirm(settings: Settings, reason: str) -> HistoryRecord:
-    """Failure where there is no champion. The record before may be signed by a key that counts no more."""
-    by, key, at_ms = _mover(settings), _models_key(settings), trusted_now_ms(settings)
+    """Failure where there is no champion, or the registry is older than what the database recorded of it.
+
+    The record before may be signed by a key that counts no more.
+    """
+    by, key = _mover(settings), _models_key(settings)
+    at_ms, seen = _noted(settings)
     with _refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         trust = trust._replace(keys=vouched(trust.keys))
         records = alias_records(registry, trust.keys, Alias.CHAMPION)
         if not records:
             refuse("the registry names no champion")
+        require_no_way_back(Alias.CHAMPION, records, seen)
         last = records[-1]
         move_alias(
             registry, trust.keys, key, alias=Alias.CHAMPION, version=last.version, by=by,
@@ -211,11 +220,24 @@ def trusted_now_ms(settings: Settings) -> int:
 
     In development, where no database is named, this machine's clock stands in for it.
     """
-    is_named = settings.database_url != Settings.model_fields["database_url"].default
-    if settings.profile is not Profile.PRODUCTION and not is_named:
+    if not _has_database(settings):
         return now_ms()
     with connected(settings) as connection:
         return server_now_ms(connection)
+
+
+def _noted(settings: Settings) -> tuple[int, Seen | None]:
+    """Return that time, and the champion's last record as the database has it: what a registry that was emptied, or put
+    back, doesn't say."""
+    if not _has_database(settings):
+        return now_ms(), None
+    with connected(settings) as connection:
+        return server_now_ms(connection), latest_seen(connection)
+
+
+def _has_database(settings: Settings) -> bool:
+    is_named = settings.database_url != Settings.model_fields["database_url"].default
+    return settings.profile is Profile.PRODUCTION or is_named
 
 
 def _mover(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from models.artefact.files import FILE_BYTES_MAX, SIGNATURE
 from models.artefact.strict import refuse
@@ -25,8 +26,21 @@ from models.versions.history_files import append_history, read_history, require_
 from models.versions.locations import RECORDS_MAX, Alias, record_name, require_version
 from models.versions.records import Signing, opened_chain, sha256_of, signed_record
 from models.versions.registry_files import Registry
+from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.keys.key_files import is_signed
 from pipeline.keys.key_sets import KeySet
+
+_SQL: Final = statements("models.versions", "aliases")
+
+
+def latest_seen(connection: Connection) -> Seen | None:
+    """Return the last record of the champion that the database has recorded; None where it has none.
+
+    Raises DatabaseRefused, DatabaseUnavailable.
+    """
+    with failures_named():
+        row = connection.execute(_SQL["latest_move"]).fetchone()
+    return None if row is None else Seen(int(row[0]), str(row[1]))
 
 
 def champion_record(registry: Registry, keys: KeySet, seen: Seen | None = None) -> AliasRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple
 
 from models.artefact.strict import Json, refuse
@@ -37,6 +37,21 @@ class Filed(NamedTuple):
     name: str
     sha256: str
     evidence: Evidence
+
+
+class Recorded(NamedTuple):
+    """A file of evidence as the database has it, from when it was filed; `sha256` in hexadecimal."""
+
+    name: str
+    sha256: str
+    kind: str
+    passed: bool
+    at_ms: int
+
+
+def gone(recorded: Iterable[Recorded], names: Collection[str]) -> tuple[Recorded, ...]:
+    """Return what was filed for the gate, and whose files the registry doesn't hold. names: of those that it holds."""
+    return tuple(each for each in recorded if each.kind in ASKED_KINDS and each.name not in names)
 
 
 def root_of(filed: Iterable[Filed]) -> str:

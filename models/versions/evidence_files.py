@@ -1,17 +1,20 @@
 """Evidence in a registry: written once by whoever checked, and read only where its signature is good.
 
 A key of use `models` signs it. Evidence names version and digest, so that what was found about one artefact is nothing
-about another, also where its file is copied.
+about another, also where its file is copied. The database records each file as well, where nobody can take it away.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.artefact_files import digest_of
-from models.versions.evidence import KIND, Evidence, Filed, content_of, evidence_of, root_of
+from models.versions.evidence import KIND, Evidence, Filed, Recorded, content_of, evidence_of, root_of
 from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
 from models.versions.records import Signing, opened, sha256_of, signed_record, vouched
 from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
+from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.keys.key_files import is_signed
 from pipeline.keys.key_sets import KeySet
 
@@ -19,15 +22,42 @@ EVIDENCE_FILES_MAX = 1_000
 """Most evidence of one version: seven kinds, each anew every few days for a year."""
 HASH_DIGITS = 16
 
+_SQL: Final = statements("models.versions", "evidence")
+
+
+def file_evidence(connection: Connection, registry: Registry, evidence: Evidence, signing_key: Signing) -> str:
+    """Record evidence in the database, write it as `write_evidence` does, and return the name of its file.
+
+    Whoever is stopped between the two leaves a file without a record, which passes for nothing, and no record without
+    its file, which would stand against the version for ever. Raises ModelRefused, DatabaseRefused, DatabaseUnavailable.
+    """
+    file = _file(evidence, signing_key)
+    row = {
+        "name": _name(evidence.version, evidence.kind, file),
+        "sha256": sha256_of(file),
+        "kind": evidence.kind,
+        "version": evidence.version,
+        "digest": evidence.digest,
+        "passed": evidence.passed,
+    }
+    with failures_named(), connection.transaction():
+        connection.execute(_SQL["record"], row)
+        return write_evidence(registry, evidence, signing_key)
+
+
+def recorded_evidence(connection: Connection, version: str) -> list[Recorded]:
+    """Return what was ever filed of a version, as the database has it. Raises DatabaseRefused, DatabaseUnavailable."""
+    with failures_named():
+        rows = connection.execute(_SQL["recorded"], {"version": version}).fetchall()
+    return [Recorded(*row) for row in rows]
+
 
 def write_evidence(registry: Registry, evidence: Evidence, signing_key: Signing) -> str:
     """Return the name of the new file; writing the same again changes nothing. Raises ModelRefused."""
     require_version(evidence.version)
     if (held := digest_of(registry, evidence.version)) != evidence.digest:
         refuse(f"the evidence is about {evidence.digest[:16]}, and version '{evidence.version}' is {held[:16]}")
-    file = signed_record(KIND, content_of(evidence), signing_key)
-    if len(file) > RECORD_BYTES_MAX:
-        refuse(f"evidence takes at most {RECORD_BYTES_MAX} bytes")
+    file = _file(evidence, signing_key)
     name = _name(evidence.version, evidence.kind, file)
     try:
         registry.create(name, file)
@@ -49,12 +79,17 @@ def read_evidence(registry: Registry, version: str, keys: KeySet) -> list[Eviden
 def filed_evidence(registry: Registry, version: str, keys: KeySet) -> list[Filed]:
     """Return the same with the files' names and hashes. Raises ModelRefused."""
     digest = digest_of(registry, require_version(version))
-    names = registry.names(f"{EVIDENCE}/{version}")
-    if len(names) > EVIDENCE_FILES_MAX:
-        refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
-    files = (_read(registry, version, digest, f"{EVIDENCE}/{version}/{name}", keys) for name in names)
+    files = (_read(registry, version, digest, name, keys) for name in evidence_names(registry, version))
     found = [each for each in files if each is not None]
     return sorted(found, key=lambda each: (each.evidence.made_at_ms, each.evidence.kind, not each.evidence.passed))
+
+
+def evidence_names(registry: Registry, version: str) -> list[str]:
+    """Return the names of all files of a version's evidence, unread. Raises ModelRefused."""
+    names = registry.names(f"{EVIDENCE}/{require_version(version)}")
+    if len(names) > EVIDENCE_FILES_MAX:
+        refuse(f"version '{version}' has more than {EVIDENCE_FILES_MAX} files of evidence")
+    return [f"{EVIDENCE}/{version}/{name}" for name in names]
 
 
 def evidence_root(registry: Registry, version: str, keys: KeySet) -> str | None:
@@ -63,6 +98,13 @@ def evidence_root(registry: Registry, version: str, keys: KeySet) -> str | None:
         return root_of(filed_evidence(registry, version, keys))
     except ModelRefused:
         return None
+
+
+def _file(evidence: Evidence, signing_key: Signing) -> bytes:
+    file = signed_record(KIND, content_of(evidence), signing_key)
+    if len(file) > RECORD_BYTES_MAX:
+        refuse(f"evidence takes at most {RECORD_BYTES_MAX} bytes")
+    return file
 
 
 def _read(registry: Registry, version: str, digest: str, name: str, keys: KeySet) -> Filed | None:

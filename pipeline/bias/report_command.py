@@ -7,7 +7,7 @@ from typing import Final
 from models.artefact.strict import Json, ModelRefused
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
-from models.versions.evidence_files import write_evidence
+from models.versions.evidence_files import file_evidence
 from models.versions.loading_files import champion_version_of
 from models.versions.registry_files import registry_at
 from pipeline.bias.alerts import FARES
@@ -74,7 +74,7 @@ def _show_evidence(settings: Settings, connection: Connection, version: str | No
 
 
 def written(settings: Settings, kind: str, version: str, digest: str, trial: Trial, at_ms: int) -> str:
-    """Sign what was found, put it into the registry, and return its name there. Raises Failure.
+    """Sign what was found, record it, put it into the registry, and return its name there. Raises Failure.
 
     at_ms: now by the database, since a wrong clock of this machine would make evidence older or younger than it is.
     """
@@ -83,7 +83,8 @@ def written(settings: Settings, kind: str, version: str, digest: str, trial: Tri
     evidence = Evidence(kind, version, digest, at_ms, trial.passed, trial.findings, trial.figures)
     try:
         key = SigningKey.from_file(settings.models_key_file)
-        return write_evidence(registry_at(settings.model_registry), evidence, key)
+        with connected(settings) as connection:
+            return file_evidence(connection, registry_at(settings.model_registry), evidence, key)
     except (ModelRefused, SigningKeyRefused) as refusal:
         raise Failure(
             f"The evidence can't be written: {refusal}.", "Correct what it names, and try again."

@@ -187,7 +187,7 @@ class BiasService:
         self._drift = DriftWatch.of(state.get("drift"))
         self._forget()
         self._hashes = _hashes_of(state.get("models"))
-        self._gatherer = Gatherer(self._in_force.scopes, self._salt, self._standing.minute)
+        self._gatherer = Gatherer(self._standing.scopes, self._salt, self._standing.minute)
         self._labels.forget()
         self._snapshot_due_s = time.monotonic() + self._snapshot_s
 

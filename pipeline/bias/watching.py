@@ -4,7 +4,8 @@ Invariants
 1. A gap is told where a segment fares worse than the rest by more than the policy allows, *and* worse than is usual
    for it by as much: honest customers of a segment with more fraud are stopped more often, and that is no news.
 2. What is usual is of before: it is taken over `reference_days`, and then stands. It is renewed every RENEWAL_DAYS and
-   rises by a tenth at most, so what grows slowly is not slowly taken for usual. A new version inherits it.
+   rises by a tenth at most, so what grows slowly is not slowly taken for usual. A new version inherits it. Of a segment
+   that the policy declares later it is taken over as many days from then on.
 3. False stops have no such excuse: they are compared with the rest alone.
 4. No gap that one account can make is a gap (`_account_slack`).
 """
@@ -103,6 +104,8 @@ class Standing:
     reference: Numbers  # (S, 2, 4): payments and events of the three outcomes, of the segment and of its rest
     day: Numbers  # (S + 1, 5): payments and events of the four measures, fading over a day; the total first
     long: Numbers  # (S + 1,): payments, fading over LONG_MINUTES
+    unwatched: Numbers  # (S,): those of the total from before the segment was watched, fading likewise
+    learning: Numbers  # (S,): minutes for which what is usual of it has first been taken, or -1 once that stands
     sums: Numbers  # (S, MEASURES, STEPS)
     runs: Numbers  # (S, MEASURES, 4): own, own events, rest, rest events since the evidence began
     run_since: Numbers  # (S, MEASURES)
@@ -119,14 +122,21 @@ def begun(scopes: Sequence[str], minute: int) -> Standing:
         np.full((count, OUTCOMES), np.nan),
         np.zeros((count, 2, 1 + OUTCOMES)),
         np.zeros((count + 1, 1 + MEASURES)),
-        np.zeros(count + 1),
+        np.zeros(count + 1), np.zeros(count), np.zeros(count),
         np.zeros((*pairs, len(STEPS))), np.zeros((*pairs, 4)), np.zeros(pairs), np.full(pairs, -1.0), np.zeros(pairs),
     )  # fmt: skip
 
 
 def resumed(standing: Standing, scopes: Sequence[str]) -> Standing:
-    """Return the watch for the scopes that the policy declares now; those that are new know nothing yet."""
-    if standing.scopes == tuple(scopes):
+    """Return the watch for the scopes that the policy declares now; those that are new know nothing yet.
+
+    A segment with an open gap is watched until that is over, whatever the policy declares: leaving it out would end
+    nothing, and hide that it goes on.
+    """
+    is_open = np.asarray((standing.opened >= 0).any(axis=1)).tolist()
+    kept = [scope for scope, stays in zip(standing.scopes, is_open, strict=True) if stays and scope not in scopes]
+    scopes = (*scopes, *kept)
+    if standing.scopes == scopes:
         return standing
     after = begun(scopes, standing.minute)
     after.phase, after.cycle, after.elapsed = standing.phase, standing.cycle, standing.elapsed
@@ -134,8 +144,9 @@ def resumed(standing: Standing, scopes: Sequence[str]) -> Standing:
     row_of = {scope: row for row, scope in enumerate(standing.scopes)}
     for row, scope in enumerate(scopes):
         if (before := row_of.get(scope)) is None:
+            after.unwatched[row] = standing.long[0]
             continue
-        for name in ("bounds", "reference", "sums", "runs", "run_since", "opened", "over"):
+        for name in _ROWS:
             getattr(after, name)[row] = getattr(standing, name)[before]
         after.day[row + 1], after.long[row + 1] = standing.day[before + 1], standing.long[before + 1]
     return after
@@ -175,11 +186,15 @@ def _events(counts: Counted) -> Numbers:
 
 
 def _exposures(standing: Standing, own: Numbers, rest: Numbers) -> tuple[Numbers, Numbers]:
-    """The payments that each measure's events are of. Only their proportion matters."""
+    """The payments that each measure's events are of, the segment's and the rest's from the same time on.
+
+    Only their proportion matters: four weeks of the rest beside an hour of a segment that is new would make a gap of
+    any false stop.
+    """
     exposed_own = np.repeat(own[:, :1], MEASURES, axis=1)
     exposed_rest = np.repeat(rest[:, :1], MEASURES, axis=1)
     exposed_own[:, Measure.FALSE_STOP] = standing.long[1:]
-    exposed_rest[:, Measure.FALSE_STOP] = standing.long[0] - standing.long[1:]
+    exposed_rest[:, Measure.FALSE_STOP] = np.maximum(0.0, standing.long[0] - standing.unwatched - standing.long[1:])
     return exposed_own, exposed_rest
 
 
@@ -277,6 +292,7 @@ def _remember(standing: Standing, minute: int, events: Numbers) -> None:
     standing.elapsed = standing.elapsed * (1 - 1 / DAY) + 1
     standing.day = standing.day * (1 - 1 / DAY) + events
     standing.long = standing.long * (1 - 1 / LONG_MINUTES) + events[:, 0]
+    standing.unwatched = standing.unwatched * (1 - 1 / LONG_MINUTES)
 
 
 def _refer(standing: Standing, events: Numbers, settings: BiasSettings) -> None:
@@ -287,35 +303,38 @@ def _refer(standing: Standing, events: Numbers, settings: BiasSettings) -> None:
     """
     reference_minutes = settings.reference_days * DAY
     events = events[:, : 1 + OUTCOMES]
-    if standing.phase < reference_minutes:
-        is_new = np.any(np.isnan(standing.bounds), axis=1)
-        is_open = np.any(standing.opened[:, :OUTCOMES] >= 0, axis=1)
-        is_clean = np.reshape(is_new | ~is_open, (-1, 1))
-        standing.reference[:, 0] += np.where(is_clean, events[1:], 0.0)
-        standing.reference[:, 1] += np.where(is_clean, events[:1] - events[1:], 0.0)
+    is_learning = standing.learning >= 0
+    is_new = np.any(np.isnan(standing.bounds), axis=1)
+    is_open = np.any(standing.opened[:, :OUTCOMES] >= 0, axis=1)
+    is_taken = (is_learning | (standing.phase < reference_minutes)) & (is_new | ~is_open)
+    standing.reference[is_taken, 0] += events[1:][is_taken]
+    standing.reference[is_taken, 1] += (events[:1] - events[1:])[is_taken]
     standing.phase += 1
-    is_first, phase = standing.cycle == 0, standing.phase
-    is_growing = is_first and phase < reference_minutes
-    if (is_growing and (phase == COLD_MINUTES or phase % RENEW_MINUTES == 0)) or phase == reference_minutes:
-        _renew(standing, is_first)
-    if phase >= max(RENEWAL_DAYS * DAY, reference_minutes + 1):
+    standing.learning[is_learning] += 1
+    learned = standing.learning
+    is_learned = learned >= reference_minutes
+    is_due = is_learning & ((learned == COLD_MINUTES) | (learned % RENEW_MINUTES == 0) | is_learned)
+    for row in np.flatnonzero(is_due | (~is_learning & (standing.phase == reference_minutes))).tolist():
+        _renew(standing, row, is_first=bool(is_learning[row]))
+    learned[is_learned] = -1
+    if standing.phase >= max(RENEWAL_DAYS * DAY, reference_minutes + 1):
         standing.phase, standing.cycle = 0, standing.cycle + 1
-        standing.reference[:] = 0.0
+        standing.reference[learned < 0] = 0.0
 
 
-def _renew(standing: Standing, is_first: bool) -> None:
-    for row in range(len(standing.scopes)):
-        own, rest = standing.reference[row]
-        for measure in range(OUTCOMES):
-            sample = Sample(int(own[0]), int(own[1 + measure]), int(rest[0]), int(rest[1 + measure]))
-            high = ratio_interval(sample, USUAL_RISK)[1]
-            before = standing.bounds[row, measure]
-            if not is_first and not np.isnan(before):
-                high = min(high, before * RENEWAL_RISE)
-            standing.bounds[row, measure] = high
+def _renew(standing: Standing, row: int, *, is_first: bool) -> None:
+    own, rest = standing.reference[row]
+    for measure in range(OUTCOMES):
+        sample = Sample(int(own[0]), int(own[1 + measure]), int(rest[0]), int(rest[1 + measure]))
+        high = ratio_interval(sample, USUAL_RISK)[1]
+        before = standing.bounds[row, measure]
+        if not is_first and not np.isnan(before):
+            high = min(high, before * RENEWAL_RISE)
+        standing.bounds[row, measure] = high
 
 
-_ARRAYS: Final = ("bounds", "reference", "day", "long", "sums", "runs", "run_since", "opened", "over")
+_ROWS: Final = ("bounds", "reference", "unwatched", "learning", "sums", "runs", "run_since", "opened", "over")
+_ARRAYS: Final = (*_ROWS, "day", "long")
 _DIGITS: Final = 6
 
 
@@ -338,10 +357,15 @@ def standing_of(stored: Mapping[str, object]) -> Standing:
         raise ValueError("elapsed is no number")
     fresh.elapsed = float(elapsed)
     for name in _ARRAYS:
+        if name in ("unwatched", "learning") and name not in stored:
+            continue  # a state of before they were kept
         array = np.array(stored[name], dtype=np.float64)  # null is nan
         if array.shape != getattr(fresh, name).shape:
             raise ValueError(f"{name} has another shape")
         setattr(fresh, name, array)
+    if "learning" not in stored:
+        is_known = ~np.isnan(fresh.bounds).any(axis=1)
+        fresh.learning = np.where(is_known, fresh.phase if fresh.cycle == 0 else -1.0, 0.0)
     return fresh
 
 

@@ -13,6 +13,7 @@ from models.artefact.files import MANIFEST, golden_of, load_contents
 from models.artefact.scoring import Model, score
 from models.artefact.strict import Json, ModelRefused, parsed
 from models.artefact.vectors import GoldenVector
+from models.versions.alias_files import latest_seen
 from models.versions.artefact_files import read_artefact
 from pipeline.bias.report_command import digest_in, written
 from pipeline.bias.trial import Trial
@@ -35,7 +36,6 @@ from pipeline.promotion.desk_files import reading_desk
 from pipeline.promotion.gathering_store import NO_CHAMPION, Terms, shadow_beside, standpoint, terms_of
 from pipeline.promotion.moves import champion_digest_of, champion_of
 from pipeline.promotion.moving_store import Desk
-from pipeline.promotion.store import latest_seen
 from pipeline.shadow.summary_store import calibration_bands
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import Failure

@@ -113,7 +113,7 @@ def shadow_check(
         findings.append("the policy in force has no [promotion], so nothing says what a shadow must show")
     figures: dict[str, Json] = {"champion": dict(champion), "policy_sha256": policy or ""}
     if not isinstance(shadow, Unread):
-        named = ("days", "payments", "agreed", "stopped", "stopped_agreed")
+        named = ("days", "payments", "agreed", "stopped", "stopped_agreed", "unanswered", "stopped_unanswered")
         figures |= {name: getattr(shadow, name) for name in named}
         reviews: dict[str, Json] = {name: dict(each._asdict()) for name, each in shadow.strata.items()}
         figures |= {"large": dict(shadow.large._asdict()), "strata": reviews}

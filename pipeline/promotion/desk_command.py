@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from models.artefact.strict import ModelRefused
+from models.versions.alias_files import latest_seen
 from models.versions.aliases import AliasRecord
 from pipeline.alerts.publisher_topics import AlertPublisher
 from pipeline.breaker.answer_counts import model_scope
@@ -27,7 +28,7 @@ from pipeline.promotion.moves import champion_of, is_shared, next_share_ppm
 from pipeline.promotion.moving_store import Outcome, promote, roll_back, step
 from pipeline.promotion.progress_store import GROUP, progress_of
 from pipeline.promotion.stop_rule import Arm, step_reasons
-from pipeline.promotion.store import latest_seen, read_moves
+from pipeline.promotion.store import read_moves
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured

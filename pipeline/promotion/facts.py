@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from models.versions.evidence import Recorded
 from pipeline.decide.rollout.limits import Promotion
 
 COMPARED_KINDS: Final = ("shadow", "bias", "red-team")
@@ -22,6 +23,7 @@ class Found(NamedTuple):
 
     champion, policy: digest and SHA-256 of what it says it was made with; None where it doesn't say. seed, effort: of a
     check by chance, the effort as budget and trials. failed: how many runs of the kind ever failed, this one too.
+    is_recorded: the database has a record of this very file.
     """
 
     digest: str
@@ -33,6 +35,7 @@ class Found(NamedTuple):
     seed: int | None = None
     effort: tuple[int, int] | None = None
     failed: int = 0
+    is_recorded: bool = False
 
 
 class Unread(NamedTuple):
@@ -52,6 +55,7 @@ class Reviewed(NamedTuple):
 class Shadow(NamedTuple):
     """How a version did beside the champion of now, and no other. `stopped`: what the champion did not ALLOW.
 
+    unanswered, stopped_unanswered: payments beside these that the champion's model answered and the version could not.
     days: those on which it answered in good time. large: the disagreements from the policy's amount on, which stand in
     strata too. strata: all of them.
     reviews_unproved: what stands as a review, and was signed by nobody who may.
@@ -66,6 +70,8 @@ class Shadow(NamedTuple):
     large: Reviewed
     strata: Mapping[str, Reviewed]
     reviews_unproved: int = 0
+    unanswered: int = 0
+    stopped_unanswered: int = 0
 
 
 class Approval(NamedTuple):
@@ -87,6 +93,7 @@ class Facts(NamedTuple):
     champion_digest: its artefact's, and policy: the SHA-256 of the file that limits come from; None where they aren't
     known. drawn: what the database drew for the version beside this champion under this policy; None where nothing was.
 
+    evidence_gone: what the database has a record of, and the registry no file.
     promoter: whoever asks. promoter_fault: why they may not; None where they may. standing_fault: why the registry's
     aliases can't move now, whatever the version: a rollout under way, or a registry older than what was seen of it.
     approvals_void: why other approvals count as nothing, in sentences without their full stops.
@@ -100,6 +107,7 @@ class Facts(NamedTuple):
     drawn: str | None
     limits: Promotion | None
     evidence: Mapping[str, Found] | Unread
+    evidence_gone: Sequence[Recorded]
     shadow: Shadow | Unread
     approvals: Sequence[Approval] | Unread
     approvals_void: Sequence[str]
@@ -119,7 +127,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
     counts = (shadow.days, shadow.payments, shadow.agreed, shadow.stopped)
     if (
         shadow.stopped_agreed < 0
-        or shadow.reviews_unproved < 0
+        or min(shadow.reviews_unproved, shadow.unanswered, shadow.stopped_unanswered) < 0
         or any(count < 0 for count in counts)
         or any(min(some) < 0 for some in each)
     ):
@@ -128,7 +136,7 @@ def shadow_fault(shadow: Shadow) -> str | None:
         return f"there are more than {STRATA_MAX} strata"
     if max(shadow.agreed, shadow.stopped) > shadow.payments:
         return "a part is more than the whole"
-    if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed):
+    if shadow.stopped_agreed > min(shadow.stopped, shadow.agreed) or shadow.stopped_unanswered > shadow.unanswered:
         return "a part is more than the whole"
     if any(some.reviewed > some.disagreements for some in each):
         return "more disagreements were reviewed than there are"

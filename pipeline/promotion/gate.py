@@ -4,8 +4,9 @@ Invariants
 1. No fact that is missing, unreadable, old, of another digest or against itself is ever a pass.
 2. Worse facts never turn a refusal into a pass: each reason that stood still stands.
 3. The answer depends on the facts alone, and its order is always the same.
-4. Every recorded run of a check counts, not only the one that passed; what compares was compared with the champion of
-   now, under the policy of now; and what chance enters has the seed that follows from both, and from what was drawn.
+4. Every run of a check counts, not only the one that passed, also where its file was taken away; what compares was
+   compared with the champion of now, under the policy of now; and what chance enters has the seed that follows from
+   both, and from what was drawn.
 """
 
 from __future__ import annotations
@@ -91,6 +92,12 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
         for kind in ASKED_KINDS:
             for text in _evidence_faults(facts, kind, facts.evidence.get(kind)):
                 yield Reason.EVIDENCE, text
+    for each in facts.evidence_gone:
+        result = "passed" if each.passed else "did not pass"
+        yield (
+            Reason.EVIDENCE,
+            f"'{each.name}', which {result} and was filed at {utc_text(each.at_ms)}, is not in the registry any more.",
+        )
     yield from shadow_reasons(facts.version, facts.shadow, facts.limits, facts.now_ms)
     for text in _approval_faults(facts):
         yield Reason.APPROVALS, text
@@ -104,6 +111,8 @@ def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[s
         yield f"The evidence of {kind} is about another artefact, {found.digest[:16]}."
     if not found.passed:
         yield f"The evidence of {kind} did not pass: {_findings(found)}."
+    if not found.is_recorded:
+        yield f"The database has no record of the evidence of {kind}; have it checked again."
     yield from _age_faults(f"The evidence of {kind}", found.made_at_ms, facts, _days(facts.limits, "evidence_days"))
     if facts.limits is not None and found.failed > facts.limits.failed_runs:
         failed = count_text(found.failed, "run")
@@ -193,17 +202,26 @@ def _span_reasons(shadow: Shadow, limits: Promotion, now_ms: int) -> Iterator[tu
 
 
 def _agreement_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:
-    """Where there is nothing to agree about, nothing is shown, so it is too little."""
-    if shadow.payments == 0 or shadow.agreed * 100 < limits.agreement_percent * shadow.payments:
-        part = _percent(shadow.agreed, shadow.payments)
+    """Where there is nothing to agree about, nothing is shown, so it is too little.
+
+    What the champion's model answered, and the version could not, agrees with nothing: once live, it would be silent
+    there, and the fallback decide.
+    """
+    payments, stopped = shadow.payments + shadow.unanswered, shadow.stopped + shadow.stopped_unanswered
+    if payments == 0 or shadow.agreed * 100 < limits.agreement_percent * payments:
+        part = _percent(shadow.agreed, payments) + _unanswered(shadow.unanswered)
         yield Reason.AGREEMENT, f"It agreed with the champion in {part}, and must in {limits.agreement_percent} %."
-    if shadow.stopped == 0 or shadow.stopped_agreed * 100 < limits.agreement_stopped_percent * shadow.stopped:
-        part = _percent(shadow.stopped_agreed, shadow.stopped)
+    if stopped == 0 or shadow.stopped_agreed * 100 < limits.agreement_stopped_percent * stopped:
+        part = _percent(shadow.stopped_agreed, stopped) + _unanswered(shadow.stopped_unanswered)
         yield (
             Reason.AGREEMENT_STOPPED,
             f"Among what the champion doesn't allow it agreed in {part}, and must in "
             f"{limits.agreement_stopped_percent} %.",
         )
+
+
+def _unanswered(count: int) -> str:
+    return "" if count == 0 else f", could not answer {count:,}"
 
 
 def _review_reasons(shadow: Shadow, limits: Promotion) -> Iterator[tuple[Reason, str]]:

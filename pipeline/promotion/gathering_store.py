@@ -17,8 +17,8 @@ from models.versions.aliases import AliasRecord, Seen, require_no_way_back
 from models.versions.approval_files import standing_approvals
 from models.versions.approvals import Grounds, Standing
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.evidence import Evidence, Filed, root_of
-from models.versions.evidence_files import filed_evidence
+from models.versions.evidence import Evidence, Filed, Recorded, gone, root_of
+from models.versions.evidence_files import evidence_names, filed_evidence, recorded_evidence
 from models.versions.history import retired
 from models.versions.history_files import read_history
 from models.versions.locations import Alias
@@ -99,6 +99,7 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
     digest = _tried(lambda: _proved_digest(asked))
     champion = Unread(standing.fault or "nothing names it") if standing.latest is None else champion_of(standing.latest)
     filed = _tried(lambda: filed_evidence(registry, version, asked.keys))
+    recorded = recorded_evidence(connection, version)
     approvals = _standing(asked, filed, terms)
     facts = Facts(
         version=version,
@@ -108,7 +109,8 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
         policy=terms.policy,
         drawn=_drawn(connection, digest, standing, terms),
         limits=terms.limits,
-        evidence=filed if isinstance(filed, Unread) else _evidence(filed),
+        evidence=filed if isinstance(filed, Unread) else _evidence(filed, recorded),
+        evidence_gone=_gone(registry, version, recorded),
         shadow=shadow_beside(connection, version, digest, champion, terms.limits),
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
@@ -184,13 +186,25 @@ def _proved_digest(asked: Asked) -> str:
     return digest_of(registry, version)
 
 
-def _evidence(filed: Sequence[Filed]) -> Mapping[str, Found]:
+def _evidence(filed: Sequence[Filed], recorded: Sequence[Recorded]) -> Mapping[str, Found]:
     """Return the latest of each kind, with how many runs of the kind failed. filed: oldest first."""
     failed = Counter(each.evidence.kind for each in filed if not each.evidence.passed)
-    return {each.evidence.kind: _found(each.evidence, failed[each.evidence.kind]) for each in filed}
+    known = {(each.name, each.sha256) for each in recorded}
+    return {
+        each.evidence.kind: _found(
+            each.evidence, failed[each.evidence.kind], is_recorded=(each.name, each.sha256) in known
+        )
+        for each in filed
+    }
 
 
-def _found(evidence: Evidence, failed: int) -> Found:
+def _gone(registry: Registry, version: str, recorded: Sequence[Recorded]) -> tuple[Recorded, ...]:
+    """Return the recorded evidence that can't be found; all of it where the registry can't be asked."""
+    names = _tried(lambda: evidence_names(registry, version))
+    return gone(recorded, () if isinstance(names, Unread) else frozenset(names))
+
+
+def _found(evidence: Evidence, failed: int, *, is_recorded: bool) -> Found:
     figures = evidence.figures
     champion, policy, seed = figures.get("champion"), figures.get("policy_sha256"), figures.get("seed")
     digest = champion.get("digest") if isinstance(champion, dict) else None
@@ -205,6 +219,7 @@ def _found(evidence: Evidence, failed: int) -> Found:
         seed=seed if type(seed) is int else None,
         effort=(budget, trials) if type(budget) is int and type(trials) is int else None,
         failed=failed,
+        is_recorded=is_recorded,
     )
 
 
@@ -260,6 +275,8 @@ def shadow_of(whole: ShadowSummary) -> Shadow | Unread:
         large=Reviewed(whole.above, whole.above_reviewed, whole.above_right),
         strata={each.name: Reviewed(each.disagreements, each.reviewed, each.challenger_right) for each in whole.strata},
         reviews_unproved=whole.reviews_unproved,
+        unanswered=whole.unanswered,
+        stopped_unanswered=whole.stopped_unanswered,
     )
 
 

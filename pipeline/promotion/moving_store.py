@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from models.artefact.files import load_contents
 from models.artefact.strict import ModelRefused, refuse
-from models.versions.alias_files import move_alias
+from models.versions.alias_files import latest_seen, move_alias
 from models.versions.aliases import ALL_PPM, AliasRecord, signature_seen_at_ms
 from models.versions.approval_files import pinned_approvals
 from models.versions.artefact_files import digest_of, read_artefact
@@ -40,7 +40,7 @@ from pipeline.promotion.gathering_store import Asked, Gathered, Standpoint, Term
 from pipeline.promotion.moves import MoveEvent, is_shared, moved, next_share_ppm, way_back
 from pipeline.promotion.progress_store import progress_of
 from pipeline.promotion.stop_rule import step_reasons
-from pipeline.promotion.store import Refused, append_move, append_refusal, latest_seen, take_turn
+from pipeline.promotion.store import Refused, append_move, append_refusal, take_turn
 
 SALT_BYTES: Final = 32
 """As many hexadecimal digits as a record may hold, twice."""

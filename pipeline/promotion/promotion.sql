@@ -2,10 +2,6 @@
 -- One person moves the champion at a time, until the transaction ends.
 SELECT control.take_model_turn();
 
--- name: latest_move
--- The last record of the alias that was recorded here.
-SELECT sequence, encode(record_sha256, 'hex') FROM control.model_move ORDER BY sequence DESC LIMIT 1;
-
 -- name: append_move
 -- A record of the alias, once it stands in the registry.
 INSERT INTO control.model_move (

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from psycopg.types.json import Jsonb
 
-from models.versions.aliases import AliasRecord, Seen
+from models.versions.aliases import AliasRecord
 from pipeline.io.postgres import Connection, failures_named, statements
 from pipeline.promotion.moves import Move, MoveEvent
 from pipeline.promotion.stop_rule import Arm, Trip
@@ -31,12 +31,6 @@ class Refused(NamedTuple):
 def take_turn(connection: Connection) -> None:
     """Wait until nobody else moves the champion; holds until the caller's transaction ends."""
     connection.execute(_SQL["take_turn"])
-
-
-def latest_seen(connection: Connection) -> Seen | None:
-    """Return the last record of the alias that was recorded; None where none was."""
-    row = connection.execute(_SQL["latest_move"]).fetchone()
-    return None if row is None else Seen(int(row[0]), str(row[1]))
 
 
 def draw(connection: Connection, digest: str, champion: str, policy: str) -> str:

@@ -209,6 +209,7 @@ def _lines(found: Report) -> Iterable[str]:
     aside = {name: count for name, count in whole.standings.items() if count and name != "COMPARED"}
     named = ", ".join(f"{name} {count:,}" for name, count in sorted(aside.items()))
     yield f"  not compared                   {named or 'none'}"
+    yield f"  could not answer               {whole.unanswered:,} that the champion's model answered"
     yield f"  disagreements                  {whole.disagreements:,}, {whole.reviewed:,} of them reviewed" + (
         f"; {whole.above:,} of {whole.above_gbp_minor / 100:,.0f} GBP and more, {whole.above_reviewed:,} reviewed, "
         f"challenger right in {whole.above_right:,}"

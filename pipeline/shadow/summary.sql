@@ -6,6 +6,13 @@ SELECT digest, min(kind) FROM shadow.beginning WHERE version = %(version)s GROUP
 -- How many decisions the challenger looked at, by what came of it.
 SELECT standing, count(*) FROM shadow.answer WHERE digest = %(digest)s GROUP BY standing;
 
+-- name: unanswered
+-- Payments that the champion's model answered and the challenger could not: it failed, or reads a value that is UNKNOWN.
+-- How many, and how many of them the champion does not allow.
+SELECT count(*), count(*) FILTER (WHERE champion_outcome <> 'ALLOW') FROM shadow.answer
+WHERE digest = %(digest)s AND standing IN ('FAILED', 'VALUE_UNKNOWN') AND champion_ppm >= 0
+    AND (%(champion)s::text IS NULL OR champion_version = %(champion)s);
+
 -- name: agreement
 -- Compared payments by both outcomes, by band of value and by segment, a
 -- payment in each of its own. A value that isn't known counts as the highest.

@@ -59,7 +59,8 @@ class ShadowSummary(NamedTuple):
     """`sample` are payments that both models answered, first_ms and last_ms the broker's times of the first and the
     last of them, 0 where there is none.
 
-    stopped: of those that the champion doesn't ALLOW. standings: of all decisions that the challenger looked at.
+    stopped: of those that the champion doesn't ALLOW. unanswered, stopped_unanswered: payments beside them that the
+    champion's model answered and the challenger could not. standings: of all decisions that the challenger looked at.
     above, above_reviewed, above_right: disagreements of above_gbp_minor and more, or of unknown value, those that were
     reviewed, and those in which the challenger is right by the review. verdicts: of proved reviews.
     is_whole: False where there were more disagreements than were read; then fewer are known to be reviewed.
@@ -73,6 +74,8 @@ class ShadowSummary(NamedTuple):
     days_covered: int
     overall: Agreement
     stopped: Agreement
+    unanswered: int
+    stopped_unanswered: int
     standings: Mapping[str, int]
     disagreements: int
     reviewed: int
@@ -119,6 +122,7 @@ def summary(
         standings: dict[str, int] = dict(connection.execute(_SQL["standings"], key).fetchall())
         beside = {**key, "champion": champion, "timely_ms": TIMELY_MS}
         days = connection.execute(_SQL["days"], beside).fetchall()
+        [(unanswered, stopped_unanswered)] = connection.execute(_SQL["unanswered"], beside).fetchall()
         counts = counted_by_value(connection, key["digest"], champion)
         differing = disagreements_of(connection, key["digest"], DISAGREEMENTS_MAX, champion=champion)
         said, unproved = proved_reviews(connection, key["digest"])
@@ -134,6 +138,8 @@ def summary(
         sum(2 * timely > compared for _, compared, timely, *_ in days[1:]),
         overall,
         stopped,
+        int(unanswered),
+        int(stopped_unanswered),
         {str(standing): standings.get(str(standing), 0) for standing in ShadowStanding},
         overall.compared - overall.agreed,
         sum(each.decision_id in known for each in differing),

@@ -139,6 +139,69 @@ def test_a_state_of_another_shape_is_refused(spoilt: dict[str, object]) -> None:
         standing_of({**standing_json(known()), **spoilt})
 
 
+OLD = SCOPES[:1] + SCOPES[2:]
+"""All but NE, which the policy declares later."""
+
+
+def without_ne(found):
+    return np.delete(found, 2, axis=0)
+
+
+def test_a_segment_that_is_declared_later_makes_no_gap_of_what_everybody_meets() -> None:
+    """Its false stops of an hour were held against four weeks of everybody else's payments."""
+    alike = counts(3000, 0.02, 0.02, (3, 27))
+    standing = begun(OLD, 0)
+    assert ([], []) == passed(standing, 2 * DAY, without_ne(alike))
+    standing = resumed(standing, SCOPES)
+    assert ([], []) == passed(standing, DAY, alike)
+    worse = counts(3000, 0.02, 0.02, (9, 27))
+    assert {("segment:postcode_area=NE", Measure.FALSE_STOP)} == {
+        (gap.scope, gap.measure) for gap in passed(standing, DAY, worse)[0]
+    }
+
+
+def test_2_what_is_usual_of_a_segment_that_is_declared_later_is_taken_from_then_on() -> None:
+    """It was taken in the next cycle alone, up to three months later, and till then five times as badly was no gap."""
+    standing = begun(OLD, 0)
+    passed(standing, 2 * DAY, without_ne(counts(3000, 0.02, 0.02)))
+    standing = resumed(standing, SCOPES)
+    assert ([], []) == passed(standing, DAY, counts(3000, 0.02, 0.04))
+    usual = standing.bounds[1].copy()
+    assert usual[Measure.BLOCK] == pytest.approx(2, rel=0.1)
+    opened, _ = passed(standing, DAY, counts(3000, 0.02, 0.08))
+    assert {"segment:postcode_area=NE"} == {gap.scope for gap in opened}
+    assert usual.tolist() == standing.bounds[1].tolist(), "it stands, and learns nothing of the gap"
+
+
+def test_what_a_late_segment_has_learned_outlives_the_cycle_of_the_others() -> None:
+    standing = begun(OLD, 0)
+    passed(standing, 2 * DAY, without_ne(counts(3000, 0.02, 0.02)))
+    standing = resumed(standing, SCOPES)
+    standing.phase = RENEWAL_DAYS * DAY - 600
+    assert ([], []) == passed(standing, DAY, counts(3000, 0.02, 0.02))
+    assert standing.reference[1, 0, 0] >= DAY * 300, "all of its first day was taken into account"
+
+
+def test_a_gap_is_watched_to_its_end_though_the_policy_does_not_declare_its_segment_any_more() -> None:
+    """It stood open for ever, and what was usual of the segment was forgotten where it was declared again."""
+    standing = known()
+    assert 2 == len(passed(standing, 10, counts(3000, 0.02, 0.4))[0])
+    standing = resumed(standing, OLD)
+    assert (*OLD, SCOPES[1]) == standing.scopes
+    order = [0, 1, 3, 2]
+    _, ended = passed(standing, DAY, counts(3000, 0.02, 0.02)[order])
+    assert {(SCOPES[1], Measure.BLOCK), (SCOPES[1], Measure.STOP)} == {(gap.scope, gap.measure) for gap in ended}
+    assert OLD == resumed(standing, OLD).scopes
+
+
+def test_a_state_of_before_new_segments_were_told_apart_is_gone_on_from() -> None:
+    written = standing_json(known())
+    del written["learning"], written["unwatched"]
+    again = standing_of(written)
+    assert ([], []) == passed(again, 60, counts(3000, 0.02, 0.02))
+    assert {"segment:postcode_area=NE"} == {gap.scope for gap in passed(again, 10, counts(3000, 0.02, 0.4))[0]}
+
+
 def test_segments_that_the_policy_no_longer_declares_are_let_go_and_new_ones_know_nothing() -> None:
     standing = known()
     after = resumed(standing, ("channel:CARD", "segment:postcode_area=NE", "segment:postcode_area=ZE"))

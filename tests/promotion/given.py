@@ -44,7 +44,7 @@ SHADOW = Shadow(
 
 def found_of(kind: str) -> Found:
     """Return evidence that passes."""
-    found = Found(DIGEST, NOW_MS - DAY_MS, True)
+    found = Found(DIGEST, NOW_MS - DAY_MS, True, is_recorded=True)
     if kind in COMPARED_KINDS:
         found = found._replace(champion=CHAMPION_DIGEST, policy=POLICY)
     if kind == "red-team":
@@ -61,6 +61,7 @@ FACTS = Facts(
     drawn=DRAWN,
     limits=LIMITS,
     evidence={kind: found_of(kind) for kind in ASKED_KINDS},
+    evidence_gone=(),
     shadow=SHADOW,
     approvals=(
         Approval("rita", "RISK", DIGEST, NOW_MS - DAY_MS),

@@ -15,7 +15,7 @@ from models.versions.approval_files import pinned_approvals, standing_approvals,
 from models.versions.approvals import Grounds
 from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence import ASKED_KINDS, Evidence, root_of, seed_of
-from models.versions.evidence_files import filed_evidence, write_evidence
+from models.versions.evidence_files import file_evidence, filed_evidence
 from models.versions.history import Event
 from models.versions.locations import Alias
 from models.versions.registry_files import DirectoryRegistry
@@ -116,7 +116,7 @@ class Stage:
         for kind in kinds or ASKED_KINDS:
             at = at_ms or self.now_ms
             found = Evidence(kind, version, digest, at, passed, () if passed else ("it rose",), figures)
-            write_evidence(self.registry, found, self.signing)
+            file_evidence(self.people, self.registry, found, self.signing)
 
     def shadow(self, version: str, payments: int = 200, differing: int = 2, beside: str = CHAMPION) -> None:
         """Have a version answer beside the champion: yesterday but one, and now."""

@@ -10,7 +10,7 @@ import pytest
 from models.artefact.vectors import GoldenVector
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
-from models.versions.evidence_files import write_evidence
+from models.versions.evidence_files import file_evidence
 from pipeline.domain.trials.shadow_answer import Band
 from pipeline.io.postgres import Connection
 from pipeline.promotion.check_command import checks
@@ -158,4 +158,4 @@ def file(stage: Stage, *found: Checked) -> None:
             kind, CANDIDATE, digest_of(stage.registry, CANDIDATE), stage.now_ms, trial.passed, trial.findings,
             trial.figures,
         )  # fmt: skip
-        write_evidence(stage.registry, evidence, stage.signing)
+        file_evidence(stage.people, stage.registry, evidence, stage.signing)

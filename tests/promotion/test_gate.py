@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.versions.evidence import ASKED_KINDS
+from models.versions.evidence import ASKED_KINDS, Recorded
 from pipeline.decide.rollout.limits import DAY_MS
 from pipeline.promotion.facts import (
     CLOCKS_MS,
@@ -24,7 +24,8 @@ from pipeline.promotion.gate import APPROVING_ROLES, Reason, refusals
 from tests.promotion.given import CHAMPION, DIGEST, FACTS, LIMITS, NOW_MS, SHADOW, found_of
 
 OTHER = "f" * 64
-LATEST = Found(DIGEST, NOW_MS, True)
+LATEST = Found(DIGEST, NOW_MS, True, is_recorded=True)
+TAKEN = Recorded("evidence/glass-2/bias-0123.json", "a" * 64, "bias", False, NOW_MS)
 FEW_PAYMENTS = FACTS._replace(
     shadow=SHADOW._replace(payments=9_999, agreed=9_900, strata={"a": Reviewed(99, 99, 99)}, large=Reviewed(9, 9, 9))
 )
@@ -63,7 +64,7 @@ def test_what_has_shown_everything_may_go_on() -> None:
 
 def test_every_reason_is_told_at_once_and_in_one_order() -> None:
     nothing = Facts(
-        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, None, {},
+        "glass-2", Unread("it is gone"), Unread("it is gone"), None, None, None, None, {}, (),
         Unread("it never ran"), (), (), "ann", "no OPERATOR", "a rollout is under way", NOW_MS,
     )  # fmt: skip
     found = refusals(nothing)
@@ -86,6 +87,13 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         (FEW_PAYMENTS, Reason.SHADOW_SAMPLE, "9,999 payments beside the champion of now"),
         (with_shadow(agreed=97_999, stopped_agreed=1_850), Reason.AGREEMENT, "97.99 % (97,999 of 100,000), and must"),
         (with_shadow(stopped_agreed=1_799), Reason.AGREEMENT_STOPPED, "89.95 % (1,799 of 2,000), and must in 90 %"),
+        (with_shadow(unanswered=600), Reason.AGREEMENT, "97.91 % (98,500 of 100,600), could not answer 600, and must"),
+        (
+            with_shadow(unanswered=100, stopped_unanswered=100),
+            Reason.AGREEMENT_STOPPED,
+            "88.09 % (1,850 of 2,100), could not answer 100, and",
+        ),
+        (with_shadow(unanswered=1, stopped_unanswered=2), Reason.SHADOW, "more than the whole"),
         (with_shadow(stopped=0, stopped_agreed=0), Reason.AGREEMENT_STOPPED, "it agreed in none, and must in 90 %"),
         (with_shadow(large=Reviewed(100, 99, 99)), Reason.REVIEWS, "99 of 100 disagreements from £1,000.00 on"),
         (with_shadow(large=Reviewed(100, 100, 49)), Reason.VERDICTS, "£1,000.00 on reviews find it right in 49.00 %"),
@@ -108,6 +116,8 @@ def test_every_reason_is_told_at_once_and_in_one_order() -> None:
         ),
         (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS - 31 * DAY_MS)), Reason.EVIDENCE, "31 days old"),
         (with_evidence("golden", LATEST._replace(made_at_ms=NOW_MS + CLOCKS_MS + 1)), Reason.EVIDENCE, "has not come"),
+        (with_evidence("golden", LATEST._replace(is_recorded=False)), Reason.EVIDENCE, "no record of the evidence"),
+        (FACTS._replace(evidence_gone=(TAKEN,)), Reason.EVIDENCE, "did not pass and was filed at 2026"),
         (with_approvals(*FACTS.approvals[1:]), Reason.APPROVALS, "Nobody has approved it as RISK."),
         (FACTS._replace(approvals=Unread("a file is spoilt")), Reason.APPROVALS, "a file is spoilt"),
     ],
@@ -261,6 +271,9 @@ WORSE: list[Callable[[Facts], Facts]] = [
     lambda facts: _changed(facts, "red-team", seed=1),
     lambda facts: facts._replace(drawn=None),
     lambda facts: _changed(facts, "latency", failed=1),
+    lambda facts: _changed(facts, "latency", is_recorded=False),
+    lambda facts: facts._replace(evidence_gone=(TAKEN,)),
+    lambda facts: _shadow(facts, lambda shadow: shadow._replace(unanswered=shadow.unanswered + 1_000)),
     *[lambda facts, role=role: _without(facts, role) for role in APPROVING_ROLES],
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(agreed=shadow.agreed - 501)),
     lambda facts: _shadow(facts, lambda shadow: shadow._replace(stopped_agreed=shadow.stopped_agreed // 2)),

@@ -16,7 +16,7 @@ from models.versions.approval_files import write_approval
 from models.versions.approvals import Grounds
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import root_of
-from models.versions.evidence_files import filed_evidence
+from models.versions.evidence_files import filed_evidence, write_evidence
 from models.versions.history import Event
 from models.versions.history_files import append_history, read_history
 from models.versions.locations import Alias
@@ -84,6 +84,42 @@ def test_a_failed_run_that_was_taken_away_after_the_approvals_is_missed(stage: S
     stage.ready()
     (stage.registry.root / failed.name).unlink()
     assert any("other evidence than there is now" in text for text in stage.texts(stage.promote()))
+
+
+def test_a_failed_run_that_was_taken_away_before_the_approvals_is_missed(stage: Stage) -> None:
+    """Whoever may write to the registry may delete there; three people then approve a version that never failed."""
+    stage.prove(CANDIDATE, "bias", passed=False, at_ms=stage.now_ms - 1_000)
+    [failed] = filed_evidence(stage.registry, CANDIDATE, stage.keys)
+    held = (stage.registry.root / failed.name).read_bytes()
+    (stage.registry.root / failed.name).unlink()
+    stage.ready()
+    [text] = stage.texts(stage.promote())
+    assert text.startswith(f"'{failed.name}', which did not pass and was filed at ")
+    assert text.endswith(" is not in the registry any more.")
+    (stage.registry.root / failed.name).write_bytes(held)
+    assert any(
+        "it answers for no run that failed" in text or "other evidence" in text for text in stage.texts(stage.promote())
+    )
+
+
+def test_evidence_that_was_put_into_the_registry_by_its_key_alone_is_nothing(stage: Stage) -> None:
+    """The key of the registry alone doesn't make a check: the database has no record of it."""
+    stage.ready()
+    [held] = [each for each in filed_evidence(stage.registry, CANDIDATE, stage.keys) if each.evidence.kind == "golden"]
+    forged = held.evidence._replace(made_at_ms=held.evidence.made_at_ms + 1)
+    write_evidence(stage.registry, forged, stage.signing)
+    stage.approve(CANDIDATE)
+    assert "The database has no record of the evidence of golden; have it checked again." in stage.texts(
+        stage.promote()
+    )
+
+
+def test_records_of_evidence_are_never_changed(stage: Stage) -> None:
+    stage.prove(CANDIDATE, "bias", passed=False)
+    for statement in ("UPDATE control.model_evidence SET passed = true", "DELETE FROM control.model_evidence"):
+        for connection in (stage.people, stage.owner):
+            with pytest.raises(psycopg.Error), connection.transaction():
+                connection.execute(statement)
 
 
 def test_evidence_against_another_champion_is_nothing(stage: Stage) -> None:

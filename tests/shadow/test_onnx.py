@@ -14,13 +14,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from models.artefact.strict import ModelRefused, canonical
-from models.challengers.learn_files import columns, write_learned
+from models.challengers.learn_files import columns, learn, write_learned
 from models.simulator import TrafficSettings
 from models.train.history import HistoryRefused, generated
 from models.versions.alias_files import move_alias
 from models.versions.locations import Alias
 from pipeline.io.settings import Profile
 from pipeline.keys.key_sets import KeySet, key_set_text
+from pipeline.publish.payment_files import NO_MAP
 from pipeline.shadow import onnx_files
 from pipeline.shadow.challenger_files import NoChallenger, load_challenger
 from pipeline.shadow.comparing import compare
@@ -36,6 +37,7 @@ from pipeline.shadow.onnx_files import (
     write_onnx,
 )
 from tests.archive import Archive
+from tests.models.train import histories
 from tests.models.versions.given import VERSION, keys_of, models_key, shipped_registry
 from tests.shadow.given import placed
 
@@ -347,3 +349,13 @@ def test_where_there_are_keys_the_signed_record_names_the_challenger_and_its_byt
     card.write_bytes(card.read_bytes().replace(b'"approvals":[]', b'"approvals":[ ]'))
     with pytest.raises(ModelRefused):
         load_challenger(settings)
+
+
+def test_a_challenger_learns_nothing_of_payments_that_are_younger_than_their_labels(tmp_path: Path) -> None:
+    """Their frauds that nobody has reported yet would be honest to it, as they aren't to a glass box."""
+    lines = [(*row[:5], row[5] if row[1] < (histories.DAYS - 7) * histories.DAY_S else 0) for row in histories.rows()]
+    path = histories.written(tmp_path / "history.csv", lines)
+    learned = learn(path, NO_MAP, tmp_path / "learned-1", "logistic", 7)
+    of_all = learn(path, NO_MAP, tmp_path / "learned-2", "logistic", 7, are_labels_final=True)
+    assert of_all.examples == len(lines) * 8 // 10
+    assert learned.examples == pytest.approx(of_all.examples * (histories.DAYS - 7) / histories.DAYS, rel=0.02)

@@ -227,6 +227,18 @@ def test_what_was_not_compared_is_no_agreement(given_answers, owner, digest: byt
     assert {each: 1 for each in map(str, aside)} == {name: n for name, n in found.standings.items() if n}
 
 
+def test_what_the_champion_answered_and_the_challenger_could_not_is_counted(
+    given_answers, owner, digest: bytes
+) -> None:
+    """One that answers 10,000 easy payments, and is silent on all others, agreed with the champion in 100 %."""
+    silent = [(BLOCK, ShadowStanding.FAILED), (ALLOW, ShadowStanding.VALUE_UNKNOWN), (ALLOW, ShadowStanding.FAILED)]
+    unasked = answer(9, BLOCK, None, standing=ShadowStanding.VALUE_UNKNOWN)._replace(champion_probability_ppm=-1)
+    given_answers(*(answer(n, outcome, None, standing=each) for n, (outcome, each) in enumerate(silent)), unasked)
+    found = summary(owner, "strict-1", digest.hex(), champion="small-1")
+    assert (3, 1) == (found.unanswered, found.stopped_unanswered)
+    assert 0 == summary(owner, "strict-1", digest.hex(), champion="small-0").unanswered
+
+
 def test_a_value_that_is_not_known_counts_as_the_highest(given_answers, owner, digest: bytes) -> None:
     given_answers(answer(1, BLOCK, ALLOW, -1), answer(2, BLOCK, ALLOW, 900_000), answer(3, BLOCK, ALLOW, 0))
     assert ["tx-1", "tx-2", "tx-3"] == [each.transaction_id for each in disagreements_of(owner, digest, 9)]

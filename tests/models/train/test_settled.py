@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,10 @@ from hypothesis import strategies as st
 
 from models.train.history import Examples, HistoryRefused
 from models.train.settled import DAY_MS, UNLABELLED, WEIGHT_MAX, Truth, final, in_order, known_at, settled
+from models.train.train import history_of_file
 from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN
+from pipeline.publish.payment_files import NO_MAP
+from tests.models.train.histories import A_DAY, DAY_S, rows, written
 
 DELAY_MS = 7 * DAY_MS
 DAYS = 40
@@ -39,6 +44,17 @@ def truth(
 
 def days(history: object) -> list[int]:
     return [int(ms) // DAY_MS for ms in history.examples.event_time_ms]  # type: ignore[attr-defined]
+
+
+def test_1_one_payment_that_is_dated_a_year_ahead_makes_no_file_old(tmp_path: Path) -> None:
+    """All that is younger than labels take would be honest, with the frauds among it that nobody has reported yet."""
+    lines = rows()
+    sound = history_of_file(written(tmp_path / "sound.csv", lines), NO_MAP, DELAY_MS)
+    lines[1_000] = (lines[1_000][0], lines[1_000][1] + 365 * DAY_S, *lines[1_000][2:])
+    slipped = history_of_file(written(tmp_path / "slipped.csv", lines), NO_MAP, DELAY_MS)
+    young = [len(lines) - len(each.known_at_ms) for each in (sound, slipped)]
+    assert young[0] > 6 * A_DAY
+    assert abs(young[0] - young[1]) <= 3
 
 
 def test_1_the_youngest_teach_nothing_labelled_or_not() -> None:

@@ -10,20 +10,26 @@ import pytest
 
 from models.artefact.strict import ModelRefused
 from models.versions.act_command import trusted_now_ms
+from models.versions.alias_files import alias_records
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
 from models.versions.evidence_files import write_evidence
 from models.versions.listing_command import lineage_lines
-from models.versions.loading_files import load_champion_of
+from models.versions.loading_files import load_champion_of, trust_of
+from models.versions.locations import Alias
 from models.versions.registry_files import DirectoryRegistry
 from ops.bench.registry.scene import APPROVERS, FIRST, SECOND, SHIPPED, Book, copy_version, identity_settings
 from pipeline.io.clock import now_ms
+from pipeline.io.postgres import Connection
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import SigningKey
 from pipeline.people.people_files import write_people
+from pipeline.promotion.moves import MoveEvent
+from pipeline.promotion.store import append_move
 from pipeline.shadow.challenger_files import load_challenger
 from pipeline.terminal.failures import Failure
 from tests.commands import Fraud
+from tests.servers import url_as
 
 
 @pytest.fixture
@@ -335,6 +341,28 @@ def test_no_first_champion_is_named_where_the_records_of_others_were_taken_away(
     shutil.rmtree(bank / "aliases")
     again = fraud("models", "begin", FIRST, "--reason", "once more")
     assert (again.code, "whose records are gone" in again.err) == (1, True)
+
+
+def test_a_registry_that_was_emptied_or_put_back_names_no_champion_by_the_back_door(
+    fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Connection, database_url: str
+) -> None:
+    """With aliases and history gone the registry looks new, and a version that no gate has seen could begin in it."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    shutil.copytree(bank / "aliases", tmp_path / "of-before")
+    assert fraud("models", "confirm", "--reason", "a key was changed").code == 0
+    trust = trust_of(Settings())
+    assert trust is not None
+    for record in alias_records(DirectoryRegistry(bank), trust.keys, Alias.CHAMPION):
+        append_move(owner, record, MoveEvent.FOUND, "erin", "found", None)
+    monkeypatch.setenv("FRAUD_DATABASE_URL", url_as(database_url, "fraud_incident"))
+    shutil.rmtree(bank / "aliases")
+    shutil.rmtree(bank / "history")
+    begun = fraud("models", "begin", FIRST, "--reason", "the first one")
+    assert (begun.code, "end with 0, and record 2 was in force" in begun.err) == (1, True), begun.err
+    shutil.copytree(tmp_path / "of-before", bank / "aliases")
+    confirmed = fraud("models", "confirm", "--reason", "a key was changed")
+    assert (confirmed.code, "end with 1, and record 2 was in force" in confirmed.err) == (1, True), confirmed.err
 
 
 def test_a_version_whose_move_has_only_begun_is_not_retired(

@@ -62,6 +62,7 @@ CONTROL_APPENDERS = {
     "control.model_move": {"fraud_incident"},
     "control.model_refusal": {"fraud_incident"},
     "control.model_draw": set(),  # rows that control.draw_for makes
+    "control.model_evidence": {"fraud_incident", "fraud_bias"},
     "control.drill_record": set(),  # the owner's, who carries out drills
     "control.live_drill_proposal": {"fraud_oncall"},
     "control.live_drill_consent": {"fraud_oncall"},
