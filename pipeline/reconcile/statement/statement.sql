@@ -3,9 +3,19 @@
 SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, taken_at
 FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY to_at DESC, statement_number DESC LIMIT 1;
 
+-- name: last_statements
+-- Of each account and currency the statement that ends last.
+SELECT DISTINCT ON (account_id, currency) account_id, currency, sequence, to_at
+FROM control.rail_statement ORDER BY account_id, currency, to_at DESC, statement_number DESC;
+
 -- name: server_time
 -- The server's clock, which says what is in the future.
 SELECT now();
+
+-- name: first_paid
+-- When the rail's first payment in a currency was recorded.
+SELECT recorded_at FROM ledger.posting
+WHERE source_account_id = '/clearing' AND currency = %s AND step = 'CREDIT' ORDER BY number LIMIT 1;
 
 -- name: around_gap
 -- What the account had where a statement ended, and where another began; NULL where none did.
