@@ -165,3 +165,84 @@ CREATE TABLE control.rail_finding (
 SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.rail_statement', 'control.rail_entry',
     'control.rail_finding']::regclass[]) AS logged;
 GRANT SELECT, INSERT ON control.rail_statement, control.rail_entry, control.rail_finding TO fraud_reconcile;
+
+-- What was found stays found
+--
+-- With the credential of whoever reconciles nobody takes a difference or a gap away: by a row that says it has closed, by
+-- one that takes the id which it will have, or by lines slipped into a statement that was taken in before.
+
+-- A statement is whole once its transaction has ended.
+CREATE FUNCTION control.refuse_late_entries() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM (SELECT DISTINCT written.statement_number FROM written) AS asked
+    JOIN control.rail_statement AS stated USING (statement_number)
+    WHERE stated.chain_xid <> pg_current_xact_id() LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a statement that was taken in takes no more lines' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER refuse_late_entries AFTER INSERT ON control.rail_entry
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_late_entries();
+
+-- A difference is found, and closes, with a statement that is taken in now. Its id follows from what it is about
+-- (finding_id in pipeline/reconcile/statement/statement_store.py). Only what may be late closes (HEALING in comparing.py):
+-- what the rail had not booked, once a statement has it, and what the ledger had otherwise, once it has done it.
+CREATE FUNCTION control.bind_rail_finding() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.finding_id <> control.uuid5('8e1d5b0a-4c6f-5a3e-9f27-61c0d8a4b7f3', concat_ws('|', NEW.kind, NEW.account_id,
+            NEW.currency, NEW.key, CASE WHEN NEW.kind IN ('UNEXPLAINED', 'TWICE') THEN NEW.statement_number END))
+        OR NOT EXISTS (
+            SELECT FROM control.rail_statement AS stated
+            WHERE stated.statement_number = NEW.statement_number AND stated.chain_xid = pg_current_xact_id()
+        )
+    THEN
+        RAISE EXCEPTION 'a difference is found with the statement that it is of' USING ERRCODE = 'restrict_violation';
+    ELSIF NEW.event = 'CLOSED' AND NOT (EXISTS (
+        SELECT FROM control.rail_finding AS opened
+        WHERE opened.finding_id = NEW.finding_id AND opened.event = 'OPENED'
+    ) AND CASE NEW.kind
+        WHEN 'NOT_AT_RAIL' THEN EXISTS (SELECT FROM control.rail_entry AS entry WHERE entry.key = NEW.key)
+        WHEN 'DONE_OTHERWISE' THEN EXISTS (
+            SELECT FROM ledger.execution AS heard
+            JOIN ledger.transition AS taken
+                ON taken.caused_at = heard.caused_at AND taken.execution_id = heard.execution_id
+            WHERE heard.execution_id = NEW.execution_id
+                AND taken.step IN ('CREDIT', 'RECALLED', 'PART_RECALLED', 'REST_RECALLED'))
+        ELSE NEW.kind IN ('NOT_IN_LEDGER', 'NO_STATEMENT', 'TIME_MISSING') END)
+    THEN
+        RAISE EXCEPTION 'a difference does not close by somebody''s word' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER bind_rail_finding BEFORE INSERT ON control.rail_finding
+    FOR EACH ROW EXECUTE FUNCTION control.bind_rail_finding();
+
+-- The same of the gaps of reconciliation (0050_reconciliation.sql; PASSING in pipeline/reconcile/gaps.py).
+CREATE FUNCTION control.bind_reconciliation_gap() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.gap_id <> control.uuid5('3c6e1f0d-9a57-5b42-8d1e-7f20b4c95a68', concat_ws('|', NEW.kind, NEW.topic,
+        NEW.partition, NEW.first_offset, NEW.last_offset, NEW.records))
+    THEN
+        RAISE EXCEPTION 'a gap''s id follows from what it is' USING ERRCODE = 'restrict_violation';
+    ELSIF NEW.event = 'CLOSED' AND NOT (
+        NEW.kind IN ('UNACCOUNTED', 'NOT_AUDITED', 'NOT_EXECUTED', 'UNFINISHED', 'RAIL_SILENT', 'STALE_HOLD')
+        AND EXISTS (
+            SELECT FROM control.reconciliation_gap AS opened
+            WHERE opened.gap_id = NEW.gap_id AND opened.event = 'OPENED'
+        )
+    ) THEN
+        RAISE EXCEPTION 'a gap does not close by somebody''s word' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER bind_reconciliation_gap BEFORE INSERT ON control.reconciliation_gap
+    FOR EACH ROW EXECUTE FUNCTION control.bind_reconciliation_gap();
+REVOKE EXECUTE ON FUNCTION control.refuse_late_entries(), control.bind_rail_finding(), control.bind_reconciliation_gap()
+    FROM PUBLIC;

@@ -91,7 +91,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         'evidence', proposal.evidence, 'reason', proposal.reason) || proposal.subject
 $$;
 
--- Raises unless what is ruled on stands exactly as it was shown, and no statement of the rail says otherwise.
+-- Raises unless what is ruled on stands exactly as it was shown, and no statement of the rail says otherwise. A line that
+-- names another payer or payee is somebody else's, who took the key: ours was not made by it.
 CREATE FUNCTION control.require_rulable(proposal control.ruling_proposal) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog AS $$
 BEGIN
@@ -110,7 +111,13 @@ BEGIN
         RAISE EXCEPTION 'the payment is in no doubt that the rail can''t end any more, or not in this one'
             USING ERRCODE = 'check_violation';
     ELSIF proposal.verdict = 'NOT_MADE'
-        AND EXISTS (SELECT FROM control.rail_entry AS entry WHERE entry.key = proposal.subject ->> 'key')
+        AND EXISTS (
+            SELECT FROM control.rail_entry AS entry WHERE entry.key = proposal.subject ->> 'key'
+                AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
+                    = proposal.subject ->> 'debtor_account_id'
+                AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
+                    = proposal.subject ->> 'creditor_account_id'
+        )
     THEN
         RAISE EXCEPTION 'a statement of the rail says that it was made' USING ERRCODE = 'check_violation';
     END IF;
@@ -172,6 +179,10 @@ SELECT ruling.number, ruling.ruling_id, proposal.about, proposal.subject, propos
     ruling.confirmed_at,
     proposal.verdict = 'NOT_MADE' AND EXISTS (
         SELECT FROM control.rail_entry AS entry WHERE entry.key = proposal.subject ->> 'key'
+            AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
+                = proposal.subject ->> 'debtor_account_id'
+            AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
+                = proposal.subject ->> 'creditor_account_id'
     ) AS is_contradicted
 FROM control.ruling JOIN control.ruling_proposal AS proposal USING (ruling_id);
 GRANT SELECT ON control.confirmed_ruling TO fraud_service;

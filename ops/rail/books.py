@@ -1,8 +1,9 @@
 """The rail's books: a dictionary, and a file of lines from which it is read again after a restart.
 
 Invariants
-1. A key is paid or refused once, and so is a recall under a key of its own; asking again gives the first answer and is
-   counted. All that is recalled of a transfer is never more than its amount.
+1. A key is paid or refused once, and so is a recall under a key of its own; asking again for the same gives the first
+   answer and is counted, and asking for something else under it is told as that. All that is recalled of a transfer is
+   never more than its amount.
 2. Every answer is in the file: its lines are written and synced before the answer leaves.
 """
 
@@ -27,6 +28,7 @@ class Status(StrEnum):
     REFUSED = "REFUSED"
     RECALLED = "RECALLED"
     UNKNOWN = "UNKNOWN"  # there is no such key
+    OTHERWISE = "OTHERWISE"  # the key stands for something else, which is not done for this
 
 
 class Transfer(NamedTuple):
@@ -74,7 +76,7 @@ class Books:
         known = self._entries.get(transfer.key)
         if known is not None:
             self.refused_duplicates += 1
-            return known.status
+            return known.status if known.transfer == transfer else Status.OTHERWISE
         entry = Entry(transfer, Status.REFUSED if is_refused else Status.ACCEPTED, 0, self._now_ms())
         self._keep(entry)
         return entry.status
@@ -87,7 +89,7 @@ class Books:
         known = self._recalls.get(recall.key)
         if known is not None:
             self.refused_duplicates += 1
-            return known.status
+            return known.status if known.recall == recall else Status.OTHERWISE
         paid = self._entries.get(recall.transfer_key)
         if paid is None or paid.status is Status.REFUSED:
             return Status.UNKNOWN

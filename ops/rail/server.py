@@ -1,8 +1,8 @@
 """The rail's HTTP interface: bulk transfers, recalls and queries, each with idempotency keys.
 
-POST /v1/transfers        [[key, debtor, creditor, currency, amount_minor], …]  → {key: ACCEPTED | REFUSED}
+POST /v1/transfers        [[key, debtor, creditor, currency, amount_minor], …]  → {key: ACCEPTED | REFUSED | OTHERWISE}
 POST /v1/transfers/query  [key, …]                                            → {key: ACCEPTED | … | UNKNOWN}
-POST /v1/recalls          [[key, transfer_key, amount_minor], …]              → {key: RECALLED | REFUSED | UNKNOWN}
+POST /v1/recalls          [[key, transfer_key, amount_minor], …]  → {key: RECALLED | REFUSED | UNKNOWN | OTHERWISE}
 POST /v1/recalls/query    [key, …]                                            → {key: RECALLED | REFUSED | UNKNOWN}
 POST /v1/lookup           [key, …]  → {key: null | [status, debtor, creditor, currency, amount_minor] of a transfer
                                            | [status, transfer_key, amount_minor] of a recall}

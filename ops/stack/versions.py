@@ -103,5 +103,9 @@ POSTGRES_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         # A month adds 35 tables and indexes, and one statement over all months locks them all. So 13 readers at once
         # take some 58,000 places of the one table of locks after ten years; this makes over 100,000, in some 15 MB.
         "max_locks_per_transaction": "512",
+        # An error is logged in PostgreSQL's own words. The statement, its details and the line of a refused COPY hold
+        # accounts and amounts (I10), and somebody who may only read could fill the disk by statements of megabytes.
+        "log_min_error_statement": "panic",
+        "log_error_verbosity": "terse",
     }
 )

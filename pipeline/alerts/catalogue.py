@@ -199,7 +199,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,
-        "It is not known whether a payment was made, and the rail has forgotten its key; it is never paid again.",
+        "It is not known whether a payment was made: the rail has forgotten its key, or another's is under it.",
     ),
     AlertCode.RAIL_PAID_OTHERWISE: Entry(
         _CRITICAL, "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to."

@@ -9,6 +9,8 @@ Invariants
    known by then is UNKNOWN, and somebody asks again later.
 5. A key that is older than the rail keeps keys is asked about and never submitted: that the rail does not know it says
    nothing, and it is FORGOTTEN.
+6. Where a key was asked about, the rail's word on it counts only if what it has under it is what is meant: whoever took
+   the key before may have named another payee. Of what is meant it says nothing then, and it is FORGOTTEN, too.
 """
 
 from __future__ import annotations
@@ -185,7 +187,7 @@ class Rail:
     def _settle(
         self,
         what: str,
-        bodies: Mapping[str, object],
+        bodies: Mapping[str, Sequence[object]],
         said: Mapping[str, Answer],
         *,
         is_asked_first: bool,
@@ -201,6 +203,8 @@ class Rail:
                 new = left
                 if attempt or is_asked_first:
                     known = self._ask(f"/v1/{what}/query", list(left))
+                    answered = {key: body for key, body in left.items() if known.get(key) in said}
+                    answers |= {key: Answer.FORGOTTEN for key in self._about_others(answered) if left.pop(key)}
                     _take(answers, left, known, said)
                     new = {key: body for key, body in left.items() if known.get(key) == _NOT_KNOWN}
                     forgotten = [key for key in new if key in old_keys]
@@ -212,7 +216,21 @@ class Rail:
                 continue
         return answers | dict.fromkeys(left, Answer.UNKNOWN)
 
-    def _ask(self, path: str, body: list[object] | list[str]) -> dict[str, str]:
+    def _about_others(self, bodies: Mapping[str, Sequence[object]]) -> list[str]:
+        """The keys under which the rail has something else. Raises RailSilent where it does not say what of each."""
+        found: list[str] = []
+        for start in range(0, len(bodies), TRANSFERS_MAX):
+            part = list(bodies)[start : start + TRANSFERS_MAX]
+            answers = self._post("/v1/lookup", orjson.dumps(part))
+            for key in part:
+                known = _known(key, answers.get(key))
+                if known is None:
+                    raise RailSilent(f"it has {key}, and does not say what")
+                if known[1:] != tuple(bodies[key][1:]):
+                    found.append(key)
+        return found
+
+    def _ask(self, path: str, body: Sequence[object]) -> dict[str, str]:
         """The rail's word on each key. Raises RailSilent."""
         found: dict[str, str] = {}
         for start in range(0, len(body), TRANSFERS_MAX):
@@ -288,7 +306,10 @@ def _known(key: str, said: object) -> Known | None:
 
 
 def _take(
-    answers: dict[str, Answer], left: dict[str, object], statuses: Mapping[str, str], said: Mapping[str, Answer]
+    answers: dict[str, Answer],
+    left: dict[str, Sequence[object]],
+    statuses: Mapping[str, str],
+    said: Mapping[str, Answer],
 ) -> None:
     """Moves what the rail has an answer to from `left` to `answers`."""
     for key, status in statuses.items():

@@ -136,7 +136,8 @@ class Answer(FastStrEnum):
     DONE = "DONE"
     REFUSED = "REFUSED"
     UNKNOWN = "UNKNOWN"
-    FORGOTTEN = "FORGOTTEN"  # it knows nothing of a key that is older than it keeps keys: it may have done it
+    # It knows nothing of a key that is older than it keeps keys, so it may have done it; or has another's under it.
+    FORGOTTEN = "FORGOTTEN"
 
 
 _S, _A, _C, _I, _T = State, Aim, Cause, Ignored, Step

@@ -51,7 +51,7 @@ class Findings:
         row = {**counts, "opened_at": opened_at, "stretch": stretch, "gaps": len(gaps)}
         connection.execute(self._statements["insert_reconciliation"], row)
         for gap in gaps:
-            connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
+            connection.execute(self._statements["insert_gap"], gap_row(gap, "OPENED"))
 
     def watch_months(self, connection: Connection, at_ms: int) -> None:
         """Tell where partitions run short, and what stands outside every month."""
@@ -73,7 +73,7 @@ class Findings:
     def store_gaps(self, connection: Connection, gaps: Sequence[Gap]) -> None:
         with connection.transaction():
             for gap in gaps:
-                connection.execute(self._statements["insert_gap"], _gap_row(gap, "OPENED"))
+                connection.execute(self._statements["insert_gap"], gap_row(gap, "OPENED"))
 
     def open_gaps(self, connection: Connection) -> list[Gap]:
         """The oldest that have not closed and may."""
@@ -87,7 +87,7 @@ class Findings:
         with connection.transaction():
             filled = [gap for gap in self.open_gaps(connection) if looking.is_filled(connection, gap)]
             for gap in filled:
-                connection.execute(self._statements["insert_gap"], _gap_row(gap, "CLOSED"))
+                connection.execute(self._statements["insert_gap"], gap_row(gap, "CLOSED"))
         return filled
 
 
@@ -107,6 +107,6 @@ def _further_alert(gaps: Sequence[Gap], at_ms: int) -> Alert:
     return alert(AlertCode.RECONCILIATION_GAPS, summary, "all", {"first": first.alert_id}, at_ms)
 
 
-def _gap_row(gap: Gap, event: str) -> dict[str, object]:
+def gap_row(gap: Gap, event: str) -> dict[str, object]:
     named = "|".join(map(str, gap))
     return {**gap._asdict(), "gap_id": uuid5(_NAMESPACE, named), "side": str(gap.side), "event": event}

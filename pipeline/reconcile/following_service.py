@@ -19,6 +19,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import Comparison, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.reconcile.statement.statement_watch_service import StatementWatch
 from pipeline.reconcile.told_watch_service import ToldWatch
 
 LOOK_AGAIN_S: Final = 0.5
@@ -28,7 +29,8 @@ HOLDS_S: Final = 60.0
 SWEEPS_A_TURN: Final = 10
 """Looks at further postings, some 100,000 of them, before the topics are compared again."""
 WATCH_S: Final = 600.0
-"""Between looks at the months' partitions, which are made daily, two months or more ahead, and at drills."""
+"""Between looks at the months' partitions, which are made daily, two months or more ahead, at drills, and at statements
+that don't come."""
 
 log = structlog.get_logger("reconcile")
 
@@ -43,11 +45,12 @@ class Following:
         labels: LabelWatch,
         told: ToldWatch,
         drills: DrillWatch,
+        statements: StatementWatch,
         held: Held,
         grace_s: float,
     ) -> None:
         self._reconciler, self._watch, self._labels, self._drills = reconciler, watch, labels, drills
-        self._told = told
+        self._told, self._statements = told, statements
         self._held, self._grace_s = held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
@@ -106,6 +109,8 @@ class Following:
             self._reconciler.watch_months(connection)
             for due in self._drills.look(connection):
                 log.warning("drill_overdue", drill=due.drill, last_at_ms=due.last_at_ms)
+            for currency, found in self._statements.look(connection):
+                log.error("statement_missing", currency=currency, detail=found.detail)
             self._watch_due_s = time.monotonic() + WATCH_S
         for gap in self._reconciler.name_quarantined(connection):
             metrics.count_gap(gap)

@@ -30,6 +30,7 @@ from pipeline.reconcile.gaps import Gap
 from pipeline.reconcile.label_watch_service import LabelWatch, OncePassedOver
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
+from pipeline.reconcile.statement.statement_watch_service import StatementWatch
 from pipeline.reconcile.told_watch_service import ToldWatch, UnprovedTold
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
@@ -99,7 +100,8 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
         told_watch(settings, wire) as told,
     ):
         drills = drill_watch(settings, wire)
-        following = Following(reconciler, watch, labels, told, drills, held, settings.reconcile_grace_s)
+        statements = statement_watch(settings, wire)
+        following = Following(reconciler, watch, labels, told, drills, statements, held, settings.reconcile_grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -159,6 +161,12 @@ def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
             now_ms,
             feeds_fault_of(settings),
         )
+
+
+def statement_watch(settings: Settings, wire: WireFormat) -> StatementWatch:
+    """Make the watch for statements of the rail that don't come."""
+    publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    return StatementWatch(settings.rail_account, publisher.publish, now_ms)
 
 
 def drill_watch(settings: Settings, wire: WireFormat) -> DrillWatch:

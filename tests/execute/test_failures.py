@@ -80,7 +80,7 @@ def test_after_a_crash_the_rail_is_asked_before_it_is_told_to_pay(desk, executor
     with closing(Desk(executor_url, appender, desk.rail_address)) as second:
         second.resume()
         assert second.state(allowed) == "SETTLED"
-    assert asked == ["/v1/transfers/query"]
+    assert asked == ["/v1/transfers/query", "/v1/lookup"]
 
 
 @pytest.mark.parametrize("boundary", ["before", "after"])

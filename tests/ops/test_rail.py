@@ -39,8 +39,9 @@ def books_of(tmp_path):
 def test_a_key_is_paid_once(books_of):
     books = books_of()
     assert books.pay(PAID, is_refused=False) is Status.ACCEPTED
-    assert books.pay(PAID._replace(amount_minor=9), is_refused=True) is Status.ACCEPTED
-    assert books.summary() == {"counts": {"ACCEPTED": 1}, "paid_minor": {"GBP": 700}, "refused_duplicates": 1}
+    assert books.pay(PAID, is_refused=True) is Status.ACCEPTED
+    assert books.pay(PAID._replace(amount_minor=9), is_refused=True) is Status.OTHERWISE
+    assert books.summary() == {"counts": {"ACCEPTED": 1}, "paid_minor": {"GBP": 700}, "refused_duplicates": 2}
 
 
 def test_books_are_the_same_after_a_restart(books_of):
@@ -125,17 +126,19 @@ class Scripted(Rail):
 
 
 SILENT = rail.RailSilent("timed out")
-ASK, PAY = "/v1/transfers/query", "/v1/transfers"
+ASK, PAY, LOOK = "/v1/transfers/query", "/v1/transfers", "/v1/lookup"
 NOT_KNOWN, ACCEPTED = {"key-1": "UNKNOWN"}, {"key-1": "ACCEPTED"}
+OURS = {"key-1": ["ACCEPTED", *PAID[1:]]}
 
 
 @pytest.mark.parametrize(
     ("is_retry", "replies", "asked", "said"),
     [
         (False, [ACCEPTED], [PAY], Answer.DONE),
-        (False, [SILENT, ACCEPTED], [PAY, ASK], Answer.DONE),
+        (False, [SILENT, ACCEPTED, OURS], [PAY, ASK, LOOK], Answer.DONE),
         (False, [SILENT, NOT_KNOWN, ACCEPTED], [PAY, ASK, PAY], Answer.DONE),
-        (True, [ACCEPTED], [ASK], Answer.DONE),
+        (True, [ACCEPTED, OURS], [ASK, LOOK], Answer.DONE),
+        (True, [ACCEPTED, SILENT, ACCEPTED, OURS], [ASK, LOOK, ASK, LOOK], Answer.DONE),
         (True, [NOT_KNOWN, ACCEPTED], [ASK, PAY], Answer.DONE),
         (True, [], [ASK] * ATTEMPTS_MAX, Answer.UNKNOWN),
         (True, [SILENT, {}, {"key-1": "PENDING"}, {"key-2": "UNKNOWN"}], [ASK] * ATTEMPTS_MAX, Answer.UNKNOWN),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from ops.stack.embedded import EmbeddedStack
-from pipeline.io.postgres import PositionMoved
+from pipeline.io.postgres import PositionMoved, connect, statements
 from pipeline.reconcile import finding_store as reconcile_findings
 from pipeline.reconcile import service as reconcile
-from pipeline.reconcile.gaps import Gap, GapKind
+from pipeline.reconcile.finding_store import gap_row
+from pipeline.reconcile.gaps import PASSING, Gap, GapKind
 from tests.audit.logs import values
 from tests.reconcile.desk import COUNT, Desk
-from tests.servers import unused_prefix
+from tests.servers import unused_prefix, url_as
 
 # Decision 8: of record 8 of partition 0, at offset 4 of partition 0 of decisions.v1
 _AT = "topic_partition = 0 AND topic_offset = 4"
@@ -145,6 +148,30 @@ def test_gap_that_is_filled_is_closed(desk: Desk) -> None:
     assert [gap] == reconciler.close_filled(desk.connection)
     assert [] == reconciler.close_filled(desk.connection)
     assert [] == desk.reconciled(is_stored=True)[0], "what came late is neither missing nor too much"
+
+
+@pytest.mark.parametrize("kind", GapKind)
+def test_only_what_may_be_late_is_closed_whoever_says_so(database_url: str, kind: GapKind) -> None:
+    """With the credential of whoever reconciles."""
+    gap = Gap(kind, "decisions.v1", 0, 4, 4, 1)
+    with closing(connect(url_as(database_url, "fraud_reconcile"), "test")) as thief:
+        sql = statements("pipeline.reconcile", "reconcile")["insert_gap"]
+        with pytest.raises(psycopg.errors.RestrictViolation):
+            thief.execute(sql, gap_row(gap, "CLOSED"))
+        thief.execute(sql, gap_row(gap, "OPENED"))
+        with contextlib.suppress(psycopg.errors.RestrictViolation):
+            thief.execute(sql, gap_row(gap, "CLOSED"))
+        events = {event for (event,) in thief.execute("SELECT event FROM control.reconciliation_gap").fetchall()}
+    assert events == ({"OPENED", "CLOSED"} if kind in PASSING else {"OPENED"})
+
+
+def test_nobody_takes_the_id_that_a_gap_will_have(database_url: str) -> None:
+    taken = gap_row(Gap(GapKind.MISPLACED, "decisions.v1", 0, 4, 4, 1), "OPENED") | {"first_offset": 3}
+    with (
+        closing(connect(url_as(database_url, "fraud_reconcile"), "test")) as thief,
+        pytest.raises(psycopg.errors.RestrictViolation),
+    ):
+        thief.execute(statements("pipeline.reconcile", "reconcile")["insert_gap"], taken)
 
 
 def test_long_intake_is_taken_in_stretches(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from pipeline.people.verify_command import verify
 from pipeline.ruling.acts import Verdict, about_of, confirmation, proposal
 from pipeline.ruling.proved_store import PROOFS_A_LOOK
 from pipeline.ruling.ruling_store import _SQL, RulingRefused, append_proposal, confirm, read_proposals, waiting_doubts
-from tests.execute.given import PAYER, decision, execution_of
+from tests.execute.given import PAYEE, PAYER, decision, execution_of
 from tests.known import identity, revoke
 from tests.ruling.given import appoint, doubt, forgotten, ruled, ruling_on
 from tests.servers import url_as
@@ -126,20 +126,33 @@ def test_a_line_is_not_ruled_made_and_a_doubt_not_accounted_for(connection, ruli
         append_proposal(connection, ruling._replace(verdict=Verdict.ACCOUNTED_FOR), identity("rob"))
 
 
-def test_a_payment_that_a_statement_has_was_made(connection, ruling, owner):
-    other = ruling._replace(verdict=Verdict.NOT_MADE)
-    append_proposal(connection, other, identity("rob"))
+def state(owner, ruling, creditor=None):
+    """Have a statement name the payment's key, and perhaps whom it paid."""
     owner.execute(
         "WITH stated AS (INSERT INTO control.rail_statement (account_id, currency, sequence, name, format, from_at,"
         " to_at, opening_minor, closing_minor, entries, file_sha256) VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now(),"
         " 0, -700, 1, sha256('s')) RETURNING statement_number)"
-        " INSERT INTO control.rail_entry (statement_number, number, kind, key, amount_minor)"
-        " SELECT statement_number, 1, 'TRANSFER', %s, -700 FROM stated",
-        [ruling.about.key],
+        " INSERT INTO control.rail_entry (statement_number, number, kind, key, amount_minor, creditor_account_id)"
+        " SELECT statement_number, 1, 'TRANSFER', %s, -700, %s FROM stated",
+        [ruling.about.key, creditor],
     )
+
+
+@pytest.mark.parametrize("creditor", [None, PAYEE])
+def test_a_payment_that_a_statement_has_was_made(connection, ruling, owner, creditor):
+    other = ruling._replace(verdict=Verdict.NOT_MADE)
+    append_proposal(connection, other, identity("rob"))
+    state(owner, ruling, creditor)
     with pytest.raises(RulingRefused, match="a statement of the rail says that it was made"):
         confirm(connection, other, identity("ada"))
     ruled(connection, ruling_on(ruling.about, Verdict.MADE))
+
+
+def test_a_line_that_names_another_payee_is_no_word_that_it_was_made(connection, ruling, owner):
+    """Somebody took the key. Ruled as made, the payee would have what the rail gave to another."""
+    state(owner, ruling, "GB29-0666")
+    ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    assert owner.execute("SELECT is_contradicted FROM control.confirmed_ruling").fetchall() == [(False,)]
 
 
 @pytest.mark.parametrize("role", ["fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_reader"])

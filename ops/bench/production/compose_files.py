@@ -20,7 +20,7 @@ _REPLACED: Final = ("command", "entrypoint", "test", "profiles")
 _KNOWN: Final = frozenset(
     {"build", "image", "user", "environment", "entrypoint", "command", "healthcheck", "depends_on", "restart"}
     | {"stop_grace_period", "deploy", "read_only", "cap_drop", "security_opt", "tmpfs", "volumes", "networks"}
-    | {"ports", "secrets", "configs", "profiles"}
+    | {"ports", "secrets", "configs", "profiles", "logging"}
 )
 
 

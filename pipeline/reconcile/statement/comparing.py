@@ -10,7 +10,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -31,7 +31,7 @@ class Difference(StrEnum):
     PARTIES_DIFFER = "PARTIES_DIFFER"  # another debtor or creditor, or the statement names none
     KIND_DIFFERS = "KIND_DIFFERS"  # a payment where the ledger has a recall, or the other way round
     NOT_AT_RAIL = "NOT_AT_RAIL"  # the ledger says that it was done, and no statement has it
-    TIME_MISSING = "TIME_MISSING"  # no statement is of the time between two that follow each other
+    TIME_MISSING = "TIME_MISSING"  # no statement is of the time between two, or since the first payment up to the first
     NO_STATEMENT = "NO_STATEMENT"  # payments were made in a currency, and no statement of that time came within a day
 
 
@@ -39,6 +39,9 @@ HEALING: Final = frozenset(
     {Difference.NOT_IN_LEDGER, Difference.DONE_OTHERWISE, Difference.NOT_AT_RAIL, Difference.NO_STATEMENT}
 )
 """Differences that may only be late on one side, and that close once that side has come to it. The others stay."""
+ALWAYS_NEW: Final = frozenset({Difference.UNEXPLAINED, Difference.TWICE})
+"""Differences that each further statement makes anew, whatever was found of the key before: a bank may name each year's
+statements alike, and so the places of lines without a key; and what is booked a third time went out a third time."""
 
 
 class Ending(StrEnum):
@@ -202,8 +205,14 @@ def time_missing(ended_at: datetime, goes_on_at: datetime) -> Found:
     return Found(Difference.TIME_MISSING, times, None, None, None, "no statement is of the time in between")
 
 
+def time_before(paid_at: datetime, first_at: datetime) -> Found:
+    """Payments were made before the first statement that was taken in, so nothing was held against them."""
+    missing = time_missing(paid_at, first_at)
+    return missing._replace(detail="payments were made then, and the first statement that was taken in begins later")
+
+
 def gap_of(found: Found) -> Gap:
-    """The gap that `time_missing` has named."""
+    """The gap that `time_missing` or `time_before` has named."""
     ended_at, _, goes_on_at = found.key.partition("/")
     return Gap(datetime.fromisoformat(ended_at), datetime.fromisoformat(goes_on_at))
 
@@ -218,13 +227,18 @@ def no_statement(currency: str, until: datetime | None) -> Found:
     return Found(Difference.NO_STATEMENT, f"{currency}/{since}", None, None, None, detail)
 
 
-def healed(open_keys: Mapping[str, Difference], found: Iterable[Found], on_statements: Iterable[str]) -> list[str]:
-    """Keys of open differences that are no more. on_statements: those of them that a statement has by now."""
-    still, known = {each.key for each in found}, frozenset(on_statements)
+def healed(open_before: Iterable[Found], found: Iterable[Found], on_statements: Iterable[str]) -> list[Found]:
+    """Open differences that are no more. on_statements: keys of them that a statement has by now.
+
+    Several may be about one key, and each heals by itself: that the ledger has come to what was in doubt says nothing
+    of its being booked twice.
+    """
+    still, known = {(each.kind, each.key) for each in found}, frozenset(on_statements)
     return [
-        key
-        for key, kind in open_keys.items()
-        if kind in HEALING and (key in known if kind is Difference.NOT_AT_RAIL else key not in still)
+        each
+        for each in open_before
+        if each.kind in HEALING
+        and (each.key in known if each.kind is Difference.NOT_AT_RAIL else (each.kind, each.key) not in still)
     ]
 
 

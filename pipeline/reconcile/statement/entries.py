@@ -70,7 +70,7 @@ class Entry(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Time between two statements that no statement is of."""
+    """Time that no statement is of: between two, or from the first payment to the first statement."""
 
     ended_at: datetime
     goes_on_at: datetime
@@ -120,10 +120,14 @@ def follows(head: Head, last: Head | None, now: datetime) -> None:
         raise StatementUnusable(f"statement {head.sequence} begins before {last.sequence} ended")
 
 
-def filled(head: Head, gaps: Iterable[Gap]) -> Gap | None:
-    """Return the gap that a statement is of, from its beginning on; None where it is of none."""
+def filled(head: Head, gaps: Iterable[Gap], before_first: Gap | None = None) -> Gap | None:
+    """Return the gap that a statement is of, from its beginning on; None where it is of none.
+
+    before_first: the one among them before which there is no statement. A statement of it may begin before it.
+    """
     for gap in gaps:
         begins_there = abs(head.from_at - gap.ended_at) <= BETWEEN_MAX
+        begins_there |= gap == before_first and head.from_at < gap.ended_at
         if begins_there and gap.ended_at + BETWEEN_MAX < head.to_at <= gap.goes_on_at:
             return gap
     return None
@@ -132,10 +136,10 @@ def filled(head: Head, gaps: Iterable[Gap]) -> Gap | None:
 def fits(head: Head, gap: Gap, before_minor: int | None, after_minor: int | None) -> Gap | None:
     """Return what is left of a gap behind a statement that fills it from its beginning on; None where nothing is.
 
-    before_minor, after_minor: what the account had where the gap begins and ends. Raises StatementUnusable where the
-    statement does not lead from the one to the other.
+    before_minor, after_minor: what the account had where the gap begins and ends; before_minor is None where no
+    statement ends there. Raises StatementUnusable where the statement does not lead from the one to the other.
     """
-    if head.opening_minor != before_minor:
+    if before_minor is not None and head.opening_minor != before_minor:
         raise StatementUnusable(
             f"statement {head.sequence} opens with {head.opening_minor}, and the one before it closed with "
             f"{before_minor} minor units"

@@ -3,9 +3,19 @@
 SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, taken_at
 FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY to_at DESC, statement_number DESC LIMIT 1;
 
+-- name: last_statements
+-- Of each account and currency the statement that ends last.
+SELECT DISTINCT ON (account_id, currency) account_id, currency, sequence, to_at
+FROM control.rail_statement ORDER BY account_id, currency, to_at DESC, statement_number DESC;
+
 -- name: server_time
 -- The server's clock, which says what is in the future.
 SELECT now();
+
+-- name: first_paid
+-- When the rail's first payment in a currency was recorded.
+SELECT recorded_at FROM ledger.posting
+WHERE source_account_id = '/clearing' AND currency = %s AND step = 'CREDIT' ORDER BY number LIMIT 1;
 
 -- name: around_gap
 -- What the account had where a statement ended, and where another began; NULL where none did.
@@ -22,7 +32,8 @@ SELECT (
 -- name: without_statement
 -- Currencies in which the rail made payments that no statement of the account is of, though they were made before a time,
 -- and where the last statement in the currency ended; NULL where none was ever taken in. It goes from one currency of the
--- index to the next.
+-- index to the next. In one that is seldom paid in, the last thousand payments say it; the time between is looked through
+-- only in one that is paid in so often that it soon finds a payment.
 WITH RECURSIVE paid AS (
     (SELECT currency FROM ledger.posting WHERE source_account_id = '/clearing' AND step = 'CREDIT' ORDER BY currency LIMIT 1)
     UNION ALL
@@ -37,16 +48,27 @@ CROSS JOIN LATERAL (
     SELECT max(taken.to_at) AS until FROM control.rail_statement AS taken
     WHERE taken.account_id = %(account_id)s AND taken.currency = paid.currency
 ) AS stated
+CROSS JOIN LATERAL (
+    SELECT count(*) AS payments, min(moved.recorded_at) AS since, coalesce(bool_or(
+        moved.recorded_at >= stated.until AND moved.recorded_at < %(missed_before)s), false) AS are_missed
+    FROM (
+        SELECT one.recorded_at FROM ledger.posting AS one
+        WHERE one.source_account_id = '/clearing' AND one.currency = paid.currency AND one.step = 'CREDIT'
+        ORDER BY one.number DESC LIMIT 1000
+    ) AS moved
+) AS latest
 WHERE paid.currency IS NOT NULL AND CASE WHEN stated.until IS NULL THEN (
         SELECT first.recorded_at FROM ledger.posting AS first
         WHERE first.source_account_id = '/clearing' AND first.currency = paid.currency AND first.step = 'CREDIT'
         ORDER BY first.number LIMIT 1
     ) < %(missed_before)s
-    ELSE EXISTS (
-        SELECT FROM ledger.transition AS made JOIN ledger.execution AS heard USING (execution_id)
-        WHERE made.recorded_at >= stated.until AND made.recorded_at < %(missed_before)s AND made.step = 'CREDIT'
-            AND heard.currency = paid.currency
-    ) END;
+    ELSE stated.until < %(missed_before)s AND (latest.are_missed OR (
+        latest.payments = 1000 AND latest.since >= %(missed_before)s AND EXISTS (
+            SELECT FROM ledger.transition AS made JOIN ledger.execution AS heard USING (execution_id)
+            WHERE made.recorded_at >= stated.until AND made.recorded_at < %(missed_before)s AND made.step = 'CREDIT'
+                AND heard.currency = paid.currency
+        )
+    )) END;
 
 -- name: insert_statement
 -- A statement, before its entries.

@@ -16,7 +16,8 @@ from pipeline.io.settings import Settings
 from pipeline.reconcile.statement.comparing import Found
 from pipeline.reconcile.statement.entries import StatementUnusable
 from pipeline.reconcile.statement.statement_service import StatementIntake, Taken
-from pipeline.reconcile.statement.statement_store import OpenFinding, Statements
+from pipeline.reconcile.statement.statement_store import OpenFinding, Stated, Statements
+from pipeline.reconcile.statement.statement_watch_service import unstated
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -42,15 +43,29 @@ def take_in(settings: Settings, wire: WireFormat, path: Path, output: Output) ->
 
 
 def list_findings(settings: Settings, output: Output) -> bool:
-    """True where nothing differs but what people have accounted for, which is shown as that."""
+    """True where nothing differs but what people have accounted for, shown as that, and no statement is missing.
+
+    Up to when was compared is shown, too: nothing differs where nothing was compared.
+    """
     try:
         with closing(connect(settings.database_url, GROUP)) as connection, failures_named():
-            found = Statements(connection).all_open(SHOWN_MAX)
+            statements = Statements(connection)
+            found, compared = statements.all_open(SHOWN_MAX), statements.stated()
+            known = {(each.currency, each.found.key) for each in found}
+            found += [
+                OpenFinding(settings.rail_account, currency, missing, statements.now())
+                for currency, missing in unstated(connection, settings.rail_account)
+                if (currency, missing.key) not in known
+            ]
     except (DatabaseUnavailable, DatabaseRefused) as error:
         raise _database(settings, error) from error
     for each in found:
         show_open(output, each)
     output.end_list("differences from the rail's statements")
+    for last in compared:
+        show_compared(output, last)
+    if not compared:
+        output.note("No statement of the rail was ever taken in, so nothing was compared.")
     return all(each.explained is not None for each in found)
 
 
@@ -93,6 +108,11 @@ def show_open(output: Output, each: OpenFinding) -> None:
     }
     line = _line("EXPLAINED", "green", each.currency, each.found)
     output.record({**fields, "explained": explained}, f"{line}, by {by}")
+
+
+def show_compared(output: Output, last: Stated) -> None:
+    line = f"Compared in {last.currency} until {last.until.isoformat()}, by statement {last.sequence}"
+    output.record({"compared": {**last._asdict(), "until": last.until.isoformat()}}, f"{line} of {last.account_id}.")
 
 
 def _fields(found: Found) -> dict[str, object]:

@@ -18,6 +18,7 @@ from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.reconcile.statement.camt_files import read_camt
 from pipeline.reconcile.statement.comparing import (
+    ALWAYS_NEW,
     Comparison,
     Difference,
     Found,
@@ -25,6 +26,7 @@ from pipeline.reconcile.statement.comparing import (
     gap_of,
     healed,
     no_statement,
+    time_before,
     time_missing,
     twice,
 )
@@ -96,14 +98,20 @@ class StatementIntake:
         open_before = self._statements.open_findings(head.account_id, head.currency)
         missing = [each for each in open_before.values() if each.kind is Difference.TIME_MISSING]
         gaps = {gap_of(each): each for each in missing}
-        if (gap := filled(head, gaps)) is not None:
+        befores = {gap: self._statements.around(head.account_id, head.currency, gap)[0] for gap in gaps}
+        before_first = next((gap for gap, before_minor in befores.items() if before_minor is None), None)
+        if (gap := filled(head, gaps, before_first)) is not None:
             return self._take_late(head, entries, sha256, gap, gaps[gap])
         last = self._statements.last(head.account_id, head.currency)
         now = self._statements.now()
         follows(head, None if last is None else last[0], now)
         # A statement may have been taken in before its end: what was recorded since was not due then.
         due_since = head.from_at if last is None else min(last[0].to_at, last[1]) - GRACE
-        after = [] if last is None or not is_gap(head, last[0]) else [time_missing(last[0].to_at, head.from_at)]
+        if last is None:
+            paid_at = self._statements.first_paid(head.currency)
+            after = [time_before(paid_at, head.from_at)] if paid_at and paid_at < head.from_at - GRACE else []
+        else:
+            after = [time_missing(last[0].to_at, head.from_at)] if is_gap(head, last[0]) else []
         return self._compared(head, entries, sha256, due_since, after, [])
 
     def _take_late(self, head: Head, entries: Iterator[Entry], sha256: bytes, gap: Gap, named: Found) -> Taken:
@@ -141,12 +149,10 @@ class StatementIntake:
         filled_gaps: list[Found],
     ) -> Taken:
         number, count = stored
-        known = {(each.kind, each.key) for each in open_before.values()}
+        known = {(each.kind, each.key) for each in open_before.values() if each.kind not in ALWAYS_NEW}
         opened = [each for each in found if (each.kind, each.key) not in known]
-        open_keys = {each.key: each.kind for each in open_before.values()}
-        on_statements = self._statements.on_statements(open_keys)
-        ended = set(healed(open_keys, found, on_statements))
-        closed = [each for each in open_before.values() if each.key in ended or each in filled_gaps]
+        on_statements = self._statements.on_statements({each.key for each in open_before.values()})
+        closed = [*healed(open_before.values(), found, on_statements), *filled_gaps]
         self._tell(head, opened)
         self._statements.store(head, number, opened, closed)
         return Taken(number, head, count, opened, closed)
@@ -234,4 +240,6 @@ def _noting(entries: Iterator[Entry], head: Head, comparison: Comparison) -> Ite
 def _alert(head: Head, found: Found, at_ms: int) -> Alert:
     text = f"{found.kind} on statement {head.sequence}, or missing from it: {found.detail}."
     evidence = {"account": head.account_id, "currency": head.currency, "key": found.key, "kind": found.kind.value}
+    if found.kind in ALWAYS_NEW:
+        evidence["from"] = head.from_at.isoformat()  # which of the statements that are named alike
     return alert(AlertCode.STATEMENT_DIFFERS, text, "rail", evidence, at_ms)

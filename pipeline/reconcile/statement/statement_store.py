@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, cast
 from uuid import UUID, uuid5
 
 from pipeline.io.postgres import Connection, statements
-from pipeline.reconcile.statement.comparing import Difference, Execution, Found
+from pipeline.reconcile.statement.comparing import ALWAYS_NEW, Difference, Execution, Found
 from pipeline.reconcile.statement.entries import Entry, Gap, Head, Kind, Sum
 from pipeline.ruling.proved_store import Proved, ProvedRulings
 
@@ -30,6 +30,15 @@ class OpenFinding(NamedTuple):
     found: Found
     at: datetime
     explained: Proved | None = None
+
+
+class Stated(NamedTuple):
+    """The statement up to whose end an account was compared in a currency."""
+
+    account_id: str
+    currency: str
+    sequence: int
+    until: datetime
 
 
 class Statements:
@@ -63,6 +72,11 @@ class Statements:
         wanted = {"account_id": account_id, "missed_before": missed_before}
         rows = self._connection.execute(self._sql["without_statement"], wanted).fetchall()
         return [(currency, until) for currency, until in rows]
+
+    def first_paid(self, currency: str) -> datetime | None:
+        """When the ledger first had the rail's word that it paid in a currency; None where it never had."""
+        row = self._connection.execute(self._sql["first_paid"], [currency]).fetchone()
+        return None if row is None else cast("datetime", row[0])
 
     def around(self, account_id: str, currency: str, gap: Gap) -> tuple[int | None, int | None]:
         """What the account had where a gap begins, and where it ends."""
@@ -110,6 +124,10 @@ class Statements:
             for row in cursor.execute(self._sql["executions_between"], wanted):
                 yield Execution(*row)
 
+    def stated(self) -> list[Stated]:
+        """The last statement of each account and currency."""
+        return [Stated(*row) for row in self._connection.execute(self._sql["last_statements"]).fetchall()]
+
     # What differs
 
     def open_findings(self, account_id: str, currency: str) -> dict[str, Found]:
@@ -149,14 +167,15 @@ class Statements:
                 self._connection.execute(self._sql["insert_finding"], _row(head, number, event, found))
 
 
-def finding_id(account_id: str, currency: str, found: Found) -> str:
-    return str(uuid5(_NAMESPACE, f"{found.kind}|{account_id}|{currency}|{found.key}"))
+def finding_id(account_id: str, currency: str, found: Found, statement_number: int) -> str:
+    place = f"|{statement_number}" if found.kind in ALWAYS_NEW else ""
+    return str(uuid5(_NAMESPACE, f"{found.kind}|{account_id}|{currency}|{found.key}{place}"))
 
 
 def _row(head: Head, number: int, event: str, found: Found) -> Mapping[str, object]:
     return {
         **found._asdict(),
-        "finding_id": finding_id(head.account_id, head.currency, found),
+        "finding_id": finding_id(head.account_id, head.currency, found, number),
         "event": event,
         "account_id": head.account_id,
         "currency": head.currency,

@@ -160,6 +160,15 @@ def test_service_has_no_rights_to_spare(compose: dict[str, Any], service: str) -
     assert forbidden.isdisjoint(settings)
 
 
+@pytest.mark.parametrize("compose", [BASE, PRODUCTION], ids=["base", "production"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_service_fills_no_disk_by_its_log(compose: dict[str, Any], service: str) -> None:
+    """Docker keeps all of it by default, and any client of PostgreSQL says what is in its log."""
+    bounded = {"driver": "local", "options": {"max-size": "50m", "max-file": "10"}}
+    assert BASE["services"][service]["logging"] == bounded
+    assert compose["services"].get(service, {}).get("logging", bounded) == bounded
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_service_writes_to_volumes_of_its_own_and_memory_only(service: str) -> None:
     mounts = [entry for entry in BASE["services"][service].get("volumes", [])]

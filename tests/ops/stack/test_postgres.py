@@ -26,6 +26,7 @@ from tests.ops.stack.rounds import has_ended
 class Server:
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
+        self.log_path = directory / "postgres.log"
         self.process: PostgresServer = postgres_server(bundled_folder(), directory, self.port)
         self.url = postgres_url(self.port)
 
@@ -53,6 +54,29 @@ def test_committed_rows_outlive_kill_and_stop_on_the_same_port(server: Server) -
         assert not answers(server.url)
         server.process.start()
         assert list(range(1, number + 1)) == numbers(server.url)
+
+
+def test_its_log_quotes_nothing_of_what_was_refused(server: Server) -> None:
+    """Neither the statement, nor the row that a constraint names, nor the line of a COPY (I10)."""
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE held (account_id text PRIMARY KEY, amount_minor bigint CHECK (amount_minor < 9))"
+        )
+        connection.execute("INSERT INTO held VALUES ('GB29-SECRET', 1)")
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("INSERT INTO held VALUES ('GB29-SECRET', 1)")
+        with pytest.raises(psycopg.errors.CheckViolation), connection.cursor() as cursor:
+            copy_one(cursor)
+    logged = server.log_path.read_text()
+    assert "duplicate key value" in logged
+    assert "violates check constraint" in logged
+    assert "GB29-SECRET" not in logged
+    assert "INSERT INTO held" not in logged
+
+
+def copy_one(cursor: psycopg.Cursor[psycopg.rows.TupleRow]) -> None:
+    with cursor.copy("COPY held FROM STDIN") as copy:
+        copy.write_row(("GB29-SECRET-2", 10))
 
 
 def test_kill_ends_the_sessions_too(server: Server) -> None:

@@ -129,10 +129,17 @@ def test_what_was_recorded_outside_a_statements_time_is_missed_by_another():
 
 
 def test_only_what_may_be_late_heals():
-    open_keys = {kind.value: kind for kind in Difference}
-    closed = healed(open_keys, [], [Difference.NOT_AT_RAIL])
-    assert set(closed) == {
+    open_before = [Found(kind, kind.value, None, 1, None, "") for kind in Difference]
+    closed = healed(open_before, [], [Difference.NOT_AT_RAIL])
+    assert {each.kind for each in closed} == {
         Difference.NOT_IN_LEDGER, Difference.DONE_OTHERWISE, Difference.NOT_AT_RAIL, Difference.NO_STATEMENT,
     }  # fmt: skip
     again = [Found(Difference.NOT_IN_LEDGER, "NOT_IN_LEDGER", None, 1, None, "")]
-    assert "NOT_IN_LEDGER" not in healed(open_keys, again, [])
+    assert again[0] not in healed(open_before, again, [])
+
+
+def test_of_two_differences_about_one_key_each_heals_by_itself():
+    both = [Found(kind, "key", None, -7, None, "") for kind in (Difference.DONE_OTHERWISE, Difference.TWICE)]
+    for order in (both, both[::-1]):
+        assert healed(order, [], ["key"]) == [both[0]]
+    assert healed(both, [Found(Difference.AMOUNT_DIFFERS, "key", None, -7, -8, "")], ["key"]) == [both[0]]

@@ -19,7 +19,7 @@ from pipeline.execute.rail_client import Rail, Transfer
 from pipeline.execute.references import Opening
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.postgres import connect
-from pipeline.reconcile.statement import statement_service
+from pipeline.reconcile.statement import statement_service, statement_watch_service
 from pipeline.reconcile.statement.comparing import Difference
 from pipeline.reconcile.statement.entries import StatementUnusable
 from pipeline.reconcile.statement.statement_service import StatementIntake
@@ -137,20 +137,8 @@ def test_the_same_payment_on_two_statements_is_found(scene):
     assert [each.kind for each in scene.take(path).opened] == [Difference.TWICE]
 
 
-def test_a_doubt_heals_once_the_ledger_has_the_rails_word(scene, executor_url, appender, monkeypatch):
-    doubtful = decision()
-    with monkeypatch.context() as patched:
-        from pipeline.execute.saga import Answer
-
-        real = Rail.pay
-
-        def silent(self, transfers, **named):
-            real(self, transfers, **named)
-            return {each.key: Answer.UNKNOWN for each in transfers}
-
-        patched.setattr(Rail, "pay", silent)
-        scene.desk.hear(doubtful)
-    assert scene.desk.state(doubtful) == "IN_DOUBT"
+def test_a_doubt_heals_once_the_ledger_has_the_rails_word(scene, monkeypatch):
+    doubtful = in_doubt(scene, monkeypatch)
     assert [each.kind for each in scene.next().opened] == [Difference.DONE_OTHERWISE]
     scene.desk.retry()
     assert scene.desk.state(doubtful) == "SETTLED"
@@ -360,4 +348,164 @@ def test_no_statement_is_stored_that_ends_in_days_to_come(database_url, ahead):
             " opening_minor, closing_minor, entries, file_sha256, taken_at)"
             " VALUES ('A', 'GBP', 1, 'S', 'csv', now(), now() + %s, 0, 0, 0, sha256('s'), now() + %s)",
             [ahead, ahead],
+        )
+
+
+def booked_twice(path):
+    """Make the rail book what the statement's last line says a second time."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines).replace("-7.00,1,", "-14.00,2,") + lines[-1])
+    return path
+
+
+def in_doubt(scene, monkeypatch):
+    """A payment that the rail has made, and of which the ledger doesn't know."""
+    doubtful = decision()
+    with monkeypatch.context() as patched:
+        from pipeline.execute.saga import Answer
+
+        real = Rail.pay
+
+        def silent(self, transfers, **named):
+            real(self, transfers, **named)
+            return {each.key: Answer.UNKNOWN for each in transfers}
+
+        patched.setattr(Rail, "pay", silent)
+        scene.desk.hear(doubtful)
+    assert scene.desk.state(doubtful) == "IN_DOUBT"
+    return doubtful
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_what_was_booked_twice_stays_when_the_doubt_about_it_heals(scene, monkeypatch, turn):
+    """The order of findings is that of their ids, so any of several about one key could be taken for all."""
+    in_doubt(scene, monkeypatch)
+    opened = scene.take(booked_twice(scene.fetch("csv"))).opened
+    assert {each.kind for each in opened} == {Difference.TWICE, Difference.DONE_OTHERWISE}
+    scene.desk.retry()
+    later = scene.next("csv", until_ms=int(time.time() * 1000) + 3 * QUARTER_MS)
+    assert [each.kind for each in later.closed] == [Difference.DONE_OTHERWISE]
+    assert scene.open_kinds() == [Difference.TWICE]
+
+
+def test_a_payment_that_is_booked_a_third_time_is_told_again(scene):
+    scene.desk.hear(decision())
+    assert [each.kind for each in scene.take(booked_twice(scene.fetch("csv"))).opened] == [Difference.TWICE]
+    entry = (scene._folder / "statement-1").read_text().splitlines(keepends=True)[-1]
+    path = scene.fetch("csv")
+    path.write_text(path.read_text().replace("-14.00,-14.00,0,", "-14.00,-21.00,1,") + entry)
+    assert [each.kind for each in scene.take(path).opened] == [Difference.TWICE]
+    assert scene.open_kinds() == [Difference.TWICE, Difference.TWICE]
+
+
+def with_a_fee(scene, name: str):
+    """The next statement, under a name of the bank's, with a line that no payment of ours explains."""
+    path = scene.fetch("csv")
+    head, stated = path.read_text().splitlines()[:2]
+    fields = stated.split(",")
+    opening = float(fields[7])
+    fields[4], fields[8], fields[9] = name, f"{opening - 0.15:.2f}", "1"
+    line = ["ENTRY", "FRAUD-SETTLEMENT", "GBP", *[""] * 7, "OTHER", "", "-0.15", "", ""]
+    path.write_text(f"{head}\n{','.join(fields)}\n{','.join(line)}\n")
+    return path
+
+
+def test_a_bank_that_names_its_statements_alike_hides_no_line(scene):
+    """A bank may name the statements of each year anew; a line that explains itself by nothing is new each time."""
+    first = scene.take(with_a_fee(scene, "1"))
+    second = scene.take(with_a_fee(scene, "1"))
+    assert [each.kind for each in first.opened] == [each.kind for each in second.opened] == [Difference.UNEXPLAINED]
+    assert scene.open_kinds() == [Difference.UNEXPLAINED, Difference.UNEXPLAINED]
+
+
+def test_what_was_paid_before_the_first_statement_is_named_until_a_statement_of_it_comes(scene):
+    scene.desk.hear(decision())
+    began_ms = int(time.time() * 1000) + QUARTER_MS + 60_000
+    earlier = scene.fetch("csv", until_ms=began_ms)
+    scene._sequence, scene._opening_minor, scene._since_ms = 2, -700, began_ms
+    first = scene.next("csv", until_ms=began_ms + 60_000)
+    assert [each.kind for each in first.opened] == [Difference.TIME_MISSING]
+    [taken] = scene.intake.take(earlier)
+    assert (taken.opened, [each.kind for each in taken.closed]) == ([], [Difference.TIME_MISSING])
+    assert scene.open_kinds() == []
+
+
+def unstated_kinds(scene, monkeypatch):
+    monkeypatch.setattr(statement_watch_service, "UNSTATED_AFTER", timedelta(0))
+    told = []
+    watch = statement_watch_service.StatementWatch("FRAUD-SETTLEMENT", told.extend, lambda: 1_000)
+    found = watch.look(scene.connection)
+    assert [each.evidence["key"] for each in told] == [each.found.key for each in found]
+    return [(each.currency, each.found.kind) for each in found]
+
+
+def test_statements_that_do_not_come_are_missed_without_another(scene, monkeypatch):
+    """No statement was ever taken in, or none any more, and nobody would have heard of it."""
+    assert unstated_kinds(scene, monkeypatch) == []
+    scene.desk.hear(decision())
+    assert unstated_kinds(scene, monkeypatch) == [("GBP", Difference.NO_STATEMENT)]
+    scene.next("csv", until_ms=int(time.time() * 1000) + 1)
+    assert unstated_kinds(scene, monkeypatch) == []
+    scene.desk.hear(decision(amount_minor=300))
+    assert unstated_kinds(scene, monkeypatch) == [("GBP", Difference.NO_STATEMENT)]
+
+
+def test_a_statement_that_may_come_yet_is_not_missed(scene):
+    scene.desk.hear(decision())
+    assert statement_watch_service.unstated(scene.connection, "FRAUD-SETTLEMENT") == []
+
+
+@pytest.fixture
+def found(scene):
+    """A line that nothing explains, and a payment that no statement has."""
+    scene.desk.hear(decision())
+    path = with_a_fee(scene, "1")
+    assert {each.kind for each in scene.take(path).opened} == {Difference.UNEXPLAINED, Difference.NOT_AT_RAIL}
+    return scene
+
+
+CLOSED = b"""
+    INSERT INTO control.rail_finding (finding_id, event, kind, account_id, currency, key, execution_id, detail,
+        statement_number)
+    SELECT finding_id, 'CLOSED', kind, account_id, currency, key, execution_id, 'so they say', %s
+    FROM control.rail_finding
+"""
+FORGED = b"""
+    INSERT INTO control.rail_statement (account_id, currency, sequence, name, format, from_at, to_at, opening_minor,
+        closing_minor, entries, file_sha256)
+    VALUES ('FRAUD-SETTLEMENT', 'GBP', 99, 'forged', 'csv', now(), now(), 0, 0, 0, sha256('f'))
+    RETURNING statement_number
+"""
+
+
+def forge(connection, statement: bytes) -> None:
+    """In the transaction of a statement that nobody sent."""
+    with connection.transaction():
+        row = connection.execute(FORGED).fetchone()
+        connection.execute(statement, row)
+
+
+def test_whoever_holds_the_roles_credential_closes_no_difference(found):
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        found.connection.execute(CLOSED, [1])
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        forge(found.connection, CLOSED)
+    assert set(found.open_kinds()) == {Difference.UNEXPLAINED, Difference.NOT_AT_RAIL}
+
+
+def test_nobody_takes_the_id_that_a_difference_will_have(found):
+    taken = b"""
+        INSERT INTO control.rail_finding (finding_id, event, kind, account_id, currency, key, detail, statement_number)
+        VALUES (gen_random_uuid(), 'OPENED', 'TWICE', 'ANOTHER', 'GBP', 'key', 'none', %s)
+    """
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        forge(found.connection, taken)
+
+
+def test_no_line_is_slipped_into_a_statement_that_was_taken_in(found):
+    """By which a payment that the rail never made would have stood on one, and its difference healed."""
+    with pytest.raises(psycopg.errors.RestrictViolation):
+        found.connection.execute(
+            "INSERT INTO control.rail_entry (statement_number, number, kind, key, amount_minor)"
+            " SELECT statement_number, 1000, 'TRANSFER', 'key', -700 FROM control.rail_statement"
         )

@@ -30,6 +30,9 @@ def test_what_differs_is_shown_listed_and_exits_with_1(reconcile, tmp_path):
     listed = reconcile("findings")
     assert listed.code == 1
     assert "rail -123.45 GBP, ledger nothing" in listed.out
+    assert "Compared in GBP until 2026-05-29T20:26:40+00:00, by statement 1 of FRAUD-SETTLEMENT." in listed.out
+    last = json.loads(reconcile("findings", "--json").out.splitlines()[-1])
+    assert (last["compared"]["currency"], last["compared"]["sequence"]) == ("GBP", 1)
 
 
 def test_what_can_not_be_taken_in_is_said_in_a_sentence(reconcile, tmp_path):
@@ -38,7 +41,9 @@ def test_what_can_not_be_taken_in_is_said_in_a_sentence(reconcile, tmp_path):
     answer = reconcile("statement", path)
     assert answer.code == 1
     assert "another account" in answer.err
-    assert reconcile("findings").code == 0
+    listed = reconcile("findings")
+    assert listed.code == 0
+    assert "No statement of the rail was ever taken in, so nothing was compared." in listed.err
 
 
 def test_a_file_that_is_not_there_is_said(reconcile, tmp_path):
