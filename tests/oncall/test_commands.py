@@ -89,7 +89,7 @@ def test_silence_has_an_author_and_an_end(
     assert 1 == fraud("alerts", "unsilence", silence["silence_id"], **places).code
 
 
-@pytest.mark.parametrize("group", ["%", "' OR 1=1", "ffffffff", ""])
+@pytest.mark.parametrize("group", ["%", "' OR 1=1", "ffffffff"])
 def test_group_that_isn_t_there_is_named(fraud: Fraud, places: dict[str, str], group: str) -> None:
     answer = fraud("alerts", "show", group, **places)
     assert 2 == answer.code

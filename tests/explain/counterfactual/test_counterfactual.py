@@ -184,7 +184,7 @@ def test_the_page_tells_it_as_the_text_does(archive):
     told_whole = assembled(explained, NotShown("there is no database here"), "nothing", "read from a test", trace)
     html = page(told_whole, 0)
     assert f"<h2>{TITLE}</h2>" in html
-    assert all(f"<p>{escape(line)}</p>" in html for line in lines(found, otherwise))
+    assert all(f">{escape(line.removeprefix('- ').strip())}</p>" in html for line in lines(found, otherwise))
 
 
 def test_an_allow_s_page_and_text_have_no_such_part(archive):
