@@ -113,7 +113,7 @@ def _decisions(records: Iterable[Record]) -> Iterator[Decision]:
 
 
 def _abort(bootstrap_servers: str, payments: Sequence[Transaction]) -> None:
-    """Write records that a reader of uncommitted records would take in, and abort them."""
+    """Write records that a reader of uncommitted records would take in, abort them, and wait for the ends of that."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "transactional.id": "aborter", "log_level": 2})
     producer.init_transactions(DELIVERY_S)
     producer.begin_transaction()
@@ -121,6 +121,13 @@ def _abort(bootstrap_servers: str, payments: Sequence[Transaction]) -> None:
         producer.produce(topic, record.value, record.key)
     assert producer.flush(DELIVERY_S) == 0, "the records to be aborted were not written"
     producer.abort_transaction(DELIVERY_S)
+    # The coordinator answers before it has marked all partitions, whose records count from then on.
+    wait_until(lambda: _is_ended(bootstrap_servers), DELIVERY_S, "marking what was aborted")
+
+
+def _is_ended(bootstrap_servers: str) -> bool:
+    counts = (record_count(bootstrap_servers, TRANSACTIONS, each) for each in ("read_committed", "read_uncommitted"))
+    return len(set(counts)) == 1
 
 
 def _to_abort(payments: Sequence[Transaction]) -> Iterator[tuple[str, Outbound]]:

@@ -111,9 +111,14 @@ class Tail:
                     raise KafkaException(error)
 
 
-def record_count(bootstrap_servers: str, topic: str) -> int:
-    """Count the records of a topic from which nothing was deleted and to which no transaction writes."""
-    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "checker", "log_level": 2})
+def record_count(bootstrap_servers: str, topic: str, isolation: str = "read_committed") -> int:
+    """Count the records of a topic from which nothing was deleted and to which no transaction writes.
+
+    isolation: by `read_uncommitted` the records of transactions that have no end yet count, too.
+    """
+    consumer = Consumer(
+        {"bootstrap.servers": bootstrap_servers, "group.id": "checker", "isolation.level": isolation, "log_level": 2}
+    )
     try:
         partitions = consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
         ends = (consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=BROKER_TIMEOUT_S) for p in partitions)
