@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final, NoReturn
 
 import structlog
@@ -37,6 +39,8 @@ from pipeline.shadow.service import ShadowService
 GROUP: Final = "fraud-shadow"
 NICENESS: Final = 19
 """How far the process stands back where a processor is wanted by others; it catches up when they rest."""
+AUTOGROUP: Final = Path("/proc/self/autogroup")
+"""The niceness of a session, where Linux weighs sessions against each other before it looks at their processes."""
 LOOK_S: Final = 30.0
 """Between looks whether another challenger is named, or the same one has other bytes."""
 IDLE_S: Final = 1.0
@@ -95,9 +99,19 @@ class Shadowing:
             self._inner = self._make(challenger)
 
 
+def stand_back() -> None:
+    """Give way to every other process of the machine; a session too, where it is this process' own."""
+    os.nice(NICENESS)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(
+            OSError
+        ):  # a kernel without sessions' niceness, or a file system that may not be written
+            AUTOGROUP.write_text(str(NICENESS))
+
+
 def run_shadow(settings: Settings, wire: WireFormat) -> NoReturn:
     """Run as a service (pipeline.io.runner)."""
-    os.nice(NICENESS)
+    stand_back()
     check, appender = seal_check(settings), Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     shadowing = Shadowing(
         partial(load_challenger, settings), lambda challenger: shadow_of(settings, wire, challenger, check, appender)

@@ -19,8 +19,18 @@ _BY_TARGET: Final = ("volumes", "secrets", "configs", "tmpfs")
 _REPLACED: Final = ("command", "entrypoint", "test", "profiles")
 _KNOWN: Final = frozenset(
     {"build", "image", "user", "environment", "entrypoint", "command", "healthcheck", "depends_on", "restart"}
-    | {"stop_grace_period", "deploy", "read_only", "cap_drop", "security_opt", "tmpfs", "volumes", "networks"}
-    | {"ports", "secrets", "configs", "profiles", "logging"}
+    | {
+        "stop_grace_period",
+        "deploy",
+        "cpu_shares",
+        "read_only",
+        "cap_drop",
+        "security_opt",
+        "tmpfs",
+        "volumes",
+        "networks",
+    }
+    | {"ports", "secrets", "configs", "profiles", "logging", "cpu_shares"}
 )
 
 

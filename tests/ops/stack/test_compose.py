@@ -111,6 +111,11 @@ def test_ports_are_published_on_loopback_only(service: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in BASE["services"][service].get("ports", []))
 
 
+def test_the_shadow_alone_stands_back_for_the_other_containers() -> None:
+    services = BASE["services"].items()
+    assert {"shadow": 2} == {name: each["cpu_shares"] for name, each in services if "cpu_shares" in each}
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_service_has_limits_and_a_health_check(service: str) -> None:
     settings = BASE["services"][service]
