@@ -31,7 +31,9 @@ BLOCKED_TOO_MUCH_PERCENT: Final = 40
 
 WINDOW_S: Final = 6
 HOURS_AWAY: Final = 10
-UNUSUAL_MINUTES: Final = 240
+UNUSUAL_MINUTES: Final = 1
+"""Of an account's unusual hours. A day passes within seconds or minutes, so longer ones come soon, wherever they lie,
+and with them as many payments that are escalated as would be at night: bills that all leave at six, most of all."""
 DAY_MINUTES: Final = 1_440
 SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
     "window_s": WINDOW_S,
@@ -178,8 +180,8 @@ def short_windows(rate: int) -> dict[str, int | list[int]]:
 
 
 def with_hours_elsewhere(policy_text: str, at_ms: int) -> str:
-    """Return a policy whose unusual hours lie some hours from a time: made traffic all comes then, and where that is at
-    night a third of it would be escalated."""
+    """Return a policy whose unusual hours are a minute that lies some hours from a time: made traffic all comes then,
+    and where that is at night a third of it would be escalated."""
     begin = min((at_ms // 60_000 + HOURS_AWAY * 60) % DAY_MINUTES, DAY_MINUTES - UNUSUAL_MINUTES)
     hours = rf"\g<1>{begin}\g<2>{begin + UNUSUAL_MINUTES - 1}"
     return re.sub(r'(_minute_of_day", at_least = )\d+(, at_most = )\d+', hours, policy_text)
