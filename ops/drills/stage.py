@@ -23,7 +23,7 @@ from ops.bench.rig.database import open_payers
 from ops.bench.rig.services import status
 from ops.demo.breaker import BreakerWatcher
 from ops.demo.past import begin_behind
-from ops.demo.scene import WAVES_EVIDENCE, short_windows, with_short_windows
+from ops.demo.scene import short_windows, with_short_windows
 from ops.demo.traffic import Traffic
 from ops.drills.decided import DecidedReader
 from ops.drills.lane import (
@@ -305,7 +305,6 @@ SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
         "open_period_s": 12,
         "minimum_sample": 30,  # of a baseline, too: the postcode has two payments a second
         "segment_minimum_sample": 20,
-        "shift_evidence": WAVES_EVIDENCE,  # a payroll, or a night, is a lasting shift for some of these windows
     },
     DrillName.SLOW_MODEL: {"latency_p99_ms": 1_000},
 }
