@@ -32,8 +32,8 @@ BLOCKED_TOO_MUCH_PERCENT: Final = 40
 WINDOW_S: Final = 6
 HOURS_AWAY: Final = 10
 UNUSUAL_MINUTES: Final = 1
-"""Of an account's unusual hours. A day passes within seconds or minutes, so longer ones come soon, wherever they lie,
-and with them as many payments that are escalated as would be at night: bills that all leave at six, most of all."""
+"""An account's unusual hours are a minute long. A day passes within seconds or minutes, so longer ones come soon,
+wherever they lie, and many payments are escalated in them: bills that all leave at six, most of all."""
 DAY_MINUTES: Final = 1_440
 SHORT_WINDOWS: Final[Mapping[str, int | list[int]]] = {
     "window_s": WINDOW_S,

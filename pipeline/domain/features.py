@@ -118,7 +118,7 @@ NEVER_UNKNOWN: Final = frozenset(EVENT) - {
     "exchange_rate_age_hours",
     "sanctions_list_age_hours",
 }
-"""What a payment says may be missing, and is never lost. A feed may be, and upstream may have lost an opening day."""
+"""A payment may lack a value and loses none. A feed may be lost, and upstream may have lost an opening day."""
 STATE_SLICE: Final = slice(len(EVENT), len(EVENT) + len(STATE))
 
 Matrix = NDArray[np.int64]

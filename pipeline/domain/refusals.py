@@ -40,7 +40,7 @@ WORDS_FOR_NOTHING: Final = frozenset(
 )  # fmt: skip
 """What programs write into files where a value is missing, in small letters."""
 PLACEHOLDERS: Final = frozenset({"notprovided", "nonref", "noref"})
-"""What messages of ISO 20022 and SWIFT hold in the place of what isn't known, in letters and digits alone."""
+"""Messages of ISO 20022 and SWIFT hold these words where nothing is known; letters and digits alone are compared."""
 _NO_WORD: Final = re.compile(r"[\W_]+")
 _PLAIN_FIRSTS: Final = frozenset("ABCDEFGHIJKLOPQRSTVWXYZabcdefghijklopqrstvwxyz0123456789")
 """A text that begins with one of these isn't looked into: no word for nothing does."""

@@ -23,7 +23,7 @@ from pipeline.replay.verify import policy_key
 
 NOT_ASKED: Final = "the model was not asked"
 _UNKNOWN_UNTOLD: Final = NEVER_UNKNOWN | {"account_age_days"}
-"""What a payment says is never lost, but an opening day: 0.1.0 didn't know that, and what it said of a rule stands."""
+"""A payment loses nothing that it says but an opening day: 0.1.0 didn't know that, and its words on a rule stand."""
 
 
 class Tier(StrEnum):

@@ -103,9 +103,8 @@ def stand_back() -> None:
     """Give way to every other process of the machine; a session too, where it is this process' own."""
     os.nice(NICENESS)
     if os.getsid(0) == os.getpid():
-        with contextlib.suppress(
-            OSError
-        ):  # a kernel without sessions' niceness, or a file system that may not be written
+        # A kernel may know no niceness of sessions, and the file may be one that nobody may write.
+        with contextlib.suppress(OSError):
             AUTOGROUP.write_text(str(NICENESS))
 
 

@@ -183,15 +183,22 @@ def triggers(stand: Stand) -> list[str]:
     return [each.json["dedup_key"] for each in stand.pager.taken if each.json.get("event_action") == "trigger"]
 
 
+def acknowledge_the_page(
+    stand: Stand, service: service_module.AlertService, connection: Connection, owner: Connection
+) -> None:
+    """Let the service page once, and olga acknowledge it."""
+    stand.run(service, lambda: len(triggers(stand)) == 1)
+    append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "I look", identity("olga"))
+    stand.run(service, lambda: groups(owner)[0].state is State.ACKNOWLEDGED)
+
+
 def test_what_somebody_has_who_leaves_calls_people_anew(stand: Stand, owner: Connection) -> None:
     """Whoever stole an OPERATOR's key acknowledged the page that the theft made, and nobody else ever heard of it."""
     appoint(owner, {"olga": "OPERATOR"})
     stand.routes(sinks='"hook", "pager"')
     stand.publish(trip("model:v1"))
     with stand.service() as service, desk(stand) as connection:
-        stand.run(service, lambda: len(triggers(stand)) == 1)
-        append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "I look", identity("olga"))
-        stand.run(service, lambda: groups(owner)[0].state is State.ACKNOWLEDGED)
+        acknowledge_the_page(stand, service, connection, owner)
         stand.turns(service, 15)
         assert 1 == len(triggers(stand)), "it is olga's"
         revoke(owner, "olga", "OPERATOR")
@@ -210,9 +217,7 @@ def test_trip_after_an_acknowledgement_is_another_page(stand: Stand, owner: Conn
     stand.routes(sinks='"pager"')
     stand.publish(trip("model:v1"))
     with stand.service() as service, desk(stand) as connection:
-        stand.run(service, lambda: len(triggers(stand)) == 1)
-        append_group_act(connection, EventKind.ACKNOWLEDGED, groups(owner)[0].group_id, "I look", identity("olga"))
-        stand.run(service, lambda: groups(owner)[0].state is State.ACKNOWLEDGED)
+        acknowledge_the_page(stand, service, connection, owner)
         stand.publish(trip("model:v1"))
         stand.turns(service, 10)
         assert 1 == len(triggers(stand)), "the same once more"

@@ -34,7 +34,7 @@ def is_unreadable(error: KafkaError | None) -> bool:
 
 
 class Unreadable:
-    """What can't be unpacked of one topic's partitions, for one thread; `next_offsets` are where a reader stands."""
+    """Notes the records of one topic that can't be unpacked, for one thread; a reader stands at `next_offsets`."""
 
     def __init__(self, bootstrap_servers: str, group: str, options: Mapping[str, str]) -> None:
         tuning = {"enable.partition.eof": True, "fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10}
@@ -112,6 +112,7 @@ class Unreadable:
 
 
 def in_place_of(topic: str, partition: int, offset: int) -> Message:
+    # The library's types know no arguments of a message, and not every release of it has types.
     return Message(topic=topic, partition=partition, offset=offset, value=UNREADABLE, timestamp=(0, NO_TIME_MS))  # type: ignore[call-arg,unused-ignore]
 
 
