@@ -125,12 +125,14 @@ def handbook(asked: argparse.Namespace) -> dict[str, object]:
     validation = _validation(payments, choosing)
     with progress("choosing features", None) as advance:
         found = glass.chosen(validation, advance)
+    told = _choice_told(found, len(validation))
+    print("\n".join(_choice_lines(told)), file=sys.stderr, flush=True)
     features = found.chosen.features
     learners = {f"{CHOSEN}, seed {seed}": glass.learning(features, seed) for seed in range(1, asked.seeds + 1)}
     learners |= {
         "glass box, all of these features": glass.learning(WITH, 1),
-        "glass box, amount and these alone": glass.learning(ALONE, 1),
         OLD: glass.learning(WITHOUT, 1),
+        "glass box, amount and these alone": glass.learning(ALONE, 1),
         "XGBoost, all of these features": boosted_trees(WITH, 1, asked.jobs),
         "random forest, all of these features": forest(WITH, 1, asked.jobs),
     }
@@ -143,7 +145,7 @@ def handbook(asked: argparse.Namespace) -> dict[str, object]:
         "folds": "validation" if asked.validation else "test",
         "payments_learned": [len(part.learned.fraud) for part in parts],
         "payments_tested": [len(part.tested.fraud) for part in parts],
-        "choice": _choice_told(found, len(validation)),
+        "choice": told,
         "means": {each.name: {name: round(each.mean(name), 4) for name in Judged._fields} for each in results},
         "by_fold": {each.name: [round(fold.average_precision, 4) for fold in each.folds] for each in results},
         "intervals_of_the_first": intervals(parts, results[0]),
@@ -195,7 +197,7 @@ def _choice_lines(choice: Any) -> list[str]:
     chosen = ", ".join(choice["chosen"]) or "no group"
     lines = [
         f"chosen on {choice['validation_folds']} validation folds: {chosen} (the fewest groups that are behind the "
-        f"best by at most {STANDARD_ERRORS} standard error of the difference)",
+        f"best by at most {STANDARD_ERRORS} standard errors of the difference)",
         f"{'groups':40}{'AP':>8}{'behind':>8}{'error':>8}",
     ]
     for each in choice["sets"]:

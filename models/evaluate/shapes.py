@@ -103,11 +103,11 @@ def _bursts(random: np.random.Generator, payments: int) -> _Draft:
     """Stolen cards that are emptied in one night, at any shop."""
     draft = _regulars(random, payments, 900, 700)
     for day in range(DAYS):
-        for account in random.integers(0, 900, 2):
+        for account in random.integers(0, 900, 1):
             found = random.integers(0, payments, int(random.integers(6, 14)))
             draft.account[found], draft.payee[found] = account, random.integers(0, 700, len(found))
-            draft.time_s[found] = day * DAY_S + (random.normal(23, 1, len(found)).clip(20, 24) * 3_599).astype(np.int64)
-            draft.amount_minor[found] = random.normal(32_000, 9_000, len(found)).clip(1_000)
+            draft.time_s[found] = day * DAY_S + (random.normal(22, 2, len(found)).clip(12, 24) * 3_599).astype(np.int64)
+            draft.amount_minor[found] = random.normal(12_000, 6_000, len(found)).clip(1_000)
             draft.fraud[found] = True
     return draft
 
@@ -131,7 +131,7 @@ def _hour_and_amount(random: np.random.Generator, payments: int) -> _Draft:
     """Few frauds, told by hour and amount alone; what the new features see is noise."""
     draft = _regulars(random, payments, 900, 1_500)
     is_night = draft.time_s % DAY_S < 6 * 3_600
-    draft.fraud[:] = random.random(payments) < 0.001 * (1 + 60 * (is_night & (draft.amount_minor > 6_000)))
+    draft.fraud[:] = random.random(payments) < 0.002 * (1 + 60 * (is_night & (draft.amount_minor > 6_000)))
     return draft
 
 
@@ -154,7 +154,7 @@ def _mules(random: np.random.Generator, payments: int) -> _Draft:
         found = draft.within(~draft.fraud, int(random.integers(0, DAYS - 10)), 10)
         found = random.choice(found, 40, replace=False)
         draft.payee[found], draft.fraud[found] = payee, True
-        draft.amount_minor[found] = random.uniform(2_000, 90_000, 40)
+        draft.amount_minor[found] = random.uniform(1_000, 15_000, 40)
     return draft
 
 

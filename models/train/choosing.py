@@ -120,8 +120,8 @@ def choose(history: History, plan: Plan, jobs: int = 1, advance: Advance = lambd
         sets = feature_sets(learner.features, plan.groups)
         features = choice(sets, [precisions(reading(learner, each.features)) for each in sets])
         learner = reading(learner, features.chosen.features)
-    candidates = [reading(each, learner.features) for each in plan.tried]
-    figures = tuple(Tried(each, tuple(one.whole_ppm for one in precisions(each))) for each in candidates)
+    tried = plan.tried if features is None else [reading(each, learner.features) for each in plan.tried]
+    figures = tuple(Tried(each, tuple(one.whole_ppm for one in precisions(each))) for each in tried)
     if figures:
         learner = max(figures, key=lambda each: each.mean_ppm).learner  # max takes the first of equals
     starts_ms = tuple(int(judged.examples.event_time_ms[0]) for _, judged in parts)
