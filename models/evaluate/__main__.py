@@ -19,7 +19,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -40,7 +40,7 @@ from models.evaluate.folds import (
     what_folds_lack,
 )
 from models.evaluate.learners import ALONE, WITH, WITHOUT, Glass, Learn, boosted_trees, forest
-from models.evaluate.shapes import PAYMENTS, SHAPES
+from models.evaluate.shapes import PAYMENTS, PAYMENTS_MIN, SHAPES
 from models.evaluate.stream import Payments, read
 from models.evaluate.streams import WORSE_MAX, Summed, compared, summed
 from models.evaluate.streams import table as table_of_streams
@@ -234,9 +234,9 @@ def main() -> None:
     of_streams.add_argument("--shape", action="append", choices=list(SHAPES), help="only this; may be repeated")
     of_streams.add_argument("--repetitions", type=_positive, default=3, help="streams of each shape; 3 by default")
     of_streams.add_argument(
-        "--payments", type=_positive, default=PAYMENTS, help=f"of a stream; {PAYMENTS:,} by default"
+        "--payments", type=_at_least(PAYMENTS_MIN), default=PAYMENTS, help=f"of a stream; {PAYMENTS:,} by default"
     )
-    of_streams.add_argument("--seed", type=int, default=1, help="the first stream's; the next has the next")
+    of_streams.add_argument("--seed", type=_at_least(0), default=1, help="the first stream's; the next has the next")
     for each in (of_file, of_streams):
         each.add_argument("--bags", type=_positive, default=8, help="bags of each learner; 8 by default")
         each.add_argument("--json", action="store_true", help="print JSON in place of the table")
@@ -257,11 +257,17 @@ def main() -> None:
     print(json.dumps(told) if asked.json else table(told))
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("it is not at least 1")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"it is not at least {least:,}")
+        return value
+
+    return whole
+
+
+_positive: Final = _at_least(1)
 
 
 def _print_streams(found: list[Summed], asked: argparse.Namespace) -> None:

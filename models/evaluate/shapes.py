@@ -19,6 +19,8 @@ Integers = NDArray[np.int64]
 DAYS: Final = 97
 EARLIER: Final = 60
 PAYMENTS: Final = 120_000
+PAYMENTS_MIN: Final = 1_000
+"""Fewer leave weeks without a fraud, whatever the shape."""
 DAY_S: Final = 86_400
 PENCE_MAX: Final = 50_000_000
 LARGE_MINOR: Final = 21_000.0
@@ -152,9 +154,9 @@ def _mules(random: np.random.Generator, payments: int) -> _Draft:
     draft.amount_minor[:] *= random.pareto(2.5, payments) + 0.05
     for payee in random.choice(1_500, 40, replace=False):
         found = draft.within(~draft.fraud, int(random.integers(0, DAYS - 10)), 10)
-        found = random.choice(found, 40, replace=False)
+        found = random.choice(found, min(40, len(found)), replace=False)
         draft.payee[found], draft.fraud[found] = payee, True
-        draft.amount_minor[found] = random.uniform(1_000, 15_000, 40)
+        draft.amount_minor[found] = random.uniform(1_000, 15_000, len(found))
     return draft
 
 

@@ -102,14 +102,14 @@ def test_a_grid_is_every_combination() -> None:
 
 
 NOISE = "account_count_7d"
-GROUPS = {"reports": ("ip_fraud_reports",), "noise": (NOISE,)}
+GROUPS = {"amount": ("amount_gbp_minor", "is_new_beneficiary"), "noise": (NOISE,)}
 
 
 def noisy(seed: int = 2) -> History:
     """The same history with a feature that says nothing."""
     whole = history(seed=seed)
     features = whole.examples.features.copy()
-    features[:, COLUMN[NOISE]] = np.random.default_rng(seed).integers(0, 500, len(features))
+    features[:, COLUMN[NOISE]] = np.random.default_rng([seed, 1]).integers(0, 500, len(features))
     return whole._replace(examples=whole.examples._replace(features=features))
 
 
@@ -119,12 +119,12 @@ def test_a_group_that_tells_frauds_apart_is_read_and_one_of_noise_is_not() -> No
     chosen = choose(noisy(), plan, advance=lambda: done.append(1))
     assert chosen.learner.features == SEEN
     assert chosen.features is not None
-    assert chosen.features.chosen.groups == ("reports",)
+    assert chosen.features.chosen.groups == ("amount",)
     assert len(done) == 4 * FOLDS == rounds_of_choosing(plan)
     text = told(chosen)
     assert canonical(text)
     features = text["features"]  # type: ignore[call-overload,index]
-    assert [each["groups"] for each in features["sets"]] == [[], ["reports"], ["noise"], ["reports", "noise"]]  # type: ignore[call-overload,index,union-attr]
+    assert [each["groups"] for each in features["sets"]] == [[], ["amount"], ["noise"], ["amount", "noise"]]  # type: ignore[call-overload,index,union-attr]
     assert features["chosen"] == 1  # type: ignore[call-overload,index]
 
 
