@@ -58,7 +58,8 @@ def stream(name: str, seed: int, payments: int = PAYMENTS) -> Stream:
     draft = SHAPES[name](np.random.default_rng([seed, *name.encode()]), payments)
     order = np.argsort(draft.time_s, kind="stable")
     amount_minor = np.clip(np.round(draft.amount_minor), 1, PENCE_MAX).astype(np.int64)
-    return Stream(*(each[order] for each in (draft.time_s, draft.account, draft.payee, amount_minor, draft.fraud)))
+    account, payee = draft.account[order], draft.payee[order]
+    return Stream(draft.time_s[order], account, payee, amount_minor[order], draft.fraud[order])
 
 
 def _regulars(random: np.random.Generator, payments: int, accounts: int, payees: int) -> _Draft:

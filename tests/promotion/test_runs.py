@@ -119,8 +119,8 @@ def test_evidence_that_was_put_into_the_registry_by_its_key_alone_is_nothing(sta
 
 
 def reading(stage: Stage, database_url: str | None) -> Settings:
-    named = {} if database_url is None else {"database_url": database_url}
-    return Settings(model_registry=stage.registry.root, seal_keys=key_set_text(stage.keys), **named)
+    settings = Settings(model_registry=stage.registry.root, seal_keys=key_set_text(stage.keys))
+    return settings if database_url is None else settings.model_copy(update={"database_url": database_url})
 
 
 def test_evidence_that_was_taken_away_is_missed_by_whoever_verifies_or_reads_the_card(

@@ -28,9 +28,9 @@ def feature_choice(training: Mapping[str, Json]) -> Iterator[Block]:
     if not isinstance(features, dict) or features.get("kind") != "walk-forward":
         yield Paragraph([GIVEN])
         return
-    groups, sets, chosen = features.get("groups"), features.get("sets"), features.get("chosen")
-    is_whole = isinstance(groups, dict) and isinstance(sets, list) and all(isinstance(each, dict) for each in sets)
-    if not is_whole or type(chosen) is not int or not 0 <= chosen < len(sets):
+    groups, chosen = features.get("groups"), features.get("chosen")
+    sets = _objects(features.get("sets"))
+    if not isinstance(groups, dict) or type(chosen) is not int or not 0 <= chosen < len(sets):
         yield Paragraph(["How its features were chosen is recorded in a form that this card doesn't understand."])
         return
     yield Paragraph(_sentence(groups, _texts(sets[chosen].get("groups")), features.get("standard_errors")))
@@ -42,6 +42,13 @@ def feature_choice(training: Mapping[str, Json]) -> Iterator[Block]:
         "standard error of that",
     )
     yield Table(header, [_row(each, place == chosen) for place, each in enumerate(sets[:SETS_MAX])])
+
+
+def _objects(value: Json) -> list[dict[str, Json]]:
+    """Return a list of objects; an empty one where it is anything else."""
+    found = value if isinstance(value, list) else []
+    objects = [each for each in found if isinstance(each, dict)]
+    return objects if len(objects) == len(found) else []
 
 
 def _sentence(groups: Mapping[str, Json], taken: Sequence[str], errors: Json) -> list[Inline]:
