@@ -14,7 +14,7 @@ from models.card.words import moment
 from models.versions.approval_files import standing_approvals
 from models.versions.approvals import grounds_words
 from models.versions.artefact_files import read_artefact
-from models.versions.evidence_files import evidence_root, read_evidence
+from models.versions.evidence_files import evidence_root, read_evidence, require_recorded
 from models.versions.loading_files import Trust, trust_of
 from models.versions.records import sha256_of
 from models.versions.registry_files import Registry, registry_at
@@ -28,7 +28,8 @@ SIGNED: Final = "signed by a key that counts"
 def current_facts(settings: Settings, version: str) -> CardFacts:
     """Gather what is known of a version today. Raises ModelRefused.
 
-    Evidence of which a part can't be relied upon refuses the card: one that left it out would look better than it is.
+    Evidence of which a part can't be relied upon, or is gone, refuses the card: one that left it out would look better
+    than it is. Where no database is named, nobody can say whether any is gone, and the card says so.
     """
     registry = registry_at(settings.model_registry)
     contents = read_artefact(registry, version)
@@ -38,7 +39,11 @@ def current_facts(settings: Settings, version: str) -> CardFacts:
     facts = facts_of_artefact(model, manifest) if CYCLONEDX not in contents else _own_facts(contents, version)
     facts = replace(facts, digest=model.hash.hex(), occasion=Occasion.WITHOUT_KEYS)
     trust = trust_of(settings)
-    return facts if trust is None else _with_registry(facts, registry, contents, trust)
+    if trust is None:
+        return facts
+    is_asked = require_recorded(settings, registry, version, trust.keys)
+    facts = replace(facts, occasion=Occasion.REGISTRY if is_asked else Occasion.REGISTRY_ALONE)
+    return _with_registry(facts, registry, contents, trust)
 
 
 def _own_facts(contents: dict[str, bytes], version: str) -> CardFacts:
@@ -53,9 +58,7 @@ def _with_registry(facts: CardFacts, registry: Registry, contents: dict[str, byt
         Check(each.kind, each.passed, each.made_at_ms, each.findings, each.figures)
         for each in read_evidence(registry, facts.version, trust.keys)
     )
-    known = replace(
-        facts, checks=checks, signature=_signature(facts.version, contents, trust), occasion=Occasion.REGISTRY
-    )
+    known = replace(facts, checks=checks, signature=_signature(facts.version, contents, trust))
     if trust.people is None:
         return known
     standing = standing_approvals(registry, facts.version, trust.people, now_ms())

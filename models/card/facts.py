@@ -171,6 +171,7 @@ class Occasion(StrEnum):
     TRAINING = "at training"
     WITHOUT_KEYS = "later, without keys to check what the registry says"
     REGISTRY = "later, from what the registry says"
+    REGISTRY_ALONE = "later, from what the registry says, with no database to say whether anything of it is gone"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""The learners that are compared: the glass box with and without the features of a kind, and others with the same."""
+"""The learners that are compared: the glass box by several sets of features, and others with the same."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from models.artefact.scoring import Calibration, Model, score
 from models.evaluate.folds import Fold, Scores
 from models.train.compile import compile_terms
-from models.train.learn import MONOTONE, UNUSUAL_FEATURES, Learner, booster_input, fit
+from models.train.feature_sets import Choice, choice, feature_sets, precision_of
+from models.train.learn import MONOTONE, OPTIONAL_FEATURES, UNUSUAL_FEATURES, Learner, booster_input, fit
+from pipeline.terminal.output import Advance, unseen
 
 _DAYS: Final = (("24h", "1d"), ("7d", "7d"), ("30d", "30d"))
 WITHOUT: Final = (
@@ -45,6 +47,37 @@ def glass(features: tuple[str, ...], seed: int, bags: int, jobs: int, pairs: int
         return np.asarray(score(model, fold.tested.features).score_micro, dtype=np.float64)
 
     return learn
+
+
+class Glass:
+    """The glass box by several sets of features; what was learned once isn't learned again."""
+
+    def __init__(self, bags: int, jobs: int) -> None:
+        self._bags, self._jobs = bags, jobs
+        self._known: list[tuple[tuple[str, ...], int, Fold, Scores]] = []
+
+    def learning(self, features: tuple[str, ...], seed: int) -> Learn:
+        def learn(fold: Fold) -> Scores:
+            for names, with_seed, of, scores in self._known:
+                if (names, with_seed) == (features, seed) and of is fold:
+                    return scores
+            scores = glass(features, seed, self._bags, self._jobs)(fold)
+            self._known.append((features, seed, fold, scores))
+            return scores
+
+        return learn
+
+    def chosen(self, validation: Sequence[Fold], advance: Advance = unseen) -> Choice:
+        """Choose among the Handbook's features with and without each of the new groups, as a training does."""
+        sets = feature_sets(WITH, OPTIONAL_FEATURES)
+        found = []
+        for place, each in enumerate(sets):
+            learn, precisions = self.learning(each.features, 1), []
+            for number, fold in enumerate(validation):
+                precisions.append(precision_of(fold.tested.fraud, learn(fold)))
+                advance(place * len(validation) + number + 1)
+            found.append(precisions)
+        return choice(sets, found)
 
 
 def boosted_trees(features: tuple[str, ...], seed: int, jobs: int) -> Learn:

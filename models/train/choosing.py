@@ -1,10 +1,13 @@
-"""The choice of settings, on validation periods that are over before anything is measured.
+"""The choice of features and settings, on validation periods that are over before anything is measured.
 
 Invariants
 1. Walk-forward: what is learned for a period rests on payments and labels that were known when it began
    (`settled.known_at`), and it is judged on the payments of the period alone.
 2. No payment that calibrates or measures the model in the end is in any of the periods.
-3. Of equal candidates the first wins, so that the choice follows from the history, the grid and the seed.
+3. Of equal candidates the first wins, so that the choice follows from the history, the plan and the seed.
+
+Features come first, by the plan's own settings (`models.train.feature_sets` has the rule), and then settings, by the
+features that were chosen: what is best with all features need not be without some.
 """
 
 from __future__ import annotations
@@ -16,13 +19,21 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
 
 from models.artefact.scoring import Calibration, Model, score
 from models.artefact.strict import Json
-from models.train.compile import PPM, compile_terms
+from models.train.compile import compile_terms
+from models.train.feature_sets import (
+    STANDARD_ERRORS,
+    Choice,
+    Groups,
+    Precision,
+    choice,
+    feature_sets,
+    precision_of,
+)
 from models.train.history import HistoryRefused
-from models.train.learn import Learner, fit
+from models.train.learn import Learner, fit, reading
 from models.train.settled import History, known_at
 
 FOLDS: Final = 3
@@ -43,6 +54,21 @@ MICRO: Final = 1_000_000
 Advance = Callable[[], object]
 
 
+class Plan(NamedTuple):
+    """What a training is to do."""
+
+    learner: Learner  # what is tried varies this one
+    tried: tuple[Learner, ...]  # empty: the settings are given
+    folds: int
+    label_delay_days: int
+    groups: Groups = MappingProxyType({})
+    """Groups of the learner's features, each of which has to earn its place; none: the features are given."""
+
+    @property
+    def is_all_given(self) -> bool:
+        return not self.tried and not self.groups
+
+
 class Tried(NamedTuple):
     learner: Learner
     average_precision_ppm: tuple[int, ...]  # by fold
@@ -56,6 +82,8 @@ class Chosen(NamedTuple):
     learner: Learner
     tried: tuple[Tried, ...]
     period_starts_ms: tuple[int, ...]
+    groups: Groups
+    features: Choice | None  # None where they were given
 
 
 def candidates(learner: Learner, grid: Mapping[str, Sequence[float]]) -> list[Learner]:
@@ -66,24 +94,43 @@ def candidates(learner: Learner, grid: Mapping[str, Sequence[float]]) -> list[Le
     return [replace(learner, **dict(zip(names, values, strict=True))) for values in combined]  # type: ignore[arg-type]
 
 
-def choose(
-    history: History, tried: Sequence[Learner], folds: int = FOLDS, jobs: int = 1, advance: Advance = lambda: None
-) -> Chosen:
-    """Learn each candidate for each period and take the one with the best mean. `history` ends before what calibrates.
+def choose(history: History, plan: Plan, jobs: int = 1, advance: Advance = lambda: None) -> Chosen:
+    """Choose features, then settings, by what each comes to in each period. `history` ends before what calibrates.
 
-    Raises HistoryRefused.
+    `advance` is called `rounds_of_choosing(plan)` times. Raises HistoryRefused.
     """
-    parts = _folds(history, folds)
-    figures = []
-    for learner in tried:
-        precisions = []
+    parts = _folds(history, plan.folds)
+    known: list[tuple[Learner, tuple[Precision, ...]]] = []
+
+    def precisions(learner: Learner) -> tuple[Precision, ...]:
+        for each, found in known:
+            if each == learner:
+                for _ in parts:
+                    advance()
+                return found
+        rows = []
         for learned, judged in parts:
-            precisions.append(_average_precision_ppm(learner, learned, judged, jobs))
+            rows.append(_precision(learner, learned, judged, jobs))
             advance()
-        figures.append(Tried(learner, tuple(precisions)))
-    best = max(figures, key=lambda each: each.mean_ppm)  # max takes the first of equals
+        known.append((learner, tuple(rows)))
+        return tuple(rows)
+
+    features, learner = None, plan.learner
+    if plan.groups:
+        sets = feature_sets(learner.features, plan.groups)
+        features = choice(sets, [precisions(reading(learner, each.features)) for each in sets])
+        learner = reading(learner, features.chosen.features)
+    tried = plan.tried if features is None else [reading(each, learner.features) for each in plan.tried]
+    figures = tuple(Tried(each, tuple(one.whole_ppm for one in precisions(each))) for each in tried)
+    if figures:
+        learner = max(figures, key=lambda each: each.mean_ppm).learner  # max takes the first of equals
     starts_ms = tuple(int(judged.examples.event_time_ms[0]) for _, judged in parts)
-    return Chosen(best.learner, tuple(figures), starts_ms)
+    return Chosen(learner, figures, starts_ms, plan.groups, features)
+
+
+def rounds_of_choosing(plan: Plan) -> int:
+    sets = 2 ** len(plan.groups) if plan.groups else 0
+    return (sets + len(plan.tried)) * plan.folds
 
 
 def parameters(learner: Learner) -> dict[str, Json]:
@@ -104,9 +151,20 @@ def told(chosen: Chosen | None) -> Json:
     """Return all that was tried, for the manifest."""
     if chosen is None:
         return {"kind": "given"}
+    settings: dict[str, Json] = {"tried": []}
+    if chosen.tried:
+        settings = _settings_told(chosen)
+    features: Json = {"kind": "given"} if chosen.features is None else _features_told(chosen.features, chosen.groups)
     return {
         "kind": "walk-forward",
         "period_starts_ms": list(chosen.period_starts_ms),
+        "features": features,
+        **settings,
+    }
+
+
+def _settings_told(chosen: Chosen) -> dict[str, Json]:
+    return {
         "tried": [
             {
                 **{name: value for name, value in parameters(each.learner).items() if name != "monotone"},
@@ -116,6 +174,25 @@ def told(chosen: Chosen | None) -> Json:
             for each in chosen.tried
         ],
         "chosen": next(place for place, each in enumerate(chosen.tried) if each.learner is chosen.learner),
+    }
+
+
+def _features_told(found: Choice, groups: Groups) -> Json:
+    return {
+        "kind": "walk-forward",
+        "groups": {name: list(features) for name, features in groups.items()},
+        "standard_errors": STANDARD_ERRORS,
+        "sets": [
+            {
+                "groups": list(each.set.groups),
+                "average_precision_ppm": [one.whole_ppm for one in each.precisions],
+                "mean_ppm": each.mean_ppm,
+                "behind_best_ppm": each.behind_ppm,
+                "standard_error_ppm": each.error_ppm,
+            }
+            for each in found.weighed
+        ],
+        "chosen": found.place,
     }
 
 
@@ -131,7 +208,8 @@ def _folds(history: History, folds: int) -> list[tuple[History, History]]:
         if any(part.examples.fraud.sum() < FRAUDS_IN_FOLD_MIN or part.examples.fraud.all() for part in both):
             raise HistoryRefused(
                 f"validation period {number} of {folds} has fewer than {FRAUDS_IN_FOLD_MIN} frauds to learn from or to "
-                "judge by, so settings can't be chosen; ask for fewer folds, or for an empty grid, in the plan"
+                "judge by, so neither features nor settings can be chosen; ask for fewer folds in the plan, or for an "
+                "empty grid and no optional features"
             )
     return parts
 
@@ -140,10 +218,9 @@ def _before(history: History, moment_ms: int) -> History:
     return history.chosen(history.examples.event_time_ms < moment_ms)
 
 
-def _average_precision_ppm(learner: Learner, learned: History, judged: History, jobs: int) -> int:
+def _precision(learner: Learner, learned: History, judged: History, jobs: int) -> Precision:
     booster: Any = fit(learner, learned.examples.features, learned.examples.fraud, jobs)
     intercept_micro, terms = compile_terms(booster, learner.features)
     flat = Calibration(np.array([], dtype=np.int64), np.array([0], dtype=np.int64))
     found = score(Model("tried", bytes(32), intercept_micro, terms, flat, {}), judged.examples.features).score_micro
-    precision = average_precision_score(judged.examples.fraud, found, sample_weight=judged.weight)
-    return round(float(precision) * PPM)
+    return precision_of(judged.examples.fraud, found, judged.weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -19,14 +19,16 @@ TWIN_CORRELATION: Final = 0.95
 RISING: Final = 1
 FALLING: Final = -1
 
-UNUSUAL_FEATURES: Final = (
-    "amount_percent_of_earlier_average_ever",
-    "account_percent_of_earlier_average_max_7d",
-    "beneficiary_fraud_run_30d",
-    "beneficiary_fraud_run_hours_30d",
+OPTIONAL_FEATURES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "unusual_amounts": ("amount_percent_of_earlier_average_ever", "account_percent_of_earlier_average_max_7d"),
+        "fraud_runs": ("beneficiary_fraud_run_30d", "beneficiary_fraud_run_hours_30d"),
+    }
 )
-"""How unusual the payment is for its account, how unusual the week's most unusual one was, and the run of frauds at
-the beneficiary (ADR 0041)."""
+"""Groups of features that a training reads only where they earn their place on its validation periods (ADR 0053): how
+unusual the payment is for its account, and the week's most unusual one was; and the run of frauds at the beneficiary
+(ADR 0041)."""
+UNUSUAL_FEATURES: Final = tuple(name for group in OPTIONAL_FEATURES.values() for name in group)
 MODEL_FEATURES: Final = (
     "amount_gbp_minor",
     "beneficiary_age_hours",
@@ -84,6 +86,12 @@ class Learner:
     learning_rate: float = 0.04
     samples_in_leaf_min: int = 50
     hessian_min: float = 0.01  # of each leaf
+
+
+def reading(learner: Learner, features: tuple[str, ...]) -> Learner:
+    """Return the learner with these features, and the directions of these."""
+    kept = {name: direction for name, direction in learner.monotone.items() if name in features}
+    return replace(learner, features=features, monotone=MappingProxyType(kept))
 
 
 def fit(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from models.train.choosing import Plan
 from models.train.compile import LearningDiverged
 from models.train.decided_store import history_of_decisions
 from models.train.history import HistoryRefused
 from models.train.label_files import read_labels
-from models.train.plan_files import Plan, PlanRefused, read_plan
+from models.train.plan_files import PlanRefused, read_plan
 from models.train.settled import DAY_MS, History
 from models.train.topics import history_of_topics, read_labels_topic
 from models.train.train import HISTORY_LIMITS, history_of_file, rounds_of, train_history

@@ -2,7 +2,10 @@
 
     label_delay_days = 7
     folds = 3                       # walk-forward validation periods
-    features = ["amount_gbp_minor", "ip_fraud_reports"]
+    features = ["amount_gbp_minor", "ip_fraud_reports", "beneficiary_fraud_run_30d"]
+
+    [optional]                      # groups of these that are read only where they earn their place
+    runs = ["beneficiary_fraud_run_30d"]
 
     [monotone]                      # replaces the declared list; a feature that isn't named may go either way
     ip_fraud_reports = "rising"
@@ -11,30 +14,34 @@
     bins = [256, 1024]
     pairs = [0, 10]
 
-Every key may be left out; then what `models/train/learn.py` and `models/train/choosing.py` declare holds.
+Every key may be left out; then what `models/train/learn.py` and `models/train/choosing.py` declare holds. But where a
+plan names features and no optional ones, it is these that are read.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from models.artefact.files import FORBIDDEN_FEATURES
 from models.artefact.plain_files import read_plain
-from models.train.choosing import CANDIDATES_MAX, DEFAULT_GRID, FOLDS, FOLDS_MAX, SETTINGS, candidates
+from models.train.choosing import CANDIDATES_MAX, DEFAULT_GRID, FOLDS, FOLDS_MAX, SETTINGS, Plan, candidates
+from models.train.feature_sets import GROUPS_MAX, Groups
 from models.train.history import LABEL_DELAY_DAYS
-from models.train.learn import FALLING, RISING, Learner
+from models.train.learn import FALLING, OPTIONAL_FEATURES, RISING, Learner, reading
 from pipeline.domain.features import COLUMN
 
 PLAN_BYTES_MAX: Final = 64 * 1024
 LABEL_DELAY_DAYS_MAX: Final = 365
 DIRECTIONS: Final = MappingProxyType({"rising": RISING, "falling": FALLING})
-_KEYS: Final = frozenset({"label_delay_days", "folds", "features", "monotone", "grid"})
+_KEYS: Final = frozenset({"label_delay_days", "folds", "features", "optional", "monotone", "grid"})
+_GROUP: Final = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
 _LEAST: Final = MappingProxyType(
     {"bins": 4, "pair_bins": 4, "pairs": 0, "outer_bags": 1, "learning_rate": 0.0001, "samples_in_leaf_min": 1}
 )
@@ -47,16 +54,16 @@ class PlanRefused(ValueError):
     """The plan can't be followed; the message is one sentence without its full stop."""
 
 
-class Plan(NamedTuple):
-    learner: Learner  # what is tried varies this one
-    tried: tuple[Learner, ...]  # empty: the settings are given
-    folds: int
-    label_delay_days: int
-
-
-def default_plan(seed: int, grid: Mapping[str, Sequence[float]] = DEFAULT_GRID) -> Plan:
+def default_plan(
+    seed: int, grid: Mapping[str, Sequence[float]] = DEFAULT_GRID, groups: Groups = OPTIONAL_FEATURES
+) -> Plan:
     learner = Learner(seed)
-    return Plan(learner, tuple(candidates(learner, grid)) if grid else (), FOLDS, LABEL_DELAY_DAYS)
+    return Plan(learner, tuple(candidates(learner, grid)) if grid else (), FOLDS, LABEL_DELAY_DAYS, groups)
+
+
+def given_plan(seed: int) -> Plan:
+    """Return a plan by which nothing is chosen: all declared features, by the declared settings."""
+    return default_plan(seed, {}, {})
 
 
 def read_plan(path: Path | None, seed: int) -> Plan:
@@ -79,12 +86,12 @@ def read_plan(path: Path | None, seed: int) -> Plan:
 def _plan(found: Mapping[str, object], seed: int) -> Plan:
     if unknown := sorted(found.keys() - _KEYS):
         raise PlanRefused(f"it has the unknown key '{unknown[0][:40]}'")
-    plan = default_plan(seed, {})
-    learner = plan.learner
+    plan = given_plan(seed)
+    learner, groups = plan.learner, {} if "features" in found else OPTIONAL_FEATURES
     if "features" in found:
-        features = _features(found["features"])
-        kept = {name: direction for name, direction in learner.monotone.items() if name in features}
-        learner = replace(learner, features=features, monotone=MappingProxyType(kept))
+        learner = reading(learner, _features(found["features"]))
+    if "optional" in found:
+        groups = _groups(found["optional"], learner.features)
     if "monotone" in found:
         learner = replace(learner, monotone=MappingProxyType(_monotone(found["monotone"], learner.features)))
     grid = DEFAULT_GRID if "grid" not in found else _grid(found["grid"])
@@ -96,20 +103,45 @@ def _plan(found: Mapping[str, object], seed: int) -> Plan:
     delay = _whole(
         found.get("label_delay_days", plan.label_delay_days), "label_delay_days", LABEL_DELAY_DAYS, LABEL_DELAY_DAYS_MAX
     )
-    return Plan(learner, tried, folds, delay)
+    return Plan(learner, tried, folds, delay, MappingProxyType(groups))
+
+
+def _names(value: Any, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or any(not isinstance(name, str) for name in value):
+        raise PlanRefused(f"'{key}' is not a list of names")
+    if len(set(value)) < len(value):
+        raise PlanRefused(f"'{key}' names a feature twice")
+    return tuple(value)
 
 
 def _features(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or any(not isinstance(name, str) for name in value):
-        raise PlanRefused("'features' is not a list of names")
-    if len(set(value)) < len(value):
-        raise PlanRefused("'features' names a feature twice")
-    for name in value:
+    names = _names(value, "features")
+    for name in names:
         if name not in COLUMN:
             raise PlanRefused(f"there is no feature '{name[:60]}'")
         if name in FORBIDDEN_FEATURES:
             raise PlanRefused(f"only guardrails may use '{name}'")
-    return tuple(value)
+    return names
+
+
+def _groups(value: Any, features: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    if not isinstance(value, dict):
+        raise PlanRefused("'optional' is not a table of groups and their features")
+    if len(value) > GROUPS_MAX:
+        raise PlanRefused(f"'optional' has {len(value)} groups, not at most {GROUPS_MAX}")
+    groups = {}
+    for group, names in value.items():
+        if not _GROUP.fullmatch(group):
+            raise PlanRefused("a group of 'optional' is not named by 1 to 40 small letters, digits and underscores")
+        groups[group] = _names(names, f"optional.{group}")
+    held = [name for names in groups.values() for name in names]
+    if strangers := [name for name in held if name not in features]:
+        raise PlanRefused(f"'optional' names '{strangers[0][:60]}', which the model doesn't see")
+    if len(set(held)) < len(held):
+        raise PlanRefused("'optional' names a feature in two groups")
+    if len(held) == len(features):
+        raise PlanRefused("'optional' leaves no feature that the model sees in any case")
+    return groups
 
 
 def _monotone(value: Any, features: Sequence[str]) -> dict[str, int]:

@@ -4,8 +4,8 @@
     python -m models.train.train --generate --out models/registry --version V     (the shipped default)
 
 The history is split by time: the model learns from the first part, the next calibrates it, and the last measures it.
-Settings are chosen within the first part (`models.train.choosing`). The same history, plan, seed, code and libraries
-give the same bytes, with any number of jobs.
+Features and settings are chosen within the first part (`models.train.choosing`). The same history, plan, seed, code and
+libraries give the same bytes, with any number of jobs.
 
 Frauds are few, and stay so: they are neither multiplied nor weighted. The booster's loss is a proper one, so its
 log-odds are right for the payments as they are; a weight of 10 a fraud cost 0.005 of the average precision on the
@@ -29,13 +29,13 @@ from models.artefact.vectors import golden_vectors
 from models.card.cards import CYCLONEDX, HTML, cards, facts_at_training
 from models.card.measuring.measured import Measured, numbered
 from models.simulator import TrafficEvent, TrafficSettings
-from models.train.choosing import FOLDS, Advance, choose, parameters, told
+from models.train.choosing import FOLDS, Advance, Plan, choose, parameters, rounds_of_choosing, told
 from models.train.compile import calibrate, compile_terms
 from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, events_of, examples_of, generated
 from models.train.learn import Learner, fit
 from models.train.lineage import code, libraries
 from models.train.metrics import Metrics, measure
-from models.train.plan_files import Plan, default_plan
+from models.train.plan_files import given_plan
 from models.train.reference import with_reference
 from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, settled
 from models.versions.locations import version_fault
@@ -69,9 +69,9 @@ breaker and the fallback rules are for."""
 
 
 def train(history: Path, out_dir: Path, version: str, seed: int, rules: FileMap = NO_MAP, jobs: int = 1) -> Metrics:
-    """Write `out_dir/version` from a file of labelled payments, with the settings of the default learner."""
+    """Write `out_dir/version` from a file of labelled payments, by the default learner: nothing is chosen."""
     taught = history_of_file(history, rules, LABEL_DELAY_DAYS * DAY_MS)
-    return train_history(taught, out_dir / version, default_plan(seed, {}), HISTORY_LIMITS, jobs)
+    return train_history(taught, out_dir / version, given_plan(seed), HISTORY_LIMITS, jobs)
 
 
 def history_of_file(
@@ -111,7 +111,7 @@ def train_examples(
 def train_history(
     history: History, directory: Path, plan: Plan, limits: str, jobs: int = 1, advance: Advance = lambda: None
 ) -> Metrics:
-    """Choose settings, learn, compile, calibrate, measure, write, and load again as serving will.
+    """Choose features and settings, learn, compile, calibrate, measure, write, and load again as serving will.
 
     `advance` is called after each of `rounds_of(plan)` learnings. Raises FileExistsError where the version exists,
     HistoryRefused and LearningDiverged.
@@ -119,7 +119,7 @@ def train_history(
     if directory.exists():
         raise FileExistsError(f"model version '{directory.name}' exists already; versions are never changed")
     learning, calibrating, measuring = _parts(history)
-    chosen = choose(learning, plan.tried, plan.folds, jobs, advance) if plan.tried else None
+    chosen = None if plan.is_all_given else choose(learning, plan, jobs, advance)
     learner = plan.learner if chosen is None else chosen.learner
     learned, measured = learning.examples, measuring.examples
     booster = fit(learner, learned.features, learned.fraud, jobs)
@@ -151,7 +151,7 @@ def train_history(
 
 def rounds_of(plan: Plan) -> int:
     """Return how many times a booster is learned."""
-    return len(plan.tried) * plan.folds + 1
+    return rounds_of_choosing(plan) + 1
 
 
 def compiled_model(booster: Any, learner: Learner, version: str, learned: Examples, calibrating: History) -> Model:

@@ -6,15 +6,24 @@ about another, also where its file is copied. The database records each file as 
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Final
 
 from models.artefact.strict import ModelRefused, refuse
 from models.versions.artefact_files import digest_of
-from models.versions.evidence import KIND, Evidence, Filed, Recorded, content_of, evidence_of, root_of
+from models.versions.evidence import KIND, Evidence, Filed, Recorded, content_of, evidence_of, gone, root_of
 from models.versions.locations import EVIDENCE, RECORD_BYTES_MAX, require_version
 from models.versions.records import Signing, opened, sha256_of, signed_record, vouched
 from models.versions.registry_files import AlreadyThere, Registry, RegistryUnavailable
-from pipeline.io.postgres import Connection, failures_named, statements
+from pipeline.io.postgres import (
+    Connection,
+    DatabaseRefused,
+    DatabaseUnavailable,
+    connect,
+    failures_named,
+    statements,
+)
+from pipeline.io.settings import Settings
 from pipeline.keys.key_files import is_signed
 from pipeline.keys.key_sets import KeySet
 
@@ -50,6 +59,30 @@ def recorded_evidence(connection: Connection, version: str) -> list[Recorded]:
     with failures_named():
         rows = connection.execute(_SQL["recorded"], {"version": version}).fetchall()
     return [Recorded(*row) for row in rows]
+
+
+def require_recorded(settings: Settings, registry: Registry, version: str, keys: KeySet) -> bool:
+    """Hold a version's evidence against what the database recorded of it, and return whether there is one to ask.
+
+    What was taken away would otherwise be missed by nobody, and what was never filed is whoever's who has the key.
+    Raises ModelRefused, also where the database can't say.
+    """
+    if not settings.has_database:
+        return False
+    filed = filed_evidence(registry, version, keys)
+    try:
+        with closing(connect(settings.database_url, "fraud-command")) as connection:
+            recorded = recorded_evidence(connection, version)
+    except (DatabaseUnavailable, DatabaseRefused) as error:
+        raise ModelRefused(f"what evidence of version '{version}' was filed can't be known: {error}") from error
+    if missing := gone(recorded, evidence_names(registry, version)):
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
+        result = "passed" if missing[0].passed else "failed"
+        refuse(f"'{missing[0].name}' was filed as {result}, and is gone from the registry{more}")
+    known = {(each.name, each.sha256) for each in recorded}
+    if strangers := [each.name for each in filed if (each.name, each.sha256) not in known]:
+        refuse(f"'{strangers[0]}' was never filed in the database, so it is nobody's")
+    return True
 
 
 def write_evidence(registry: Registry, evidence: Evidence, signing_key: Signing) -> str:

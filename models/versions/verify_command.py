@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from models.artefact.files import SIGNATURE, load_contents
 from models.artefact.strict import ModelRefused, refuse
@@ -12,7 +12,7 @@ from models.versions.alias_files import alias_records
 from models.versions.aliases import AliasRecord
 from models.versions.approval_files import require_approved
 from models.versions.artefact_files import digest_of, read_artefact
-from models.versions.evidence_files import read_evidence
+from models.versions.evidence_files import read_evidence, require_recorded
 from models.versions.history import Event
 from models.versions.history_files import read_history
 from models.versions.listing_command import no_version, seen_at_ms, versions_of
@@ -26,12 +26,17 @@ from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
 from pipeline.terminal.output import Output, coloured
 
+NOT_ASKED: Final = (
+    "not asked: FRAUD_DATABASE_URL names no database, so nobody misses evidence that was taken away from the registry"
+)
+
 
 class Verified(NamedTuple):
-    """fault: one sentence; None where it is good."""
+    """fault: one sentence; None where it is good. not_asked: one sentence; empty where it was looked at."""
 
     what: str
     fault: str | None
+    not_asked: str = ""
 
 
 def verified(settings: Settings, version: str | None) -> list[Verified]:
@@ -53,8 +58,15 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
         versions = sorted({*versions, *_told_of(registry, trust), *(record.version for record in records)})
     for each in versions:
         found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
-        found.append(_found(f"evidence of {each}", partial(read_evidence, registry, each, trust.keys)))
+        found.append(_found(f"evidence of {each}", partial(_evidence, settings, registry, trust, each)))
+    if not settings.has_database:
+        found.append(Verified("evidence in the database", None, NOT_ASKED))
     return found
+
+
+def _evidence(settings: Settings, registry: Registry, trust: Trust, version: str) -> None:
+    read_evidence(registry, version, trust.keys)
+    require_recorded(settings, registry, version, trust.keys)
 
 
 def _chains(settings: Settings, registry: Registry, trust: Trust) -> list[Verified]:
@@ -87,9 +99,9 @@ def _told_of(registry: Registry, trust: Trust) -> set[str]:
 
 
 def show_verified(output: Output, found: list[Verified]) -> None:
-    for what, fault in found:
-        told = "good" if fault is None else coloured(fault, "red")
-        output.record({"what": what, "fault": fault}, f"{what}: {told}")
+    for what, fault, not_asked in found:
+        told = not_asked or "good" if fault is None else coloured(fault, "red")
+        output.record({"what": what, "fault": fault, "not_asked": not_asked or None}, f"{what}: {told}")
 
 
 def _found(what: str, look: Callable[[], object]) -> Verified:

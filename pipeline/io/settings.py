@@ -272,6 +272,12 @@ class Settings(BaseSettings):
     """Port of the worker's pages."""
     log_level: str = "INFO"
 
+    @property
+    def has_database(self) -> bool:
+        """Whether a database is named: in production one is to be, and the default is nobody's name for one."""
+        is_named = self.database_url != type(self).model_fields["database_url"].default
+        return self.profile is Profile.PRODUCTION or is_named
+
     def as_role(self, role: str) -> Settings:
         """Return the settings of a process whose role in the database is `role`, where the address leaves that open."""
         return self.model_copy(update={"database_url": self.database_url.replace(ROLE_PLACEHOLDER, role)})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,8 +18,10 @@ from models.artefact.scoring import Calibration, Column, Model, probability_ppm,
 from models.train.compile import calibrate, compile_terms
 from models.train.history import Examples, HistoryRefused
 from models.train.learn import MODEL_FEATURES, MONOTONE, Learner, booster_input, fit, twins
-from models.train.train import train_examples
-from pipeline.domain.features import COLUMN, FEATURES, NONE
+from models.train.plan_files import Plan
+from models.train.settled import final
+from models.train.train import train_examples, train_history
+from pipeline.domain.features import COLUMN, FEATURES, NONE, UNKNOWN
 
 SEEN = ("amount_gbp_minor", "beneficiary_age_hours", "ip_fraud_reports", "is_new_beneficiary", "account_count_1h")
 LEARNER = Learner(seed=3, features=SEEN, pairs=2, outer_bags=2, bins=64, pair_bins=16, samples_in_leaf_min=10)
@@ -89,6 +93,26 @@ def test_trained_artefact_loads_and_a_version_is_never_replaced(tmp_path: Path) 
     assert metrics.auc_ppm > 800_000
     with pytest.raises(FileExistsError):
         train_examples(examples(2, 6_000), directory, LEARNER, "A test", "None known.")
+
+
+def test_a_version_that_leaves_features_out_loads_and_its_card_says_why(tmp_path: Path) -> None:
+    """The features' layout is fixed: a matrix of all features is scored, and what was left out changes nothing."""
+    chosen = examples(2, 6_000)
+    chosen.features[:, COLUMN["account_count_7d"]] = np.random.default_rng(9).integers(0, 500, 6_000)
+    learner = replace(LEARNER, pairs=0, outer_bags=1, features=(*SEEN, "account_count_7d"))
+    plan = Plan(learner, (), 2, 7, {"amounts": ("amount_gbp_minor",), "noise": ("account_count_7d",)})
+    train_history(final(chosen, "A test"), tmp_path / "v1", plan, "None known.")
+    model = artefact.load(tmp_path / "v1")
+    manifest = json.loads((tmp_path / "v1/manifest.json").read_bytes())
+    assert tuple(manifest["features"]) == SEEN == tuple(sorted(model.typical, key=SEEN.index))
+    assert manifest["training"]["choosing"]["features"]["chosen"] == 1
+    other = chosen.features.copy()
+    other[:, COLUMN["account_count_7d"]] = UNKNOWN
+    assert (score(model, chosen.features).score_micro == score(model, other).score_micro).all()
+    card = (tmp_path / "v1/card.md").read_text()
+    assert "It reads amounts (`amount_gbp_minor`)." in card
+    assert "It leaves out noise (`account_count_7d`)." in card
+    assert "| amounts, chosen |" in card
 
 
 def test_history_with_too_few_frauds_is_refused(tmp_path: Path) -> None:

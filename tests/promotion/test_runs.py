@@ -11,6 +11,9 @@ import pytest
 
 from models.artefact.files import load
 from models.artefact.strict import ModelRefused
+from models.card.cards import cards
+from models.card.current_files import current_facts
+from models.card.facts import Occasion
 from models.versions.alias_files import move_alias
 from models.versions.approval_files import write_approval
 from models.versions.approvals import Grounds
@@ -22,6 +25,7 @@ from models.versions.history_files import append_history, read_history
 from models.versions.locations import Alias
 from models.versions.records import sha256_of
 from models.versions.registry_files import AlreadyThere
+from models.versions.verify_command import verified
 from pipeline.bias.monitor_store import answered_beside
 from pipeline.bias.report_command import show_bias
 from pipeline.domain.identities import DecisionId
@@ -112,6 +116,46 @@ def test_evidence_that_was_put_into_the_registry_by_its_key_alone_is_nothing(sta
     assert "The database has no record of the evidence of golden; have it checked again." in stage.texts(
         stage.promote()
     )
+
+
+def reading(stage: Stage, database_url: str | None) -> Settings:
+    settings = Settings(model_registry=stage.registry.root, seal_keys=key_set_text(stage.keys))
+    return settings if database_url is None else settings.model_copy(update={"database_url": database_url})
+
+
+def test_evidence_that_was_taken_away_is_missed_by_whoever_verifies_or_reads_the_card(
+    stage: Stage, database_url: str
+) -> None:
+    """A failed check without its file was good to `verify`, and a card that left it out looked better than it was."""
+    stage.prove(CANDIDATE, "bias", passed=False, at_ms=stage.now_ms - 1_000)
+    stage.prove(CANDIDATE)
+    settings = reading(stage, url_as(database_url, "fraud_incident"))
+    [told] = [each for each in verified(settings, CANDIDATE) if each.what == f"evidence of {CANDIDATE}"]
+    assert (told.fault, told.not_asked) == (None, "")
+    assert current_facts(settings, CANDIDATE).occasion is Occasion.REGISTRY
+    [failed] = [each for each in filed_evidence(stage.registry, CANDIDATE, stage.keys) if not each.evidence.passed]
+    (stage.registry.root / failed.name).unlink()
+    [told] = [each for each in verified(settings, CANDIDATE) if each.what == f"evidence of {CANDIDATE}"]
+    assert told.fault == f"'{failed.name}' was filed as failed, and is gone from the registry"
+    with pytest.raises(ModelRefused, match="is gone from the registry"):
+        current_facts(settings, CANDIDATE)
+    alone = reading(stage, None)
+    assert [each.what for each in verified(alone, CANDIDATE) if each.not_asked] == ["evidence in the database"]
+    assert "No database was asked" in cards(current_facts(alone, CANDIDATE)).markdown.decode()
+
+
+def test_evidence_that_nobody_filed_and_a_database_that_cannot_say_are_no_good(stage: Stage, database_url: str) -> None:
+    stage.prove(CANDIDATE)
+    [held] = [each for each in filed_evidence(stage.registry, CANDIDATE, stage.keys) if each.evidence.kind == "golden"]
+    forged = held.evidence._replace(made_at_ms=held.evidence.made_at_ms + 1)
+    write_evidence(stage.registry, forged, stage.signing)
+    away = "postgresql://fraud_incident@127.0.0.1:1/fraud?connect_timeout=2"
+    for url, said in ((url_as(database_url, "fraud_incident"), "was never filed"), (away, "can't be known")):
+        settings = reading(stage, url)
+        [told] = [each for each in verified(settings, CANDIDATE) if each.what == f"evidence of {CANDIDATE}"]
+        assert said in (told.fault or "")
+        with pytest.raises(ModelRefused, match=said):
+            current_facts(settings, CANDIDATE)
 
 
 def test_records_of_evidence_are_never_changed(stage: Stage) -> None:

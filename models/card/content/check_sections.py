@@ -14,6 +14,10 @@ from models.card.words import UNKNOWN, estimated, moment, pounds
 
 ATTACKS: Final = "attacks"
 """The field in which a red team's evidence has its figures by attack."""
+ALONE: Final = (
+    "No database was asked what was ever filed, so evidence that was taken away from the registry is missing here "
+    "without a word. To ask it, name it by "
+)
 FIGURES_MAX: Final = 200
 """Rows of a check's figures on a card; its evidence in the registry has all of them."""
 
@@ -22,6 +26,8 @@ def checks(facts: CardFacts) -> Iterator[Block]:
     if facts.checks is None:
         yield Paragraph(_unknown(facts, "any check ran"))
         return
+    if facts.occasion is Occasion.REGISTRY_ALONE:
+        yield Paragraph([ALONE, Code("FRAUD_DATABASE_URL"), "."])
     newest = newest_checks(facts)
     rows = []
     for kind in [*CHECK_KINDS, *sorted(newest.keys() - set(CHECK_KINDS))]:

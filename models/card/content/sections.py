@@ -8,6 +8,7 @@ from typing import Final
 from models.card.content import check_sections, measured_sections, shape_section
 from models.card.content.blocks import Block, Code, Inline, Link, Listing, Paragraph, Section, Subheading, Table, Tiles
 from models.card.content.failures import failure_sentences, failures
+from models.card.content.feature_choice import feature_choice
 from models.card.content.regulations import eu, uk, us
 from models.card.content.texts import flattened, named, share
 from models.card.facts import CardFacts
@@ -39,6 +40,7 @@ _TRAINING_WORDS: Final = {
     "sha256": "SHA-256 of features and labels",
 }
 _REFERENCE: Final = "reference"
+_FEATURE_CHOICE: Final = "choosing.features."  # it has a table of its own
 _HIDDEN_TRAINING: Final = frozenset({"libraries", "source", "from_ms", "until_ms", _REFERENCE})
 RECORDED_MAX: Final = 80
 """Rows of the training's record on a card: settings that were tried may be hundreds."""
@@ -100,6 +102,7 @@ def _what(facts: CardFacts) -> Iterator[Block]:
         ]
     )
     yield Paragraph(["It sees these features of a payment, and nothing else of it: ", *named(facts.features), "."])
+    yield from feature_choice(facts.training)
     yield Paragraph(
         [
             "More of these can only raise the score, or for an age only lower it: ",
@@ -129,6 +132,7 @@ def _data(facts: CardFacts) -> Iterator[Block]:
         for name, value in sorted(facts.training.items())
         if name not in _HIDDEN_TRAINING
         for path, words in flattened(value, name)
+        if not path.startswith(_FEATURE_CHOICE)
     ]
     rows += [[_name(path), [words]] for path, words in recorded[:RECORDED_MAX]]
     if len(recorded) > RECORDED_MAX:

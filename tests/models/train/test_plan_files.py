@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models.train.choosing import DEFAULT_GRID
-from models.train.learn import MODEL_FEATURES, MONOTONE
+from models.train.learn import MODEL_FEATURES, MONOTONE, OPTIONAL_FEATURES
 from models.train.plan_files import PlanRefused, read_plan
 
 WHOLE = """
@@ -39,6 +39,7 @@ def test_a_plan_says_features_directions_and_what_to_try(tmp_path: Path) -> None
         (256, 0.01), (256, 0.04), (1024, 0.01), (1024, 0.04)
     ]  # fmt: skip
     assert (plan.folds, plan.label_delay_days, plan.learner.seed) == (4, 14, 5)
+    assert plan.groups == {}  # whoever names features means them
 
 
 def test_without_a_plan_the_declared_lists_hold() -> None:
@@ -46,6 +47,14 @@ def test_without_a_plan_the_declared_lists_hold() -> None:
     assert plan.learner.features == MODEL_FEATURES
     assert plan.learner.monotone == MONOTONE
     assert len(plan.tried) == len(DEFAULT_GRID["bins"]) * len(DEFAULT_GRID["pairs"])
+    assert plan.groups == OPTIONAL_FEATURES
+
+
+def test_a_plan_says_which_features_have_to_earn_their_place(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path, WHOLE + '[optional]\nreports = ["ip_fraud_reports"]\n'), 5)
+    assert plan.groups == {"reports": ("ip_fraud_reports",)}
+    assert not read_plan(plan_file(tmp_path, "[optional]\n"), 5).groups
+    assert read_plan(plan_file(tmp_path, "folds = 4"), 5).groups == OPTIONAL_FEATURES
 
 
 def test_an_empty_grid_tries_nothing_and_declared_directions_hold_for_chosen_features(tmp_path: Path) -> None:
@@ -67,6 +76,14 @@ def test_an_empty_grid_tries_nothing_and_declared_directions_hold_for_chosen_fea
         ('features = ["is_reference_missing"]', "only guardrails may use"),
         ('features = ["amount_gbp_minor", "amount_gbp_minor"]', "twice"),
         ('[monotone]\npostcode = "rising"', "doesn't see"),
+        ('optional = ["ip_fraud_reports"]', "not a table of groups"),
+        ('[optional]\nA = ["ip_fraud_reports"]', "is not named by"),
+        ('[optional]\na = "ip_fraud_reports"', "'optional.a' is not a list of names"),
+        ("[optional]\na = []", "'optional.a' is not a list of names"),
+        ('[optional]\na = ["postcode"]', "'optional' names 'postcode', which the model doesn't see"),
+        ('[optional]\na = ["ip_fraud_reports"]\nb = ["ip_fraud_reports"]', "in two groups"),
+        ('features = ["ip_fraud_reports"]\n[optional]\na = ["ip_fraud_reports"]', "leaves no feature"),
+        ("[optional]\n" + "\n".join(f'{letter} = ["ip_fraud_reports"]' for letter in "abcde"), "has 5 groups"),
         ('[monotone]\nip_fraud_reports = "up"', "not 'rising' or 'falling'"),
         ("[grid]\ncolour = [1]", "it may vary"),
         ("[grid]\nbins = 256", "not a list"),

@@ -13,7 +13,7 @@ import pytest
 from models.train import lineage
 from models.train.history import HistoryRefused
 from models.train.learn import Learner
-from models.train.plan_files import default_plan
+from models.train.plan_files import default_plan, given_plan
 from models.train.settled import DAY_MS
 from models.train.train import history_of_file, train_history
 from pipeline.publish.payment_files import NO_MAP
@@ -78,7 +78,7 @@ def test_settings_and_tables_come_from_the_first_part_alone(tmp_path: Path) -> N
     whole = rows()
     split_s = whole[int(len(whole) * 0.8 * (DAYS - 7) / DAYS)][1]
     changed = [(n, t, c, p, a + 11 if t > split_s + DAY_S else a, f) for n, t, c, p, a, f in whole]
-    plan = default_plan(1, {"bins": (16, 64)})
+    plan = default_plan(1, {"bins": (16, 64)}, {})
     learner = Learner(1, features=("amount_gbp_minor", "is_weekend"), monotone={}, pairs=1, outer_bags=1)
     plan = plan._replace(learner=learner, tried=(learner,), folds=2)
     tables = []
@@ -123,7 +123,7 @@ def test_one_account_alone_can_teach(fraud: Fraud, tmp_path: Path) -> None:
 def test_a_history_in_which_nothing_differs_is_refused(tmp_path: Path) -> None:
     same = [(number, time_s, 1, 1, 500, fraud) for number, time_s, _, _, _, fraud in rows()]
     learner = Learner(1, features=("amount_gbp_minor",), monotone={}, pairs=0, outer_bags=1)
-    plan = default_plan(1, {})._replace(learner=learner)
+    plan = given_plan(1)._replace(learner=learner)
     history = history_of_file(written(tmp_path / "same.csv", same), NO_MAP, 7 * DAY_MS)
     with pytest.raises(HistoryRefused, match="nothing in it tells fraud from honest"):
         train_history(history, tmp_path / "v1", plan, "None known.")
