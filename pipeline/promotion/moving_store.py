@@ -36,11 +36,21 @@ from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry as People
 from pipeline.promotion.gate import Reason, Refusal, refusals
-from pipeline.promotion.gathering_store import Asked, Gathered, Standpoint, Terms, gathered, mover_fault, standpoint
+from pipeline.promotion.gathering_store import (
+    Asked,
+    Gathered,
+    Sources,
+    Standpoint,
+    Terms,
+    gathered,
+    mover_fault,
+    standpoint,
+)
 from pipeline.promotion.moves import MoveEvent, is_shared, moved, next_share_ppm, way_back
 from pipeline.promotion.progress_store import progress_of
 from pipeline.promotion.stop_rule import step_reasons
 from pipeline.promotion.store import Refused, append_move, append_refusal, take_turn
+from pipeline.replay.regimes import RegimeOf
 
 SALT_BYTES: Final = 32
 """As many hexadecimal digits as a record may hold, twice."""
@@ -66,6 +76,12 @@ class Desk(NamedTuple):
     signing: Signing
     frauds: Callable[[], Sequence[str]]
     """The ids of payments that turned out to be fraud. Raises BrokerFailed."""
+    regime_of: RegimeOf
+    """The policy and the feeds of a decision, by which a version answers again what it answered in the shadow."""
+
+    @property
+    def sources(self) -> Sources:
+        return Sources(self.registry, self.regime_of)
 
 
 class Outcome(NamedTuple):
@@ -82,7 +98,7 @@ def promote(connection: Connection, desk: Desk, by: Identity, version: str, reas
     """
     with failures_named(), connection.transaction():
         turn = _begin(connection, desk)
-        asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
+        asked = Asked(desk.sources, desk.keys, turn.people, version, by, turn.now_ms)
         found = gathered(connection, asked, turn.standing, terms, is_step=False)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if against:
@@ -103,7 +119,7 @@ def step(connection: Connection, desk: Desk, by: Identity, reason: str, terms: T
         turn = _begin(connection, desk)
         latest = turn.standing.latest
         version = "none" if latest is None else latest.version
-        asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
+        asked = Asked(desk.sources, desk.keys, turn.people, version, by, turn.now_ms)
         found = gathered(connection, asked, turn.standing, terms, is_step=True)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if latest is not None and limits is not None and is_shared(latest):
