@@ -12,7 +12,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
 from pipeline.promotion.moving_store import Desk
-from pipeline.promotion.progress_store import frauds_told
+from pipeline.promotion.progress_store import frauds_on_topic
 from pipeline.replay.archive_files import archived_or_in_force
 
 NO_KEY_ID: Final = ""
@@ -47,7 +47,7 @@ def reading_desk(settings: Settings, wire: WireFormat) -> Desk:
     keys = signing_keys(settings)
     if keys is None:
         raise ModelRefused("FRAUD_SEAL_KEYS_FILE names no key set with a key of use models, so no record is proved")
-    frauds = partial(frauds_told, settings, wire)
+    frauds = partial(frauds_on_topic, settings, wire)
     return Desk(registry_at(settings.model_registry), keys, NoKey(), frauds, archived_or_in_force(settings))
 
 
