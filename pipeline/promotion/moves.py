@@ -88,14 +88,20 @@ def began(records: Sequence[AliasRecord]) -> AliasRecord:
     return begin
 
 
-def way_back(records: Sequence[AliasRecord], retired: Collection[str], wanted: str | None) -> tuple[str | None, str]:
-    """Return the version to go back to, or None and why there is none."""
+def way_back(
+    records: Sequence[AliasRecord], retired: Collection[str], ways_back: Collection[int], wanted: str | None
+) -> tuple[str | None, str]:
+    """Return the version to go back to, or None and why there is none.
+
+    ways_back: the sequences of the history's records that tell of one. Whoever names no version never goes forward to
+    what was gone back from, whichever of the two was champion first.
+    """
     latest = records[-1]
     proved = {record.version for record in records if not is_shared(record)}
     target = wanted if wanted is not None else latest.previous_version
     if target is None:
         return None, "there is no version before the champion"
-    if wanted is None and _first(records, target) > _first(records, latest.version):
+    if wanted is None and _taken_over(records).history_sequence in ways_back:
         return None, f"{target} is what was gone back from; name the version to go back to"
     if not is_shared(latest) and target == latest.version:
         return None, f"{target} is the champion already"
@@ -106,6 +112,11 @@ def way_back(records: Sequence[AliasRecord], retired: Collection[str], wanted: s
     return target, ""
 
 
-def _first(records: Sequence[AliasRecord], version: str) -> int:
-    """Return the place of the first record that names a version; behind all of them where none does."""
-    return next((place for place, record in enumerate(records) if record.version == version), len(records))
+def _taken_over(records: Sequence[AliasRecord]) -> AliasRecord:
+    """Return the record by which the last one's version came to the alias."""
+    first = records[-1]
+    for record in reversed(records):
+        if record.version != first.version:
+            break
+        first = record
+    return first

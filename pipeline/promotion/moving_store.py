@@ -205,8 +205,9 @@ def _begin(connection: Connection, desk: Desk) -> _Turn:
 def _target(desk: Desk, turn: _Turn, to: str | None) -> tuple[str | None, list[Refusal]]:
     if turn.standing.fault is not None:
         return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {turn.standing.fault}.")]
-    gone = retired(read_history(desk.registry, desk.keys))
-    target, why = way_back(turn.standing.records, gone.keys(), to)
+    history = read_history(desk.registry, desk.keys)
+    ways_back = {each.sequence for each in history if each.event is Event.ROLLED_BACK}
+    target, why = way_back(turn.standing.records, retired(history).keys(), ways_back, to)
     if target is None:
         return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {why}.")]
     try:
