@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from models.artefact.files import load
 from models.artefact.strict import ModelRefused
 from models.versions.alias_files import move_alias
 from models.versions.approval_files import write_approval
@@ -22,12 +23,15 @@ from models.versions.records import sha256_of
 from models.versions.registry_files import AlreadyThere
 from pipeline.bias.monitor_store import answered_beside
 from pipeline.bias.report_command import show_bias
+from pipeline.domain.trials.shadow_answer import ShadowStanding
 from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import key_set_text
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
 from pipeline.promotion.store import draw, drawn
+from pipeline.shadow.challenger import GlassBox
+from pipeline.shadow.comparing import compare
 from pipeline.terminal.output import Output
 from tests.known import appoint, identity, revoke
 from tests.promotion.stage import APPROVERS, CANDIDATE, CHAMPION, POLICY, WRONG, Stage
@@ -173,6 +177,17 @@ def test_bias_is_judged_beside_the_champion_of_now_and_says_so(stage: Stage) -> 
     [filed] = filed_evidence(stage.registry, CANDIDATE, stage.keys)
     assert filed.evidence.figures["champion"] == {"version": CHAMPION, "digest": digest_of(stage.registry, CHAMPION)}
     assert filed.evidence.figures["policy_sha256"] == sha256_of(POLICY_PATH.read_bytes())
+
+
+def test_a_segment_that_a_version_can_not_answer_is_one_that_it_escalates(stage: Stage) -> None:
+    """One payment in 50 is let pass by agreement, and may be all of one postcode's: live the fallback decides them."""
+    challenger = GlassBox(load(stage.archive.registry / CANDIDATE))
+    answers = compare(stage.decided(CHAMPION, 40, 0, stage.now_ms), challenger, stage.archive.regime_of)
+    failed = {"standing": ShadowStanding.FAILED, "challenger_outcome": None, "challenger_probability_ppm": -1}
+    stage.claim(challenger, [each._replace(**failed) if each.decision_offset < 10 else each for each in answers])
+    found = answered_beside(stage.owner, challenger.digest, CHAMPION)
+    assert found.champion["all"][:3] == (40, 20, 0)
+    assert found.challenger["all"][:3] == (40, 15, 10)
 
 
 def test_approvals_on_no_evidence_promote_nothing(stage: Stage) -> None:
