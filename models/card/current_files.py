@@ -14,7 +14,9 @@ from models.card.words import moment
 from models.versions.approval_files import standing_approvals
 from models.versions.approvals import grounds_words
 from models.versions.artefact_files import read_artefact
+from models.versions.evidence import Recorded
 from models.versions.evidence_files import evidence_root, read_evidence
+from models.versions.listing_command import gone_evidence
 from models.versions.loading_files import Trust, trust_of
 from models.versions.records import sha256_of
 from models.versions.registry_files import Registry, registry_at
@@ -29,6 +31,7 @@ def current_facts(settings: Settings, version: str) -> CardFacts:
     """Gather what is known of a version today. Raises ModelRefused.
 
     Evidence of which a part can't be relied upon refuses the card: one that left it out would look better than it is.
+    Raises Failure where a database is named, which has a record of all evidence, and can't be asked.
     """
     registry = registry_at(settings.model_registry)
     contents = read_artefact(registry, version)
@@ -38,7 +41,18 @@ def current_facts(settings: Settings, version: str) -> CardFacts:
     facts = facts_of_artefact(model, manifest) if CYCLONEDX not in contents else _own_facts(contents, version)
     facts = replace(facts, digest=model.hash.hex(), occasion=Occasion.WITHOUT_KEYS)
     trust = trust_of(settings)
-    return facts if trust is None else _with_registry(facts, registry, contents, trust)
+    if trust is None:
+        return facts
+    taken = tuple(map(_taken, gone_evidence(settings, registry, version)))
+    known = _with_registry(facts, registry, contents, trust)
+    return replace(known, checks=tuple(sorted((*(known.checks or ()), *taken), key=lambda each: each.made_at_ms)))
+
+
+def _taken(recorded: Recorded) -> Check:
+    """Return a run whose file is gone: whatever it found, nobody can read it any more, so it has not passed."""
+    result = "passed" if recorded.passed else "did not pass"
+    finding = f"'{recorded.name}' is gone from the registry; by the database's record it {result}"
+    return Check(recorded.kind, False, recorded.at_ms, (finding,), {})
 
 
 def _own_facts(contents: dict[str, bytes], version: str) -> CardFacts:

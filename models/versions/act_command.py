@@ -18,7 +18,7 @@ from models.versions.evidence import ASKED_KINDS, Filed, root_of
 from models.versions.evidence_files import filed_evidence
 from models.versions.history import Event, HistoryRecord, moved_last
 from models.versions.history_files import append_history, read_history, require_not_retired
-from models.versions.listing_command import no_version
+from models.versions.listing_command import has_database, no_version
 from models.versions.loading_files import Trust, trust_of
 from models.versions.locations import Alias
 from models.versions.records import sha256_of, vouched
@@ -27,7 +27,7 @@ from models.versions.signature_files import require_signed, signed_artefact
 from pipeline.domain.money import count_text
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
-from pipeline.io.settings import Profile, Settings
+from pipeline.io.settings import Settings
 from pipeline.keys.artefact_key_files import ArtefactKey
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
 from pipeline.keys.key_sets import KeyUse, untrusted
@@ -220,7 +220,7 @@ def trusted_now_ms(settings: Settings) -> int:
 
     In development, where no database is named, this machine's clock stands in for it.
     """
-    if not _has_database(settings):
+    if not has_database(settings):
         return now_ms()
     with connected(settings) as connection:
         return server_now_ms(connection)
@@ -229,15 +229,10 @@ def trusted_now_ms(settings: Settings) -> int:
 def _noted(settings: Settings) -> tuple[int, Seen | None]:
     """Return that time, and the champion's last record as the database has it: what a registry that was emptied, or put
     back, doesn't say."""
-    if not _has_database(settings):
+    if not has_database(settings):
         return now_ms(), None
     with connected(settings) as connection:
         return server_now_ms(connection), latest_seen(connection)
-
-
-def _has_database(settings: Settings) -> bool:
-    is_named = settings.database_url != Settings.model_fields["database_url"].default
-    return settings.profile is Profile.PRODUCTION or is_named
 
 
 def _mover(settings: Settings) -> str:

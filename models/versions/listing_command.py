@@ -13,7 +13,8 @@ from models.versions.aliases import ALL_PPM, AliasRecord
 from models.versions.approval_files import standing_approvals
 from models.versions.approvals import Approval, grounds_words
 from models.versions.artefact_files import read_artefact
-from models.versions.evidence_files import evidence_root
+from models.versions.evidence import Recorded, gone
+from models.versions.evidence_files import evidence_names, evidence_root, recorded_evidence
 from models.versions.history import HistoryRecord, retired
 from models.versions.history_files import read_history
 from models.versions.loading_files import Trust, pointed_at, trust_of
@@ -23,7 +24,8 @@ from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
-from pipeline.io.settings import Settings
+from pipeline.io.settings import Profile, Settings
+from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -80,6 +82,23 @@ def known_of(settings: Settings) -> Known:
 def no_version(what: str) -> Failure:
     """what: a sentence without its full stop. Nothing could be looked at, so no check has failed."""
     return Failure(f"{what[:1].upper()}{what[1:]}.", "`fraud models list` shows what it has.")
+
+
+def has_database(settings: Settings) -> bool:
+    """Return whether there is a database to ask; in development there need be none."""
+    is_named = settings.database_url != Settings.model_fields["database_url"].default
+    return settings.profile is Profile.PRODUCTION or is_named
+
+
+def gone_evidence(settings: Settings, registry: Registry, version: str) -> tuple[Recorded, ...]:
+    """Return what was filed of a version by the database's record, and the registry doesn't hold any more.
+
+    Raises Failure where the database can't be asked, and ModelRefused.
+    """
+    if not has_database(settings):
+        return ()
+    with connected(settings) as connection:
+        return gone(recorded_evidence(connection, version), frozenset(evidence_names(registry, version)))
 
 
 def versions_of(registry: Registry) -> list[str]:

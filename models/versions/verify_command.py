@@ -15,7 +15,7 @@ from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence_files import read_evidence
 from models.versions.history import Event
 from models.versions.history_files import read_history
-from models.versions.listing_command import no_version, seen_at_ms, versions_of
+from models.versions.listing_command import gone_evidence, no_version, seen_at_ms, versions_of
 from models.versions.loading_files import Trust, load_by_alias, trust_of
 from models.versions.locations import Alias, is_version
 from models.versions.memory_files import Memory
@@ -24,6 +24,7 @@ from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
+from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
 
@@ -53,7 +54,7 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
         versions = sorted({*versions, *_told_of(registry, trust), *(record.version for record in records)})
     for each in versions:
         found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
-        found.append(_found(f"evidence of {each}", partial(read_evidence, registry, each, trust.keys)))
+        found.append(_found(f"evidence of {each}", partial(_evidence, settings, registry, trust, each)))
     return found
 
 
@@ -98,6 +99,17 @@ def _found(what: str, look: Callable[[], object]) -> Verified:
     except ModelRefused as refusal:
         return Verified(what, str(refusal))
     return Verified(what, None)
+
+
+def _evidence(settings: Settings, registry: Registry, trust: Trust, version: str) -> None:
+    read_evidence(registry, version, trust.keys)
+    try:
+        taken = gone_evidence(settings, registry, version)
+    except Failure as failure:
+        raise ModelRefused(f"it isn't known whether any is gone: {failure.what.rstrip('.')}") from failure
+    if taken:
+        more = "" if len(taken) == 1 else f", and so are {len(taken) - 1:,} more"
+        refuse(f"'{taken[0].name}', of which the database has a record, is gone{more}")
 
 
 def _load(registry: Registry, version: str) -> None:

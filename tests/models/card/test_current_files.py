@@ -17,8 +17,11 @@ from models.card.facts import Occasion
 from models.card.forms.cyclonedx import facts_of
 from models.versions.artefact_files import digest_of
 from models.versions.evidence import Evidence
-from models.versions.evidence_files import write_evidence
+from models.versions.evidence_files import file_evidence, write_evidence
 from models.versions.registry_files import DirectoryRegistry
+from models.versions.verify_command import verified
+from pipeline.io.filing import server_now_ms
+from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey
 from pipeline.keys.key_sets import key_set_text
@@ -89,6 +92,36 @@ def test_evidence_that_was_touched_refuses_the_card(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'"passed":false', b'"passed":true'))
     with pytest.raises(ModelRefused):
         current_facts(settings(registry, key), "small-1")
+
+
+def test_a_failed_check_whose_file_is_gone_stands_on_the_card_and_is_no_good_registry(
+    tmp_path: Path, owner: Connection, database_url: str
+) -> None:
+    """Whoever may write to the registry takes it away, and reads three people a card on which all passed."""
+    registry, key = tmp_path / "registry", models_key(tmp_path / "keys")
+    artefact(registry)
+    held, known = DirectoryRegistry(registry), settings(registry, key).model_copy(update={"database_url": database_url})
+    digest = digest_of(held, "small-1")
+    failed = Evidence("red-team", "small-1", digest, 1_790_000_000_000, False, ("too cheap",), {})
+    name = file_evidence(owner, held, failed, key)
+    file_evidence(owner, held, failed._replace(passed=True, findings=(), made_at_ms=server_now_ms(owner) + 1_000), key)
+    assert faults(known) == {None}
+    (registry / name).unlink()
+    gone = f"'{name}' is gone from the registry; by the database's record it did not pass"
+    found = current_facts(known, "small-1")
+    assert [(check.passed, check.findings) for check in found.checks or ()] == [(False, (gone,)), (True, ())]
+    text = cards(found).markdown.decode()
+    assert "passed, and 1 run before it failed" in text
+    assert "is gone from the registry" in text
+    assert faults(known) == {f"'{name}', of which the database has a record, is gone"}
+    away = known.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:1/none"})
+    [fault] = faults(away)
+    assert fault is not None
+    assert fault.startswith("it isn't known whether any is gone: ")
+
+
+def faults(known: Settings) -> set[str | None]:
+    return {each.fault for each in verified(known, "small-1") if each.what == "evidence of small-1"}
 
 
 def test_without_keys_no_evidence_is_believed(tmp_path: Path) -> None:
