@@ -88,6 +88,29 @@ def began(records: Sequence[AliasRecord]) -> AliasRecord:
     return begin
 
 
+def moved_by(records: Sequence[AliasRecord]) -> AliasRecord:
+    """Return the record by which the last one's version came to its share; those after it sign the same anew."""
+    first = records[-1]
+    for record in reversed(records):
+        if (record.version, record.share_ppm) != (first.version, first.share_ppm):
+            break
+        first = record
+    return first
+
+
+def is_accounted_for(records: Sequence[AliasRecord], moved: AliasRecord, event: MoveEvent | None) -> bool:
+    """Return whether somebody answers for a move: a person who signed it, or the stop rule, which only goes back.
+
+    event: as the database has it, where no other than the stop rule's is without an act. The first champion is named by
+    three people, and nobody promotes it.
+    """
+    if moved.sequence == 1:
+        return True
+    if event is MoveEvent.STOPPED:
+        return moved.version == records[moved.sequence - 2].previous_version and not is_shared(moved)
+    return event is not None and event is not MoveEvent.FOUND
+
+
 def way_back(
     records: Sequence[AliasRecord], retired: Collection[str], ways_back: Collection[int], wanted: str | None
 ) -> tuple[str | None, str]:

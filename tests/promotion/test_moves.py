@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.versions.aliases import ALL_PPM, AliasRecord
-from pipeline.promotion.moves import way_back
+from pipeline.promotion.moves import MoveEvent, is_accounted_for, moved_by, way_back
 
 SHARE_PPM = 10_000
 FROM = "{} is what was gone back from; name the version to go back to"
@@ -42,3 +42,22 @@ def test_a_way_back_leads_to_what_decided_before_and_never_to_what_was_gone_back
     after: list[tuple[str, str | None, int]], ways_back: tuple[int, ...], target: str | None, why: str
 ) -> None:
     assert way_back(records_of(*A_THEN_B, *after), (), ways_back, None) == (target, why)
+
+
+@pytest.mark.parametrize(
+    ("event", "is_accounted"),
+    [
+        (MoveEvent.PROMOTED, True), (MoveEvent.STEPPED, True), (MoveEvent.ROLLED_BACK, True),
+        (MoveEvent.STOPPED, False), (MoveEvent.FOUND, False), (None, False),
+    ],
+)  # fmt: skip
+def test_a_move_to_what_was_not_champion_is_a_persons_or_nobodys(event: MoveEvent | None, is_accounted: bool) -> None:
+    records = records_of(*A_THEN_B, ("c", "b", ALL_PPM), ("c", "b", ALL_PPM))
+    assert moved_by(records) == records[3]
+    assert is_accounted_for(records, records[3], event) is is_accounted
+
+
+def test_the_stop_rule_answers_for_a_way_back_and_three_people_for_the_first() -> None:
+    records = records_of(("a", None, ALL_PPM), ("b", "a", SHARE_PPM), ("a", "b", ALL_PPM))
+    assert is_accounted_for(records, records[2], MoveEvent.STOPPED)
+    assert is_accounted_for(records, records[0], None)
