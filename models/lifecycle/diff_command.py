@@ -193,7 +193,7 @@ def _decision_lines(found: Differences) -> list[str]:
     ]
     if found.lacking:
         lines.append(
-            f"  {found.lacking:,} were written before a feature that the later version reads: the fallback answers them"
+            f"  {found.lacking:,} were written before a feature that one of the two reads: the fallback answers for it"
         )
     if found.undecidable:
         lines.append(f"  {found.undecidable:,} can't be decided again: their payments would be refused now")
