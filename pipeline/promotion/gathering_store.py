@@ -37,9 +37,9 @@ from pipeline.people.registry import Registry as People
 from pipeline.people.store import is_known, person_of
 from pipeline.promotion.facts import CLOCKS_MS, Approval, Facts, Found, Reviewed, Shadow, Unread
 from pipeline.promotion.moves import MOVERS, champion_digest_of, champion_of, is_shared
-from pipeline.promotion.shadow_proof_store import Champion, shadow_doubt
 from pipeline.promotion.store import drawn
 from pipeline.replay.regimes import RegimeOf
+from pipeline.shadow.proof_store import Champion, shadow_doubt
 from pipeline.shadow.summary_store import ShadowSummary, summary
 
 T = TypeVar("T")

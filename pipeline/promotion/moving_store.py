@@ -50,7 +50,6 @@ from pipeline.promotion.moves import MoveEvent, is_shared, moved, next_share_ppm
 from pipeline.promotion.progress_store import progress_of
 from pipeline.promotion.stop_rule import step_reasons
 from pipeline.promotion.store import Refused, append_move, append_refusal, take_turn
-from pipeline.replay.regimes import RegimeOf
 
 SALT_BYTES: Final = 32
 """As many hexadecimal digits as a record may hold, twice."""
@@ -71,17 +70,15 @@ FOUND_REASON: Final = "It stood in the registry; whoever moved the alias did not
 class Desk(NamedTuple):
     """Where the champion is moved. signing: the key by which the registry's records are signed."""
 
-    registry: Registry
+    sources: Sources
     keys: KeySet
     signing: Signing
     frauds: Callable[[], Sequence[str]]
     """The ids of payments that turned out to be fraud. Raises BrokerFailed."""
-    regime_of: RegimeOf
-    """The policy and the feeds of a decision, by which a version answers again what it answered in the shadow."""
 
     @property
-    def sources(self) -> Sources:
-        return Sources(self.registry, self.regime_of)
+    def registry(self) -> Registry:
+        return self.sources.registry
 
 
 class Outcome(NamedTuple):

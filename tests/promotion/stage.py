@@ -36,7 +36,7 @@ from pipeline.keys.key_files import create_signing_key
 from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
-from pipeline.promotion.gathering_store import Terms
+from pipeline.promotion.gathering_store import Sources, Terms
 from pipeline.promotion.moving_store import Desk, promote, roll_back, step
 from pipeline.promotion.moving_store import Outcome as Moved
 from pipeline.promotion.store import draw
@@ -88,7 +88,7 @@ class Stage:
             self.registry.create(f"{version}/model.sig", signed_artefact(version, contents, artefacts))
         self.frauds: list[str] = []
         self.signing = signing
-        self.desk = Desk(self.registry, self.keys, signing, lambda: self.frauds, self.archive.regime_of)
+        self.desk = Desk(Sources(self.registry, self.archive.regime_of), self.keys, signing, lambda: self.frauds)
         appoint(owner, PEOPLE)
         self.people = connect(url_as(database_url, "fraud_incident"), "test")
         self._log, self._offset = AuditLog("decisions.v1", folder / "anchors", WIRE, lambda: self.now_ms * 1000), 0

@@ -37,7 +37,7 @@ ABSENT_PERCENT_MAX: Final = 1
 """Answers that may be lacking: the last ones, of which one of the two readers hasn't told yet, and a few minutes in
 which the shadow lacked a policy."""
 
-_SQL: Final = statements("pipeline.promotion", "promotion")
+_SQL: Final = statements("pipeline.shadow", "proof")
 
 
 class Champion(NamedTuple):
