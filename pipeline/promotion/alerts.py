@@ -28,6 +28,6 @@ def unsigned_move_alert(scope: str, sequence: int, by: str, raised_at_ms: int) -
     """Make the alert about a move that nobody has signed. sequence: of its record. by: whoever it says has done it."""
     version = scope.removeprefix("model:")
     summary = (
-        f"{version} was put in force past the gate: record {sequence} of the alias says by {by}, who signed no move."
+        f"{version} was put in force past the gate: record {sequence} of the alias names {by}, who signed no move."
     )
     return alert(AlertCode.MODEL_MOVED_UNSIGNED, summary, scope, {"sequence": str(sequence)}, raised_at_ms)

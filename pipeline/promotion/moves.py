@@ -7,8 +7,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from models.versions.aliases import ALL_PPM, AliasRecord
@@ -90,12 +91,7 @@ def began(records: Sequence[AliasRecord]) -> AliasRecord:
 
 def moved_by(records: Sequence[AliasRecord]) -> AliasRecord:
     """Return the record by which the last one's version came to its share; those after it sign the same anew."""
-    first = records[-1]
-    for record in reversed(records):
-        if (record.version, record.share_ppm) != (first.version, first.share_ppm):
-            break
-        first = record
-    return first
+    return _first_like(records, lambda record: (record.version, record.share_ppm))
 
 
 def is_accounted_for(records: Sequence[AliasRecord], moved: AliasRecord, event: MoveEvent | None) -> bool:
@@ -124,7 +120,7 @@ def way_back(
     target = wanted if wanted is not None else latest.previous_version
     if target is None:
         return None, "there is no version before the champion"
-    if wanted is None and _taken_over(records).history_sequence in ways_back:
+    if wanted is None and _first_like(records, attrgetter("version")).history_sequence in ways_back:
         return None, f"{target} is what was gone back from; name the version to go back to"
     if not is_shared(latest) and target == latest.version:
         return None, f"{target} is the champion already"
@@ -135,11 +131,11 @@ def way_back(
     return target, ""
 
 
-def _taken_over(records: Sequence[AliasRecord]) -> AliasRecord:
-    """Return the record by which the last one's version came to the alias."""
+def _first_like(records: Sequence[AliasRecord], likeness: Callable[[AliasRecord], object]) -> AliasRecord:
+    """Return the first of the records that go up to the last one and are like it."""
     first = records[-1]
     for record in reversed(records):
-        if record.version != first.version:
+        if likeness(record) != likeness(first):
             break
         first = record
     return first

@@ -29,7 +29,10 @@ SELECT count(*) FROM (
 SELECT count(*) FROM audit.ai_decision_log
 WHERE logged_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond'
     AND logged_at <= timestamptz 'epoch' + %(until_ms)s::bigint * interval '1 millisecond'
-    AND (filed_at = logged_at OR filed_at = timestamptz 'epoch')
+    AND (filed_at = timestamptz 'epoch' OR (
+        filed_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond'
+        AND filed_at <= timestamptz 'epoch' + %(until_ms)s::bigint * interval '1 millisecond'
+    ))
     AND route = 'MODEL' AND model_hash = %(champion_digest)s;
 
 -- name: decisions_by_chance
@@ -37,7 +40,10 @@ WHERE logged_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 mill
 SELECT record, topic_partition, topic_offset, control.as_ms(logged_at) FROM audit.ai_decision_log
 WHERE logged_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond'
     AND logged_at <= timestamptz 'epoch' + %(until_ms)s::bigint * interval '1 millisecond'
-    AND (filed_at = logged_at OR filed_at = timestamptz 'epoch')
+    AND (filed_at = timestamptz 'epoch' OR (
+        filed_at >= timestamptz 'epoch' + %(since_ms)s::bigint * interval '1 millisecond'
+        AND filed_at <= timestamptz 'epoch' + %(until_ms)s::bigint * interval '1 millisecond'
+    ))
     AND route = 'MODEL' AND model_hash = %(champion_digest)s AND random() < %(chance)s::double precision
 ORDER BY random() LIMIT %(limit)s;
 
