@@ -24,6 +24,13 @@ def newest_checks(facts: CardFacts) -> dict[str, Check]:
     return found
 
 
+def failed_before(facts: CardFacts) -> list[Check]:
+    """Return the runs that failed and have a newer one of their kind, the oldest first."""
+    newest = newest_checks(facts).values()
+    failed = [each for each in facts.checks or () if not each.passed and not any(each is one for one in newest)]
+    return sorted(failed, key=lambda each: each.made_at_ms)
+
+
 def roles_signed(facts: CardFacts) -> set[str]:
     """Return the roles of those needed that somebody has signed under. Whether they are three people, faults say."""
     return {each.role.upper() for each in facts.approvals or ()} & set(ROLES)

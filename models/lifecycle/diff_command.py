@@ -15,6 +15,7 @@ from models.lifecycle.differences import Differences, LabelKey, Part, Sum, diffe
 from models.lifecycle.shapes import CalibrationChange, ShapeChange, calibration_change, shape_changes
 from models.versions.loading_files import load_registered
 from pipeline.audit.lookup_store import latest_records
+from pipeline.domain.context import Label, frauds_told
 from pipeline.domain.decision import StoredDecision
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
@@ -119,13 +120,16 @@ def _labels(settings: Settings, labelled: Labelled) -> Mapping[LabelKey, bool]:
         return labels_of(labelled.file)
     if not labelled.is_read_from_topic:
         return {}
-    wire, found = WireFormat(), dict[LabelKey, bool]()
+    wire = WireFormat()
     with LogReader.of(settings, proves=label_proves(settings)) as log:
-        for record in log.read_all(settings.topic("labels.v1")):
-            label = wire.decode_label(record.value)
-            if not isinstance(label, Refusal):
-                found[label.account_id, label.transaction_id] = label.fraud
-    return found
+        read = (wire.decode_label(record.value) for record in log.read_all(settings.topic("labels.v1")))
+        return fraud_by_payment([each for each in read if not isinstance(each, Refusal)])
+
+
+def fraud_by_payment(labels: Sequence[Label]) -> dict[LabelKey, bool]:
+    frauds = frauds_told(labels)
+    payments = ((each.account_id, each.transaction_id) for each in labels)
+    return {payment: payment in frauds for payment in payments}
 
 
 def _features(stored: Sequence[StoredDecision]) -> np.typing.NDArray[np.int64] | None:
@@ -189,7 +193,7 @@ def _decision_lines(found: Differences) -> list[str]:
     ]
     if found.lacking:
         lines.append(
-            f"  {found.lacking:,} were written before a feature that the later version reads: the fallback answers them"
+            f"  {found.lacking:,} were written before a feature that one of the two reads: the fallback answers for it"
         )
     if found.undecidable:
         lines.append(f"  {found.undecidable:,} can't be decided again: their payments would be refused now")

@@ -58,7 +58,7 @@ class Worth(NamedTuple):
 class Differences(NamedTuple):
     decisions: int
     undecidable: int  # stored payments that no release would accept now
-    lacking: int  # made by writers that did not know a feature that the later model reads: the fallback answers these
+    lacking: int  # made by writers that did not know a feature that either reads: the fallback answers in its place
     changed: Sum
     transitions: Mapping[tuple[Outcome, Outcome], Sum]
     segments: tuple[Part, ...]
@@ -79,7 +79,7 @@ def differences(
     tally = _Tally(is_fraud)
     for decision, was, now in zip(stored, earlier, later, strict=True):
         tally.add(decision, was, now)
-    reads = frozenset(after.typical)
+    reads = frozenset([*before.typical, *after.typical])
     lacking = sum(not reads.isdisjoint(unheld_features(each.release)) for each in stored)
     return tally.whole(len(stored), lacking)
 

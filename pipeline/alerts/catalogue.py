@@ -83,6 +83,7 @@ class AlertCode(StrEnum):
     REGIME_CHANGED = "REGIME_CHANGED"
     MODEL_ROLLED_BACK = "MODEL_ROLLED_BACK"
     ROLLOUT_UNWATCHED = "ROLLOUT_UNWATCHED"
+    MODEL_MOVED_UNSIGNED = "MODEL_MOVED_UNSIGNED"
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
@@ -263,6 +264,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.ROLLOUT_UNWATCHED: Entry(
         _CRITICAL, "A version is being rolled out, and nothing can take it back by itself."
+    ),
+    AlertCode.MODEL_MOVED_UNSIGNED: Entry(
+        _CRITICAL, "The model in force was changed past the gate: no person's signed move stands behind it."
     ),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
         _PASSING_OR_NOT,

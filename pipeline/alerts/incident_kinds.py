@@ -78,6 +78,7 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.REGIME_CHANGED: None,
         _A.MODEL_ROLLED_BACK: _K.MODEL,
         _A.ROLLOUT_UNWATCHED: _K.MODEL,
+        _A.MODEL_MOVED_UNSIGNED: _K.MODEL,
         _A.ALERT_NOT_DELIVERED: None,
         _A.ALERTS_HEARTBEAT: None,
         _A.ALERTS_TEST: None,

@@ -54,9 +54,10 @@ ORDER BY opened.opened_minute, opened.scope, opened.measure;
 
 -- name: answered_beside
 -- What one champion and the challenger answered to the same payments, ever, by segment and channel; of one account two
--- payments count in any three hours. Known: by the first word of a label or a review.
+-- payments count in any three hours. Known: by the first word of a label or a review. What the champion's model answered
+-- and the challenger could not counts as an escalation by it: live it would be silent there, and the fallback stricter.
 WITH answered AS (
-    SELECT given.champion_outcome, given.challenger_outcome, known.is_fraud, decided.input_snapshot -> 'transaction' AS payment,
+    SELECT given.champion_outcome, coalesce(given.challenger_outcome, 'ESCALATE') AS challenger_outcome, known.is_fraud, decided.input_snapshot -> 'transaction' AS payment,
         row_number() OVER (
             PARTITION BY decided.account_id, floor(extract(epoch FROM given.decided_at) / 10800)
             ORDER BY given.decided_at, given.decision_id
@@ -64,8 +65,8 @@ WITH answered AS (
     FROM shadow.answer AS given
     JOIN audit.ai_decision_log AS decided USING (decision_id)
     LEFT JOIN control.bias_known AS known USING (decision_id)
-    WHERE given.digest = %(digest)s AND given.standing = 'COMPARED'
-        AND given.champion_version = %(champion)s
+    WHERE given.digest = %(digest)s AND given.standing IN ('COMPARED', 'FAILED', 'VALUE_UNKNOWN')
+        AND given.champion_ppm >= 0 AND given.champion_version = %(champion)s
 ), counted AS (
     SELECT *, 'all' AS scope FROM answered WHERE place <= 2
     UNION ALL

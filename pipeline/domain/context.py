@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from pipeline.domain.enums import FastStrEnum
@@ -51,6 +52,25 @@ class Label(NamedTuple):
     fraud: bool
     labelled_at_ms: int
     labelled_by: str
+
+
+def frauds_told(labels: Iterable[Label]) -> dict[tuple[str, str], Label]:
+    """Return the payments that labels hold for fraud, by account and id, in the order in which that was said last.
+
+    As for features: the later in the log holds, but for one that takes a fraud back and was made before the one that it
+    takes back. A queue that stood still must not undo what people have found out since.
+    """
+    found: dict[tuple[str, str], Label] = {}
+    for label in labels:
+        payment = label.account_id, label.transaction_id
+        before = found.get(payment)
+        if label.fraud:
+            found.pop(payment, None)
+            is_later = before is None or label.labelled_at_ms >= before.labelled_at_ms
+            found[payment] = label if is_later or before is None else before
+        elif before is not None and label.labelled_at_ms >= before.labelled_at_ms:
+            del found[payment]
+    return found
 
 
 class SwitchPosition(FastStrEnum):

@@ -22,3 +22,12 @@ def unwatched_rollout_alert(scope: str, sequence: int, raised_at_ms: int) -> Ale
     """Make the alert about a rollout that the stop rule can't judge, or can't end. sequence: of its present record."""
     summary = f"Nothing can take {scope.removeprefix('model:')} back by itself: its rollout can't be judged or ended."
     return alert(AlertCode.ROLLOUT_UNWATCHED, summary, scope, {"sequence": str(sequence)}, raised_at_ms)
+
+
+def unsigned_move_alert(scope: str, sequence: int, by: str, raised_at_ms: int) -> Alert:
+    """Make the alert about a move that nobody has signed. sequence: of its record. by: whoever it says has done it."""
+    version = scope.removeprefix("model:")
+    summary = (
+        f"{version} was put in force past the gate: record {sequence} of the alias names {by}, who signed no move."
+    )
+    return alert(AlertCode.MODEL_MOVED_UNSIGNED, summary, scope, {"sequence": str(sequence)}, raised_at_ms)

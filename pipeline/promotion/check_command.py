@@ -97,9 +97,11 @@ def checks(
     before_ms = now_ms - label_delay_days * DAY_MS
     bands = calibration_bands(connection, bytes.fromhex(digest), BANDS_PPM, desk.frauds(), before_ms)
     yield calibration_check(_held_back_error_ppm(contents[MANIFEST]), bands)
-    champion = champion_of(standing.latest)
-    beside: dict[str, Json] = {"version": champion, "digest": champion_digest_of(standing.latest)}
-    found = shadow_beside(connection, version, digest, champion, terms.limits)
+    beside: dict[str, Json] = {
+        "version": champion_of(standing.latest),
+        "digest": champion_digest_of(standing.latest),
+    }
+    found = shadow_beside(connection, desk.sources, version, digest, standing, terms.limits)
     yield shadow_check(version, found, terms.limits, now_ms, beside, terms.policy)
 
 

@@ -11,8 +11,10 @@ from models.versions.registry_files import registry_at
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused
+from pipeline.promotion.gathering_store import Sources
 from pipeline.promotion.moving_store import Desk
-from pipeline.promotion.progress_store import frauds_told
+from pipeline.promotion.progress_store import frauds_on_topic
+from pipeline.replay.archive_files import archived_or_in_force
 
 NO_KEY_ID: Final = ""
 NO_KEY: Final = "FRAUD_MODELS_KEY_FILE names no key by which the registry's records are signed"
@@ -46,7 +48,8 @@ def reading_desk(settings: Settings, wire: WireFormat) -> Desk:
     keys = signing_keys(settings)
     if keys is None:
         raise ModelRefused("FRAUD_SEAL_KEYS_FILE names no key set with a key of use models, so no record is proved")
-    return Desk(registry_at(settings.model_registry), keys, NoKey(), partial(frauds_told, settings, wire))
+    sources = Sources(registry_at(settings.model_registry), archived_or_in_force(settings))
+    return Desk(sources, keys, NoKey(), partial(frauds_on_topic, settings, wire))
 
 
 def watching_desk(settings: Settings, wire: WireFormat) -> Desk | None:

@@ -59,6 +59,7 @@ class Shadow(NamedTuple):
     days: those on which it answered in good time. large: the disagreements from the policy's amount on, which stand in
     strata too. strata: all of them.
     reviews_unproved: what stands as a review, and was signed by nobody who may.
+    doubt: why these figures can't be relied upon, in a sentence without its full stop; None where they can.
     """
 
     days: int
@@ -72,6 +73,7 @@ class Shadow(NamedTuple):
     reviews_unproved: int = 0
     unanswered: int = 0
     stopped_unanswered: int = 0
+    doubt: str | None = None
 
 
 class Approval(NamedTuple):

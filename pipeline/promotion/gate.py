@@ -4,7 +4,8 @@ Invariants
 1. No fact that is missing, unreadable, old, of another digest or against itself is ever a pass.
 2. Worse facts never turn a refusal into a pass: each reason that stood still stands.
 3. The answer depends on the facts alone, and its order is always the same.
-4. Every run of a check counts, not only the one that passed, also where its file was taken away; what compares was
+4. What the shadow's process wrote is a claim: it counts where the audit log and the version itself say the same.
+5. Every run of a check counts, not only the one that passed, also where its file was taken away; what compares was
    compared with the champion of now, under the policy of now; and what chance enters has the seed that follows from
    both, and from what was drawn.
 """
@@ -174,6 +175,8 @@ def shadow_reasons(
     if isinstance(shadow, Unread):
         yield Reason.SHADOW, f"It isn't known how {version} did in shadow: {shadow.why}."
         return
+    if shadow.doubt is not None:
+        yield Reason.SHADOW, f"What {version} is said to have answered can't be relied upon: {shadow.doubt}."
     if (fault := shadow_fault(shadow)) is not None:
         yield Reason.SHADOW, f"The figures of the shadow contradict themselves: {fault}."
     if shadow.reviews_unproved:

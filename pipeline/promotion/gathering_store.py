@@ -38,6 +38,8 @@ from pipeline.people.store import is_known, person_of
 from pipeline.promotion.facts import CLOCKS_MS, Approval, Facts, Found, Reviewed, Shadow, Unread
 from pipeline.promotion.moves import MOVERS, champion_digest_of, champion_of, is_shared
 from pipeline.promotion.store import drawn
+from pipeline.replay.regimes import RegimeOf
+from pipeline.shadow.proof_store import Champion, shadow_doubt
 from pipeline.shadow.summary_store import ShadowSummary, summary
 
 T = TypeVar("T")
@@ -65,10 +67,17 @@ class Terms(NamedTuple):
 NO_TERMS: Final = Terms(None, None)
 
 
+class Sources(NamedTuple):
+    """Where versions are, and the policies and feeds that decisions were made under."""
+
+    registry: Registry
+    regime_of: RegimeOf
+
+
 class Asked(NamedTuple):
     """Who asks for what, and by which keys records of the registry are proved."""
 
-    registry: Registry
+    sources: Sources
     keys: KeySet
     people: People
     version: str
@@ -95,7 +104,7 @@ def standpoint(registry: Registry, keys: KeySet, seen: Seen | None) -> Standpoin
 
 def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: Terms, *, is_step: bool) -> Gathered:
     """Return what is known. is_step: the version has a share already, and asks for a larger one."""
-    registry, version = asked.registry, asked.version
+    registry, version = asked.sources.registry, asked.version
     digest = _tried(lambda: _proved_digest(asked))
     champion = Unread(standing.fault or "nothing names it") if standing.latest is None else champion_of(standing.latest)
     filed = _tried(lambda: filed_evidence(registry, version, asked.keys))
@@ -111,7 +120,7 @@ def gathered(connection: Connection, asked: Asked, standing: Standpoint, terms: 
         limits=terms.limits,
         evidence=filed if isinstance(filed, Unread) else _evidence(filed, recorded),
         evidence_gone=_gone(registry, version, recorded),
-        shadow=shadow_beside(connection, version, digest, champion, terms.limits),
+        shadow=shadow_beside(connection, asked.sources, version, digest, standing, terms.limits),
         approvals=approvals if isinstance(approvals, Unread) else _approvals(approvals, str(digest)),
         approvals_void=() if isinstance(approvals, Unread) else approvals.faults,
         promoter=asked.by.name,
@@ -177,7 +186,7 @@ def _rollout_fault(standing: Standpoint, version: str, *, is_step: bool) -> str 
 
 def _proved_digest(asked: Asked) -> str:
     """Verify the artefact as a worker would before it loads it. Raises ModelRefused."""
-    registry, version = asked.registry, asked.version
+    registry, version = asked.sources.registry, asked.version
     contents = read_artefact(registry, version)
     load_contents(version, contents)
     require_signed(version, contents, asked.keys, asked.now_ms, None)
@@ -234,7 +243,9 @@ def _standing(asked: Asked, filed: Sequence[Filed] | Unread, terms: Terms) -> St
     if isinstance(filed, Unread) or terms.policy is None:
         return Unread("it isn't known on what evidence, or under which policy, they would have to be given")
     grounds = Grounds(root_of(filed), terms.policy)
-    return _tried(lambda: standing_approvals(asked.registry, asked.version, asked.people, asked.now_ms, grounds))
+    return _tried(
+        lambda: standing_approvals(asked.sources.registry, asked.version, asked.people, asked.now_ms, grounds)
+    )
 
 
 def _approvals(standing: Standing, digest: str) -> tuple[Approval, ...]:
@@ -245,19 +256,29 @@ def _approvals(standing: Standing, digest: str) -> tuple[Approval, ...]:
 
 
 def shadow_beside(
-    connection: Connection, version: str, digest: str | Unread, champion: str | Unread, limits: Promotion | None
+    connection: Connection,
+    sources: Sources,
+    version: str,
+    digest: str | Unread,
+    standing: Standpoint,
+    limits: Promotion | None,
 ) -> Shadow | Unread:
-    """Return how a version did beside the champion of now."""
+    """Return how a version did beside the champion of now, and what speaks against believing it."""
     if isinstance(digest, Unread):
         return Unread("the artefact can't be used")
-    if isinstance(champion, Unread):
-        return Unread(champion.why)
+    if standing.latest is None:
+        return Unread(standing.fault or "nothing names a champion")
+    champion = Champion(champion_of(standing.latest), bytes.fromhex(champion_digest_of(standing.latest)))
     try:
         above = {} if limits is None else {"above_gbp_minor": limits.review_all_from_gbp_minor}
-        whole = summary(connection, version, digest, **above, champion=champion)
-    except (DatabaseRefused, DatabaseUnavailable) as error:
+        whole = summary(connection, version, digest, **above, champion=champion.version)
+        found = shadow_of(whole)
+        if isinstance(found, Unread):
+            return found
+        model = load_contents(version, read_artefact(sources.registry, version))
+        return found._replace(doubt=shadow_doubt(connection, model, champion, whole, sources.regime_of))
+    except (DatabaseRefused, DatabaseUnavailable, ModelRefused) as error:
         return Unread(str(error).rstrip("."))
-    return shadow_of(whole)
 
 
 def shadow_of(whole: ShadowSummary) -> Shadow | Unread:

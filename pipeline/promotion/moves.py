@@ -7,8 +7,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import NamedTuple
 
 from models.versions.aliases import ALL_PPM, AliasRecord
@@ -88,14 +89,38 @@ def began(records: Sequence[AliasRecord]) -> AliasRecord:
     return begin
 
 
-def way_back(records: Sequence[AliasRecord], retired: Collection[str], wanted: str | None) -> tuple[str | None, str]:
-    """Return the version to go back to, or None and why there is none."""
+def moved_by(records: Sequence[AliasRecord]) -> AliasRecord:
+    """Return the record by which the last one's version came to its share; those after it sign the same anew."""
+    return _first_like(records, lambda record: (record.version, record.share_ppm))
+
+
+def is_accounted_for(records: Sequence[AliasRecord], moved: AliasRecord, event: MoveEvent | None) -> bool:
+    """Return whether somebody answers for a move: a person who signed it, or the stop rule, which only goes back.
+
+    event: as the database has it, where no other than the stop rule's is without an act. The first champion is named by
+    three people, and nobody promotes it.
+    """
+    if moved.sequence == 1:
+        return True
+    if event is MoveEvent.STOPPED:
+        return moved.version == records[moved.sequence - 2].previous_version and not is_shared(moved)
+    return event is not None and event is not MoveEvent.FOUND
+
+
+def way_back(
+    records: Sequence[AliasRecord], retired: Collection[str], ways_back: Collection[int], wanted: str | None
+) -> tuple[str | None, str]:
+    """Return the version to go back to, or None and why there is none.
+
+    ways_back: the sequences of the history's records that tell of one. Whoever names no version never goes forward to
+    what was gone back from, whichever of the two was champion first.
+    """
     latest = records[-1]
     proved = {record.version for record in records if not is_shared(record)}
     target = wanted if wanted is not None else latest.previous_version
     if target is None:
         return None, "there is no version before the champion"
-    if wanted is None and _first(records, target) > _first(records, latest.version):
+    if wanted is None and _first_like(records, attrgetter("version")).history_sequence in ways_back:
         return None, f"{target} is what was gone back from; name the version to go back to"
     if not is_shared(latest) and target == latest.version:
         return None, f"{target} is the champion already"
@@ -106,6 +131,11 @@ def way_back(records: Sequence[AliasRecord], retired: Collection[str], wanted: s
     return target, ""
 
 
-def _first(records: Sequence[AliasRecord], version: str) -> int:
-    """Return the place of the first record that names a version; behind all of them where none does."""
-    return next((place for place, record in enumerate(records) if record.version == version), len(records))
+def _first_like(records: Sequence[AliasRecord], likeness: Callable[[AliasRecord], object]) -> AliasRecord:
+    """Return the first of the records that go up to the last one and are like it."""
+    first = records[-1]
+    for record in reversed(records):
+        if likeness(record) != likeness(first):
+            break
+        first = record
+    return first

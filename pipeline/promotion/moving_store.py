@@ -36,7 +36,16 @@ from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry as People
 from pipeline.promotion.gate import Reason, Refusal, refusals
-from pipeline.promotion.gathering_store import Asked, Gathered, Standpoint, Terms, gathered, mover_fault, standpoint
+from pipeline.promotion.gathering_store import (
+    Asked,
+    Gathered,
+    Sources,
+    Standpoint,
+    Terms,
+    gathered,
+    mover_fault,
+    standpoint,
+)
 from pipeline.promotion.moves import MoveEvent, is_shared, moved, next_share_ppm, way_back
 from pipeline.promotion.progress_store import progress_of
 from pipeline.promotion.stop_rule import step_reasons
@@ -61,11 +70,15 @@ FOUND_REASON: Final = "It stood in the registry; whoever moved the alias did not
 class Desk(NamedTuple):
     """Where the champion is moved. signing: the key by which the registry's records are signed."""
 
-    registry: Registry
+    sources: Sources
     keys: KeySet
     signing: Signing
     frauds: Callable[[], Sequence[str]]
     """The ids of payments that turned out to be fraud. Raises BrokerFailed."""
+
+    @property
+    def registry(self) -> Registry:
+        return self.sources.registry
 
 
 class Outcome(NamedTuple):
@@ -82,7 +95,7 @@ def promote(connection: Connection, desk: Desk, by: Identity, version: str, reas
     """
     with failures_named(), connection.transaction():
         turn = _begin(connection, desk)
-        asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
+        asked = Asked(desk.sources, desk.keys, turn.people, version, by, turn.now_ms)
         found = gathered(connection, asked, turn.standing, terms, is_step=False)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if against:
@@ -103,7 +116,7 @@ def step(connection: Connection, desk: Desk, by: Identity, reason: str, terms: T
         turn = _begin(connection, desk)
         latest = turn.standing.latest
         version = "none" if latest is None else latest.version
-        asked = Asked(desk.registry, desk.keys, turn.people, version, by, turn.now_ms)
+        asked = Asked(desk.sources, desk.keys, turn.people, version, by, turn.now_ms)
         found = gathered(connection, asked, turn.standing, terms, is_step=True)
         against = [*refusals(found.facts), *_reason_refusals(reason)]
         if latest is not None and limits is not None and is_shared(latest):
@@ -189,8 +202,9 @@ def _begin(connection: Connection, desk: Desk) -> _Turn:
 def _target(desk: Desk, turn: _Turn, to: str | None) -> tuple[str | None, list[Refusal]]:
     if turn.standing.fault is not None:
         return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {turn.standing.fault}.")]
-    gone = retired(read_history(desk.registry, desk.keys))
-    target, why = way_back(turn.standing.records, gone.keys(), to)
+    history = read_history(desk.registry, desk.keys)
+    ways_back = {each.sequence for each in history if each.event is Event.ROLLED_BACK}
+    target, why = way_back(turn.standing.records, retired(history).keys(), ways_back, to)
     if target is None:
         return None, [Refusal(Reason.STANDING, f"The champion can't be moved so: {why}.")]
     try:

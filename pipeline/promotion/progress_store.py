@@ -7,7 +7,7 @@ from typing import Final
 
 from models.versions.aliases import AliasRecord
 from pipeline.breaker.answer_counts import ALL, model_scope
-from pipeline.domain.context import Label
+from pipeline.domain.context import Label, frauds_told
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
@@ -45,8 +45,8 @@ def trips_of(connection: Connection, records: Sequence[AliasRecord]) -> list[Tri
     return read_trips(connection, (ALL, model_scope(records[-1].version)), began(records).at_ms)
 
 
-def frauds_told(settings: Settings, wire: WireFormat) -> list[str]:
-    """Return the ids of payments whose latest label says that they were fraud, the latest FRAUDS_MAX.
+def frauds_on_topic(settings: Settings, wire: WireFormat) -> list[str]:
+    """Return the ids of payments that labels hold for fraud, the latest FRAUDS_MAX.
 
     Raises BrokerFailed.
     """
@@ -56,11 +56,5 @@ def frauds_told(settings: Settings, wire: WireFormat) -> list[str]:
 
 def frauds_of(labels: Iterable[Label | Refusal]) -> list[str]:
     """Return ids in the order of their labels; a label that can't be read says nothing."""
-    found: dict[str, None] = {}
-    for label in labels:
-        if isinstance(label, Refusal):
-            continue
-        found.pop(label.transaction_id, None)
-        if label.fraud:
-            found[label.transaction_id] = None
-    return list(found)[-FRAUDS_MAX:]
+    told = frauds_told(each for each in labels if not isinstance(each, Refusal))
+    return list(dict.fromkeys(transaction_id for _, transaction_id in told))[-FRAUDS_MAX:]

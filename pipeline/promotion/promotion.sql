@@ -13,6 +13,10 @@ VALUES (
     timestamptz 'epoch' + %(at_ms)s::bigint * interval '1 millisecond'
 );
 
+-- name: event_of
+-- What is recorded of one record of the alias.
+SELECT event FROM control.model_move WHERE record_sha256 = decode(%(record_sha256)s, 'hex');
+
 -- name: append_refusal
 -- What was asked for and refused, with every reason.
 INSERT INTO control.model_refusal (asked, version, digest, asked_by, reasons)

@@ -71,6 +71,16 @@ def append_move(
     connection.execute(_SQL["append_move"], fields)
 
 
+def event_of(connection: Connection, record: AliasRecord) -> MoveEvent | None:
+    """Return how a record of the alias stands in the database; None where it doesn't.
+
+    Raises DatabaseRefused, DatabaseUnavailable.
+    """
+    with failures_named():
+        row = connection.execute(_SQL["event_of"], {"record_sha256": record.sha256}).fetchone()
+    return None if row is None else MoveEvent(row[0])
+
+
 def append_refusal(connection: Connection, refused: Refused) -> None:
     """Raises DatabaseRefused, DatabaseUnavailable."""
     with failures_named(), connection.transaction():

@@ -2,7 +2,8 @@
 
 Workers have taken a tripped candidate's share away by then (pipeline/decide/rollout/modes.py). This makes it last, and
 judges what the breaker doesn't: how the two models' rates differ, and the fraud that they find. What keeps it from
-judging is told: a rollout that nothing ends by itself is one that a person must watch.
+judging is told: a rollout that nothing ends by itself is one that a person must watch. So is a move of the champion for
+which nobody answers.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from pipeline.alerts.catalogue import over
 from pipeline.breaker.answer_counts import model_scope
 from pipeline.decide.rollout.limits import Promotion
 from pipeline.domain.alert import Alert
+from pipeline.domain.free_text import shown
 from pipeline.io.filing import server_now_ms
 from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.postgres import Connection
 from pipeline.promotion import metrics
-from pipeline.promotion.alerts import rolled_back_alert, unwatched_rollout_alert
+from pipeline.promotion.alerts import rolled_back_alert, unsigned_move_alert, unwatched_rollout_alert
 from pipeline.promotion.desk_files import NO_KEY, NO_KEY_ID
 from pipeline.promotion.gathering_store import times_fault
-from pipeline.promotion.moves import is_shared
+from pipeline.promotion.moves import is_accounted_for, is_shared, moved_by
 from pipeline.promotion.moving_store import REASON_CHARACTERS_MAX, STOP_RULE, Desk, stop
 from pipeline.promotion.progress_store import progress_of, trips_of
 from pipeline.promotion.stop_rule import Progress, stop_reasons
-from pipeline.promotion.store import read_moves
+from pipeline.promotion.store import event_of, read_moves
 
 LOOK_S: Final = 2.0
 """From one look to the next: about how long a tripped candidate's record stands."""
@@ -42,8 +44,12 @@ RATES_S: Final = 60.0
 """How old what is known of rates may be: each count reads all that was decided at the present share."""
 FRAUDS_S: Final = 60.0
 """How old what is known of labels may be: they come after days, and reading them all takes seconds."""
+BY_CHARACTERS_MAX: Final = 60
+"""As much of a name as an alert quotes, that a record claims."""
 TELL_AGAIN_S: Final = 3_600.0
 """Between alerts that a rollout is unwatched: whoever may write alerts.v1 can call one off, and not the next."""
+UNSIGNED_S: Final = 60.0
+"""How long a record of the alias may stand before the database tells who signed the move; it takes milliseconds."""
 BEGIN_S: Final = 60.0
 """How long after the service was refused the keys of the registry it asks again: people bring them while it runs."""
 
@@ -70,6 +76,8 @@ class RolloutWatch:
         self._unwatched_told_s = 0.0
         self._read: tuple[tuple[str, bytes | None], list[AliasRecord]] | None = None
         self._told: str | None = None  # the record of a way back that was told last
+        self._accounted: str | None = None  # the last move for which somebody answers, or of which it was told
+        self._unsigned: tuple[str, float] | None = None  # a move for which nobody does, and since when it is known
         self._rated: tuple[str, Progress] | None = None  # of which record
         self._rated_s = 0.0
 
@@ -84,6 +92,7 @@ class RolloutWatch:
         try:
             records = self._records()
             metrics.tell(records)
+            self._tell_unsigned(connection, records)
             if not records or not is_shared(records[-1]):
                 self._is_watched()
                 self._tell_stopped(records)
@@ -105,6 +114,22 @@ class RolloutWatch:
         if self._read is None or self._read[0] != end:
             self._read = end, alias_records(registry, self._desk.keys, Alias.CHAMPION)
         return self._read[1]
+
+    def _tell_unsigned(self, connection: Connection, records: Sequence[AliasRecord]) -> None:
+        """Tell of a move that the registry's key alone has made: whoever has it needs no gate and no person."""
+        if not records or (moved := moved_by(records)).sha256 == self._accounted:
+            return
+        event = event_of(connection, moved)
+        if not is_accounted_for(records, moved, event):
+            if self._unsigned is None or self._unsigned[0] != moved.sha256:
+                self._unsigned = moved.sha256, self._clock_s()
+            if event is None and self._clock_s() - self._unsigned[1] < UNSIGNED_S:
+                return
+            by = shown(moved.by)[:BY_CHARACTERS_MAX] or "nobody"
+            log.error("moved_unsigned", version=moved.version, sequence=moved.sequence)
+            raised = unsigned_move_alert(model_scope(moved.version), moved.sequence, by, self._now_ms())
+            self._publish([raised])
+        self._accounted = moved.sha256
 
     def _is_unread(self, connection: Connection, why: str) -> None:
         """Tell of a rollout that can't be read, by what is recorded of it: workers go on by what they have loaded."""

@@ -95,11 +95,11 @@ class AnswerStore:
             "decision_id": [each.decision_id for each in answers],
             "filed_at": [_time(filed[each.decided_at_ms]) for each in answers],
             "decided_at": [_time(claim_ms(each.decided_at_ms)) for each in answers],
-            "transaction_id": [_stored(each.transaction_id, ID_CHARACTERS_MAX) for each in answers],
-            "segments": [_stored(each.segments, SEGMENTS_CHARACTERS_MAX) for each in answers],
+            "transaction_id": [stored_text(each.transaction_id, ID_CHARACTERS_MAX) for each in answers],
+            "segments": [stored_text(each.segments, SEGMENTS_CHARACTERS_MAX) for each in answers],
             "amount_gbp_minor": [each.amount_gbp_minor for each in answers],
             "standing": [str(each.standing) for each in answers],
-            "champion_version": [_stored(each.champion_version, VERSION_CHARACTERS_MAX) for each in answers],
+            "champion_version": [stored_text(each.champion_version, VERSION_CHARACTERS_MAX) for each in answers],
             "champion_outcome": [str(each.champion_outcome) for each in answers],
             "challenger_outcome": [_text(each.challenger_outcome) for each in answers],
             "champion_ppm": [each.champion_probability_ppm for each in answers],
@@ -116,9 +116,9 @@ def _time(at_ms: int) -> datetime:
 
 
 def _text(value: str | None) -> str | None:
-    return None if value is None else _stored(str(value), 2000)
+    return None if value is None else stored_text(str(value), 2000)
 
 
-def _stored(text: str, characters_max: int) -> str:
+def stored_text(text: str, characters_max: int) -> str:
     """As PostgreSQL can hold it: it has no character of the number 0."""
     return text.replace("\0", "�")[:characters_max]

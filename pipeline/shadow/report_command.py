@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from models.anytime import PPM, difference_interval, rate_interval
-from pipeline.domain.context import Label
+from pipeline.domain.context import Label, frauds_told
 from pipeline.domain.decision import Outcome
 from pipeline.domain.money import count_text
 from pipeline.domain.times import utc_text
@@ -100,19 +100,17 @@ def report(settings: Settings, wire: WireFormat, version: str, digest: str | Non
 
 
 def frauds_found(connection: Connection, digest: bytes, labels: Iterable[Label], frauds_max: int = FRAUDS_MAX) -> Found:
-    """Hold labels against what both models said; of several labels about one payment the last counts."""
+    """Hold what labels hold for fraud against what both models said."""
     frauds: dict[str, tuple[bool, bool, int]] = {}
-    is_whole, waiting = True, iter(labels)
+    is_whole, waiting = True, iter(frauds_told(labels).values())
     while part := list(islice(waiting, LABELS_AT_ONCE)):
-        wanted = {"digest": digest, "transaction_ids": [each.transaction_id for each in part if each.fraud]}
+        wanted = {"digest": digest, "transaction_ids": [each.transaction_id for each in part]}
         with failures_named():
             rows = connection.execute(_SQL["compared_of"], wanted).fetchall()
         known = {row[0]: (row[1] != Outcome.ALLOW, row[2] != Outcome.ALLOW, row[3]) for row in rows}
         for each in part:
-            if not each.fraud:
-                frauds.pop(each.transaction_id, None)
-            elif each.transaction_id in known:
-                if len(frauds) < frauds_max:
+            if each.transaction_id in known:
+                if each.transaction_id in frauds or len(frauds) < frauds_max:
                     frauds[each.transaction_id] = known[each.transaction_id]
                 else:
                     is_whole = False

@@ -5,10 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
+
 from models.artefact.files import load
+from models.artefact.scoring import Model
 from models.artefact.strict import Json
 from models.versions.alias_files import move_alias
 from models.versions.approval_files import pinned_approvals, standing_approvals, write_approval
@@ -23,10 +27,8 @@ from models.versions.signature_files import signed_artefact
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.policy import parse_new_policy
 from pipeline.decide.rollout.limits import HOUR_MS, Promotion
-from pipeline.domain.decision import Outcome
-from pipeline.domain.identities import DecisionId
 from pipeline.domain.log import LogRecord
-from pipeline.domain.trials.shadow_answer import ShadowAnswer, ShadowStanding
+from pipeline.domain.trials.shadow_answer import ShadowAnswer
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, connect
 from pipeline.keys.artefact_key_files import create_artefact_key
@@ -34,16 +36,17 @@ from pipeline.keys.key_files import create_signing_key
 from pipeline.keys.key_sets import KeySet, KeyUse, with_key
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
-from pipeline.promotion.gathering_store import Terms
+from pipeline.promotion.gathering_store import Sources, Terms
 from pipeline.promotion.moving_store import Desk, promote, roll_back, step
 from pipeline.promotion.moving_store import Outcome as Moved
 from pipeline.promotion.store import draw
 from pipeline.shadow.answer_store import AnswerStore
 from pipeline.shadow.challenger import GlassBox
+from pipeline.shadow.comparing import Placed, compare
 from pipeline.shadow.review_store import append_review
 from pipeline.shadow.reviews import DisagreementVerdict
 from pipeline.shadow.summary_store import disagreements_of
-from tests.archive import CLOSED, WIRE, payment
+from tests.archive import CLOSED, WIRE, payment, stored
 from tests.decisions import record_of
 from tests.known import appoint, identity
 from tests.records import POLICY_PATH
@@ -64,6 +67,8 @@ LIMITS = Promotion(
 )  # fmt: skip
 POLICY = "d" * 64
 CHAMPION, CANDIDATE, WRONG = "small-1", "small-2", "blocks-all"
+DISPUTED = 50
+"""Reports of an address from which the candidate allows what the champion blocks."""
 
 
 class Stage:
@@ -72,7 +77,7 @@ class Stage:
     def __init__(self, folder: Path, owner: Connection, database_url: str) -> None:
         self.owner, self.database_url, self.folder = owner, database_url, folder
         self.archive = WrongArchive(folder)
-        self.archive._add(CANDIDATE, 1)
+        self.archive._add(CANDIDATE, 1, _trusting)
         self.registry = DirectoryRegistry(self.archive.registry)
         signing = create_signing_key(folder / "models.pem", KeyUse.MODELS, with_set=False)
         artefacts = create_artefact_key(folder / "artefacts.pem", with_set=False)
@@ -83,7 +88,7 @@ class Stage:
             self.registry.create(f"{version}/model.sig", signed_artefact(version, contents, artefacts))
         self.frauds: list[str] = []
         self.signing = signing
-        self.desk = Desk(self.registry, self.keys, signing, lambda: self.frauds)
+        self.desk = Desk(Sources(self.registry, self.archive.regime_of), self.keys, signing, lambda: self.frauds)
         appoint(owner, PEOPLE)
         self.people = connect(url_as(database_url, "fraud_incident"), "test")
         self._log, self._offset = AuditLog("decisions.v1", folder / "anchors", WIRE, lambda: self.now_ms * 1000), 0
@@ -120,13 +125,33 @@ class Stage:
 
     def shadow(self, version: str, payments: int = 200, differing: int = 2, beside: str = CHAMPION) -> None:
         """Have a version answer beside the champion: yesterday but one, and now."""
+        for at_ms, count, wrong in ((self.now_ms - 36 * HOUR_MS, 1, 0), (self.now_ms, payments, differing)):
+            self.answer(version, self.decided(beside, count, wrong, at_ms))
+
+    def decided(self, version: str, count: int, disputed: int, at_ms: int) -> list[Placed]:
+        """Have a version decide, and return the decisions: every second is a BLOCK, and CANDIDATE allows `disputed`."""
+        self.archive.decide_by(version)
+        first, amounts = self._offset, [5_000 * (1 + number % 36) for number in range(count)]
+        paid = [payment(first + number, amount_minor=amount) for number, amount in enumerate(amounts)]
+        reports = [DISPUTED if number < disputed else number % 2 * 5 for number in range(count)]
+        values = [
+            self.archive.values([each], [CLOSED], ip_fraud_reports=said)[0]
+            for each, said in zip(paid, reports, strict=True)
+        ]
+        self._store(values, at_ms)
+        return [Placed(stored(value), 0, first + place, at_ms) for place, value in enumerate(values)]
+
+    def answer(self, version: str, decided: Sequence[Placed]) -> None:
+        """Have a version in the shadow answer about decisions."""
         challenger = GlassBox(load(self.archive.registry / version))
-        store = AnswerStore(challenger, "decisions.v1")
+        self.claim(challenger, compare(decided, challenger, self.archive.regime_of))
+
+    def claim(self, challenger: GlassBox, answers: Sequence[ShadowAnswer]) -> None:
+        """Write answers with the credential of the shadow, whatever they say."""
         with closing(connect(url_as(self.database_url, "fraud_shadow"), "test")) as connection:
+            store = AnswerStore(challenger, "decisions.v1")
             store.next_offsets(connection, [0], {0: 0})
-            for at_ms, count, wrong in ((self.now_ms - 36 * HOUR_MS, 1, 0), (self.now_ms, payments, differing)):
-                answers = [self._answer(challenger, at_ms, number, number < wrong, beside) for number in range(count)]
-                store.append(connection, answers, [])
+            store.append(connection, answers, [])
 
     def review(self, version: str) -> None:
         """Review every disagreement."""
@@ -146,15 +171,8 @@ class Stage:
     def decide(self, version: str, count: int) -> list[str]:
         """Store so many decisions of a version as of now; return the payments' ids."""
         self.archive.decide_by(version)
-        first, now_ms = self._offset, self.now_ms
-        payments = [payment(first + number) for number in range(count)]
-        values = self.archive.values(payments, [CLOSED] * count)
-        records = [
-            LogRecord(0, first + place, now_ms, each.account_id.encode(), value, record_of(value))
-            for place, (each, value) in enumerate(zip(payments, values, strict=True))
-        ]
-        self._log.store(self.owner, records)
-        self._offset += count
+        payments = [payment(self._offset + number) for number in range(count)]
+        self._store(self.archive.values(payments, [CLOSED] * count), self.now_ms)
         return [each.transaction_id for each in payments]
 
     def trip(self, scope: str, event: str = "TRIP") -> None:
@@ -192,15 +210,22 @@ class Stage:
             at_ms=self.now_ms, event=Event.BEGUN, approvals=pinned_approvals(self.registry, standing),
         )  # fmt: skip
 
-    def _answer(self, challenger: GlassBox, at_ms: int, number: int, is_different: bool, beside: str) -> ShadowAnswer:
-        """Every second payment is one that the champion blocks."""
-        outcome = Outcome.BLOCK if number % 2 else Outcome.ALLOW
-        other = Outcome.ALLOW if outcome is Outcome.BLOCK else Outcome.BLOCK
-        return ShadowAnswer(
-            DecisionId(str(uuid4())), f"tx-{number}", "GB29-0001", 0, number, at_ms, "18-24", 5_000 * (number + 1),
-            challenger.version, challenger.digest, beside, ShadowStanding.COMPARED, outcome,
-            other if is_different else outcome, 10_000, 20_000, "so", "otherwise",
-        )  # fmt: skip
+    def _store(self, values: Sequence[bytes], at_ms: int) -> None:
+        read = [record_of(value) for value in values]
+        records = [
+            LogRecord(0, offset, at_ms, each.account_id.encode(), value, each)
+            for offset, (each, value) in enumerate(zip(read, values, strict=True), start=self._offset)
+        ]
+        self._log.store(self.owner, records)
+        self._offset += len(values)
+
+
+def _trusting(model: Model) -> Model:
+    """Take the model, but that as many reports as DISPUTED tell nothing against a payment."""
+    reports, amounts = model.terms
+    [edges], table = reports.edges, reports.table
+    reports = reports._replace(edges=(np.append(edges, DISPUTED),), table=np.append(table, -500_000))
+    return replace(model, terms=(reports, amounts))
 
 
 def shipped_limits() -> Promotion | None:

@@ -283,7 +283,7 @@ def test_a_trip_takes_a_candidate_back_by_itself(stage: Stage) -> None:
 
 def test_what_it_stops_more_takes_it_back(stage: Stage) -> None:
     stage.ready(WRONG)
-    stage.promote(WRONG)
+    stage.promote(WRONG, limits=LIMITS.model_copy(update={"agreement_percent": 50}))
     stage.decide(CHAMPION, 400)
     stage.decide(WRONG, 60)
     records = alias_records(stage.registry, stage.keys, Alias.CHAMPION)

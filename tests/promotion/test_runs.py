@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -28,15 +27,15 @@ from models.versions.registry_files import AlreadyThere
 from models.versions.verify_command import verified
 from pipeline.bias.monitor_store import answered_beside
 from pipeline.bias.report_command import show_bias
-from pipeline.domain.identities import DecisionId
-from pipeline.io.postgres import Connection, connect
+from pipeline.domain.trials.shadow_answer import ShadowStanding
+from pipeline.io.postgres import Connection
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import key_set_text
 from pipeline.people.act_store import read_registry
 from pipeline.people.roles import Role
 from pipeline.promotion.store import draw, drawn
-from pipeline.shadow.answer_store import AnswerStore
 from pipeline.shadow.challenger import GlassBox
+from pipeline.shadow.comparing import compare
 from pipeline.terminal.output import Output
 from tests.known import appoint, identity, revoke
 from tests.promotion.stage import APPROVERS, CANDIDATE, CHAMPION, POLICY, WRONG, Stage
@@ -195,6 +194,7 @@ def test_what_a_seed_rests_on_is_drawn_once_by_the_database_and_by_nobody_else(s
 def test_what_was_answered_beside_another_champion_is_nothing(stage: Stage) -> None:
     """A hundred thousand payments beside an easy one don't hide how it does beside the one that decides now."""
     stage.prove(CANDIDATE)
+    stage.archive._add("small-0", 0)
     stage.shadow(CANDIDATE, beside="small-0", payments=400, differing=0)
     stage.approve(CANDIDATE)
     [text] = stage.texts(stage.promote())
@@ -210,17 +210,7 @@ def test_an_operators_own_policy_is_not_the_one_that_was_approved(stage: Stage) 
 
 
 def test_bias_is_judged_beside_the_champion_of_now_and_says_so(stage: Stage) -> None:
-    stage.decide(CHAMPION, 4)
-    challenger = GlassBox(load(stage.archive.registry / CANDIDATE))
-    ids = [row[0] for row in stage.owner.execute("SELECT decision_id::text FROM audit.ai_decision_log").fetchall()]
-    answers = [
-        stage._answer(challenger, stage.now_ms, number, False, CHAMPION)._replace(decision_id=DecisionId(decision_id))
-        for number, decision_id in enumerate(ids)
-    ]
-    with closing(connect(url_as(stage.database_url, "fraud_shadow"), "test")) as connection:
-        store = AnswerStore(challenger, "decisions.v1")
-        store.next_offsets(connection, [0], {0: 0})
-        store.append(connection, answers, [])
+    stage.answer(CANDIDATE, stage.decided(CHAMPION, 4, 0, stage.now_ms))
     digest = bytes.fromhex(digest_of(stage.registry, CANDIDATE))
     assert answered_beside(stage.owner, digest, CHAMPION).challenger["all"][0] == 4
     assert answered_beside(stage.owner, digest, "small-0").challenger == {}
@@ -232,6 +222,17 @@ def test_bias_is_judged_beside_the_champion_of_now_and_says_so(stage: Stage) -> 
     [filed] = filed_evidence(stage.registry, CANDIDATE, stage.keys)
     assert filed.evidence.figures["champion"] == {"version": CHAMPION, "digest": digest_of(stage.registry, CHAMPION)}
     assert filed.evidence.figures["policy_sha256"] == sha256_of(POLICY_PATH.read_bytes())
+
+
+def test_a_segment_that_a_version_can_not_answer_is_one_that_it_escalates(stage: Stage) -> None:
+    """One payment in 50 is let pass by agreement, and may be all of one postcode's: live the fallback decides them."""
+    challenger = GlassBox(load(stage.archive.registry / CANDIDATE))
+    answers = compare(stage.decided(CHAMPION, 40, 0, stage.now_ms), challenger, stage.archive.regime_of)
+    failed = {"standing": ShadowStanding.FAILED, "challenger_outcome": None, "challenger_probability_ppm": -1}
+    stage.claim(challenger, [each._replace(**failed) if each.decision_offset < 10 else each for each in answers])
+    found = answered_beside(stage.owner, challenger.digest, CHAMPION)
+    assert found.champion["all"][:3] == (40, 20, 0)
+    assert found.challenger["all"][:3] == (40, 15, 10)
 
 
 def test_approvals_on_no_evidence_promote_nothing(stage: Stage) -> None:

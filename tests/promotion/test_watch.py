@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.versions.alias_files import alias_records
+from models.versions.alias_files import alias_records, move_alias
+from models.versions.aliases import AliasRecord
 from models.versions.locations import Alias
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.alerts.incident_kinds import kind_of
@@ -16,8 +17,17 @@ from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.postgres import Connection
 from pipeline.promotion.desk_files import NoKey
-from pipeline.promotion.watch_service import BEGIN_S, FRAUDS_S, LOOK_S, RATES_S, TELL_AGAIN_S, LateWatch, RolloutWatch
-from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, Stage
+from pipeline.promotion.watch_service import (
+    BEGIN_S,
+    FRAUDS_S,
+    LOOK_S,
+    RATES_S,
+    TELL_AGAIN_S,
+    UNSIGNED_S,
+    LateWatch,
+    RolloutWatch,
+)
+from tests.promotion.stage import CANDIDATE, CHAMPION, LIMITS, WRONG, Stage
 
 
 class Watched:
@@ -148,3 +158,44 @@ def test_a_watch_that_had_no_keys_at_first_begins_once_they_are_there(watched: W
     taken_back = late.look(watched.stage.people)
     assert taken_back is not None
     assert taken_back.version == CHAMPION
+
+
+def moved_past_the_gate(stage: Stage, version: str, share_ppm: int = 1_000_000) -> AliasRecord:
+    return move_alias(
+        stage.registry, stage.keys, stage.signing, alias=Alias.CHAMPION, version=version, by="ann",
+        at_ms=stage.now_ms, share_ppm=share_ppm,
+    )  # fmt: skip
+
+
+def test_a_move_that_the_registrys_key_alone_has_made_is_told_once(watched: Watched) -> None:
+    """Three approvals of any age, and the key, are all that workers ask for."""
+    watched.look()
+    assert watched.told == []
+    moved_past_the_gate(watched.stage, WRONG)
+    moved_past_the_gate(watched.stage, WRONG)  # signed anew, as `confirm` does
+    watched.look()
+    assert watched.told == [], "whoever moves it writes the registry first"
+    watched.clock_s += UNSIGNED_S
+    for _ in range(3):
+        watched.look()
+    [told] = watched.told
+    assert (told.code, told.scope) == (AlertCode.MODEL_MOVED_UNSIGNED, f"model:{WRONG}")
+    assert kind_of(told.code, told.severity) is IncidentKind.MODEL
+    assert told.summary == (
+        f"{WRONG} was put in force past the gate: record 3 of the alias names ann, who signed no move."
+    )
+
+
+def test_what_a_person_or_the_stop_rule_moved_is_no_move_past_the_gate(watched: Watched) -> None:
+    watched.stage.trip(f"model:{CANDIDATE}")
+    assert watched.look() == CHAMPION
+    watched.clock_s += UNSIGNED_S
+    watched.look()
+    assert watched.codes() == [(AlertCode.MODEL_ROLLED_BACK, False)]
+
+
+def test_a_move_that_was_found_when_the_next_was_made_is_told_at_once(watched: Watched) -> None:
+    moved_past_the_gate(watched.stage, WRONG)
+    assert watched.stage.promote(CANDIDATE).record is None  # it writes down what it finds
+    watched.look()
+    assert watched.codes() == [(AlertCode.MODEL_MOVED_UNSIGNED, False)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from models.artefact.files import golden_json, load, tables_json, write
+from models.artefact.scoring import Model
 from models.artefact.vectors import golden_vectors
 from pipeline.audit.log_store import AuditLog
 from pipeline.decide.verdict import regime
@@ -46,8 +47,8 @@ class WrongArchive(Archive):
     def decide_by(self, version: str) -> None:
         self.in_force = regime(policy(), load(self.registry / version), feeds())
 
-    def _add(self, version: str, shift_micro: int) -> None:
-        small = small_model(version)
+    def _add(self, version: str, shift_micro: int, changed: Callable[[Model], Model] = lambda model: model) -> None:
+        small = changed(small_model(version))
         wrong = replace(small, intercept_micro=small.intercept_micro + shift_micro)
         rows = np.zeros((64, len(FEATURES)), dtype=np.int64)
         rows[:, COLUMN["amount_gbp_minor"]] = np.arange(64) * 5_000

@@ -8,9 +8,10 @@ from typing import Final
 from models.artefact.strict import Json
 from models.card.content.blocks import Block, Code, Inline, Paragraph, Subheading, Table
 from models.card.content.texts import flattened
-from models.card.facts import CardFacts, Estimate, Occasion
-from models.card.standing import CHECK_KINDS, ROLES, newest_checks, roles_signed
+from models.card.facts import CardFacts, Check, Estimate, Occasion
+from models.card.standing import CHECK_KINDS, ROLES, failed_before, newest_checks, roles_signed
 from models.card.words import UNKNOWN, estimated, moment, pounds
+from pipeline.domain.money import count_text
 
 ATTACKS: Final = "attacks"
 """The field in which a red team's evidence has its figures by attack."""
@@ -18,6 +19,8 @@ ALONE: Final = (
     "No database was asked what was ever filed, so evidence that was taken away from the registry is missing here "
     "without a word. To ask it, name it by "
 )
+FAILED_MAX: Final = 100
+"""Rows of runs that failed, the latest of them; the gate refuses far fewer."""
 FIGURES_MAX: Final = 200
 """Rows of a check's figures on a card; its evidence in the registry has all of them."""
 
@@ -28,11 +31,13 @@ def checks(facts: CardFacts) -> Iterator[Block]:
         return
     if facts.occasion is Occasion.REGISTRY_ALONE:
         yield Paragraph([ALONE, Code("FRAUD_DATABASE_URL"), "."])
-    newest = newest_checks(facts)
+    newest, failed = newest_checks(facts), failed_before(facts)
     rows = []
     for kind in [*CHECK_KINDS, *sorted(newest.keys() - set(CHECK_KINDS))]:
         check = newest.get(kind)
         result = "missing: nothing is known of it" if check is None else "passed" if check.passed else "failed"
+        if earlier := sum(each.kind == kind for each in failed):
+            result += f", and {count_text(earlier, 'run')} before it failed"
         rows.append(
             [
                 [kind],
@@ -42,6 +47,7 @@ def checks(facts: CardFacts) -> Iterator[Block]:
             ]
         )
     yield Table(("check", "result", "when", "what it found"), rows)
+    yield from _failed_runs(failed)
     for kind, check in sorted(newest.items()):
         attacks = _attacks(check.figures.get(ATTACKS))
         if attacks:
@@ -56,6 +62,17 @@ def checks(facts: CardFacts) -> Iterator[Block]:
             yield Table(("figure", "value"), [[[Code(path)], [words]] for path, words in figures[:FIGURES_MAX]], (1,))
         if len(figures) > FIGURES_MAX:
             yield Paragraph([f"And {len(figures) - FIGURES_MAX:,} more in the evidence."])
+
+
+def _failed_runs(failed: Sequence[Check]) -> Iterator[Block]:
+    """Tell of every run that failed, whatever passed after it: three people answer for them when they approve."""
+    if not failed:
+        return
+    yield Subheading("Runs that failed before")
+    rows = [[[each.kind], [moment(each.made_at_ms)], ["; ".join(each.findings)]] for each in failed[-FAILED_MAX:]]
+    yield Table(("check", "when", "what it found"), rows)
+    if len(failed) > FAILED_MAX:
+        yield Paragraph([f"And {len(failed) - FAILED_MAX:,} earlier ones in the evidence."])
 
 
 def _attacks(value: Json) -> list[list[Sequence[Inline]]]:

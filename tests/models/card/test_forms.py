@@ -252,6 +252,24 @@ def test_a_check_that_failed_stands_where_the_model_fails() -> None:
     assert "The check red-team failed: card testing got through." in limitations
 
 
+def test_runs_that_failed_before_one_passed_stand_on_the_card() -> None:
+    """Whoever approves answers for them, and reads the card."""
+    runs = [
+        Check("bias", False, 1, ("SW meets BLOCK twice as often",), {}),
+        Check("bias", False, 3, ("SW meets BLOCK thrice as often",), {}),
+        Check("bias", True, 5, (), {}),
+        Check("latency", False, 2, ("it is slow",), {}),
+    ]
+    made = cards(replace(USUAL_FACTS, checks=tuple(runs)))
+    text = made.markdown.decode()
+    assert "| bias | passed, and 2 runs before it failed |" in text
+    assert "| latency | failed |" in text
+    failed = text.partition("Runs that failed before")[2]
+    assert failed.index("twice as often") < failed.index("thrice as often")
+    assert "twice as often" in made.html.decode()
+    assert "Runs that failed before" not in cards(replace(USUAL_FACTS, checks=tuple(runs[2:]))).markdown.decode()
+
+
 def test_attacks_stand_in_a_table_with_what_the_cheapest_plan_costs() -> None:
     side: dict[str, Json] = {"evaded_ppm": 250_000, "evaded_low_ppm": 140_000, "evaded_high_ppm": 400_000}
     figures: dict[str, Json] = {

@@ -11,18 +11,21 @@ import numpy as np
 import pytest
 
 from models.artefact.files import golden_json, load, tables_json, write
-from models.artefact.scoring import Model
+from models.artefact.scoring import Model, Term
 from models.artefact.vectors import golden_vectors
 from models.lifecycle.decision_files import exported_records, labels_of
 from models.lifecycle.diff_command import Decided, Labelled, differences_json, show_diff, show_replay
 from models.lifecycle.differences import Differences, Sum, differences
+from pipeline.decide.verdict import Regime, regime
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import COLUMN, FEATURES
 from pipeline.io.settings import Settings
 from pipeline.replay.redecide import RegimeMissing
+from pipeline.replay.regimes import RegimeKey
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 from tests.archive import CLOSED, MODEL_FEATURES, OPEN, Archive, payment, stored
+from tests.records import feeds, policy
 
 STRICT = "small-2"
 
@@ -59,6 +62,26 @@ def test_a_version_changes_nothing_against_itself(archive: Archive) -> None:
     found = compared(archive, small, small, {})
     assert (found.decisions, found.changed, found.transitions) == (40, Sum(), {})
     assert all(part.changed == Sum() for part in (*found.segments, *found.bands))
+
+
+@pytest.mark.parametrize(("is_later", "lacking"), [((False, True), 40), ((True, False), 40), ((False, False), 0)])
+def test_what_either_of_the_two_could_not_read_when_it_was_written_is_told(
+    archive: Archive, is_later: tuple[bool, bool], lacking: int
+) -> None:
+    """Whoever compares a version with the one to go back to has the newer one first."""
+    small = load(archive.registry / "small-1")
+    ever = Term(("account_count_ever",), (np.array([1], dtype=np.int64),), np.array([0, 0], dtype=np.int64))
+    typical = {**small.typical, "account_count_ever": 1}
+    later = replace(small, version="small-3", hash=b"3" * 32, terms=(*small.terms, ever), typical=typical)
+    written_before = [
+        stored(value)._replace(release=4) for value in archive.values([payment(n) for n in range(40)], [CLOSED] * 40)
+    ]
+
+    def regime_of(key: RegimeKey) -> Regime:
+        return regime(policy(), later if key.model_version == later.version else small, feeds())
+
+    before, after = (later if each else small for each in is_later)
+    assert differences(written_before, before, after, regime_of, {}).lacking == lacking
 
 
 def test_each_change_is_counted_once_in_each_place(archive: Archive) -> None:
