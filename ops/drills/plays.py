@@ -88,7 +88,7 @@ class ModelPlay(Play):
     version = ""
 
     def go_wrong(self) -> None:
-        self.version = self.stage.models.add_wrong(self.stage.asked.drill, self.stage.policy)
+        self.version = self.stage.models.add_wrong(self.stage.asked.drill)
         self.stage.models.name_champion(self.version)
 
     def scopes(self) -> set[str]:
@@ -162,7 +162,28 @@ class Failing(ModelPlay):
 
 
 class Drift(ModelPlay):
+    """The champion's own scores rise, and come back. It is no other version: drift is judged by a version's own days."""
+
     conditions = frozenset({Condition.MODEL_DRIFT})
+
+    def go_wrong(self) -> None:
+        self.version = self.stage.models.good
+        self.stage.models.drift()
+
+    def mend(self) -> None:
+        self.stage.models.drift_no_more()
+
+    def leaked(self) -> list[Decision]:
+        """Return what the version decided while it drifted; it answers rightly before and after."""
+        from_ms, mended_s = self.course.fault_ms, self.course.mended_s
+        assert mended_s is not None
+        return [
+            decision
+            for at_s, decision in self.stage.decided.since()
+            if decision.route is Route.MODEL
+            and decision.decided_at_ms >= from_ms
+            and at_s < mended_s + IN_FLIGHT_S
+        ]
 
 
 class RedisLost(Play):

@@ -165,6 +165,8 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
         models = ModelFolder(folder / "registry", deployment)
         if asked.drill in BLOCKING_AS_USUAL:
             models.block_as_usual()
+        if asked.drill is DrillName.DRIFT:
+            models.drift_when_told()
         postgres = _postgres(ending, folder)
         rail_port = free_port()
         proxies = ending.enter_context(
@@ -312,6 +314,11 @@ SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
 
 
 def _traffic(asked: Asked, direct: Settings, wire: WireFormat, policy: Policy, target: str) -> Traffic:
+    """Return traffic without a time of day, because a day of it passes in minutes.
+
+    What a night or a morning brings would come within a window of the breaker, which has no earlier days to know it by:
+    a good model tripped for the frauds of one night.
+    """
     return Traffic(
         direct,
         wire,
@@ -320,14 +327,15 @@ def _traffic(asked: Asked, direct: Settings, wire: WireFormat, policy: Policy, t
         rate=asked.rate,
         seconds_max=asked.seconds_max,
         changed=lambda event: _changed(asked.drill, event, target),
+        is_around_the_clock=True,
     )
 
 
 def _changed(drill: DrillName, event: TrafficEvent, target: str) -> TrafficEvent:
     """Return what the lane's traffic makes of an event.
 
-    Payrolls go the way of other payments. They come on a few hours of a month, and the hours of a lane pass in seconds:
-    a channel that tripped in them would find nothing to be judged by on probation.
+    Bills and payrolls go the way of other payments: a channel of so few that tripped would find nothing to be judged by
+    on probation.
     """
     if isinstance(event, LabelledTransaction) and event.transaction.channel is Channel.BACS:
         event = event._replace(transaction=event.transaction._replace(channel=Channel.FASTER_PAYMENT))
