@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ops.drills.baseline import lay_baseline
 from ops.drills.notes import Course, Sample, samples
@@ -41,6 +41,7 @@ class Performed(NamedTuple):
     published: int
     decided: int
     dead_letters: dict[str, int]
+    settings: dict[str, Any]  # those of the breaker's that the lane was judged by in place of the policy's
 
 
 def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
@@ -50,8 +51,7 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
     begin(stage)
     say("payments are decided; the breaker learns what is usual")
     _warm_up(stage, course)
-    course.fault_s, course.fault_ms = time.monotonic(), now_ms()
-    course.moments.clear()
+    course.begin_fault(time.monotonic(), now_ms())
     course.states = [each for each in course.states if each[0] >= course.fault_s - 3 * stage.policy.breaker.window_s]
     course.note("the fault begins", course.fault_s)
     play.go_wrong()
@@ -69,6 +69,7 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
         stage.traffic.published,
         len(stage.decided.since()),
         stage.decided.dead_letters(),
+        stage.changed_settings(),
     )
 
 

@@ -78,7 +78,8 @@ def drifts_at(registry: Path) -> Path:
 def faulty_regimes(registry: Path) -> AbstractContextManager[object]:
     """Have what is decided by from now on be spoilt where the model's version ends in SLOW, FAILING or DRIFTING.
 
-    registry: the lane's. A regime makes another model of the one that was loaded: what was spoilt before that would be whole again.
+    registry: the lane's. A regime makes another model of the one that was loaded: what was spoilt before that would be
+    whole again.
     """
     return mock.patch.object(regime_files, "regime", partial(_faulty_regime, drifts_at(registry)))
 

@@ -65,7 +65,9 @@ class ModelFolder:
 
     def drift_when_told(self) -> None:
         """Have the champion be a version that answers as it did, until `drift` tells the lane's worker otherwise."""
-        self.good = self._written(DRIFTING, load_champion(self.folder), "the champion, whose scores rise when it is told")
+        self.good = self._written(
+            DRIFTING, load_champion(self.folder), "the champion, whose scores rise when it is told"
+        )
         self.name_champion(self.good)
 
     def drift(self) -> None:

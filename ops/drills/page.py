@@ -145,12 +145,19 @@ def _facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
         yield from _live_facts(report)
     else:
         yield ["Traffic", f"{report['payments_per_second']:,} payments a second, seed {report['seed']}"]
+        if changed := report["breaker_in_place_of_policy"]:
+            said = ", ".join(f"{name} {_setting(value)}" for name, value in changed.items())
+            yield ["Breaker, in place of the policy", escape(said)]
     if report["records"] is not None:
         aside = report["records"]["set_aside"]
         said = ", ".join(f"{code} {count:,}" for code, count in sorted(aside.items())) or "none"
         yield ["Records", f"{report['records']['published']:,} published, {report['records']['decisions']:,} decided"]
         yield ["Set aside", escape(said)]
     yield ["Due", f"every {report['due_every_days']} days"]
+
+
+def _setting(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list | tuple) else f"{value:,}"
 
 
 def _live_facts(report: Mapping[str, Any]) -> Iterator[list[str]]:

@@ -162,7 +162,7 @@ class Failing(ModelPlay):
 
 
 class Drift(ModelPlay):
-    """The champion's own scores rise, and come back. It is no other version: drift is judged by a version's own days."""
+    """The champion's own scores rise, and come back: drift is judged by a version's own days."""
 
     conditions = frozenset({Condition.MODEL_DRIFT})
 
@@ -180,9 +180,7 @@ class Drift(ModelPlay):
         return [
             decision
             for at_s, decision in self.stage.decided.since()
-            if decision.route is Route.MODEL
-            and decision.decided_at_ms >= from_ms
-            and at_s < mended_s + IN_FLIGHT_S
+            if decision.route is Route.MODEL and decision.decided_at_ms >= from_ms and at_s < mended_s + IN_FLIGHT_S
         ]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from confluent_kafka import KafkaException
@@ -121,6 +121,12 @@ class Stage:
     def are_ready(self) -> bool:
         """Whether every service of the lane says that it does its work."""
         return all(status(port, "/ready") == 200 for port in self.pages.values())
+
+    def changed_settings(self) -> dict[str, Any]:
+        """Return the settings of the breaker that a rehearsal has in place of the policy's own; none in full."""
+        in_force = parse_policy(self.deployment.policy_path.read_bytes()).breaker
+        own = {name: (getattr(self.policy.breaker, name), getattr(in_force, name)) for name in in_force.__slots__}
+        return {name: here for name, (here, there) in own.items() if here != there}
 
     def books_of_rail(self) -> tuple[int, dict[str, int]] | None:
         """Return the payments that the lane's rail has made, and what they move by currency; None: it doesn't say."""

@@ -1,5 +1,6 @@
 """The page of a report: whatever it quotes is shown, never acted upon; what is missing is said."""
 
+from ops.drills.notes import Course, Moment
 from ops.drills.page import page
 
 SIGNED = {"sha256": "00" * 32, "key_id": "0123456789abcdef", "signature": "c2ln"}
@@ -35,6 +36,7 @@ REPORT = {
          "is_ready": True}
         for second in range(-5, 30)
     ],
+    "breaker_in_place_of_policy": {},
     "records": {"published": 4000, "decisions": 3990, "set_aside": {"DUPLICATE": 10}},
 }  # fmt: skip
 
@@ -57,6 +59,21 @@ def test_page_of_a_drill_that_was_not_carried_out_says_so_and_draws_nothing():
     text = page({**REPORT, **nothing, "verdict": "NOT_CARRIED_OUT", "why": "Redis is no single server"}, SIGNED)
     assert "it has neither passed nor failed: Redis is no single server." in text
     assert "<svg" not in text
+
+
+def test_page_of_a_rehearsal_names_the_settings_that_it_had_in_place_of_the_policys():
+    changed = {"window_s": 12, "half_open_shares_percent": [1, 50]}
+    text = page({**REPORT, "is_full": False, "breaker_in_place_of_policy": changed}, SIGNED)
+    assert "window_s 12, half_open_shares_percent 1/50" in text
+    assert "in place of the policy" not in page(REPORT, SIGNED)
+
+
+def test_what_was_noted_before_the_fault_stays_noted_and_is_told_in_seconds_before_it():
+    course = Course()
+    course.note("breaker CLOSED to OPEN", 1_000.0)
+    course.begin_fault(1_012.5, 1_790_812_800_000)
+    course.note("the fault begins", 1_012.5)
+    assert course.moments == [Moment(-12.5, "breaker CLOSED to OPEN"), Moment(0.0, "the fault begins")]
 
 
 def test_page_of_a_rehearsal_says_that_it_does_not_count():
