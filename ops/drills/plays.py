@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 import psycopg
 
+from ops.demo.summary import BreakerChange
 from ops.drills.lane import remove_keys
 from ops.drills.notes import Course
 from ops.drills.pager import beats_since, paged_at_s, switched_at_s
@@ -78,6 +79,11 @@ class Play(ABC):
         return ()
 
 
+def opened_since(changes: Iterable[BreakerChange], since_s: float) -> set[str]:
+    """Return the scopes of whose loop the breaker took the model."""
+    return {change.scope for change in changes if change.after == BreakerState.OPEN and change.second >= since_s}
+
+
 class ModelPlay(Play):
     """A wrong model becomes champion."""
 
@@ -140,12 +146,7 @@ class OnePostcode(ModelPlay):
         return [each for each in super().leaked() if each.snapshot.transaction.segments.get(TARGET_SEGMENT) == target]
 
     def faults(self) -> Iterable[str]:
-        since_s = self.course.fault_s
-        opened = {
-            change.scope
-            for change in self.stage.breaker.changes
-            if change.after == BreakerState.OPEN and change.second >= since_s
-        }
+        opened = opened_since(self.stage.breaker.changes, self.course.fault_s)
         if others := sorted(opened - self.scopes()):
             yield f"the model was also taken out of the loop where it was right: {', '.join(others)}"
 
@@ -249,6 +250,11 @@ class Outage(Play):
                 twice.append(decision)
         return twice
 
+    def faults(self) -> Iterable[str]:
+        """The model is sound: taken out of the loop, it would make the outage worse, and end none."""
+        if opened := sorted(opened_since(self.stage.breaker.changes, self.course.fault_s)):
+            yield f"the model was taken out of the loop, though it was sound: {', '.join(opened)}"
+
 
 class BrokerLost(Outage):
     def go_wrong(self) -> None:
@@ -298,6 +304,7 @@ class Paying(Outage):
             return None
 
     def faults(self) -> Iterable[str]:
+        yield from super().faults()
         with psycopg.connect(self.stage.database_url, connect_timeout=CONNECT_S) as connection:
             for (currency,) in connection.execute(_UNSOUND).fetchall():
                 yield f"the ledger doesn't sum to zero in {currency}"
