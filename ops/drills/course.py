@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,8 @@ FRESH_S: Final = 2.0
 """A decision that is no older shows that nothing waits any more."""
 REST_S: Final = 120.0
 SHORT_PATIENCE_S: Final = 90.0
+CHECKED: Final = ("every record published is decided or set aside", "no payment has two decisions")
+"""What every drill looks for at its end, besides what its play does."""
 PATIENCE_WINDOWS: Final = 4
 """Windows of the breaker after which a drill in full stops waiting for what should have happened."""
 
@@ -41,6 +44,9 @@ class Performed(NamedTuple):
     published: int
     decided: int
     dead_letters: dict[str, int]
+    answered: dict[str, int]  # decisions by the model's version
+    checked: tuple[str, ...]
+    harm: str
     settings: dict[str, Any]  # those of the breaker's that the lane was judged by in place of the policy's
 
 
@@ -69,6 +75,9 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
         stage.traffic.published,
         len(stage.decided.since()),
         stage.decided.dead_letters(),
+        Counter(each.decision.model_version for each in stage.decided.since() if each.decision.route is Route.MODEL),
+        (*CHECKED, *play.checked),
+        play.harm,
         stage.changed_settings(),
     )
 

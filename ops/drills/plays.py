@@ -38,6 +38,10 @@ class Play(ABC):
     has_trip: ClassVar[bool] = True
     needs_closed: ClassVar[bool] = True
     """Whether all is well only with a closed breaker: not where the fault touches nothing that decides."""
+    harm: ClassVar[str]
+    """The decisions that count as leaked, in words."""
+    checked: ClassVar[tuple[str, ...]] = ()
+    """What `faults` looks for, in sentences without a full stop."""
 
     def __init__(self, stage: Stage, course: Course) -> None:
         self.stage, self.course = stage, course
@@ -91,6 +95,7 @@ class ModelPlay(Play):
     """The breaker's conditions of which any one that holds is the fault seen."""
     outcomes: ClassVar[frozenset[Outcome]] = frozenset(Outcome)
     """The answers by which the fault does harm."""
+    harm = "what the wrong model decided"
     version = ""
 
     def go_wrong(self) -> None:
@@ -125,6 +130,7 @@ class ModelPlay(Play):
 class Blocks(ModelPlay):
     conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
+    harm = "what the wrong model blocked"
 
 
 class Allows(ModelPlay):
@@ -132,11 +138,14 @@ class Allows(ModelPlay):
 
     conditions = frozenset({Condition.ALLOW_RATE_SPIKE, Condition.MODEL_DRIFT})
     outcomes = frozenset({Outcome.ALLOW})
+    harm = "what the wrong model allowed"
 
 
 class OnePostcode(ModelPlay):
     conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
+    harm = "what the wrong model blocked of that postcode"
+    checked = ("the model stays in the loop everywhere but in that postcode",)
 
     def scopes(self) -> set[str]:
         return {segment_scope(TARGET_SEGMENT, self.stage.target)}
@@ -166,6 +175,7 @@ class Drift(ModelPlay):
     """The champion's own scores rise, and come back: drift is judged by a version's own days."""
 
     conditions = frozenset({Condition.MODEL_DRIFT})
+    harm = "what the model decided while it drifted"
 
     def go_wrong(self) -> None:
         self.version = self.stage.models.good
@@ -189,6 +199,7 @@ class RedisLost(Play):
     """Redis goes away, loses what the lane keeps in it, and comes back."""
 
     codes = frozenset({AlertCode.BREAKER_STATE_LOST})
+    harm = "what the model decided before it was on probation again, though nobody knew what accounts had done"
 
     def go_wrong(self) -> None:
         self.stage.proxies.redis.cut()
@@ -228,6 +239,8 @@ class Outage(Play):
 
     codes = frozenset()
     has_trip = False
+    harm = "second decisions about a payment"
+    checked: ClassVar[tuple[str, ...]] = ("the model, which is sound, stays in the loop",)
 
     def is_contained(self) -> bool:
         return True
@@ -288,6 +301,11 @@ class Paying(Outage):
     """A drill in which the lane's executor pays."""
 
     needs_closed = False
+    checked = (
+        *Outage.checked,
+        "the ledger sums to zero in every currency",
+        "the rail has made the payments that the ledger has as settled, and no others",
+    )
 
     def is_well(self) -> bool:
         """Whether everything decided so far is audited, executed and out of doubt."""

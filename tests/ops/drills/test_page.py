@@ -2,6 +2,7 @@
 
 from ops.drills.notes import Course, Moment
 from ops.drills.page import page
+from ops.drills.plays import PLAYS
 
 SIGNED = {"sha256": "00" * 32, "key_id": "0123456789abcdef", "signature": "c2ln"}
 REPORT = {
@@ -36,6 +37,9 @@ REPORT = {
          "is_ready": True}
         for second in range(-5, 30)
     ],
+    "checked": ["no payment has two decisions"],
+    "leaked_means": "what the wrong model blocked",
+    "decided_by_version": {"glass-2026-11-02": 3500, "glass-2026-11-02-blocks": 332},
     "breaker_in_place_of_policy": {},
     "records": {"published": 4000, "decisions": 3990, "set_aside": {"DUPLICATE": 10}},
 }  # fmt: skip
@@ -66,6 +70,22 @@ def test_page_of_a_rehearsal_names_the_settings_that_it_had_in_place_of_the_poli
     text = page({**REPORT, "is_full": False, "breaker_in_place_of_policy": changed}, SIGNED)
     assert "window_s 12, half_open_shares_percent 1/50" in text
     assert "in place of the policy" not in page(REPORT, SIGNED)
+
+
+def test_page_says_what_counts_as_leaked_what_was_looked_for_and_that_nothing_was_found():
+    text = page({**REPORT, "faults": []}, SIGNED)
+    for said in (
+        "Leaked is what the wrong model blocked.",
+        "<li>no payment has two decisions",
+        "nothing else was found",
+    ):
+        assert said in text, said
+    assert "glass-2026-11-02 3,500, glass-2026-11-02-blocks 332" in text
+    assert "nothing else was found" not in page(REPORT, SIGNED)
+
+
+def test_every_play_says_what_it_counts_as_leaked():
+    assert all(play.harm for play in PLAYS.values())
 
 
 def test_what_was_noted_before_the_fault_stays_noted_and_is_told_in_seconds_before_it():
