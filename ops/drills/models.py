@@ -15,13 +15,14 @@ from typing import Final
 import numpy as np
 
 from models.artefact.files import golden_json, load_champion, tables_json, write
-from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, Model, Term
+from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, Calibration, Model, Term
 from models.artefact.vectors import golden_vectors
 from models.versions.artefact_files import read_artefact
 from models.versions.loading_files import champion_version_of
 from models.versions.registry_files import registry_at
 from ops.demo.scene import golden_rows
-from ops.drills.faulty_worker import DRIFTING, FAILING, SLOW, drifts_at
+from ops.drills.faulty_worker import DRIFTING, FAILING, SLOW, drifts_at, raised_ppm
+from pipeline.decide.policy import Policy
 from pipeline.drills.drills import DrillName
 from pipeline.io.settings import Settings
 
@@ -82,6 +83,13 @@ class ModelFolder:
         good = load_champion(self.folder)
         ending, spoil = _WRONG[drill]
         return self._written(ending, spoil(good), f"the champion, spoilt for the drill {drill}")
+
+    def add_raised(self, policy: Policy) -> str:
+        """Write a version whose scores are always those that the one that drifts has then, and return it."""
+        good = load_champion(self.folder)
+        raised = raised_ppm(good.calibration.probability_ppm, policy.model.block_probability_ppm)
+        changed = replace(good, calibration=Calibration(good.calibration.edges, raised))
+        return self._written("raised", changed, "the champion with higher scores")
 
     def _written(self, ending: str, changed: Model, what: str) -> str:
         """Write a model made of the champion, and return its version."""

@@ -98,6 +98,16 @@ def test_the_model_that_drifts_answers_as_ever_until_it_is_told_and_again_when_i
     assert (score(drifting, rows).fraud_probability_ppm == before).all()
 
 
+def test_the_raised_model_blocks_the_same_payments_with_higher_scores(folder, rows):
+    good = load_champion(folder.folder)
+    folder.name_champion(folder.add_raised(POLICY))
+    raised = load_champion(folder.folder)
+    assert raised.version != good.version
+    assert (blocked(raised, rows) == blocked(good, rows)).all()
+    differences = score(raised, rows).fraud_probability_ppm - score(good, rows).fraud_probability_ppm
+    assert (differences.min(), differences.max()) == (0, DRIFT_PPM)
+
+
 def test_no_other_model_drifts_where_a_lane_says_so(folder, rows):
     good = load_champion(folder.folder)
     folder.drift()
