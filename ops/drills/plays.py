@@ -134,9 +134,9 @@ class Blocks(ModelPlay):
 
 
 class Allows(ModelPlay):
-    """Soft guardrails escalate as before, so few more are allowed; that scores have all but vanished shows more."""
+    """Soft guardrails escalate as before, so few more are allowed: it shows as a lasting fall of what is stopped."""
 
-    conditions = frozenset({Condition.ALLOW_RATE_SPIKE, Condition.MODEL_DRIFT})
+    conditions = frozenset({Condition.ALLOW_RATE_SPIKE})
     outcomes = frozenset({Outcome.ALLOW})
     harm = "what the wrong model allowed"
 
