@@ -1,8 +1,12 @@
 """The page of a report: whatever it quotes is shown, never acted upon; what is missing is said."""
 
+from ops.drills.course import Performed
 from ops.drills.notes import Course, Moment
 from ops.drills.page import page
 from ops.drills.plays import PLAYS
+from ops.drills.report import Setting, report_of
+from ops.drills.stage import Asked
+from pipeline.drills.drills import DrillName
 
 SIGNED = {"sha256": "00" * 32, "key_id": "0123456789abcdef", "signature": "c2ln"}
 REPORT = {
@@ -82,6 +86,23 @@ def test_page_says_what_counts_as_leaked_what_was_looked_for_and_that_nothing_wa
         assert said in text, said
     assert "glass-2026-11-02 3,500, glass-2026-11-02-blocks 332" in text
     assert "nothing else was found" not in page(REPORT, SIGNED)
+
+
+def test_page_is_made_of_the_report_of_what_was_performed():
+    """From what was noted to the page: an outage in which the breaker took the sound model out."""
+    play, course = PLAYS[DrillName.RAIL_LOST], Course(detected_s=3.0, paged_s=7.0, mended_s=9.0, recovered_s=12.0)
+    course.note("breaker CLOSED to OPEN for channel:CARD: before", -2.5)
+    course.faults.append("the model was taken out of the loop, though it was sound: model:m")
+    performed = Performed(
+        course.measured([]), course, [], 20, 18, {"DUPLICATE": 2}, {"m": 17}, play.checked, play.harm, {"window_s": 6}
+    )
+    asked = Asked(DrillName.RAIL_LOST, rate=100, seed=7, seconds_max=900, is_full=False)
+    setting = Setting("0a1b2c3d", asked, 0, 60_000, "p", "ab" * 32, "m", "1.0", "ann", is_embedded=False)
+    report = report_of(setting, None, performed, "")
+    assert (report["verdict"], report["decided_by_version"]) == ("FAILED", {"m": 17})
+    text = page(report, SIGNED)
+    for said in (*play.checked, *course.faults, "Leaked is second decisions about a payment.", "window_s 6", "m 17"):
+        assert said in text, said
 
 
 def test_every_play_says_what_it_counts_as_leaked():
