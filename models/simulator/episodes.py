@@ -210,15 +210,19 @@ class Episodes:
         return float(self._population.typical_gbp[account])
 
     def _daytime_delay_ms(self, when_ms: int) -> int:
-        return _until_hour_ms(when_ms, self._rng.triangular(8, 20, 14))
+        return self._until_hour_ms(when_ms, self._rng.triangular(8, 20, 14))
 
     def _night_delay_ms(self, when_ms: int) -> int:
-        return _until_hour_ms(when_ms, self._rng.uniform(0, 4.5))
+        return self._until_hour_ms(when_ms, self._rng.uniform(0, 4.5))
 
+    def _until_hour_ms(self, when_ms: int, hour_of_day: float) -> int:
+        """Return the time until it is next this hour of the day (UTC), which is at most a day.
 
-def _until_hour_ms(when_ms: int, hour_of_day: float) -> int:
-    """Return the time until it is next this hour of the day (UTC), which is at most a day."""
-    return int((hour_of_day - when_ms % DAY_MS / HOUR_MS) % 24 * HOUR_MS)
+        Around the clock it is that hour somewhere, so nobody waits.
+        """
+        if self._population.is_around_the_clock:
+            return 0
+        return int((hour_of_day - when_ms % DAY_MS / HOUR_MS) % 24 * HOUR_MS)
 
 
 FRAUDS: Final[Mapping[Scenario, Kind]] = {

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from models.simulator.population import (
+    BILL_DAYS,
     CARRIER_ADDRESSES,
+    DAY_MS,
     HOMES,
     HOUR_MS,
-    ZONES,
     Floats,
     Integers,
     Population,
@@ -26,9 +28,6 @@ YOUNG_ACCOUNT_AMOUNT_GBP_MAX: Final = 2_400.0
 """Largest amount from a young account. Banks keep new accounts on low limits, so everyday traffic stays below the
 guardrail for young accounts."""
 YOUNG_ACCOUNT_DAYS: Final = 40
-BILL_HOUR_UTC: Final = 6
-PAYROLL_HOURS_UTC: Final = range(7, 19)  # each business has its own hour
-PAYROLL_DAY: Final = 28
 EMPLOYEES: Final = 14
 
 # The relative number of payments by local hour. Nights are quiet, lunchtime and the early evening are busy.
@@ -36,6 +35,7 @@ _HOURS: Final = np.array(
     [2, 1, 0.6, 0.5, 0.6, 1.5, 4, 8, 12, 14, 15, 17, 20, 17, 15, 15, 16, 19, 20, 17, 13, 10, 7, 4], dtype=np.float64
 )
 _ACCEPTED: Final = _HOURS / _HOURS.max()
+_NOBODY: Final = np.array([], dtype=np.int64)
 _REFERENCES: Final = ("Thank you", "Order", "Invoice", "Lunch", "Tickets", "Gift", "Subscription", "Repair")
 
 
@@ -47,21 +47,21 @@ class Everyday:
         self._rng = np.random.default_rng([settings.seed, 2])
         self._settings = settings
         self._attempts_hour = float(population.cumulative_activity[-1]) / 24 / float(_ACCEPTED.mean())
-        self._payers_of_day = [np.flatnonzero(population.bill_day == day) for day in range(29)]
+        self._payers_of_day = {day: np.flatnonzero(population.bill_day == day) for day in range(1, BILL_DAYS + 1)}
         self._businesses = np.flatnonzero(population.is_business)
 
     def hour(self, hour_ms: int) -> Iterator[Planned]:
         """Yield the payments of one hour, in no particular order."""
         moment = datetime.fromtimestamp(hour_ms / 1000, UTC)
-        share = self._settings.share_at(hour_ms)
+        population, share = self._population, self._settings.share_at(hour_ms)
         accounts, times_ms = self._payers(moment, hour_ms, share)
         if len(accounts):
             yield from self._shopping(accounts, times_ms, share)
-        if moment.hour == BILL_HOUR_UTC and moment.day <= 28:
-            yield from self._bills(self._payers_of_day[moment.day], hour_ms)
-        if moment.day == PAYROLL_DAY and moment.hour in PAYROLL_HOURS_UTC:
-            own_hour = PAYROLL_HOURS_UTC[0] + self._businesses % len(PAYROLL_HOURS_UTC)
-            yield from self._payrolls(self._businesses[own_hour == moment.hour], hour_ms)
+        day = hour_ms // DAY_MS % BILL_DAYS + 1 if population.is_around_the_clock else moment.day
+        payers = self._payers_of_day.get(day, _NOBODY)
+        yield from self._bills(payers[population.bill_hour_utc[payers] == moment.hour], hour_ms)
+        payers = self._businesses[population.payroll_day[self._businesses] == day]
+        yield from self._payrolls(payers[population.payroll_hour_utc[payers] == moment.hour], hour_ms)
 
     def _payers(self, moment: datetime, hour_ms: int, share: float) -> tuple[Integers, Integers]:
         """Draw payers and times: attempts at the busiest hour's rate, thinned by each account's local hour."""
@@ -69,8 +69,8 @@ class Everyday:
         attempts = int(rng.poisson(self._attempts_hour * share))
         cumulative = population.cumulative_activity
         accounts = np.searchsorted(cumulative, rng.random(attempts) * cumulative[-1], side="right")
-        offsets = np.array([_offset_hours(moment, zone) for zone in range(len(ZONES))])
-        local_hour = (moment.hour + offsets[population.home[accounts]]) % 24
+        offsets = np.array([_offset_hours(moment, zone) for zone in population.zone_rules])
+        local_hour = (moment.hour + offsets[population.zone[accounts]]) % 24
         accounts = accounts[rng.random(attempts) < _ACCEPTED[local_hour]].astype(np.int64)
         return accounts, hour_ms + (rng.random(len(accounts)) * HOUR_MS).astype(np.int64)
 
@@ -167,7 +167,7 @@ def _broken(planned: Planned, which: int) -> Planned:
     return planned._replace(currency="XPT")  # platinum, which no policy has a rate for
 
 
-def _offset_hours(moment: datetime, zone: int) -> int:
-    offset = moment.astimezone(ZONES[zone]).utcoffset()
+def _offset_hours(moment: datetime, zone: ZoneInfo) -> int:
+    offset = moment.astimezone(zone).utcoffset()
     assert offset is not None
     return round(offset.total_seconds() / 3600)

@@ -41,7 +41,13 @@ HOMES: Final = (
     Home("PL", "Europe/Warsaw", "PLN", 0.02, 4.9),
     Home("US", "America/New_York", "USD", 0.02, 1.31),
 )
-ZONES: Final = tuple(ZoneInfo(home.zone) for home in HOMES)
+ZONES_AROUND: Final = tuple(f"Etc/GMT{offset:+d}" for offset in range(-12, 12))
+"""24 zones in which it is every hour of the day at once, each without summer time."""
+BILL_HOUR_UTC: Final = 6
+PAYROLL_DAY: Final = 28
+PAYROLL_HOURS_UTC: Final = range(7, 19)  # each business has its own hour
+BILL_DAYS: Final = 28
+"""Bills are due on the days that every month has."""
 POSTCODE_AREAS: Final = ("AB", "B", "BS", "CF", "E", "EH", "G", "L", "LS", "M", "N", "NE", "NG", "S", "SE", "SW")
 AGE_BANDS: Final = ("18-24", "25-34", "35-49", "50-64", "65+")
 
@@ -82,14 +88,27 @@ class Population:
         age_days = np.clip(rng.lognormal(7.0, 1.1, count), 4, 14_000).astype(np.int64)
         self.opened_day: Integers = settings.start_ms // DAY_MS - age_days
         self.favourites: Integers = rng.integers(8, FAVOURITES_MAX + 1, count)
-        self.bill_day: Integers = rng.integers(1, 29, count)
+        self.bill_day: Integers = rng.integers(1, BILL_DAYS + 1, count)
         self.phone_change_ms: Integers = settings.start_ms + rng.integers(-400, 800, count) * DAY_MS
         self.cumulative_activity: Floats = np.cumsum(self.payments_day)
         self.has_profile = rng.random(count) < settings.profile_share
         postcode, band = rng.integers(0, len(POSTCODE_AREAS), count), rng.integers(0, len(AGE_BANDS), count)
         each = [[{"postcode_area": area, "age_band": age} for age in AGE_BANDS] for area in POSTCODE_AREAS]
         self.segments = [each[p][b] for p, b in zip(postcode.tolist(), band.tolist(), strict=True)]
-        self.zones = [HOMES[h].zone for h in self.home.tolist()]
+        numbers = np.arange(count)
+        self.bill_hour_utc: Integers = np.full(count, BILL_HOUR_UTC)
+        self.payroll_day: Integers = np.full(count, PAYROLL_DAY)
+        self.payroll_hour_utc: Integers = PAYROLL_HOURS_UTC[0] + numbers % len(PAYROLL_HOURS_UTC)
+        self.is_around_the_clock = settings.is_around_the_clock
+        self.zone, zones = self.home, tuple(home.zone for home in HOMES)  # self.zone: places among the zones
+        if settings.is_around_the_clock:
+            self.zone, zones = (unit(numbers, 41) * len(ZONES_AROUND)).astype(np.int64), ZONES_AROUND
+            behind_hours = self.zone - len(ZONES_AROUND) // 2
+            self.bill_hour_utc = (self.bill_hour_utc + behind_hours) % 24
+            self.payroll_hour_utc = (self.payroll_hour_utc + behind_hours) % 24
+            self.payroll_day = self.bill_day
+        self.zone_rules = tuple(map(ZoneInfo, zones))
+        self.zones = [zones[z] for z in self.zone.tolist()]
         self.account_ids = [f"{HOMES[h].country}29-{i:010d}" for i, h in enumerate(self.home.tolist())]
         self.merchants = max(150, count // 6)
         self.payees = max(400, count)

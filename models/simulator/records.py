@@ -37,6 +37,10 @@ class TrafficSettings:
     In the first `quiet_days` of `days`, accounts shop `quiet_share` as often and spend so much more each time that a
     month's money goes in few payments. Nothing but shopping, bills and payrolls happens then. Such a past costs little
     to publish and to count.
+
+    With `is_around_the_clock` the accounts live in 24 time zones, as many in each, and frauds wait for no hour of the
+    day: the mix of payments is the same at every hour. It is for whoever lets days pass in minutes, in which a night's
+    frauds, or the bills that all leave at six, would be what a model is judged by.
     """
 
     seed: int
@@ -50,6 +54,7 @@ class TrafficSettings:
     profile_share: float = 0.9
     quiet_days: int = 0
     quiet_share: float = 1.0
+    is_around_the_clock: bool = False
 
     def __post_init__(self) -> None:
         if not 100 <= self.accounts <= 10_000_000 or not 1 <= self.days <= 3650:

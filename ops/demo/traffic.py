@@ -60,8 +60,9 @@ class Traffic:
         rate: int,
         seconds_max: int,
         changed: Callable[[TrafficEvent], TrafficEvent] = lambda event: event,
+        is_around_the_clock: bool = False,
     ) -> None:
-        """changed: what each event becomes before it is published."""
+        """changed: what each event becomes before it is published. is_around_the_clock: no hour of the day differs."""
         self._settings, self._wire, self._outcomes = settings, wire, PastOutcomes(policy)
         self._early_pace, self._pace = Pace(min(EARLY_RATE, rate)), Pace(rate)
         self.rate = rate
@@ -80,6 +81,7 @@ class Traffic:
             profile_share=1.0,
             quiet_days=days_before,
             quiet_share=SHARE,
+            is_around_the_clock=is_around_the_clock,
         )
         self._events = map(changed, traffic_events(self.plan))
         self._next: TrafficEvent | None = None  # the first event that doesn't belong to the past

@@ -91,7 +91,7 @@ def _legend(names: Sequence[str]) -> Iterator[str]:
     """In the lower left corner, over the layers, on white."""
     for number, name in enumerate(names):
         top = HEIGHT - BOTTOM - 14 * (len(names) - number)
-        yield f'<rect x="{LEFT + 6}" y="{top}" width="128" height="13" fill="#fff" opacity=".85"/>'
+        yield f'<rect x="{LEFT + 6}" y="{top}" width="146" height="13" fill="#fff" opacity=".85"/>'
         yield f'<rect x="{LEFT + 9}" y="{top + 2}" width="9" height="9" fill="{COLOURS[name]}"/>'
         yield f'<text x="{LEFT + 22}" y="{top + 10}">{WORDS[name]}</text>'
 

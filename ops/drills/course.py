@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Final, NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from ops.drills.baseline import lay_baseline
 from ops.drills.notes import Course, Sample, samples
+from ops.drills.patience import HOLD_S, REST_S, contained_s, recovered_s, warm_s, well_s
 from ops.drills.plays import PLAYS, Play
 from ops.drills.stage import DrillNotCarriedOut, Stage, begin
 from pipeline.domain.decision import BreakerState, Route
@@ -17,21 +18,12 @@ from pipeline.drills.judging import Measured
 from pipeline.io.clock import now_ms
 
 TICK_S: Final = 0.1
-WARM_WINDOWS: Final = 3
-"""Windows of the breaker that pass before the fault: one to fill, and two that are what is usual."""
-SHORT_WARM_WINDOWS: Final[Mapping[DrillName, int]] = MappingProxyType({DrillName.ONE_POSTCODE: 12})
-"""In short windows a postcode's yardstick of 80 payments would soon be made of the fault itself."""
 WITH_HISTORY: Final = frozenset({DrillName.DRIFT, DrillName.MODEL_ALLOWS})
 """The drills whose fault the breaker sees by what has been usual for days, as it is known to a deployment."""
-WELL_S: Final = 60.0
-HOLD_S: Final = 2.0
-"""Time that a fault stays once all is seen, so that what it does to the contained system shows."""
 FRESH_S: Final = 2.0
 """A decision that is no older shows that nothing waits any more."""
-REST_S: Final = 120.0
-SHORT_PATIENCE_S: Final = 90.0
-PATIENCE_WINDOWS: Final = 4
-"""Windows of the breaker after which a drill in full stops waiting for what should have happened."""
+CHECKED: Final = ("every record published is decided or set aside", "no payment has two decisions")
+"""What every drill looks for at its end, besides what its play does."""
 
 
 class Performed(NamedTuple):
@@ -41,6 +33,10 @@ class Performed(NamedTuple):
     published: int
     decided: int
     dead_letters: dict[str, int]
+    answered: dict[str, int]  # decisions by the model's version
+    checked: tuple[str, ...]
+    harm: str
+    settings: dict[str, Any]  # those of the breaker's that the lane was judged by in place of the policy's
 
 
 def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
@@ -50,8 +46,7 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
     begin(stage)
     say("payments are decided; the breaker learns what is usual")
     _warm_up(stage, course)
-    course.fault_s, course.fault_ms = time.monotonic(), now_ms()
-    course.moments.clear()
+    course.begin_fault(time.monotonic(), now_ms())
     course.states = [each for each in course.states if each[0] >= course.fault_s - 3 * stage.policy.breaker.window_s]
     course.note("the fault begins", course.fault_s)
     play.go_wrong()
@@ -69,20 +64,23 @@ def perform(stage: Stage, say: Callable[[str], None]) -> Performed:
         stage.traffic.published,
         len(stage.decided.since()),
         stage.decided.dead_letters(),
+        Counter(each.decision.model_version for each in stage.decided.since() if each.decision.route is Route.MODEL),
+        (*CHECKED, *play.checked),
+        play.harm,
+        dict(stage.changed),
     )
 
 
 def _warm_up(stage: Stage, course: Course) -> None:
     """Let the breaker see enough, and see that all is well: a fault shows nothing in a lane that isn't."""
-    window_s = stage.policy.breaker.window_s
-    windows = WARM_WINDOWS if stage.asked.is_full else SHORT_WARM_WINDOWS.get(stage.asked.drill, WARM_WINDOWS)
-    until_s = time.monotonic() + windows * window_s
+    breaker = stage.policy.breaker
+    until_s = time.monotonic() + warm_s(stage.asked.drill, breaker, is_full=stage.asked.is_full)
     while time.monotonic() < until_s:
         _tick(stage, course)
     if stage.asked.drill in WITH_HISTORY:
         lay_baseline(stage)
-        until_s = time.monotonic() + window_s
-    deadline_s = until_s + WELL_S + window_s
+        until_s = time.monotonic() + breaker.window_s
+    deadline_s = until_s + well_s(breaker)
     while time.monotonic() < until_s or not (_is_well(stage, course) and stage.are_ready()):
         _tick(stage, course)
         if time.monotonic() > deadline_s:
@@ -91,7 +89,7 @@ def _warm_up(stage: Stage, course: Course) -> None:
 
 def _wait_until_contained(stage: Stage, course: Course, play: Play, say: Callable[[str], None]) -> None:
     """Wait until the fault is seen, contained and told, or should long have been."""
-    deadline_s = course.fault_s + _patience_s(stage)
+    deadline_s = course.fault_s + contained_s(stage.policy.breaker, stage.rhythm, is_full=stage.asked.is_full)
     while time.monotonic() < deadline_s:
         _tick(stage, course, is_wrong=True)
         now_s = time.monotonic()
@@ -115,7 +113,7 @@ def _wait_until_contained(stage: Stage, course: Course, play: Play, say: Callabl
 
 def _wait_until_recovered(stage: Stage, course: Course, play: Play, say: Callable[[str], None]) -> None:
     assert course.mended_s is not None
-    deadline_s = course.mended_s + _recovery_patience_s(stage)
+    deadline_s = course.mended_s + recovered_s(stage.policy.breaker)
     while time.monotonic() < deadline_s:
         _tick(stage, course, is_wrong=True)
         play.keep_up()
@@ -170,15 +168,3 @@ def _reach(course: Course, moment: str, at_s: float, what: str, say: Callable[[s
     setattr(course, moment, at_s)
     course.note(what, at_s)
     say(f"{what} after {at_s - course.fault_s:.1f} s")
-
-
-def _patience_s(stage: Stage) -> float:
-    if not stage.asked.is_full:
-        return SHORT_PATIENCE_S
-    return PATIENCE_WINDOWS * stage.policy.breaker.window_s + 2 * stage.rhythm.patience_s
-
-
-def _recovery_patience_s(stage: Stage) -> float:
-    breaker = stage.policy.breaker
-    probation_s = breaker.half_open_s * len(breaker.half_open_shares_percent)
-    return 2 * (breaker.open_period_s + probation_s) + REST_S

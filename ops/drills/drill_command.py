@@ -19,11 +19,10 @@ from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
 SHORT_SECONDS: Final = 1_800
-"""Seconds of traffic of a drill with short windows: many more than it takes, so that the hours of its five days pass
-slowly enough for a breaker that looks at seconds."""
-FULL_SECONDS: Final = 3_600
+"""Seconds of traffic of a drill with short windows: many more than it takes, so that its five days don't pass
+within seconds. One in full has as many as it may take (`patience`)."""
 EXECUTING_SECONDS: Final = 900
-"""The same of a drill that also pays: it waits for no breaker, and each account that may pay must be open before."""
+"""The same of a drill that also pays: each account that may pay must be open before."""
 _WORST_FIRST: Final = (Verdict.FAILED, Verdict.NOT_CARRIED_OUT, Verdict.PASSED)
 
 
@@ -32,7 +31,7 @@ def drill_and_show(name: str, directory: Path, *, rate: int, seed: int, is_full:
     deployment, output = settings_from_environment("drill"), Output(as_json=as_json)
     verdicts, unrecorded = [], ""
     for drill in drills_named(name):
-        asked = Asked(drill, rate, seed, _seconds_max(drill, is_full=is_full), is_full)
+        asked = Asked(drill, rate, seed, _seconds_max(drill), is_full)
         done = carry_out(asked, deployment, directory, _say(drill))
         verdicts.append(Verdict(done.report["verdict"]))
         head, *lines = told(done.report, done.written.path)
@@ -73,10 +72,8 @@ def exit_code_of(verdicts: Iterable[Verdict], *, is_recorded: bool) -> int:
     return EXIT_CODES[next(verdict for verdict in _WORST_FIRST if verdict in came_to)]
 
 
-def _seconds_max(drill: DrillName, *, is_full: bool) -> int:
-    if drill in EXECUTING:
-        return EXECUTING_SECONDS
-    return FULL_SECONDS if is_full else SHORT_SECONDS
+def _seconds_max(drill: DrillName) -> int:
+    return EXECUTING_SECONDS if drill in EXECUTING else SHORT_SECONDS
 
 
 def drills_named(name: str) -> list[DrillName]:

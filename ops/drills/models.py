@@ -15,13 +15,13 @@ from typing import Final
 import numpy as np
 
 from models.artefact.files import golden_json, load_champion, tables_json, write
-from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, PROBABILITY_PPM_MAX, Calibration, Model, Term
+from models.artefact.scoring import CONTRIBUTION_MICRO_MAX, Calibration, Model, Term
 from models.artefact.vectors import golden_vectors
 from models.versions.artefact_files import read_artefact
 from models.versions.loading_files import champion_version_of
 from models.versions.registry_files import registry_at
 from ops.demo.scene import golden_rows
-from ops.drills.faulty_worker import FAILING, SLOW
+from ops.drills.faulty_worker import DRIFTING, FAILING, SLOW, drifts_at, raised_ppm
 from pipeline.decide.policy import Policy
 from pipeline.drills.drills import DrillName
 from pipeline.io.settings import Settings
@@ -34,8 +34,6 @@ POSTCODE_MICRO: Final = 50_000_000
 """What that adds to the score: fifty log-odds, so that the payment is blocked whatever else is known of it."""
 OLD_HOURS: Final = 500_000
 """Age from which on a payee's account is one that a lane blocks as usual: no real one is 57 years old."""
-DRIFT_PPM: Final = 100_000
-"""What the drifted model adds to the probability of what it doesn't block."""
 
 
 class ModelFolder:
@@ -66,11 +64,32 @@ class ModelFolder:
         )
         self.name_champion(self.good)
 
-    def add_wrong(self, drill: DrillName, policy: Policy) -> str:
+    def drift_when_told(self) -> None:
+        """Have the champion be a version that answers as it did, until `drift` tells the lane's worker otherwise."""
+        self.good = self._written(
+            DRIFTING, load_champion(self.folder), "the champion, whose scores rise when it is told"
+        )
+        self.name_champion(self.good)
+
+    def drift(self) -> None:
+        """Let that version drift, from the worker's next batch on."""
+        drifts_at(self.folder).touch()
+
+    def drift_no_more(self) -> None:
+        drifts_at(self.folder).unlink(missing_ok=True)
+
+    def add_wrong(self, drill: DrillName) -> str:
         """Write the model that goes wrong in a drill, and return its version."""
         good = load_champion(self.folder)
         ending, spoil = _WRONG[drill]
-        return self._written(ending, spoil(good, policy), f"the champion, spoilt for the drill {drill}")
+        return self._written(ending, spoil(good), f"the champion, spoilt for the drill {drill}")
+
+    def add_raised(self, policy: Policy) -> str:
+        """Write a version whose scores are always those that the one that drifts has then, and return it."""
+        good = load_champion(self.folder)
+        raised = raised_ppm(good.calibration.probability_ppm, policy.model.block_probability_ppm)
+        changed = replace(good, calibration=Calibration(good.calibration.edges, raised))
+        return self._written("raised", changed, "the champion with higher scores")
 
     def _written(self, ending: str, changed: Model, what: str) -> str:
         """Write a model made of the champion, and return its version."""
@@ -87,11 +106,11 @@ class ModelFolder:
         return version
 
 
-def _blocks(good: Model, _policy: Policy) -> Model:
+def _blocks(good: Model) -> Model:
     return _shifted(good, CONTRIBUTION_MICRO_MAX // 10)
 
 
-def _allows(good: Model, _policy: Policy) -> Model:
+def _allows(good: Model) -> Model:
     return _shifted(good, -CONTRIBUTION_MICRO_MAX // 10)
 
 
@@ -99,7 +118,7 @@ def _shifted(good: Model, by_micro: int) -> Model:
     return replace(good, intercept_micro=good.intercept_micro + by_micro)
 
 
-def _turns_on_a_postcode(good: Model, _policy: Policy) -> Model:
+def _turns_on_a_postcode(good: Model) -> Model:
     return _with_term(good, [POSTCODE_MICRO, 0], 0)
 
 
@@ -109,26 +128,16 @@ def _with_term(good: Model, micro: list[int], edge: int) -> Model:
     return replace(good, terms=(*good.terms, Term((PROXY_FEATURE,), (edges,), table)))
 
 
-def _drifted(good: Model, policy: Policy) -> Model:
-    """Raise the probabilities below the one that is blocked, and leave the others: scores drift, and blocks don't."""
-    block_ppm = policy.model.block_probability_ppm
-    known = good.calibration.probability_ppm
-    raised = np.where(known < block_ppm, np.minimum(known + DRIFT_PPM, block_ppm - 1), known)
-    probability_ppm = np.minimum(np.maximum.accumulate(raised), PROBABILITY_PPM_MAX)
-    return replace(good, calibration=Calibration(good.calibration.edges, probability_ppm))
-
-
-def _same(good: Model, _policy: Policy) -> Model:
+def _same(good: Model) -> Model:
     return good
 
 
-_WRONG: Final[Mapping[DrillName, tuple[str, Callable[[Model, Policy], Model]]]] = MappingProxyType(
+_WRONG: Final[Mapping[DrillName, tuple[str, Callable[[Model], Model]]]] = MappingProxyType(
     {
         DrillName.MODEL_BLOCKS: ("blocks", _blocks),
         DrillName.MODEL_ALLOWS: ("allows", _allows),
         DrillName.ONE_POSTCODE: ("postcode", _turns_on_a_postcode),
         DrillName.SLOW_MODEL: (SLOW, _same),
         DrillName.FAILING_MODEL: (FAILING, _same),
-        DrillName.DRIFT: ("drifted", _drifted),
     }
 )

@@ -55,6 +55,14 @@ class Course:
         second = (time.monotonic() if at_s is None else at_s) - self.fault_s
         self.moments.append(Moment(round(second, 2), what))
 
+    def begin_fault(self, at_s: float, at_ms: int) -> None:
+        """Take a time for the fault's; what was noted before it is told in seconds before it from now on.
+
+        It stays noted, since a model that was out of the loop before anything was wrong explains what comes after.
+        """
+        self.fault_s, self.fault_ms = at_s, at_ms
+        self.moments = [moment._replace(second=round(moment.second - at_s, 2)) for moment in self.moments]
+
     def measured(self, leaked: Iterable[Decision] | None) -> Measured:
         wrong = None if leaked is None else list(leaked)
         amounts = Counter[str]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from ops.drills.charts import MEASURE_WORDS, Mark, against_objectives, stacked
@@ -58,8 +58,7 @@ def _body(report: Mapping[str, Any], signed: Mapping[str, Any]) -> Iterator[str]
         yield "<h2>Against the objectives of the policy</h2>"
         yield against_objectives(report["findings"])
         yield table(["", "measured", "at most", "", ""], map(_finding, report["findings"]), (1, 2))
-    if report["faults"]:
-        yield "<h2>Found besides</h2><ul>" + "".join(f"<li>{escape(each)}" for each in report["faults"]) + "</ul>"
+    yield from _looked_for(report)
     yield from _course(report)
     yield "<h2>What was tried, and where</h2><div class=pairs>" + table(["", ""], _facts(report)) + "</div>"
     yield "<h2>As a record of resilience testing</h2>" + _dora(report)
@@ -95,6 +94,20 @@ def _cards(report: Mapping[str, Any]) -> str:
         return cards(shown)
     leaked = figures["leaked"]
     return cards([*shown, ("decisions leaked", "not known" if leaked is None else f"{leaked:,}")])
+
+
+def _looked_for(report: Mapping[str, Any]) -> Iterator[str]:
+    """Say what counts as leaked, what else was looked for, and what was found."""
+    if not report["is_live"] and report["findings"]:
+        yield f"<p class=soft>Leaked is {escape(report['leaked_means'])}.</p>"
+        yield "<h2>Looked for besides</h2>" + _listed(report["checked"])
+        yield "" if report["faults"] else "<p>It is so: nothing else was found.</p>"
+    if report["faults"]:
+        yield "<h2>Found besides</h2>" + _listed(report["faults"])
+
+
+def _listed(sentences: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escape(each)}" for each in sentences) + "</ul>"
 
 
 def _finding(finding: Mapping[str, Any]) -> list[str]:
@@ -145,12 +158,22 @@ def _facts(report: Mapping[str, Any]) -> Iterator[list[str]]:
         yield from _live_facts(report)
     else:
         yield ["Traffic", f"{report['payments_per_second']:,} payments a second, seed {report['seed']}"]
+        if answered := report["decided_by_version"]:
+            said = ", ".join(f"{version} {count:,}" for version, count in answered.items())
+            yield ["Decided by the model", escape(said)]
+        if changed := report["breaker_in_place_of_policy"]:
+            said = ", ".join(f"{name} {_setting(value)}" for name, value in changed.items())
+            yield ["Breaker, in place of the policy", escape(said)]
     if report["records"] is not None:
         aside = report["records"]["set_aside"]
         said = ", ".join(f"{code} {count:,}" for code, count in sorted(aside.items())) or "none"
         yield ["Records", f"{report['records']['published']:,} published, {report['records']['decisions']:,} decided"]
         yield ["Set aside", escape(said)]
     yield ["Due", f"every {report['due_every_days']} days"]
+
+
+def _setting(value: Any) -> str:
+    return "/".join(map(str, value)) if isinstance(value, list | tuple) else f"{value:,}"
 
 
 def _live_facts(report: Mapping[str, Any]) -> Iterator[list[str]]:

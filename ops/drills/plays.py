@@ -12,6 +12,7 @@ from typing import ClassVar, Final
 
 import psycopg
 
+from ops.demo.summary import BreakerChange
 from ops.drills.lane import remove_keys
 from ops.drills.notes import Course
 from ops.drills.pager import beats_since, paged_at_s, switched_at_s
@@ -37,6 +38,10 @@ class Play(ABC):
     has_trip: ClassVar[bool] = True
     needs_closed: ClassVar[bool] = True
     """Whether all is well only with a closed breaker: not where the fault touches nothing that decides."""
+    harm: ClassVar[str]
+    """The decisions that count as leaked, in words."""
+    checked: ClassVar[tuple[str, ...]] = ()
+    """What `faults` looks for, in sentences without a full stop."""
 
     def __init__(self, stage: Stage, course: Course) -> None:
         self.stage, self.course = stage, course
@@ -78,6 +83,11 @@ class Play(ABC):
         return ()
 
 
+def opened_since(changes: Iterable[BreakerChange], since_s: float) -> set[str]:
+    """Return the scopes of whose loop the breaker took the model."""
+    return {change.scope for change in changes if change.after == BreakerState.OPEN and change.second >= since_s}
+
+
 class ModelPlay(Play):
     """A wrong model becomes champion."""
 
@@ -85,10 +95,11 @@ class ModelPlay(Play):
     """The breaker's conditions of which any one that holds is the fault seen."""
     outcomes: ClassVar[frozenset[Outcome]] = frozenset(Outcome)
     """The answers by which the fault does harm."""
+    harm = "what the wrong model decided"
     version = ""
 
     def go_wrong(self) -> None:
-        self.version = self.stage.models.add_wrong(self.stage.asked.drill, self.stage.policy)
+        self.version = self.stage.models.add_wrong(self.stage.asked.drill)
         self.stage.models.name_champion(self.version)
 
     def scopes(self) -> set[str]:
@@ -119,18 +130,22 @@ class ModelPlay(Play):
 class Blocks(ModelPlay):
     conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
+    harm = "what the wrong model blocked"
 
 
 class Allows(ModelPlay):
-    """Soft guardrails escalate as before, so few more are allowed; that scores have all but vanished shows more."""
+    """Soft guardrails escalate as before, so few more are allowed: it shows as a lasting fall of what is stopped."""
 
-    conditions = frozenset({Condition.ALLOW_RATE_SPIKE, Condition.MODEL_DRIFT})
+    conditions = frozenset({Condition.ALLOW_RATE_SPIKE})
     outcomes = frozenset({Outcome.ALLOW})
+    harm = "what the wrong model allowed"
 
 
 class OnePostcode(ModelPlay):
     conditions = frozenset({Condition.BLOCK_RATE_SPIKE})
     outcomes = frozenset({Outcome.BLOCK})
+    harm = "what the wrong model blocked of that postcode"
+    checked = ("the model stays in the loop everywhere but in that postcode",)
 
     def scopes(self) -> set[str]:
         return {segment_scope(TARGET_SEGMENT, self.stage.target)}
@@ -140,12 +155,7 @@ class OnePostcode(ModelPlay):
         return [each for each in super().leaked() if each.snapshot.transaction.segments.get(TARGET_SEGMENT) == target]
 
     def faults(self) -> Iterable[str]:
-        since_s = self.course.fault_s
-        opened = {
-            change.scope
-            for change in self.stage.breaker.changes
-            if change.after == BreakerState.OPEN and change.second >= since_s
-        }
+        opened = opened_since(self.stage.breaker.changes, self.course.fault_s)
         if others := sorted(opened - self.scopes()):
             yield f"the model was also taken out of the loop where it was right: {', '.join(others)}"
 
@@ -162,13 +172,34 @@ class Failing(ModelPlay):
 
 
 class Drift(ModelPlay):
+    """The champion's own scores rise, and come back: drift is judged by a version's own days."""
+
     conditions = frozenset({Condition.MODEL_DRIFT})
+    harm = "what the model decided while it drifted"
+
+    def go_wrong(self) -> None:
+        self.version = self.stage.models.good
+        self.stage.models.drift()
+
+    def mend(self) -> None:
+        self.stage.models.drift_no_more()
+
+    def leaked(self) -> list[Decision]:
+        """Return what the version decided while it drifted; it answers rightly before and after."""
+        from_ms, mended_s = self.course.fault_ms, self.course.mended_s
+        assert mended_s is not None
+        return [
+            decision
+            for at_s, decision in self.stage.decided.since()
+            if decision.route is Route.MODEL and decision.decided_at_ms >= from_ms and at_s < mended_s + IN_FLIGHT_S
+        ]
 
 
 class RedisLost(Play):
     """Redis goes away, loses what the lane keeps in it, and comes back."""
 
     codes = frozenset({AlertCode.BREAKER_STATE_LOST})
+    harm = "what the model decided before it was on probation again, though nobody knew what accounts had done"
 
     def go_wrong(self) -> None:
         self.stage.proxies.redis.cut()
@@ -208,6 +239,8 @@ class Outage(Play):
 
     codes = frozenset()
     has_trip = False
+    harm = "second decisions about a payment"
+    checked: ClassVar[tuple[str, ...]] = ("the model, which is sound, stays in the loop",)
 
     def is_contained(self) -> bool:
         return True
@@ -229,6 +262,11 @@ class Outage(Play):
             if seen.setdefault(decision.transaction_id, decision.decision_id) != decision.decision_id:
                 twice.append(decision)
         return twice
+
+    def faults(self) -> Iterable[str]:
+        """The model is sound: taken out of the loop, it would make the outage worse, and end none."""
+        if opened := sorted(opened_since(self.stage.breaker.changes, self.course.fault_s)):
+            yield f"the model was taken out of the loop, though it was sound: {', '.join(opened)}"
 
 
 class BrokerLost(Outage):
@@ -263,6 +301,11 @@ class Paying(Outage):
     """A drill in which the lane's executor pays."""
 
     needs_closed = False
+    checked = (
+        *Outage.checked,
+        "the ledger sums to zero in every currency",
+        "the rail has made the payments that the ledger has as settled, and no others",
+    )
 
     def is_well(self) -> bool:
         """Whether everything decided so far is audited, executed and out of doubt."""
@@ -279,6 +322,7 @@ class Paying(Outage):
             return None
 
     def faults(self) -> Iterable[str]:
+        yield from super().faults()
         with psycopg.connect(self.stage.database_url, connect_timeout=CONNECT_S) as connection:
             for (currency,) in connection.execute(_UNSOUND).fetchall():
                 yield f"the ledger doesn't sum to zero in {currency}"

@@ -77,6 +77,10 @@ def report_of(setting: Setting, drills: Drills | None, performed: Performed | No
         "faults": [] if performed is None else list(performed.course.faults),
         "moments": [] if performed is None else [moment._asdict() for moment in performed.course.moments],
         "samples": [] if performed is None else [sample._asdict() for sample in performed.samples],
+        "checked": [] if performed is None else list(performed.checked),
+        "leaked_means": "" if performed is None else performed.harm,
+        "decided_by_version": {} if performed is None else dict(sorted(performed.answered.items())),
+        "breaker_in_place_of_policy": {} if performed is None else performed.settings,
         "records": None if performed is None else _records(performed),
     }
 

@@ -9,9 +9,9 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from confluent_kafka import KafkaException
@@ -38,6 +38,7 @@ from ops.drills.lane import (
 )
 from ops.drills.models import ModelFolder
 from ops.drills.pager import SHORT, Rhythm, rhythm_in_force, write_routes
+from ops.drills.patience import START_S, longest_s
 from ops.drills.proxies.kafka_addresses import Endpoint
 from ops.drills.proxies.lane_proxies import LaneProxies, options_behind_proxies, single_redis
 from ops.migrations.migrate import migrate
@@ -45,6 +46,7 @@ from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.rail.process import rail_process, rail_url
 from ops.stack.postgres import PostgresServer, bundled_folder, postgres_server, postgres_url
 from ops.stack.topics import create_topics
+from pipeline.breaker.settings import BreakerSettings
 from pipeline.decide.policy import Policy, parse_policy
 from pipeline.domain.payment import Channel
 from pipeline.drills.drills import DrillName
@@ -56,7 +58,6 @@ from pipeline.io.settings import ROLE_PLACEHOLDER, Settings
 from pipeline.keys.key_files import create_signing_key
 
 PARTITIONS: Final = 4
-START_S: Final = 120.0
 RAIL_S: Final = 5.0
 TARGET_SEGMENT: Final = "postcode_area"
 TARGET_EVERY: Final = 50
@@ -77,7 +78,10 @@ UNWITNESSED: Final = {"FRAUD_AUDIT_WITNESS_AGE_MAX_S": "0"}
 
 
 class Asked(NamedTuple):
-    """rate: payments a second. is_full: the breaker's windows are those of the policy in force."""
+    """rate: payments a second. seconds_max: they last so long, or as long as the drill may take, if that is more.
+
+    is_full: the breaker's windows are those of the policy in force.
+    """
 
     drill: DrillName
     rate: int
@@ -112,7 +116,9 @@ class Stage:
     target: str
     wire: WireFormat
     database_url: str  # of the lane, as its owner, past the proxy
-    pages: Mapping[str, int] = field(default_factory=dict)
+    pages: Mapping[str, int]
+    changed: Mapping[str, Any]
+    """The settings of the breaker that a rehearsal has in place of the policy's own; none in full."""
 
     def is_ready(self) -> bool:
         """Whether the worker says that it decides."""
@@ -161,10 +167,12 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
     if rhythm is None:
         raise DrillNotCarriedOut("the deployment's routes of alerts can't be read, or have no heartbeat")
     with ExitStack() as ending:
-        policy, target = _write_policy(asked, folder, deployment)
+        policy, target, changed = _write_policy(asked, folder, deployment)
         models = ModelFolder(folder / "registry", deployment)
         if asked.drill in BLOCKING_AS_USUAL:
             models.block_as_usual()
+        if asked.drill is DrillName.DRIFT:
+            models.drift_when_told()
         postgres = _postgres(ending, folder)
         rail_port = free_port()
         proxies = ending.enter_context(
@@ -190,7 +198,7 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
         ending.callback(decided.stop)
         breaker = BreakerWatcher(direct)
         ending.callback(breaker.close)
-        traffic = _traffic(asked, direct, wire, policy, target)
+        traffic = lane_traffic(asked, direct, wire, policy, target, rhythm)
         ending.callback(traffic.stop)
         services, pages = _services(asked, lane, folder, secrets)
         rail = rail_process(folder / "rail", rail_port)
@@ -199,7 +207,7 @@ def set_stage(asked: Asked, names: LaneNames, folder: Path, deployment: Settings
             ending.callback(process.stop)
         yield Stage(
             asked, folder, deployment, names, lane, direct, policy, rhythm, models, proxies, pager, switch, worker,
-            services, rail, rail_port, traffic, decided, breaker, target, wire, postgres.url, pages,
+            services, rail, rail_port, traffic, decided, breaker, target, wire, postgres.url, pages, changed,
         )  # fmt: skip
 
 
@@ -284,9 +292,10 @@ def _create_topics(ending: ExitStack, names: LaneNames, deployment: Settings) ->
         raise DrillNotCarriedOut(f"the lane's topics can't be created ({error.args[0].name()})") from error
 
 
-def _write_policy(asked: Asked, folder: Path, deployment: Settings) -> tuple[Policy, str]:
-    """Write the lane's policy; return it, and the postcode that ONE_POSTCODE picks on."""
+def _write_policy(asked: Asked, folder: Path, deployment: Settings) -> tuple[Policy, str, dict[str, Any]]:
+    """Write the lane's policy; return it, the postcode that ONE_POSTCODE picks on, and the breaker's other settings."""
     text = deployment.policy_path.read_text(encoding="utf-8")
+    in_force = parse_policy(text.encode()).breaker
     if not asked.is_full:
         windows = {**short_windows(asked.rate), **SHORT_CHANGES.get(asked.drill, {})}
         text = with_short_windows(text, windows, "drill")
@@ -296,7 +305,13 @@ def _write_policy(asked: Asked, folder: Path, deployment: Settings) -> tuple[Pol
     declared = policy.breaker.segments.get(TARGET_SEGMENT, ())
     if asked.drill is DrillName.ONE_POSTCODE and not declared:
         raise DrillNotCarriedOut(f"the policy watches no segment {TARGET_SEGMENT}")
-    return policy, next(iter(declared), "")
+    return policy, next(iter(declared), ""), changed_settings(in_force, policy.breaker)
+
+
+def changed_settings(in_force: BreakerSettings, of_lane: BreakerSettings) -> dict[str, Any]:
+    """Return the settings that a lane's breaker has in place of those in force."""
+    both = {each.name: (getattr(in_force, each.name), getattr(of_lane, each.name)) for each in fields(in_force)}
+    return {name: here for name, (there, here) in both.items() if here != there}
 
 
 SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
@@ -311,23 +326,31 @@ SHORT_CHANGES: Final[Mapping[DrillName, Mapping[str, int]]] = {
 """What the short windows of a drill have besides: a postcode has few payments, and the others wait for shared cores."""
 
 
-def _traffic(asked: Asked, direct: Settings, wire: WireFormat, policy: Policy, target: str) -> Traffic:
+def lane_traffic(
+    asked: Asked, direct: Settings, wire: WireFormat, policy: Policy, target: str, rhythm: Rhythm
+) -> Traffic:
+    """Return traffic without a time of day, because a day of it passes in minutes.
+
+    What a night or a morning brings would come within a window of the breaker, which has no earlier days to know it by:
+    a good model tripped for the frauds of one night.
+    """
     return Traffic(
         direct,
         wire,
         policy,
         seed=asked.seed,
         rate=asked.rate,
-        seconds_max=asked.seconds_max,
+        seconds_max=max(asked.seconds_max, longest_s(asked.drill, policy.breaker, rhythm, is_full=asked.is_full)),
         changed=lambda event: _changed(asked.drill, event, target),
+        is_around_the_clock=True,
     )
 
 
 def _changed(drill: DrillName, event: TrafficEvent, target: str) -> TrafficEvent:
     """Return what the lane's traffic makes of an event.
 
-    Payrolls go the way of other payments. They come on a few hours of a month, and the hours of a lane pass in seconds:
-    a channel that tripped in them would find nothing to be judged by on probation.
+    Bills and payrolls go the way of other payments: a channel of so few that tripped would find nothing to be judged by
+    on probation.
     """
     if isinstance(event, LabelledTransaction) and event.transaction.channel is Channel.BACS:
         event = event._replace(transaction=event.transaction._replace(channel=Channel.FASTER_PAYMENT))

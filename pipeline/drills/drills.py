@@ -53,7 +53,7 @@ ABOUT: Final[Mapping[DrillName, str]] = MappingProxyType(
         DrillName.ONE_POSTCODE: "a model that blocks the customers of one postcode becomes champion",
         DrillName.SLOW_MODEL: "the model takes longer than the policy's limit of latency",
         DrillName.FAILING_MODEL: "the model raises an error for one payment in five",
-        DrillName.DRIFT: "a model whose scores have drifted, and whose answers have not, becomes champion",
+        DrillName.DRIFT: "the champion's scores drift, and its answers don't",
         DrillName.REDIS_LOST: "Redis goes away, and comes back without its state",
         DrillName.BROKER_LOST: "the broker goes away, and comes back",
         DrillName.RAIL_LOST: "the payment rail goes away, and comes back",

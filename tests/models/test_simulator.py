@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -20,6 +22,7 @@ from pipeline.domain.context import Account, Label, RiskSignal
 from pipeline.domain.log import Source
 from pipeline.domain.refusals import refusal_of
 
+HOUR_MS = 3_600_000
 START_MS = 1_790_812_800_000
 FRAUDS = {
     Scenario.PUSH_PAYMENT,
@@ -152,6 +155,31 @@ def test_quiet_days_have_no_frauds_and_the_days_after_them_have() -> None:
     is_fraud_of = [(paid.transaction.event_time_ms < quiet.busy_from_ms, paid.fraud) for paid in transactions(quiet)]
     assert (True, True) not in is_fraud_of
     assert (False, True) in is_fraud_of
+
+
+def test_around_the_clock_every_quarter_of_the_day_has_as_many_payments_bills_and_frauds() -> None:
+    """By local time people sleep, shop and pay their bills as ever; but it is every time of the day somewhere."""
+    around = settings(accounts=4_000, days=6, fraud_share=0.2, is_around_the_clock=True)
+    paid = list(transactions(around))
+    for scenario in (Scenario.EVERYDAY, Scenario.BILL, Scenario.ACCOUNT_TAKEOVER):
+        made = [each.transaction.event_time_ms for each in paid if each.scenario == scenario]
+        by_quarter = Counter(when_ms // (6 * HOUR_MS) % 4 for when_ms in made)
+        assert len(made) > 400
+        assert all(abs(by_quarter[quarter] - len(made) / 4) < 0.3 * len(made) / 4 for quarter in range(4)), by_quarter
+    local = Counter(_local_hour(each) for each in paid if each.scenario == Scenario.EVERYDAY)
+    assert local[12] > 10 * local[3]
+    assert {_local_hour(each) for each in paid if each.scenario == Scenario.BILL} == {6}
+
+
+def _local_hour(paid: LabelledTransaction) -> int:
+    zone = ZoneInfo(paid.transaction.account_time_zone)
+    return datetime.fromtimestamp(paid.transaction.event_time_ms / 1000, UTC).astimezone(zone).hour
+
+
+def test_around_the_clock_payments_are_acceptable() -> None:
+    paid = [each.transaction for each in transactions(settings(days=2, is_around_the_clock=True))]
+    assert len({t.account_time_zone for t in paid}) == 24
+    assert {refusal_of(t, t.account_id.encode(), Source(0, 0, t.event_time_ms)) for t in paid} == {None}
 
 
 @pytest.mark.parametrize("changes", [{"quiet_days": 12}, {"quiet_share": 0.0}, {"profile_share": 1.1}])

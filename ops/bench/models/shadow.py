@@ -36,7 +36,6 @@ from ops.stack.real import RealStack
 from ops.stack.topics import create_topics
 from pipeline.decide.policy import parse_policy
 from pipeline.domain.log import SEAL_HEADER, Header, Outgoing
-from pipeline.drills.drills import DrillName
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import connect
@@ -70,7 +69,7 @@ def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str
     turns, records = (QUICK_TURNS, RECORDS // 4) if is_quick else (TURNS, RECORDS)
     tree = compiled_tree_or_none(say)
     models = ModelFolder(folder / "registry", Settings())
-    version = models.add_wrong(DrillName.DRIFT, parse_policy(Settings().policy_path.read_bytes()))
+    version = models.add_raised(parse_policy(Settings().policy_path.read_bytes()))
     alone: list[dict[str, float]] = []
     beside: list[dict[str, float]] = []
     answered: list[dict[str, int]] = []

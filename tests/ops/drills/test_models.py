@@ -9,8 +9,8 @@ import pytest
 from models.artefact.files import load_champion
 from models.artefact.scoring import score
 from ops.demo.scene import golden_rows
-from ops.drills.faulty_worker import SLOW_S, ModelBroken, faulty_regimes
-from ops.drills.models import DRIFT_PPM, OLD_HOURS, PROXY_FEATURE, VERSION_CHARACTERS, ModelFolder
+from ops.drills.faulty_worker import DRIFT_PPM, SLOW_S, ModelBroken, faulty_regimes
+from ops.drills.models import OLD_HOURS, PROXY_FEATURE, VERSION_CHARACTERS, ModelFolder
 from pipeline.decide.policy import parse_policy
 from pipeline.decide.regime_files import RegimeSource
 from pipeline.domain.features import COLUMN, NONE
@@ -34,7 +34,7 @@ def rows(folder):
 
 
 def gone_wrong(folder, drill):
-    folder.name_champion(folder.add_wrong(drill, POLICY))
+    folder.name_champion(folder.add_wrong(drill))
     return load_champion(folder.folder)
 
 
@@ -81,23 +81,52 @@ def test_the_model_that_allows_everyone_allows_what_its_lane_blocks_as_usual_too
     assert not blocked(gone_wrong(folder, DrillName.MODEL_ALLOWS), rows).any()
 
 
-def test_the_drifted_model_blocks_the_same_payments_with_higher_scores(folder, rows):
-    good, wrong = load_champion(folder.folder), gone_wrong(folder, DrillName.DRIFT)
-    assert (blocked(wrong, rows) == blocked(good, rows)).all()
-    raised = score(wrong, rows).fraud_probability_ppm - score(good, rows).fraud_probability_ppm
+def test_the_model_that_drifts_answers_as_ever_until_it_is_told_and_again_when_it_is_told_no_more(folder, rows):
+    shipped = load_champion(folder.folder)
+    folder.drift_when_told()
+    drifting = decided_by(folder)
+    assert (drifting.version, drifting.hash) == (folder.good, load_champion(folder.folder).hash)
+    assert drifting.version != shipped.version
+    before = score(drifting, rows).fraud_probability_ppm
+    assert (before == score(shipped, rows).fraud_probability_ppm).all()
+    folder.drift()
+    raised = score(drifting, rows).fraud_probability_ppm - before
     assert raised.min() >= 0
     assert raised.max() == DRIFT_PPM
+    assert (blocked(drifting, rows) == blocked(shipped, rows)).all(), "scores drift, and what is blocked stays"
+    folder.drift_no_more()
+    assert (score(drifting, rows).fraud_probability_ppm == before).all()
+
+
+def test_the_raised_model_blocks_the_same_payments_with_higher_scores(folder, rows):
+    good = load_champion(folder.folder)
+    folder.name_champion(folder.add_raised(POLICY))
+    raised = load_champion(folder.folder)
+    assert raised.version != good.version
+    assert (blocked(raised, rows) == blocked(good, rows)).all()
+    differences = score(raised, rows).fraud_probability_ppm - score(good, rows).fraud_probability_ppm
+    assert (differences.min(), differences.max()) == (0, DRIFT_PPM)
+
+
+def test_no_other_model_drifts_where_a_lane_says_so(folder, rows):
+    good = load_champion(folder.folder)
+    folder.drift()
+    known = score(good, rows).fraud_probability_ppm
+    assert (score(decided_by(folder), rows).fraud_probability_ppm == known).all()
+    folder.drift_when_told()
+    as_served = RegimeSource(Settings(model_registry=folder.folder)).current.model
+    assert (score(as_served, rows).fraud_probability_ppm == known).all(), "only the lane's own worker lets it drift"
 
 
 def decided_by(folder):
     """Return the model that a worker of the lane asks."""
-    with faulty_regimes():
+    with faulty_regimes(folder.folder):
         return RegimeSource(Settings(model_registry=folder.folder)).current.model
 
 
 def test_a_failing_model_raises_for_some_payments_and_scores_the_others_as_ever(folder, rows):
     good = load_champion(folder.folder)
-    folder.name_champion(folder.add_wrong(DrillName.FAILING_MODEL, POLICY))
+    folder.name_champion(folder.add_wrong(DrillName.FAILING_MODEL))
     failing = decided_by(folder)
     sound = [row for row in rows if scores(failing, row)]
     assert 0 < len(sound) < len(rows)
@@ -116,7 +145,7 @@ def scores(model, row):
 
 def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
     good = load_champion(folder.folder)
-    folder.name_champion(folder.add_wrong(DrillName.SLOW_MODEL, POLICY))
+    folder.name_champion(folder.add_wrong(DrillName.SLOW_MODEL))
     slow = decided_by(folder)
     began_s = time.monotonic()
     assert (score(slow, rows).score_micro == score(good, rows).score_micro).all()

@@ -6,9 +6,12 @@ import pytest
 
 from models.simulator import LabelledTransaction, TrafficSettings, traffic_events
 from ops.bench.alerts.sinks import HttpSink, Manner, Taken
+from ops.demo.summary import BreakerChange
 from ops.drills.notes import Course
 from ops.drills.pager import MISSED_BEATS, Rhythm, beats_since, paged_at_s, switched_at_s
+from ops.drills.plays import opened_since
 from ops.drills.stage import LONG_AGO_MS, TARGET_SEGMENT, with_postcode, with_usual
+from pipeline.domain.decision import BreakerState
 from pipeline.domain.times import utc_text
 
 FAULT_MS = 1_800_000_000_000
@@ -19,6 +22,17 @@ def paged(code, opened_ms, at_s, action="trigger"):
     payload = {"class": code, "timestamp": utc_text(opened_ms)}
     event = {"event_action": action, **({"payload": payload} if action == "trigger" else {})}
     return Taken("/v2/enqueue", {}, json.dumps(event).encode(), Manner.TAKES, at_s)
+
+
+def test_only_scopes_that_opened_since_the_fault_count_as_out_of_the_loop():
+    closed, opened, probing = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
+    changes = [
+        BreakerChange(9.9, "channel:CARD", closed, opened, "before"),
+        BreakerChange(10.0, "model:m", closed, opened, "since"),
+        BreakerChange(12.0, "channel:CARD", opened, probing, "its period is over"),
+        BreakerChange(14.0, "segment:age_band=65+", probing, opened, "not as usual"),
+    ]
+    assert opened_since(changes, 10.0) == {"model:m", "segment:age_band=65+"}
 
 
 def beaten(*at_s):

@@ -1,6 +1,12 @@
 """The page of a report: whatever it quotes is shown, never acted upon; what is missing is said."""
 
+from ops.drills.course import Performed
+from ops.drills.notes import Course, Moment
 from ops.drills.page import page
+from ops.drills.plays import PLAYS
+from ops.drills.report import Setting, report_of
+from ops.drills.stage import Asked
+from pipeline.drills.drills import DrillName
 
 SIGNED = {"sha256": "00" * 32, "key_id": "0123456789abcdef", "signature": "c2ln"}
 REPORT = {
@@ -35,6 +41,10 @@ REPORT = {
          "is_ready": True}
         for second in range(-5, 30)
     ],
+    "checked": ["no payment has two decisions"],
+    "leaked_means": "what the wrong model blocked",
+    "decided_by_version": {"glass-2026-11-02": 3500, "glass-2026-11-02-blocks": 332},
+    "breaker_in_place_of_policy": {},
     "records": {"published": 4000, "decisions": 3990, "set_aside": {"DUPLICATE": 10}},
 }  # fmt: skip
 
@@ -57,6 +67,54 @@ def test_page_of_a_drill_that_was_not_carried_out_says_so_and_draws_nothing():
     text = page({**REPORT, **nothing, "verdict": "NOT_CARRIED_OUT", "why": "Redis is no single server"}, SIGNED)
     assert "it has neither passed nor failed: Redis is no single server." in text
     assert "<svg" not in text
+
+
+def test_page_of_a_rehearsal_names_the_settings_that_it_had_in_place_of_the_policys():
+    changed = {"window_s": 12, "half_open_shares_percent": [1, 50]}
+    text = page({**REPORT, "is_full": False, "breaker_in_place_of_policy": changed}, SIGNED)
+    assert "window_s 12, half_open_shares_percent 1/50" in text
+    assert "in place of the policy" not in page(REPORT, SIGNED)
+
+
+def test_page_says_what_counts_as_leaked_what_was_looked_for_and_that_nothing_was_found():
+    text = page({**REPORT, "faults": []}, SIGNED)
+    for said in (
+        "Leaked is what the wrong model blocked.",
+        "<li>no payment has two decisions",
+        "nothing else was found",
+    ):
+        assert said in text, said
+    assert "glass-2026-11-02 3,500, glass-2026-11-02-blocks 332" in text
+    assert "nothing else was found" not in page(REPORT, SIGNED)
+
+
+def test_page_is_made_of_the_report_of_what_was_performed():
+    """From what was noted to the page: an outage in which the breaker took the sound model out."""
+    play, course = PLAYS[DrillName.RAIL_LOST], Course(detected_s=3.0, paged_s=7.0, mended_s=9.0, recovered_s=12.0)
+    course.note("breaker CLOSED to OPEN for channel:CARD: before", -2.5)
+    course.faults.append("the model was taken out of the loop, though it was sound: model:m")
+    performed = Performed(
+        course.measured([]), course, [], 20, 18, {"DUPLICATE": 2}, {"m": 17}, play.checked, play.harm, {"window_s": 6}
+    )
+    asked = Asked(DrillName.RAIL_LOST, rate=100, seed=7, seconds_max=900, is_full=False)
+    setting = Setting("0a1b2c3d", asked, 0, 60_000, "p", "ab" * 32, "m", "1.0", "ann", is_embedded=False)
+    report = report_of(setting, None, performed, "")
+    assert (report["verdict"], report["decided_by_version"]) == ("FAILED", {"m": 17})
+    text = page(report, SIGNED)
+    for said in (*play.checked, *course.faults, "Leaked is second decisions about a payment.", "window_s 6", "m 17"):
+        assert said in text, said
+
+
+def test_every_play_says_what_it_counts_as_leaked():
+    assert all(play.harm for play in PLAYS.values())
+
+
+def test_what_was_noted_before_the_fault_stays_noted_and_is_told_in_seconds_before_it():
+    course = Course()
+    course.note("breaker CLOSED to OPEN", 1_000.0)
+    course.begin_fault(1_012.5, 1_790_812_800_000)
+    course.note("the fault begins", 1_012.5)
+    assert course.moments == [Moment(-12.5, "breaker CLOSED to OPEN"), Moment(0.0, "the fault begins")]
 
 
 def test_page_of_a_rehearsal_says_that_it_does_not_count():
