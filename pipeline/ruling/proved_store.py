@@ -12,7 +12,7 @@ from pipeline.io.postgres import Connection, statements
 from pipeline.people.act_store import RegistryReader, proved, unproved
 from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import is_same
-from pipeline.ruling.acts import Doubt, Line, Ruling, Verdict, confirmation, proposal
+from pipeline.ruling.acts import Doubt, Line, Ruling, Subject, Verdict, confirmation, proposal
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
 PROOFS_A_LOOK: Final = 50
@@ -35,7 +35,7 @@ class Proved(NamedTuple):
 RulingByDoubt = dict[Doubt, Proved]
 
 
-class _Claim(NamedTuple):
+class Claim(NamedTuple):
     """A row of control.confirmed_ruling, from its id on; it is proved about the thing that it is looked up for."""
 
     ruling_id: str
@@ -66,10 +66,10 @@ class ProvedRulings:
         rows = connection.execute(_SQL["rulings_of_executions"], [list(wanted)]).fetchall()
         found: RulingByDoubt = {}
         for execution_id, sequence, *claim in rows:
-            doubt, one = wanted[execution_id], _Claim(*claim)
+            doubt, one = wanted[execution_id], Claim(*claim)
             is_it = sequence == doubt.sequence and doubt not in found
             if is_it and self._counts(connection, doubt, one):
-                found[doubt] = _proved(doubt, one)
+                found[doubt] = proved_ruling(doubt, one)
         return found
 
     def of_lines(self, connection: Connection) -> dict[tuple[int, int], Proved]:
@@ -78,13 +78,13 @@ class ProvedRulings:
         What two people signed stays, though they leave.
         """
         rows = connection.execute(_SQL["rulings_of_lines"]).fetchall()
-        claimed = [(Line(*row[:_LINE_COLUMNS]), _Claim(*row[_LINE_COLUMNS:])) for row in rows]
-        counting = proved(connection, self._people.read(connection), _expected(claimed))
+        claimed = [(Line(*row[:_LINE_COLUMNS]), Claim(*row[_LINE_COLUMNS:])) for row in rows]
+        counting = proved(connection, self._people.read(connection), expected_acts(claimed))
         found: dict[tuple[int, int], Proved] = {}
         for line, claim in claimed:
             place, acts = (line.statement_number, line.number), {claim.proposed_act, claim.confirmed_act}
             if place not in found and acts <= counting and not is_same(claim.proposed_by, claim.confirmed_by):
-                found[place] = _proved(line, claim)
+                found[place] = proved_ruling(line, claim)
         return found
 
     def unproved_steps(self, connection: Connection) -> list[tuple[str, int]]:
@@ -93,11 +93,11 @@ class ProvedRulings:
         for execution_id, sequence, subject, *claim in connection.execute(_SQL["rulings_taken"]).fetchall():
             doubt = _doubt(subject)
             is_it = doubt is not None and (doubt.execution_id, doubt.sequence) == (execution_id, sequence - 1)
-            if doubt is None or not is_it or _fault(connection, registry, doubt, _Claim(*claim), is_pending=False):
+            if doubt is None or not is_it or _fault(connection, registry, doubt, Claim(*claim), is_pending=False):
                 found.append((execution_id, sequence))
         return found
 
-    def _counts(self, connection: Connection, doubt: Doubt, claim: _Claim) -> bool:
+    def _counts(self, connection: Connection, doubt: Doubt, claim: Claim) -> bool:
         if not self._proofs_left or claim.ruling_id in self._void_until_s:
             return False
         self._proofs_left -= 1
@@ -108,29 +108,32 @@ class ProvedRulings:
         return fault is None
 
 
-def _fault(
-    connection: Connection, registry: Registry, about: Doubt | Line, claim: _Claim, *, is_pending: bool
-) -> str | None:
+def _fault(connection: Connection, registry: Registry, about: Subject, claim: Claim, *, is_pending: bool) -> str | None:
     if is_same(claim.proposed_by, claim.confirmed_by):
         return "one person has signed twice"
-    return unproved(connection, registry, _expected([(about, claim)]), is_pending=is_pending)
+    return unproved(connection, registry, expected_acts([(about, claim)]), is_pending=is_pending)
 
 
-def _expected(claimed: Iterable[tuple[Doubt | Line, _Claim]]) -> dict[str | None, Expected]:
+def counts_as_proposed(connection: Connection, registry: Registry, ruling: Ruling, proposed_by: str, act: str) -> bool:
+    """Whether somebody who has key and role still has signed just this proposal."""
+    return unproved(connection, registry, {act: proposal(ruling, proposed_by)}, is_pending=True) is None
+
+
+def expected_acts(claimed: Iterable[tuple[Subject, Claim]]) -> dict[str | None, Expected]:
     """What must have been signed, by the acts' digests."""
     found: dict[str | None, Expected] = {}
     for about, claim in claimed:
-        ruling = _ruling(about, claim)
+        ruling = ruling_of(about, claim)
         found[claim.proposed_act] = proposal(ruling, claim.proposed_by)
         found[claim.confirmed_act] = confirmation(ruling, claim.confirmed_by)
     return found
 
 
-def _proved(about: Doubt | Line, claim: _Claim) -> Proved:
-    return Proved(_ruling(about, claim), claim.proposed_by, claim.confirmed_by, claim.confirmed_act)
+def proved_ruling(about: Subject, claim: Claim) -> Proved:
+    return Proved(ruling_of(about, claim), claim.proposed_by, claim.confirmed_by, claim.confirmed_act)
 
 
-def _ruling(about: Doubt | Line, claim: _Claim) -> Ruling:
+def ruling_of(about: Subject, claim: Claim) -> Ruling:
     return Ruling(claim.ruling_id, about, Verdict(claim.verdict), claim.evidence, claim.reason)
 
 

@@ -14,7 +14,7 @@ from pipeline.people.key_files import Identity
 from pipeline.people.registry import Expected
 from pipeline.people.roles import UNKNOWN_KEY
 from pipeline.people.store import is_known
-from pipeline.ruling.acts import About, Doubt, Line, Ruling, Verdict, about_of, confirmation, proposal
+from pipeline.ruling.acts import FORMS, About, Doubt, Line, Ruling, Verdict, about_of, confirmation, proposal
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
 
@@ -26,7 +26,7 @@ class RulingRefused(Exception):
 class Proposal(NamedTuple):
     """confirmed_by is None until another person has confirmed it. is_expired: by the database's clock.
 
-    taken_sequence: of the step that the executor took by it; None where it has not, or the ruling is on a line.
+    taken_sequence: of the step that the executor took by it; None where it has not, or the ruling is on no doubt.
     """
 
     ruling: Ruling
@@ -82,7 +82,7 @@ def read_proposals(connection: Connection, limit: int, wanted: str | None = None
 
 def _proposal(row: Sequence[Any]) -> Proposal:
     ruling_id, about, subject, verdict, evidence, reason, *rest = row
-    of_it = Doubt(**subject) if about == About.DOUBT else Line(**subject)
+    of_it = FORMS[About(about)](**subject)
     return Proposal(Ruling(ruling_id, of_it, Verdict(verdict), evidence, reason), *rest)
 
 
