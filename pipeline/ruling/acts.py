@@ -30,7 +30,7 @@ class Verdict(StrEnum):
     NOT_MADE = "NOT_MADE"
     ACCOUNTED_FOR = "ACCOUNTED_FOR"  # the line is no payment of ours, and the reason says what it is
     GENUINE = "GENUINE"  # the statement is the rail's
-    DISOWNED = "DISOWNED"  # it isn't, or rests on one that isn't: it counts for nothing, and another takes its place
+    DISOWNED = "DISOWNED"  # it isn't, and counts for nothing with all that was taken in after it
 
 
 class Doubt(NamedTuple):

@@ -99,8 +99,8 @@ def disown(
 ) -> None:
     """Propose that a statement which was taken in isn't the rail's.
 
-    Or that it rests on one which isn't. Once another person has confirmed it, the statement counts for nothing, and the
-    rail's own may be taken in. Those that were taken in last come first.
+    Once another person has confirmed it, that statement and those that were taken in after it, of the same account and
+    currency, count for nothing, and the rail's own may be taken in.
     """
     from pipeline.people.identity_command import identity_of
     from pipeline.ruling.ruling_command import disown as disowned

@@ -25,6 +25,10 @@ WHERE made.statement_number = %(statement_number)s AND made.verdict = %(verdict)
     AND NOT EXISTS (SELECT FROM control.ruling AS confirmed WHERE confirmed.ruling_id = made.ruling_id)
 ORDER BY made.proposed_at DESC LIMIT 1000;
 
+-- name: disowned_by
+-- The statements that these rulings disown.
+SELECT DISTINCT statement_number FROM control.disowned WHERE ruling_id = ANY(%s::uuid[]);
+
 -- name: words_on_statements
 -- What was ruled about statements that stand as they did then. Where it is asked for, all lines of those that were taken
 -- in within a month are hashed again; of others, which nobody but a superuser can change, the head is compared.

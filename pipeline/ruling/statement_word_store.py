@@ -40,15 +40,19 @@ class StatementWords:
         self._people = RegistryReader()
 
     def disowned(self, connection: Connection) -> set[int]:
-        """Return the numbers of the statements that two people have disowned; they stay that, though people leave."""
-        return self._said(connection, Verdict.DISOWNED, is_whole=False)
+        """Return the numbers of the statements that two people have disowned; they stay that, though people leave.
+
+        With the one that they named, those of its account and currency that were taken in after it, until they said so.
+        """
+        rulings = [claim.ruling_id for _, claim in self._said(connection, Verdict.DISOWNED, is_whole=False)]
+        return {number for (number,) in connection.execute(_SQL["disowned_by"], [rulings]).fetchall()}
 
     def unvouched(self, connection: Connection, *, is_whole: bool) -> list[TakenIn]:
         """Return the statements of which no two people have said anything that is proved, oldest first.
 
         is_whole: the lines of the last month's are hashed again, which takes a second a million.
         """
-        known = self._said(connection, Verdict.GENUINE, is_whole=is_whole) | self.disowned(connection)
+        known = self._vouched(connection, is_whole=is_whole) | self.disowned(connection)
         rows = connection.execute(_SQL["statements_but"], [sorted(known)]).fetchall()
         return [TakenIn(*row) for row in rows]
 
@@ -65,7 +69,7 @@ class StatementWords:
 
     def is_vouched(self, connection: Connection, number: int) -> bool:
         """Whether two people have proved to have said that it is the rail's."""
-        return number in self._said(connection, Verdict.GENUINE, is_whole=True)
+        return number in self._vouched(connection, is_whole=True)
 
     def waiting(self, connection: Connection, statement: Statement, verdict: Verdict, name: str) -> Ruling | None:
         """Return what somebody else than `name` has proposed to say of just this statement, and still counts."""
@@ -77,15 +81,19 @@ class StatementWords:
                 return ruling
         return None
 
-    def _said(self, connection: Connection, verdict: Verdict, *, is_whole: bool) -> set[int]:
-        """The statements of which two people have proved to have said this, as they stand now."""
+    def _vouched(self, connection: Connection, *, is_whole: bool) -> set[int]:
+        said = self._said(connection, Verdict.GENUINE, is_whole=is_whole)
+        return {statement.statement_number for statement, _ in said}
+
+    def _said(self, connection: Connection, verdict: Verdict, *, is_whole: bool) -> list[tuple[Statement, Claim]]:
+        """What two people have proved to have said this of, as it stands now."""
         wanted = {"verdict": verdict.value, "is_whole": is_whole}
         rows = connection.execute(_SQL["words_on_statements"], wanted).fetchall()
         claimed = [(Statement(**subject), Claim(*claim)) for subject, *claim in rows]
         counting = proved(connection, self._people.read(connection), expected_acts(claimed))
-        return {
-            statement.statement_number
+        return [
+            (statement, claim)
             for statement, claim in claimed
             if {claim.proposed_act, claim.confirmed_act} <= counting
             and not is_same(claim.proposed_by, claim.confirmed_by)
-        }
+        ]

@@ -16,6 +16,7 @@ from pipeline.people.verify_command import verify
 from pipeline.ruling.acts import Verdict, about_of, confirmation, proposal
 from pipeline.ruling.proved_store import PROOFS_A_LOOK
 from pipeline.ruling.ruling_store import _SQL, RulingRefused, append_proposal, confirm, read_proposals, waiting_doubts
+from pipeline.ruling.statement_word_store import StatementWords
 from tests.execute.given import PAYEE, PAYER, decision, execution_of
 from tests.known import identity, revoke
 from tests.ruling.given import appoint, doubt, forgotten, ruled, ruling_on
@@ -153,6 +154,18 @@ def test_a_line_that_names_another_payee_is_no_word_that_it_was_made(connection,
     state(owner, ruling, "GB29-0666")
     ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
     assert owner.execute("SELECT is_contradicted FROM control.confirmed_ruling").fetchall() == [(False,)]
+
+
+def test_a_statement_that_was_made_up_keeps_nobody_from_a_ruling_once_it_is_disowned(connection, ruling, owner):
+    """By the credential of whoever takes statements in, which signs nothing, the money stood in clearing for ever."""
+    state(owner, ruling, PAYEE)
+    made_up = StatementWords().statement(connection, 1)
+    assert made_up is not None
+    ruled(connection, ruling_on(made_up, Verdict.DISOWNED))
+    ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    known = owner.execute("SELECT is_contradicted FROM control.confirmed_ruling WHERE verdict = 'NOT_MADE'").fetchall()
+    assert known == [(False,)]
+    assert [] == verify(owner, None).faults
 
 
 @pytest.mark.parametrize("role", ["fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_reader"])

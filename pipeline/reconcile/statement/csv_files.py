@@ -44,7 +44,7 @@ Row = Mapping[str, str]
 
 def read_csv(file: BinaryIO) -> Iterator[Head | Entry]:
     """Yield each statement's head and then its entries. Raises StatementUnusable."""
-    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         rows = csv.DictReader(text, strict=True)
         try:
             if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -58,7 +58,7 @@ def _parts(rows: csv.DictReader[str]) -> Iterator[Head | Entry]:
     head: Head | None = None
     number = 0
     for row in rows:
-        if any(value is None or not isinstance(value, str) or len(value) > FIELD_CHARACTERS_MAX
+        if any(value is None or not isinstance(value, str) or len(value) > FIELD_CHARACTERS_MAX or "\0" in value
                for value in row.values()):  # fmt: skip
             raise StatementUnusable(f"line {rows.line_num} has other fields than the first line says")
         if row["record"] == "STATEMENT":

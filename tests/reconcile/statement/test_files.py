@@ -53,6 +53,16 @@ def test_several_statements_of_a_file_are_read_one_after_the_other(tmp_path):
     assert found == [(1, 2), (2, 2)]
 
 
+def test_a_csv_that_a_spreadsheet_saved_with_its_mark_of_bytes_is_read(tmp_path):
+    plain = written(tmp_path, "csv")
+    assert parts_of(b"\xef\xbb\xbf" + plain) == parts_of(plain)
+
+
+def test_a_character_that_no_database_keeps_is_refused(tmp_path):
+    with pytest.raises(StatementUnusable, match="line 3"):
+        parts_of(written(tmp_path, "csv").replace(KEY.encode(), b"\0" + KEY.encode()))
+
+
 def test_a_day_without_entries_is_a_statement(tmp_path):
     for form in FORMATS:
         [head] = parts_of(written(tmp_path / form, form, since_ms=1, until_ms=2))

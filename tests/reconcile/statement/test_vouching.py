@@ -18,7 +18,7 @@ from pipeline.reconcile.statement.entries import Entry, Kind, LinesDigest
 from pipeline.reconcile.statement.statement_store import Statements
 from pipeline.ruling import ruling_command, ruling_store
 from pipeline.ruling.acts import Ruling, Verdict
-from pipeline.ruling.ruling_store import RulingRefused, append_proposal
+from pipeline.ruling.ruling_store import append_proposal
 from pipeline.ruling.statement_word_store import StatementWords
 from pipeline.terminal.failures import Failure
 from tests.execute.given import decision
@@ -141,15 +141,15 @@ def test_what_was_told_by_a_disowned_statement_is_told_once_by_the_one_in_its_pl
     assert [each.kind for each in again.opened] == scene.open_kinds() == [Difference.NOT_IN_LEDGER]
 
 
-def test_statements_are_disowned_from_the_last_one_on(scene):
+def test_what_was_taken_in_after_a_disowned_statement_rests_on_it_and_is_disowned_too(scene):
+    """Else a thief makes up a thousand, and two people sign as often."""
     began_ms = int(time.time() * 1000) - QUARTER_MS
-    first = scene.next("csv", until_ms=began_ms)
-    second = scene.next("csv", until_ms=began_ms + 60_000)
-    with pytest.raises(RulingRefused, match="rests on it"):
-        disown(scene, first.number)
-    disown(scene, second.number)
+    before, first, second = (scene.next("csv", until_ms=began_ms + at_ms) for at_ms in (0, 60_000, 120_000))
     disown(scene, first.number)
-    assert Statements(scene.connection).stated() == []
+    assert [each.sequence for each in Statements(scene.connection).stated()] == [before.head.sequence]
+    for path in (f"statement-{taken.head.sequence}" for taken in (first, second)):
+        scene.intake.take(scene._folder / path)
+    assert [each.sequence for each in Statements(scene.connection).stated()] == [second.head.sequence]
 
 
 def test_one_person_vouches_for_nothing(scene):
