@@ -106,7 +106,7 @@ def vouch(connection: Connection, copy: Statement, by: Identity, evidence: str, 
     words = StatementWords()
     with failures_named():
         stated = words.standing(connection, copy)
-        is_vouched = stated is not None and words.is_vouched(connection, stated.statement_number)
+        is_vouched = stated is not None and words.is_vouched(connection, stated)
         waiting = None if stated is None else words.waiting(connection, stated, Verdict.GENUINE, by.name)
     if stated is None:
         what = f"Statement {copy.sequence} in {copy.currency} of your copy was never taken in."

@@ -50,7 +50,7 @@ class StatementWords:
     def unvouched(self, connection: Connection, *, is_whole: bool) -> list[TakenIn]:
         """Return the statements of which no two people have said anything that is proved, oldest first.
 
-        is_whole: the lines of the last month's are hashed again, which takes a second a million.
+        is_whole: the lines of the last month's are hashed again, which takes long where they are millions.
         """
         known = self._vouched(connection, is_whole=is_whole) | self.disowned(connection)
         rows = connection.execute(_SQL["statements_but"], [sorted(known)]).fetchall()
@@ -67,9 +67,9 @@ class StatementWords:
         row = connection.execute(_SQL["statement_like"], wanted).fetchone()
         return None if row is None else self.statement(connection, row[0])
 
-    def is_vouched(self, connection: Connection, number: int) -> bool:
-        """Whether two people have proved to have said that it is the rail's."""
-        return number in self._vouched(connection, is_whole=True)
+    def is_vouched(self, connection: Connection, statement: Statement) -> bool:
+        """Whether two people have proved to have said that it is the rail's, with just these lines."""
+        return any(statement == said for said, _ in self._said(connection, Verdict.GENUINE, is_whole=False))
 
     def waiting(self, connection: Connection, statement: Statement, verdict: Verdict, name: str) -> Ruling | None:
         """Return what somebody else than `name` has proposed to say of just this statement, and still counts."""
@@ -89,6 +89,8 @@ class StatementWords:
         """What two people have proved to have said this of, as it stands now."""
         wanted = {"verdict": verdict.value, "is_whole": is_whole}
         rows = connection.execute(_SQL["words_on_statements"], wanted).fetchall()
+        if not rows:
+            return []
         claimed = [(Statement(**subject), Claim(*claim)) for subject, *claim in rows]
         counting = proved(connection, self._people.read(connection), expected_acts(claimed))
         return [
