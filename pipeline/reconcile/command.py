@@ -62,7 +62,7 @@ def vouch(
     that was made up differs from it, and is refused.
     """
     from pipeline.people.identity_command import identity_of
-    from pipeline.reconcile.statement.vouch_command import vouch as vouched
+    from pipeline.reconcile.statement.statement_command import vouch as vouched
 
     settings = settings_from_environment("rollback")
     vouched(settings, path, identity_of(settings), evidence, reason, Output(as_json=as_json))

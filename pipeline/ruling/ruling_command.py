@@ -12,7 +12,7 @@ from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
 from pipeline.ruling.acts import Doubt, Line, Ruling, Statement, Subject, Verdict, about_of
-from pipeline.ruling.proved_store import ProvedRulings
+from pipeline.ruling.proved_store import ProvedRulings, StatementWords, TakenIn
 from pipeline.ruling.ruling_store import (
     Proposal,
     RulingRefused,
@@ -23,7 +23,6 @@ from pipeline.ruling.ruling_store import (
     unexplained_lines,
     waiting_doubts,
 )
-from pipeline.ruling.statement_word_store import StatementWords, TakenIn
 from pipeline.terminal.connection import connected
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output

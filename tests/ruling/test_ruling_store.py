@@ -14,9 +14,8 @@ from pipeline.io.postgres import DatabaseRefused, connect
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.people.verify_command import verify
 from pipeline.ruling.acts import Verdict, about_of, confirmation, proposal
-from pipeline.ruling.proved_store import PROOFS_A_LOOK
+from pipeline.ruling.proved_store import PROOFS_A_LOOK, StatementWords
 from pipeline.ruling.ruling_store import _SQL, RulingRefused, append_proposal, confirm, read_proposals, waiting_doubts
-from pipeline.ruling.statement_word_store import StatementWords
 from tests.execute.given import PAYEE, PAYER, decision, execution_of
 from tests.known import identity, revoke
 from tests.ruling.given import appoint, doubt, forgotten, ruled, ruling_on

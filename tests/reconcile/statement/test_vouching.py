@@ -12,14 +12,15 @@ import pytest
 
 from pipeline.people.act_store import append_act
 from pipeline.people.key_files import Identity
-from pipeline.reconcile.statement import statement_watch_service, vouch_command
+from pipeline.reconcile.statement import statement_watch_service
 from pipeline.reconcile.statement.comparing import Difference
 from pipeline.reconcile.statement.entries import Entry, Kind, LinesDigest
+from pipeline.reconcile.statement.statement_command import copies_of
 from pipeline.reconcile.statement.statement_store import Statements
 from pipeline.ruling import ruling_command, ruling_store
 from pipeline.ruling.acts import Ruling, Verdict
+from pipeline.ruling.proved_store import StatementWords
 from pipeline.ruling.ruling_store import append_proposal
-from pipeline.ruling.statement_word_store import StatementWords
 from pipeline.terminal.failures import Failure
 from tests.execute.given import decision
 from tests.known import identity, revoke, settings_of
@@ -41,8 +42,7 @@ def scene(owner, database_url, appender, rail_of, tmp_path):
 
 def vouch(scene: Scene, path, name: str):
     """Vouch for the statements of a file as `fraud reconcile vouch` does."""
-    with path.open("rb"):
-        copies = list(vouch_command._copies(path))
+    copies = list(copies_of(path))
     desk = scene.desk.as_role(ROLLBACK)
     return [ruling_command.vouch(desk, copy, identity(name), EVIDENCE, REASON) for copy in copies]
 
