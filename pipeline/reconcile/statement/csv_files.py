@@ -14,7 +14,7 @@ from pipeline.reconcile.statement.entries import (
     StatementUnusable,
     amount_minor,
     currency_of,
-    key_of,
+    named_key,
     sequence_of,
     time_of,
 )
@@ -98,7 +98,7 @@ def _entry(row: Row, number: int, head: Head) -> Entry:
         kind = Kind(row["kind"])
     except ValueError as error:
         raise StatementUnusable(f"an entry is none of {', '.join(Kind)}") from error
-    key = key_of(row["key"]) if row["key"] and kind is not Kind.OTHER else None
+    key = named_key(kind, row["key"])
     return Entry(
         number,
         kind if key is not None else Kind.OTHER,

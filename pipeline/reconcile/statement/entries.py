@@ -41,7 +41,7 @@ class StatementUnusable(Exception):
 class Kind(StrEnum):
     TRANSFER = "TRANSFER"
     RETURN = "RETURN"  # of a transfer, or of a part of one, that was recalled
-    OTHER = "OTHER"  # fees, interest, reversals, and whatever else is no payment of ours
+    OTHER = "OTHER"  # fees, interest, reversals, and whatever else is neither
 
 
 class Head(NamedTuple):
@@ -61,7 +61,7 @@ class Head(NamedTuple):
 
 class Entry(NamedTuple):
     """One booking. amount_minor: from our side, so below zero is paid out. key: of the transfer, or of the recall that
-    a return answers; None where the rail names none."""
+    a return answers; None where the rail names none. One that is neither has the key of what it is about, if any."""
 
     number: int
     kind: Kind
@@ -229,6 +229,12 @@ def time_of(text: str) -> datetime:
     if found.year not in YEARS:
         raise StatementUnusable(f"a time is of no year that a statement can be of: {text[:40]!r}")
     return found
+
+
+def named_key(kind: Kind, text: str) -> str | None:
+    """The key that an entry names. Of what is neither a transfer nor a return only a UUID is one, as ours are: what a
+    bank books back of a payment of ours is somebody's money, and its own references of fees are none of ours."""
+    return key_of(text) if text and (kind is not Kind.OTHER or _UUID.fullmatch(text)) else None
 
 
 def key_of(text: str) -> str:

@@ -135,11 +135,12 @@ def test_a_return_is_known_by_its_own_key(before, after, tmp_path):
     assert (returned.kind, returned.key) != (Kind.RETURN, RECALL_KEY)
 
 
-def test_a_reversal_of_the_bank_explains_nothing(tmp_path):
+def test_a_reversal_of_the_bank_explains_nothing_and_names_the_payment(tmp_path):
+    """Two people account for a line that names no key, and what was booked back is somebody's money."""
     content = written(tmp_path).replace(b"<Sts>", b"<RvslInd>true</RvslInd><Sts>", 1)
     reversed_entry = parts_of(content)[1]
     assert isinstance(reversed_entry, Entry)
-    assert (reversed_entry.kind, reversed_entry.key) == (Kind.OTHER, None)
+    assert (reversed_entry.kind, reversed_entry.key) == (Kind.OTHER, KEY)
 
 
 def test_payments_booked_as_one_entry_are_entries_each(tmp_path):
