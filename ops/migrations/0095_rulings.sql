@@ -231,7 +231,8 @@ CREATE TRIGGER check_ruling BEFORE INSERT ON control.ruling
     FOR EACH ROW EXECUTE FUNCTION control.check_ruling();
 
 -- Every ruling that two people are said to have made. is_contradicted: a statement of the rail has what they say was not
--- made. Whoever acts on one proves both signatures first.
+-- made, and nobody is said to have disowned it. stated_on: every statement that has it. Whoever acts on one proves both
+-- signatures first, and those of whoever disowned what it is stated on.
 CREATE VIEW control.confirmed_ruling AS
 SELECT ruling.number, ruling.ruling_id, proposal.about, proposal.subject, proposal.execution_id, proposal.sequence,
     proposal.statement_number, proposal.line_number, proposal.verdict, proposal.evidence, proposal.reason,
@@ -244,9 +245,18 @@ SELECT ruling.number, ruling.ruling_id, proposal.about, proposal.subject, propos
                 = proposal.subject ->> 'debtor_account_id'
             AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
                 = proposal.subject ->> 'creditor_account_id'
-    ) AS is_contradicted
+    ) AS is_contradicted,
+    CASE proposal.verdict WHEN 'NOT_MADE' THEN ARRAY(
+        SELECT DISTINCT entry.statement_number FROM control.rail_entry AS entry
+        WHERE entry.key = proposal.subject ->> 'key'
+            AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
+                = proposal.subject ->> 'debtor_account_id'
+            AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
+                = proposal.subject ->> 'creditor_account_id'
+    ) ELSE '{}' END AS stated_on
 FROM control.ruling JOIN control.ruling_proposal AS proposal USING (ruling_id);
 GRANT SELECT ON control.confirmed_ruling TO fraud_service;
+GRANT SELECT ON control.rail_statement, control.stated, control.disowned TO fraud_executor;
 
 -- The same for whoever proves every act, years later (see control.claimed_act).
 CREATE VIEW control.claimed_ruling WITH (security_invoker = true) AS

@@ -72,7 +72,7 @@ class ProvedRulings:
     """For one thread. Raises psycopg's exceptions."""
 
     def __init__(self) -> None:
-        self._people = RegistryReader()
+        self._people, self._words = RegistryReader(), StatementWords()
         self._void_until_s: dict[str, float] = {}
         self._proofs_left = 0
 
@@ -85,9 +85,10 @@ class ProvedRulings:
         self._void_until_s = {name: until_s for name, until_s in self._void_until_s.items() if until_s > now_s}
         rows = connection.execute(_SQL["rulings_of_executions"], [list(wanted)]).fetchall()
         found: RulingByDoubt = {}
-        for execution_id, sequence, *claim in rows:
+        disowned = self._words.disowned(connection) if any(stated_on for _, _, stated_on, *_ in rows) else set()
+        for execution_id, sequence, stated_on, *claim in rows:
             doubt, one = wanted[execution_id], _Claim(*claim)
-            is_it = sequence == doubt.sequence and doubt not in found
+            is_it = sequence == doubt.sequence and doubt not in found and disowned.issuperset(stated_on)
             if is_it and self._counts(connection, doubt, one):
                 found[doubt] = _proved(doubt, one)
         return found

@@ -15,6 +15,7 @@ from pipeline.people.registry import Expected
 from pipeline.people.roles import UNKNOWN_KEY
 from pipeline.people.store import is_known
 from pipeline.ruling.acts import FORMS, About, Doubt, Line, Ruling, Verdict, about_of, confirmation, proposal
+from pipeline.ruling.proved_store import StatementWords
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
 
@@ -90,6 +91,10 @@ def _append(
     connection: Connection, name: str, ruling: Ruling, by: Identity, expected: Expected, fields: dict[str, object]
 ) -> None:
     with failures_named():
+        if isinstance(ruling.about, Doubt) and ruling.verdict is Verdict.NOT_MADE:
+            stated_on = {number for (number,) in connection.execute(_SQL["stated_on"], ruling.about._asdict())}
+            if stated_on - StatementWords().disowned(connection):
+                raise RulingRefused("a statement of the rail says that it was made")
         registry = read_registry(connection)
         if not is_known(registry, by):
             raise RulingRefused(UNKNOWN_KEY)

@@ -167,6 +167,23 @@ def test_a_statement_that_was_made_up_keeps_nobody_from_a_ruling_once_it_is_diso
     assert [] == verify(owner, None).faults
 
 
+def test_rows_that_nobody_signed_disown_no_statement_that_says_it_was_made(paid, connection, ruling, owner):
+    """Else a payer who has the credential of fraud_rollback gets back what the rail has paid."""
+    desk, record = paid
+    ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    state(owner, ruling, PAYEE)
+    statement = StatementWords().statement(connection, 1)
+    assert statement is not None
+    forge(connection, ruling_on(statement, Verdict.DISOWNED))
+    assert desk.retry() == 1
+    assert desk.state(record) == "IN_DOUBT"
+    with pytest.raises(RulingRefused, match="a statement of the rail says that it was made"):
+        append_proposal(connection, ruling_on(ruling.about, Verdict.NOT_MADE), identity("rob"))
+    ruled(connection, ruling_on(statement, Verdict.DISOWNED))
+    assert desk.retry() == 0
+    assert desk.state(record) == "RELEASED"
+
+
 @pytest.mark.parametrize("role", ["fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_reader"])
 def test_no_service_rules(database_url, ruling, role):
     with closing(connect(url_as(database_url, role), "test")) as service:
