@@ -61,11 +61,10 @@ def vouch(
     Two people do, a ROLLBACK_REQUESTER first and then a ROLLBACK_APPROVER, each with a copy of their own. A statement
     that was made up differs from it, and is refused.
     """
-    from pipeline.people.identity_command import identity_of
-    from pipeline.reconcile.statement.statement_command import vouch as vouched
+    from pipeline.reconcile.statement.vouch_command import vouch_for
 
     settings = settings_from_environment("rollback")
-    vouched(settings, path, identity_of(settings), evidence, reason, Output(as_json=as_json))
+    vouch_for(settings, path, evidence, reason, Output(as_json=as_json))
 
 
 @reconcile_app.command("findings")

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from pipeline.people.acts import ActKind
-from pipeline.people.acts import Subject as Signed
+from pipeline.people.acts import ActKind, Subject
 from pipeline.people.registry import Expected
 from pipeline.people.roles import Role
 
@@ -89,7 +88,7 @@ class Statement(NamedTuple):
     lines_sha256: str
 
 
-Subject = Doubt | Line | Statement
+Matter = Doubt | Line | Statement
 FORMS: Final[Mapping[About, type[Doubt] | type[Line] | type[Statement]]] = {
     About.DOUBT: Doubt,
     About.LINE: Line,
@@ -101,7 +100,7 @@ class Ruling(NamedTuple):
     """`evidence` refers to what it rests on: a letter of the rail's, a ticket, a statement of another bank."""
 
     ruling_id: str
-    about: Subject
+    about: Matter
     verdict: Verdict
     evidence: str
     reason: str
@@ -111,7 +110,7 @@ def about_of(ruling: Ruling) -> About:
     return next(about for about, form in FORMS.items() if isinstance(ruling.about, form))
 
 
-def signed_subject(ruling: Ruling) -> Signed:
+def signed_subject(ruling: Ruling) -> Subject:
     """The same as the database's control.ruling_act."""
     return {
         "ruling_id": ruling.ruling_id,

@@ -18,7 +18,7 @@ from pipeline.io.postgres import Connection, statements
 from pipeline.people.act_store import RegistryReader, proved, unproved
 from pipeline.people.registry import Expected, Registry
 from pipeline.people.roles import is_same
-from pipeline.ruling.acts import Doubt, Line, Ruling, Statement, Subject, Verdict, confirmation, proposal
+from pipeline.ruling.acts import Doubt, Line, Matter, Ruling, Statement, Verdict, confirmation, proposal
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
 _WORDS_SQL: Final = statements("pipeline.ruling", "statement_word")
@@ -197,9 +197,7 @@ class StatementWords:
         ]
 
 
-def _fault(
-    connection: Connection, registry: Registry, about: Subject, claim: _Claim, *, is_pending: bool
-) -> str | None:
+def _fault(connection: Connection, registry: Registry, about: Matter, claim: _Claim, *, is_pending: bool) -> str | None:
     if is_same(claim.proposed_by, claim.confirmed_by):
         return "one person has signed twice"
     return unproved(connection, registry, _expected([(about, claim)]), is_pending=is_pending)
@@ -210,7 +208,7 @@ def _counts_as_proposed(connection: Connection, registry: Registry, ruling: Ruli
     return unproved(connection, registry, {act: proposal(ruling, proposed_by)}, is_pending=True) is None
 
 
-def _expected(claimed: Iterable[tuple[Subject, _Claim]]) -> dict[str | None, Expected]:
+def _expected(claimed: Iterable[tuple[Matter, _Claim]]) -> dict[str | None, Expected]:
     """What must have been signed, by the acts' digests."""
     found: dict[str | None, Expected] = {}
     for about, claim in claimed:
@@ -220,11 +218,11 @@ def _expected(claimed: Iterable[tuple[Subject, _Claim]]) -> dict[str | None, Exp
     return found
 
 
-def _proved(about: Subject, claim: _Claim) -> Proved:
+def _proved(about: Matter, claim: _Claim) -> Proved:
     return Proved(_ruling(about, claim), claim.proposed_by, claim.confirmed_by, claim.confirmed_act)
 
 
-def _ruling(about: Subject, claim: _Claim) -> Ruling:
+def _ruling(about: Matter, claim: _Claim) -> Ruling:
     return Ruling(claim.ruling_id, about, Verdict(claim.verdict), claim.evidence, claim.reason)
 
 

@@ -11,7 +11,7 @@ from pipeline.domain.times import utc_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.people.key_files import Identity
-from pipeline.ruling.acts import Doubt, Line, Ruling, Statement, Subject, Verdict, about_of
+from pipeline.ruling.acts import Doubt, Line, Matter, Ruling, Statement, Verdict, about_of
 from pipeline.ruling.proved_store import ProvedRulings, StatementWords, TakenIn
 from pipeline.ruling.ruling_store import (
     Proposal,
@@ -183,7 +183,7 @@ def _confirmed(connection: Connection, proposed: Ruling, by: Identity) -> Propos
 
 
 def _propose(
-    connection: Connection, about: Subject, by: Identity, verdict: Verdict, evidence: str, reason: str
+    connection: Connection, about: Matter, by: Identity, verdict: Verdict, evidence: str, reason: str
 ) -> Proposal:
     texts = {"reason": (reason, REASON_CHARACTERS), "evidence": (evidence, EVIDENCE_CHARACTERS)}
     for name, (text, (least, most)) in texts.items():
@@ -207,7 +207,7 @@ def _standing(proposal: Proposal) -> str:
     return f"{confirmed}, not taken by the executor" if taken is None else f"{confirmed}, taken as step {taken}"
 
 
-def _about_text(about: Subject) -> str:
+def _about_text(about: Matter) -> str:
     match about:
         case Doubt():
             return _doubt_text(about)

@@ -1,10 +1,8 @@
-"""`fraud reconcile statement`, `fraud reconcile vouch` and `fraud reconcile findings`."""
+"""`fraud reconcile statement` and `fraud reconcile findings`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +13,17 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import DatabaseRefused, DatabaseUnavailable, connect, failures_named
 from pipeline.io.settings import Settings
-from pipeline.people.key_files import Identity
 from pipeline.reconcile.statement.comparing import Found
-from pipeline.reconcile.statement.entries import Entry, Head, LinesDigest, StatementUnusable, Sum
-from pipeline.reconcile.statement.statement_service import StatementIntake, Taken, reader_of, statements_of
+from pipeline.reconcile.statement.entries import StatementUnusable
+from pipeline.reconcile.statement.statement_service import StatementIntake, Taken
 from pipeline.reconcile.statement.statement_store import OpenFinding, Stated, Statements
 from pipeline.reconcile.statement.statement_watch_service import unstated
-from pipeline.ruling.acts import Statement
-from pipeline.ruling.ruling_command import show_proposal, taken_fields, taken_text
-from pipeline.ruling.ruling_command import vouch as vouched
+from pipeline.reconcile.statement.vouch_command import show_unvouched
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
 GROUP: Final = "fraud-reconcile-statement"
 SHOWN_MAX: Final = 1_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNVOUCHED: Final = coloured("UNVOUCHED", "red", is_bold=True)
 
 
 def take_in(settings: Settings, wire: WireFormat, path: Path, output: Output) -> bool:
@@ -48,59 +41,6 @@ def take_in(settings: Settings, wire: WireFormat, path: Path, output: Output) ->
     for each in taken:
         show_taken(output, each)
     return not any(each.opened for each in taken)
-
-
-def vouch(settings: Settings, path: Path, by: Identity, evidence: str, reason: str, output: Output) -> None:
-    """Vouch for each statement of the file, or for none of those behind the first that is another. Failure says why."""
-    try:
-        copies = list(copies_of(path))
-    except StatementUnusable as error:
-        raise Failure(f"{path} is no statement: {error}.", "Ask the rail for the right one.", FAILED_CHECK) from error
-    except OSError as error:
-        raise Failure(f"{path} can't be read: {error.strerror or error}.", "Name another file.") from error
-    try:
-        with closing(connect(settings.database_url, GROUP)) as connection:
-            for copy in copies:
-                proposal = vouched(connection, copy, by, evidence, reason)
-                if proposal is None:
-                    output.note(f"Two people have vouched for statement {copy.sequence} in {copy.currency} before.")
-                else:
-                    show_proposal(output, proposal)
-    except (DatabaseUnavailable, DatabaseRefused) as error:
-        raise _database(settings, error, "fraud_rollback") from error
-
-
-def copies_of(path: Path) -> Iterator[Statement]:
-    """The statements of a person's own file. Raises StatementUnusable, OSError."""
-    with path.open("rb") as file:
-        read = reader_of(file)
-        for head, entries in statements_of(read(file)):
-            yield _copy(head, entries)
-
-
-def _copy(head: Head, entries: Iterator[Entry]) -> Statement:
-    total, digest = Sum(head), LinesDigest()
-    for entry in entries:
-        total.add(entry)
-        digest.add(entry)
-    total.check()
-    return Statement(
-        0,
-        head.account_id,
-        head.currency,
-        head.sequence,
-        head.name,
-        _microseconds(head.from_at),
-        _microseconds(head.to_at),
-        head.opening_minor,
-        head.closing_minor,
-        digest.lines,
-        digest.hexdigest(),
-    )
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def list_findings(settings: Settings, output: Output) -> bool:
@@ -128,7 +68,7 @@ def list_findings(settings: Settings, output: Output) -> bool:
         show_open(output, each)
     output.end_list("differences from the rail's statements")
     for each_taken in unvouched[:SHOWN_MAX]:
-        output.record({"unvouched": taken_fields(each_taken)}, f"{_UNVOUCHED} {taken_text(each_taken)}.")
+        show_unvouched(output, each_taken)
     for last in compared:
         show_compared(output, last)
     if not compared:
@@ -200,6 +140,6 @@ def _amount(minor: int | None, currency: str) -> str:
     return f"{'-' if minor < 0 else ''}{whole}" + (f".{part:0{digits}d}" if digits else "") + f" {currency}"
 
 
-def _database(settings: Settings, error: Exception, role: str = "fraud_reconcile") -> Failure:
+def _database(settings: Settings, error: Exception) -> Failure:
     what = f"The database at {shown_address(settings.database_url)} can't be used: {error}."
-    return Failure(what, f"Is it up and migrated, and are you {role}?")
+    return Failure(what, "Is it up and migrated, and are you fraud_reconcile?")

@@ -13,7 +13,8 @@ from uuid import UUID, uuid5
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.statement.comparing import ALWAYS_NEW, Difference, Execution, Found
 from pipeline.reconcile.statement.entries import Entry, Gap, Head, Kind, Sum
-from pipeline.ruling.proved_store import Proved, ProvedRulings, StatementWords, TakenIn
+from pipeline.ruling.proved_store import Proved, ProvedRulings, StatementWords
+from pipeline.ruling.proved_store import TakenIn as TakenIn  # what `Statements.unvouched` returns
 
 EXECUTIONS_A_READ: Final = 5_000
 _NAMESPACE: Final = UUID("8e1d5b0a-4c6f-5a3e-9f27-61c0d8a4b7f3")

@@ -15,8 +15,8 @@ from pipeline.people.key_files import Identity
 from pipeline.reconcile.statement import statement_watch_service
 from pipeline.reconcile.statement.comparing import Difference
 from pipeline.reconcile.statement.entries import Entry, Kind, LinesDigest
-from pipeline.reconcile.statement.statement_command import copies_of
 from pipeline.reconcile.statement.statement_store import Statements
+from pipeline.reconcile.statement.vouch_command import copies_of
 from pipeline.ruling import ruling_command, ruling_store
 from pipeline.ruling.acts import Ruling, Verdict
 from pipeline.ruling.proved_store import StatementWords
