@@ -58,7 +58,7 @@ TABLE: Final = (
             ),
             Group(
                 "reconcile",
-                "run check statement findings",
+                "run check statement vouch findings",
                 "Account for every record, and for what the rail did.",
                 "pipeline.reconcile.command",
             ),
@@ -144,7 +144,7 @@ TABLE: Final = (
             ),
             Group(
                 "ruling",
-                "waiting propose account confirm list",
+                "waiting propose account disown confirm list",
                 "Say, by two people, what the rail can't say any more.",
                 "pipeline.ruling.command",
             ),

@@ -128,9 +128,11 @@ CREATE TABLE control.rail_statement (
     entries bigint NOT NULL CHECK (entries >= 0),
     file_sha256 bytea NOT NULL CHECK (length(file_sha256) = 32),
     taken_at timestamptz NOT NULL DEFAULT now(),
+    -- The statement whose place it takes, which two people have disowned; 0: it takes nobody's.
+    replaces bigint NOT NULL DEFAULT 0 CHECK (replaces >= 0),
     -- A bank may number, and name, the statements of each year anew.
-    UNIQUE (account_id, currency, sequence, from_at),
-    UNIQUE (account_id, currency, name, from_at)
+    UNIQUE (account_id, currency, sequence, from_at, replaces),
+    UNIQUE (account_id, currency, name, from_at, replaces)
 );
 
 -- Its entries. Amounts are from our side: below zero is paid out.
@@ -160,7 +162,8 @@ CREATE TABLE control.rail_finding (
     detail text NOT NULL,
     statement_number bigint NOT NULL REFERENCES control.rail_statement,
     at timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (finding_id, event)
+    -- What a disowned statement opened or closed counts as neither, and is told once more by the one in its place.
+    PRIMARY KEY (finding_id, event, statement_number)
 );
 SELECT control.make_append_only(logged) FROM unnest(ARRAY['control.rail_statement', 'control.rail_entry',
     'control.rail_finding']::regclass[]) AS logged;
@@ -205,7 +208,9 @@ BEGIN
         SELECT FROM control.rail_finding AS opened
         WHERE opened.finding_id = NEW.finding_id AND opened.event = 'OPENED'
     ) AND CASE NEW.kind
-        WHEN 'NOT_AT_RAIL' THEN EXISTS (SELECT FROM control.rail_entry AS entry WHERE entry.key = NEW.key)
+        WHEN 'NOT_AT_RAIL' THEN EXISTS (
+            SELECT FROM control.rail_entry AS entry
+            WHERE entry.key = NEW.key AND NOT control.is_disowned(entry.statement_number))
         WHEN 'DONE_OTHERWISE' THEN EXISTS (
             SELECT FROM ledger.execution AS heard
             JOIN ledger.transition AS taken

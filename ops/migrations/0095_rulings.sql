@@ -1,5 +1,5 @@
--- People's rulings: two people say what the rail did where it can't say so any more, and account for a line of its
--- statement that nothing explains.
+-- People's rulings: two people say what the rail did where it can't say so any more, account for a line of its statement
+-- that nothing explains, and say whether a statement that was taken in is the rail's.
 
 -- What may be ruled on
 
@@ -45,20 +45,37 @@ WHERE opened.event = 'OPENED' AND opened.kind = 'UNEXPLAINED' AND entry.key IS N
     AND (opened.account_id, opened.currency, opened.rail_minor)
         = (stated.account_id, stated.currency, entry.amount_minor);
 
+-- Statements that were taken in, with a digest of their lines as they stand now: LinesDigest in
+-- pipeline/reconcile/statement/entries.py makes the same of a person's own copy. The columns are what people sign.
+CREATE VIEW control.stated AS
+SELECT stated.statement_number, stated.account_id, stated.currency, stated.sequence, stated.name AS statement,
+    (extract(epoch FROM stated.from_at) * 1000000)::bigint AS from_us,
+    (extract(epoch FROM stated.to_at) * 1000000)::bigint AS to_us,
+    stated.opening_minor, stated.closing_minor, written.lines, written.lines_sha256
+FROM control.rail_statement AS stated
+CROSS JOIN LATERAL (
+    SELECT count(*) AS lines, encode(sha256(coalesce(string_agg(sha256(convert_to(concat_ws('|', entry.number, entry.kind,
+            entry.amount_minor, coalesce(length(entry.key) || ':' || entry.key, '-'),
+            coalesce(length(entry.debtor_account_id) || ':' || entry.debtor_account_id, '-'),
+            coalesce(length(entry.creditor_account_id) || ':' || entry.creditor_account_id, '-')), 'UTF8')),
+        '' ORDER BY entry.number), '')), 'hex') AS lines_sha256
+    FROM control.rail_entry AS entry WHERE entry.statement_number = stated.statement_number
+) AS written;
+
 -- Rulings
 
--- What somebody proposes to rule, about what, and on which evidence. subject is the row of one of the two views above.
+-- What somebody proposes to rule, about what, and on which evidence. subject is the row of one of the views above.
 -- The database takes the columns that it is found by out of it, and says when, and until when.
 CREATE TABLE control.ruling_proposal (
     ruling_id uuid PRIMARY KEY,
-    about text NOT NULL CHECK (about IN ('DOUBT', 'LINE')),
+    about text NOT NULL CHECK (about IN ('DOUBT', 'LINE', 'STATEMENT')),
     subject jsonb NOT NULL CHECK (octet_length(subject::text) <= 8192),
     execution_id uuid CHECK ((execution_id IS NOT NULL) = (about = 'DOUBT')),
     sequence integer CHECK ((sequence IS NOT NULL) = (about = 'DOUBT')),
-    statement_number bigint CHECK ((statement_number IS NOT NULL) = (about = 'LINE')),
+    statement_number bigint CHECK ((statement_number IS NOT NULL) = (about <> 'DOUBT')),
     line_number bigint CHECK ((line_number IS NOT NULL) = (about = 'LINE')),
-    verdict text NOT NULL CHECK (verdict IN ('MADE', 'NOT_MADE', 'ACCOUNTED_FOR')
-        AND (verdict = 'ACCOUNTED_FOR') = (about = 'LINE')),
+    verdict text NOT NULL CHECK (CASE about WHEN 'DOUBT' THEN verdict IN ('MADE', 'NOT_MADE')
+        WHEN 'LINE' THEN verdict = 'ACCOUNTED_FOR' ELSE verdict IN ('GENUINE', 'DISOWNED') END),
     evidence text NOT NULL CHECK (length(btrim(evidence, E' \t\n\r\f\v')) BETWEEN 4 AND 500),
     reason text NOT NULL CHECK (length(btrim(reason, E' \t\n\r\f\v')) BETWEEN 10 AND 2000),
     proposed_by text NOT NULL,
@@ -68,6 +85,7 @@ CREATE TABLE control.ruling_proposal (
 );
 CREATE INDEX ruling_proposal_doubt ON control.ruling_proposal (execution_id, sequence);
 CREATE INDEX ruling_proposal_line ON control.ruling_proposal (statement_number, line_number);
+CREATE INDEX ruling_proposal_disowned ON control.ruling_proposal (ruling_id) WHERE verdict = 'DISOWNED';
 
 -- What another person confirmed. Of several about one thing the last that is proved counts, so that nobody who holds the
 -- role's credential alone can keep people from ruling by rows that nobody signed.
@@ -91,6 +109,40 @@ LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
         'evidence', proposal.evidence, 'reason', proposal.reason) || proposal.subject
 $$;
 
+-- The statements that two people are said to have disowned: the one that they named, and those of its account and currency
+-- that were taken in after it until they said so, since each rests on those before it. So nobody who makes up a thousand
+-- has people sign as often. Whoever takes one for disowned proves both signatures of the ruling first.
+CREATE VIEW control.disowned AS
+SELECT taken.statement_number, ruling.ruling_id
+FROM control.ruling_proposal AS proposal
+JOIN control.ruling USING (ruling_id)
+JOIN control.rail_statement AS named ON named.statement_number = proposal.statement_number
+JOIN control.rail_statement AS taken ON (taken.account_id, taken.currency) = (named.account_id, named.currency)
+    AND taken.statement_number >= named.statement_number AND taken.taken_at <= ruling.confirmed_at
+WHERE proposal.verdict = 'DISOWNED';
+CREATE FUNCTION control.is_disowned(asked bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM control.disowned AS known WHERE known.statement_number = asked)
+$$;
+
+-- A statement takes the place of one of the same account and currency that was disowned, and of no other. When it was
+-- taken in, the server's clock says: until when people vouch for it is counted from then.
+CREATE FUNCTION control.bind_rail_statement() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.taken_at := now();
+    PERFORM FROM control.rail_statement AS stated
+    WHERE stated.statement_number = NEW.replaces AND control.is_disowned(stated.statement_number)
+        AND (stated.account_id, stated.currency) = (NEW.account_id, NEW.currency);
+    IF NEW.replaces <> 0 AND NOT FOUND THEN
+        RAISE EXCEPTION 'a statement takes the place of a disowned one alone' USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER bind_rail_statement BEFORE INSERT ON control.rail_statement
+    FOR EACH ROW EXECUTE FUNCTION control.bind_rail_statement();
+
 -- Raises unless what is ruled on stands exactly as it was shown, and no statement of the rail says otherwise. A line that
 -- names another payer or payee is somebody else's, who took the key: ours was not made by it.
 CREATE FUNCTION control.require_rulable(proposal control.ruling_proposal) RETURNS void
@@ -104,6 +156,13 @@ BEGIN
             RAISE EXCEPTION 'no such line of a statement is unexplained' USING ERRCODE = 'check_violation';
         END IF;
         RETURN;
+    ELSIF proposal.about = 'STATEMENT' THEN
+        PERFORM FROM control.stated AS stated
+        WHERE stated.statement_number = proposal.statement_number AND to_jsonb(stated) = proposal.subject;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'no such statement was taken in' USING ERRCODE = 'check_violation';
+        END IF;
+        RETURN;
     END IF;
     PERFORM FROM ledger.forgotten_doubt AS doubt
     WHERE doubt.execution_id = proposal.execution_id AND to_jsonb(doubt) = proposal.subject;
@@ -113,6 +172,7 @@ BEGIN
     ELSIF proposal.verdict = 'NOT_MADE'
         AND EXISTS (
             SELECT FROM control.rail_entry AS entry WHERE entry.key = proposal.subject ->> 'key'
+                AND NOT control.is_disowned(entry.statement_number)
                 AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
                     = proposal.subject ->> 'debtor_account_id'
                 AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
@@ -171,7 +231,8 @@ CREATE TRIGGER check_ruling BEFORE INSERT ON control.ruling
     FOR EACH ROW EXECUTE FUNCTION control.check_ruling();
 
 -- Every ruling that two people are said to have made. is_contradicted: a statement of the rail has what they say was not
--- made. Whoever acts on one proves both signatures first.
+-- made, and nobody is said to have disowned it. stated_on: every statement that has it. Whoever acts on one proves both
+-- signatures first, and those of whoever disowned what it is stated on.
 CREATE VIEW control.confirmed_ruling AS
 SELECT ruling.number, ruling.ruling_id, proposal.about, proposal.subject, proposal.execution_id, proposal.sequence,
     proposal.statement_number, proposal.line_number, proposal.verdict, proposal.evidence, proposal.reason,
@@ -179,13 +240,23 @@ SELECT ruling.number, ruling.ruling_id, proposal.about, proposal.subject, propos
     ruling.confirmed_at,
     proposal.verdict = 'NOT_MADE' AND EXISTS (
         SELECT FROM control.rail_entry AS entry WHERE entry.key = proposal.subject ->> 'key'
+            AND NOT control.is_disowned(entry.statement_number)
             AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
                 = proposal.subject ->> 'debtor_account_id'
             AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
                 = proposal.subject ->> 'creditor_account_id'
-    ) AS is_contradicted
+    ) AS is_contradicted,
+    CASE proposal.verdict WHEN 'NOT_MADE' THEN ARRAY(
+        SELECT DISTINCT entry.statement_number FROM control.rail_entry AS entry
+        WHERE entry.key = proposal.subject ->> 'key'
+            AND coalesce(entry.debtor_account_id, proposal.subject ->> 'debtor_account_id')
+                = proposal.subject ->> 'debtor_account_id'
+            AND coalesce(entry.creditor_account_id, proposal.subject ->> 'creditor_account_id')
+                = proposal.subject ->> 'creditor_account_id'
+    ) ELSE '{}' END AS stated_on
 FROM control.ruling JOIN control.ruling_proposal AS proposal USING (ruling_id);
 GRANT SELECT ON control.confirmed_ruling TO fraud_service;
+GRANT SELECT ON control.rail_statement, control.stated, control.disowned TO fraud_executor;
 
 -- The same for whoever proves every act, years later (see control.claimed_act).
 CREATE VIEW control.claimed_ruling WITH (security_invoker = true) AS
@@ -198,7 +269,9 @@ SELECT 'control.ruling', ruling.ruling_id::text, ruling.act, 'RULING_CONFIRMED',
 FROM control.ruling JOIN control.ruling_proposal AS proposal USING (ruling_id);
 
 REVOKE EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal),
-    control.require_rulable(control.ruling_proposal), control.check_ruling_proposal(), control.check_ruling() FROM PUBLIC;
+    control.require_rulable(control.ruling_proposal), control.check_ruling_proposal(), control.check_ruling(),
+    control.is_disowned(bigint), control.bind_rail_statement() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION control.is_disowned(bigint) TO fraud_service, fraud_reader, fraud_rollback;
 GRANT EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal), control.require_rulable(control.ruling_proposal)
     TO fraud_rollback;
 GRANT EXECUTE ON FUNCTION control.ruling_act(control.ruling_proposal) TO fraud_reader;

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pipeline.terminal.configuration import settings_from_environment, wire_format
-from pipeline.terminal.options import Json
+from pipeline.terminal.options import Json, Reason
 from pipeline.terminal.output import Output
 
 reconcile_app = typer.Typer()
@@ -49,11 +49,30 @@ def take_statement(
     raise typer.Exit(0 if is_same else 1)
 
 
+@reconcile_app.command("vouch")
+def vouch(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Your own copy, which you have from the rail.")],
+    evidence: Annotated[str, typer.Option("--evidence", metavar="TEXT", help="Where you have your copy from.")],
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Vouch for statements that were taken in, by your own copy.
+
+    Two people do, a ROLLBACK_REQUESTER first and then a ROLLBACK_APPROVER, each with a copy of their own. A statement
+    that was made up differs from it, and is refused.
+    """
+    from pipeline.reconcile.statement.vouch_command import vouch_for
+
+    settings = settings_from_environment("rollback")
+    vouch_for(settings, path, evidence, reason, Output(as_json=as_json))
+
+
 @reconcile_app.command("findings")
 def list_findings(as_json: Json = False) -> None:
     """List what differs from the rail's statements.
 
-    And what two people have accounted for, as that. Exit 1 where something differs that nobody has.
+    And what two people have accounted for, as that. Exit 1 where something differs that nobody has, or where no two
+    people vouch for a statement that was taken in.
     """
     from pipeline.reconcile.statement.statement_command import list_findings as listed
 

@@ -30,6 +30,8 @@ from pipeline.rollback.reversal import (
 )
 
 _SQL: Final = statements("pipeline.rollback", "rollback")
+SELECTED_MAX: Final = 1_000_000
+"""Decisions of one plan; a day's at a dozen a second. Split the time span if you need more."""
 ROWS_A_FETCH: Final = 2048
 
 
@@ -107,9 +109,12 @@ def audited_until(connection: Connection, topic: str) -> dict[str, int]:
 
 
 def select_decisions(connection: Connection, criteria: Mapping[str, object]) -> Iterator[list[Selected]]:
-    """The selected decisions in the topic's order, ROWS_A_FETCH at a time, within the caller's transaction."""
+    """The selected decisions in the topic's order, ROWS_A_FETCH at a time, within the caller's transaction.
+
+    At most one more than SELECTED_MAX.
+    """
     with connection.cursor("plan_selection") as cursor:
-        cursor.execute(_SQL["select_decisions"], criteria)
+        cursor.execute(_SQL["select_decisions"], {**criteria, "most": SELECTED_MAX + 1})
         while rows := cursor.fetchmany(ROWS_A_FETCH):
             yield [Selected(*row) for row in rows]
 

@@ -27,6 +27,7 @@ from pipeline.rollback.derivation_store import Criteria, Derivation, feeds_text
 from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
 from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import (
+    SELECTED_MAX,
     StoredPlan,
     audited_until,
     begin_plan,
@@ -35,8 +36,6 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import PlanHeader, plan_refusal
 
-DECISIONS_MAX: Final = 1_000_000
-"""Lines of one plan; a day's decisions at a dozen a second. Split the time span if you need more."""
 READERS_PATIENCE_S: Final = 60.0
 """Time that audit, executor and reviews have to come to the topic's end; they are moments behind while they run."""
 _AS_RECORDED: Final = Version(AS_RECORDED, b"")
@@ -93,8 +92,8 @@ class Planner:
         content, adding, done = ContentWriter(self._connection, header), Adding(), 0
         until = audited_until(self._connection, self._decisions.name)
         for lines in self._derivation.selected(request.criteria, request.good):
-            if done + len(lines) > DECISIONS_MAX:
-                raise PlanRefused(f"The plan would hold over {DECISIONS_MAX:,} decisions")
+            if done + len(lines) > SELECTED_MAX:
+                raise PlanRefused(f"The plan would hold over {SELECTED_MAX:,} decisions")
             copy_lines(self._connection, header.plan_id, done, lines)
             content.add(lines)
             for line in lines:

@@ -11,19 +11,23 @@ SET LOCAL statement_timeout = '30min';
 SELECT partition, next_offset FROM control.consumer_position WHERE consumer = 'audit' AND topic = %s;
 
 -- name: select_decisions
--- The decisions that a plan is about, in the order of the topic. A criterion that is NULL lets everything pass.
+-- The decisions that a plan is about, in the order of the topic. A criterion that is NULL lets everything pass. Of more
+-- than a plan may hold any are enough to refuse it, so that no more are sorted.
 SELECT d.decision_id::text, d.topic_partition, d.topic_offset, d.execution_id::text, d.record
-FROM audit.ai_decision_log d
-WHERE (%(model_version)s::text IS NULL OR d.model_version = %(model_version)s)
-    AND (%(policy_version)s::text IS NULL OR d.policy_version = %(policy_version)s)
-    AND (%(since_ms)s::bigint IS NULL OR d.created_at >= timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond')
-    AND (%(until_ms)s::bigint IS NULL OR d.created_at < timestamptz 'epoch' + %(until_ms)s * interval '1 millisecond')
-    AND (%(segment_name)s::text IS NULL
-        OR d.input_snapshot -> 'transaction' -> 'segments' ->> %(segment_name)s = %(segment_value)s)
-    AND (%(rule)s::text IS NULL OR d.rules_triggered ? %(rule)s)
-    AND (%(route)s::text IS NULL OR d.route = %(route)s)
-    AND (%(outcome)s::text IS NULL OR d.decision = %(outcome)s)
-    AND (%(ids)s::uuid[] IS NULL OR d.decision_id = ANY(%(ids)s::uuid[]))
+FROM (
+    SELECT d.decision_id, d.topic_partition, d.topic_offset, d.execution_id, d.record FROM audit.ai_decision_log AS d
+    WHERE (%(model_version)s::text IS NULL OR d.model_version = %(model_version)s)
+        AND (%(policy_version)s::text IS NULL OR d.policy_version = %(policy_version)s)
+        AND (%(since_ms)s::bigint IS NULL OR d.created_at >= timestamptz 'epoch' + %(since_ms)s * interval '1 millisecond')
+        AND (%(until_ms)s::bigint IS NULL OR d.created_at < timestamptz 'epoch' + %(until_ms)s * interval '1 millisecond')
+        AND (%(segment_name)s::text IS NULL
+            OR d.input_snapshot -> 'transaction' -> 'segments' ->> %(segment_name)s = %(segment_value)s)
+        AND (%(rule)s::text IS NULL OR d.rules_triggered ? %(rule)s)
+        AND (%(route)s::text IS NULL OR d.route = %(route)s)
+        AND (%(outcome)s::text IS NULL OR d.decision = %(outcome)s)
+        AND (%(ids)s::uuid[] IS NULL OR d.decision_id = ANY(%(ids)s::uuid[]))
+    LIMIT %(most)s
+) AS d
 ORDER BY d.topic_partition, d.topic_offset;
 
 -- name: positions_of

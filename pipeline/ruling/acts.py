@@ -1,15 +1,17 @@
-"""What two people sign when they rule: on a payment in doubt, or on a line of the rail's statement.
+"""What two people sign when they rule: on a payment in doubt, on a line of the rail's statement, or on a whole one.
 
 Invariants
 1. Both sign the same: what it is about with every value that was shown, the verdict, the evidence and the reason. So a
    ruling says nothing about another key, another amount, another attempt or another line.
 2. A ruling on a doubt names the step into it, after which the saga takes one other; so it is used once.
+3. A ruling on a statement holds a digest of all its lines, which each of the two has from a copy of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pipeline.people.acts import ActKind, Subject
 from pipeline.people.registry import Expected
@@ -19,12 +21,15 @@ from pipeline.people.roles import Role
 class About(StrEnum):
     DOUBT = "DOUBT"
     LINE = "LINE"
+    STATEMENT = "STATEMENT"
 
 
 class Verdict(StrEnum):
     MADE = "MADE"  # the rail did what it was asked: it paid, or it took the money back
     NOT_MADE = "NOT_MADE"
     ACCOUNTED_FOR = "ACCOUNTED_FOR"  # the line is no payment of ours, and the reason says what it is
+    GENUINE = "GENUINE"  # the statement is the rail's
+    DISOWNED = "DISOWNED"  # it isn't, and counts for nothing with all that was taken in after it
 
 
 class Doubt(NamedTuple):
@@ -64,18 +69,45 @@ class Line(NamedTuple):
     creditor_account_id: str | None
 
 
+class Statement(NamedTuple):
+    """A statement that was taken in, with its `lines` and a digest of them; the columns of `control.stated`.
+
+    Times are microseconds since 1970. `statement_number` is 0 of a person's own copy, which isn't stored.
+    """
+
+    statement_number: int
+    account_id: str
+    currency: str
+    sequence: int
+    statement: str
+    from_us: int
+    to_us: int
+    opening_minor: int
+    closing_minor: int
+    lines: int
+    lines_sha256: str
+
+
+Matter = Doubt | Line | Statement
+FORMS: Final[Mapping[About, type[Doubt] | type[Line] | type[Statement]]] = {
+    About.DOUBT: Doubt,
+    About.LINE: Line,
+    About.STATEMENT: Statement,
+}
+
+
 class Ruling(NamedTuple):
     """`evidence` refers to what it rests on: a letter of the rail's, a ticket, a statement of another bank."""
 
     ruling_id: str
-    about: Doubt | Line
+    about: Matter
     verdict: Verdict
     evidence: str
     reason: str
 
 
 def about_of(ruling: Ruling) -> About:
-    return About.DOUBT if isinstance(ruling.about, Doubt) else About.LINE
+    return next(about for about, form in FORMS.items() if isinstance(ruling.about, form))
 
 
 def signed_subject(ruling: Ruling) -> Subject:

@@ -25,6 +25,7 @@ class RulingWord(StrEnum):
     MADE = "MADE"
     NOT_MADE = "NOT_MADE"
     ACCOUNTED_FOR = "ACCOUNTED_FOR"
+    DISOWNED = "DISOWNED"
 
 
 Evidence = Annotated[
@@ -36,7 +37,8 @@ Evidence = Annotated[
 def waiting(limit: Limit = 100, as_json: Json = False) -> None:
     """List what waits for two people's word.
 
-    Payments in doubt that the rail can't end any more, and lines of its statements that nothing explains.
+    Payments in doubt that the rail can't end any more, lines of its statements that nothing explains, and statements
+    that nobody vouches for (`fraud reconcile vouch`).
     """
     from pipeline.ruling.ruling_command import show_waiting
 
@@ -84,6 +86,28 @@ def account(
 
     settings = settings_from_environment("rollback")
     show_proposal(Output(as_json=as_json), propose_on_line(settings, line, identity_of(settings), evidence, reason))
+
+
+@ruling_app.command("disown")
+def disown(
+    number: Annotated[
+        int, typer.Argument(metavar="NUMBER", help="The statement's, as `fraud ruling waiting` shows it.")
+    ],
+    evidence: Evidence,
+    reason: Reason,
+    as_json: Json = False,
+) -> None:
+    """Propose that a statement which was taken in isn't the rail's.
+
+    Once another person has confirmed it, that statement and those that were taken in after it, of the same account and
+    currency, count for nothing, and the rail's own may be taken in.
+    """
+    from pipeline.people.identity_command import identity_of
+    from pipeline.ruling.ruling_command import disown as disowned
+    from pipeline.ruling.ruling_command import show_proposal
+
+    settings = settings_from_environment("rollback")
+    show_proposal(Output(as_json=as_json), disowned(settings, number, identity_of(settings), evidence, reason))
 
 
 @ruling_app.command("confirm")

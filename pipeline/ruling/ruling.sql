@@ -17,6 +17,12 @@ SELECT statement_number, number, account_id, currency, sequence, statement, file
     debtor_account_id, creditor_account_id
 FROM control.unexplained_line ORDER BY statement_number, number;
 
+-- name: stated_on
+-- Statements that have what a doubt is about, to whom it is about.
+SELECT DISTINCT statement_number FROM control.rail_entry
+WHERE key = %(key)s AND coalesce(debtor_account_id, %(debtor_account_id)s) = %(debtor_account_id)s
+    AND coalesce(creditor_account_id, %(creditor_account_id)s) = %(creditor_account_id)s;
+
 -- name: append_proposal
 -- Somebody proposes a ruling; the database adds where it is found and the times, and checks role and subject.
 INSERT INTO control.ruling_proposal (ruling_id, about, subject, verdict, evidence, reason, proposed_by, act)
@@ -41,8 +47,9 @@ WHERE %(wanted)s::uuid IS NULL OR made.ruling_id = %(wanted)s
 ORDER BY made.proposed_at DESC, made.ruling_id LIMIT %(limit)s;
 
 -- name: rulings_of_executions
--- What was ruled about these payments' doubts, the latest first. What a statement contradicts is left out.
-SELECT execution_id::text, sequence, ruling_id::text, verdict, evidence, reason, proposed_by,
+-- What was ruled about these payments' doubts, the latest first. What a statement contradicts is left out; the statements
+-- that have what was ruled not to be made are named, so that whoever disowned them is proved.
+SELECT execution_id::text, sequence, stated_on, ruling_id::text, verdict, evidence, reason, proposed_by,
     encode(proposed_act, 'hex'), confirmed_by, encode(confirmed_act, 'hex')
 FROM control.confirmed_ruling
 WHERE execution_id = ANY(%s::uuid[]) AND NOT is_contradicted

@@ -14,7 +14,8 @@ from pipeline.people.key_files import Identity
 from pipeline.people.registry import Expected
 from pipeline.people.roles import UNKNOWN_KEY
 from pipeline.people.store import is_known
-from pipeline.ruling.acts import About, Doubt, Line, Ruling, Verdict, about_of, confirmation, proposal
+from pipeline.ruling.acts import FORMS, About, Doubt, Line, Ruling, Verdict, about_of, confirmation, proposal
+from pipeline.ruling.proved_store import StatementWords
 
 _SQL: Final = statements("pipeline.ruling", "ruling")
 
@@ -26,7 +27,7 @@ class RulingRefused(Exception):
 class Proposal(NamedTuple):
     """confirmed_by is None until another person has confirmed it. is_expired: by the database's clock.
 
-    taken_sequence: of the step that the executor took by it; None where it has not, or the ruling is on a line.
+    taken_sequence: of the step that the executor took by it; None where it has not, or the ruling is on no doubt.
     """
 
     ruling: Ruling
@@ -82,7 +83,7 @@ def read_proposals(connection: Connection, limit: int, wanted: str | None = None
 
 def _proposal(row: Sequence[Any]) -> Proposal:
     ruling_id, about, subject, verdict, evidence, reason, *rest = row
-    of_it = Doubt(**subject) if about == About.DOUBT else Line(**subject)
+    of_it = FORMS[About(about)](**subject)
     return Proposal(Ruling(ruling_id, of_it, Verdict(verdict), evidence, reason), *rest)
 
 
@@ -90,6 +91,10 @@ def _append(
     connection: Connection, name: str, ruling: Ruling, by: Identity, expected: Expected, fields: dict[str, object]
 ) -> None:
     with failures_named():
+        if isinstance(ruling.about, Doubt) and ruling.verdict is Verdict.NOT_MADE:
+            stated_on = {number for (number,) in connection.execute(_SQL["stated_on"], ruling.about._asdict())}
+            if stated_on - StatementWords().disowned(connection):
+                raise RulingRefused("a statement of the rail says that it was made")
         registry = read_registry(connection)
         if not is_known(registry, by):
             raise RulingRefused(UNKNOWN_KEY)

@@ -16,6 +16,7 @@ from pipeline.domain.identities import review_id
 from pipeline.execute.saga import Answer
 from pipeline.replay.redecide import AS_RECORDED, Basis, Good, RegimeMissing, Version
 from pipeline.review.cases import EXPIRY
+from pipeline.rollback import plan_store, planning_service
 from pipeline.rollback.blast_radius import Change, Share
 from pipeline.rollback.derivation_store import Criteria, good_of
 from pipeline.rollback.plan_content_store import PlanRefused
@@ -207,6 +208,17 @@ def test_a_rule_and_a_list_select(planned, archive, audited):
     assert planned(Criteria(rule=rule))[0].decisions == 3
     ids = tuple(decision_of(value).decision_id for value in values[2:5])
     assert [line.decision_id for line in planned(Criteria(ids=ids))[1]] == list(ids)
+
+
+def test_no_more_is_sorted_than_a_plan_may_hold(planned, mixed, connection, monkeypatch):
+    """A version decides millions a day, and the sort of them all was written to the database's disk."""
+    for module in (plan_store, planning_service):
+        monkeypatch.setattr(module, "SELECTED_MAX", 5)
+    with pytest.raises(PlanRefused, match="over 5 decisions"):
+        planned(Criteria(model_version="blocks-all"))
+    with connection.transaction():
+        found = list(plan_store.select_decisions(connection, Criteria(model_version="blocks-all").columns()))
+    assert sum(map(len, found)) == 6
 
 
 def test_everything_is_not_a_selection(planned, mixed):

@@ -136,7 +136,9 @@ def test_commands_account_for_a_line(fraud: Fraud, scene, database_url, tmp_path
         return fraud(*arguments, **places, **settings_of(tmp_path / "people", by))
 
     waiting = run("ruling", "waiting", "--json")
-    [line] = [json.loads(each)["line"] for each in waiting.out.splitlines()]
+    line, stated = (json.loads(each) for each in waiting.out.splitlines())
+    line = line["line"]
+    assert stated["statement"]["statement_number"] == line["statement_number"]
     name = f"{line['statement']}:{line['number']}"
     because = ["--evidence", EVIDENCE, "--reason", REASON, "--json"]
     assert run("reconcile", "findings", role="fraud_reconcile").code == 1
@@ -147,6 +149,8 @@ def test_commands_account_for_a_line(fraud: Fraud, scene, database_url, tmp_path
     assert run("ruling", "confirm", ruling_id, "MADE", by="ada").code == 1
     confirmed = run("ruling", "confirm", ruling_id, "ACCOUNTED_FOR", by="ada")
     assert confirmed.code == 0, confirmed.err
+    for name_of in ("rob", "ada"):
+        assert run("reconcile", "vouch", tmp_path / "statement-1", *because, by=name_of).code == 0
     found = run("reconcile", "findings", role="fraud_reconcile")
     assert (found.code, "EXPLAINED" in found.out, "rob and ada" in found.out) == (0, True, True)
     assert run("ruling", "waiting").out == ""

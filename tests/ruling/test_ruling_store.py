@@ -14,7 +14,7 @@ from pipeline.io.postgres import DatabaseRefused, connect
 from pipeline.people.act_store import append_act, read_registry
 from pipeline.people.verify_command import verify
 from pipeline.ruling.acts import Verdict, about_of, confirmation, proposal
-from pipeline.ruling.proved_store import PROOFS_A_LOOK
+from pipeline.ruling.proved_store import PROOFS_A_LOOK, StatementWords
 from pipeline.ruling.ruling_store import _SQL, RulingRefused, append_proposal, confirm, read_proposals, waiting_doubts
 from tests.execute.given import PAYEE, PAYER, decision, execution_of
 from tests.known import identity, revoke
@@ -153,6 +153,35 @@ def test_a_line_that_names_another_payee_is_no_word_that_it_was_made(connection,
     state(owner, ruling, "GB29-0666")
     ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
     assert owner.execute("SELECT is_contradicted FROM control.confirmed_ruling").fetchall() == [(False,)]
+
+
+def test_a_statement_that_was_made_up_keeps_nobody_from_a_ruling_once_it_is_disowned(connection, ruling, owner):
+    """By the credential of whoever takes statements in, which signs nothing, the money stood in clearing for ever."""
+    state(owner, ruling, PAYEE)
+    made_up = StatementWords().statement(connection, 1)
+    assert made_up is not None
+    ruled(connection, ruling_on(made_up, Verdict.DISOWNED))
+    ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    known = owner.execute("SELECT is_contradicted FROM control.confirmed_ruling WHERE verdict = 'NOT_MADE'").fetchall()
+    assert known == [(False,)]
+    assert [] == verify(owner, None).faults
+
+
+def test_rows_that_nobody_signed_disown_no_statement_that_says_it_was_made(paid, connection, ruling, owner):
+    """Else a payer who has the credential of fraud_rollback gets back what the rail has paid."""
+    desk, record = paid
+    ruled(connection, ruling_on(ruling.about, Verdict.NOT_MADE))
+    state(owner, ruling, PAYEE)
+    statement = StatementWords().statement(connection, 1)
+    assert statement is not None
+    forge(connection, ruling_on(statement, Verdict.DISOWNED))
+    assert desk.retry() == 1
+    assert desk.state(record) == "IN_DOUBT"
+    with pytest.raises(RulingRefused, match="a statement of the rail says that it was made"):
+        append_proposal(connection, ruling_on(ruling.about, Verdict.NOT_MADE), identity("rob"))
+    ruled(connection, ruling_on(statement, Verdict.DISOWNED))
+    assert desk.retry() == 0
+    assert desk.state(record) == "RELEASED"
 
 
 @pytest.mark.parametrize("role", ["fraud_audit", "fraud_executor", "fraud_review", "fraud_reconcile", "fraud_reader"])

@@ -18,7 +18,7 @@ from pipeline.reconcile.statement.entries import (
     StatementUnusable,
     amount_minor,
     currency_of,
-    key_of,
+    named_key,
     sequence_of,
     time_of,
 )
@@ -209,7 +209,7 @@ class _Reading:
         return Entry(
             self._number,
             kind,
-            None if kind is Kind.OTHER else key_of(key),
+            named_key(kind, key),
             signed,
             _party(detail, "Dbtr"),
             _party(detail, "Cdtr"),

@@ -33,6 +33,7 @@ class Difference(StrEnum):
     NOT_AT_RAIL = "NOT_AT_RAIL"  # the ledger says that it was done, and no statement has it
     TIME_MISSING = "TIME_MISSING"  # no statement is of the time between two, or since the first payment up to the first
     NO_STATEMENT = "NO_STATEMENT"  # payments were made in a currency, and no statement of that time came within a day
+    UNVOUCHED = "UNVOUCHED"  # a statement was taken in, and no two people have said that it is the rail's; never stored
 
 
 HEALING: Final = frozenset(
@@ -225,6 +226,12 @@ def no_statement(currency: str, until: datetime | None) -> Found:
     since = until.astimezone(UTC).isoformat()
     detail = f"payments were made in {currency} since {since}, and no statement of that time was taken in"
     return Found(Difference.NO_STATEMENT, f"{currency}/{since}", None, None, None, detail)
+
+
+def not_vouched(sequence: int, number: int) -> Found:
+    """A statement, by its sequence and the number that it is stored under, on which nobody's word stands."""
+    detail = f"statement {sequence}, number {number}, was taken in, and no two people have said that it is the rail's"
+    return Found(Difference.UNVOUCHED, str(number), None, None, None, detail)
 
 
 def healed(open_before: Iterable[Found], found: Iterable[Found], on_statements: Iterable[str]) -> list[Found]:

@@ -14,7 +14,7 @@ from pipeline.reconcile.statement.entries import (
     StatementUnusable,
     amount_minor,
     currency_of,
-    key_of,
+    named_key,
     sequence_of,
     time_of,
 )
@@ -44,7 +44,7 @@ Row = Mapping[str, str]
 
 def read_csv(file: BinaryIO) -> Iterator[Head | Entry]:
     """Yield each statement's head and then its entries. Raises StatementUnusable."""
-    with io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+    with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
         rows = csv.DictReader(text, strict=True)
         try:
             if tuple(rows.fieldnames or ()) != COLUMNS:
@@ -58,7 +58,7 @@ def _parts(rows: csv.DictReader[str]) -> Iterator[Head | Entry]:
     head: Head | None = None
     number = 0
     for row in rows:
-        if any(value is None or not isinstance(value, str) or len(value) > FIELD_CHARACTERS_MAX
+        if any(value is None or not isinstance(value, str) or len(value) > FIELD_CHARACTERS_MAX or "\0" in value
                for value in row.values()):  # fmt: skip
             raise StatementUnusable(f"line {rows.line_num} has other fields than the first line says")
         if row["record"] == "STATEMENT":
@@ -98,7 +98,7 @@ def _entry(row: Row, number: int, head: Head) -> Entry:
         kind = Kind(row["kind"])
     except ValueError as error:
         raise StatementUnusable(f"an entry is none of {', '.join(Kind)}") from error
-    key = key_of(row["key"]) if row["key"] and kind is not Kind.OTHER else None
+    key = named_key(kind, row["key"])
     return Entry(
         number,
         kind if key is not None else Kind.OTHER,

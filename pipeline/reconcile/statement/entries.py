@@ -4,10 +4,12 @@ Invariants
 1. Amounts are integers of minor units, exactly: a text that is no whole number of them is refused, never rounded.
 2. From the opening balance the entries lead to the closing one, and as many of them as the statement says.
 3. A key is compared as what it stands for: rails write a UUID with dashes or without, in either case.
+4. Two statements have the same digest of their lines exactly where they have the same lines in the same order.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -39,7 +41,7 @@ class StatementUnusable(Exception):
 class Kind(StrEnum):
     TRANSFER = "TRANSFER"
     RETURN = "RETURN"  # of a transfer, or of a part of one, that was recalled
-    OTHER = "OTHER"  # fees, interest, reversals, and whatever else is no payment of ours
+    OTHER = "OTHER"  # fees, interest, reversals, and whatever else is neither
 
 
 class Head(NamedTuple):
@@ -59,7 +61,7 @@ class Head(NamedTuple):
 
 class Entry(NamedTuple):
     """One booking. amount_minor: from our side, so below zero is paid out. key: of the transfer, or of the recall that
-    a return answers; None where the rail names none."""
+    a return answers; None where the rail names none. One that is neither has the key of what it is about, if any."""
 
     number: int
     kind: Kind
@@ -96,6 +98,27 @@ class Sum:
             )
         if head.entries is not None and head.entries != self.entries:
             raise StatementUnusable(f"statement {head.sequence} says {head.entries} entries and has {self.entries}")
+
+
+class LinesDigest:
+    """Adds the entries of one statement up to a digest; the same as the database's control.stated."""
+
+    def __init__(self) -> None:
+        self._digest, self.lines = hashlib.sha256(), 0
+
+    def add(self, entry: Entry) -> None:
+        parties = map(_measured, (entry.key, entry.debtor_account_id, entry.creditor_account_id))
+        line = "|".join((str(entry.number), entry.kind, str(entry.amount_minor), *parties))
+        self._digest.update(hashlib.sha256(line.encode()).digest())
+        self.lines += 1
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _measured(text: str | None) -> str:
+    """With its length in front, so that no two texts one after the other pass for two others."""
+    return "-" if text is None else f"{len(text)}:{text}"
 
 
 def follows(head: Head, last: Head | None, now: datetime) -> None:
@@ -206,6 +229,12 @@ def time_of(text: str) -> datetime:
     if found.year not in YEARS:
         raise StatementUnusable(f"a time is of no year that a statement can be of: {text[:40]!r}")
     return found
+
+
+def named_key(kind: Kind, text: str) -> str | None:
+    """The key that an entry names. Of what is neither a transfer nor a return only a UUID is one, as ours are: what a
+    bank books back of a payment of ours is somebody's money, and its own references of fees are none of ours."""
+    return key_of(text) if text and (kind is not Kind.OTHER or _UUID.fullmatch(text)) else None
 
 
 def key_of(text: str) -> str:

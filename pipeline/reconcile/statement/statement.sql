@@ -1,12 +1,17 @@
+-- What two people have disowned counts for nothing, wherever %(disowned)s says which statements that is.
+
 -- name: last_statement
 -- The statement of an account in a currency that ends last, and when it was taken in. Banks may number each year's anew.
 SELECT account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, taken_at
-FROM control.rail_statement WHERE account_id = %s AND currency = %s ORDER BY to_at DESC, statement_number DESC LIMIT 1;
+FROM control.rail_statement
+WHERE account_id = %(account_id)s AND currency = %(currency)s AND statement_number <> ALL(%(disowned)s::bigint[])
+ORDER BY to_at DESC, statement_number DESC LIMIT 1;
 
 -- name: last_statements
 -- Of each account and currency the statement that ends last.
 SELECT DISTINCT ON (account_id, currency) account_id, currency, sequence, to_at
-FROM control.rail_statement ORDER BY account_id, currency, to_at DESC, statement_number DESC;
+FROM control.rail_statement WHERE statement_number <> ALL(%(disowned)s::bigint[])
+ORDER BY account_id, currency, to_at DESC, statement_number DESC;
 
 -- name: server_time
 -- The server's clock, which says what is in the future.
@@ -22,10 +27,12 @@ WHERE source_account_id = '/clearing' AND currency = %s AND step = 'CREDIT' ORDE
 SELECT (
     SELECT closing_minor FROM control.rail_statement
     WHERE account_id = %(account_id)s AND currency = %(currency)s AND to_at = %(ended_at)s
+        AND statement_number <> ALL(%(disowned)s::bigint[])
     ORDER BY statement_number DESC LIMIT 1
 ), (
     SELECT opening_minor FROM control.rail_statement
     WHERE account_id = %(account_id)s AND currency = %(currency)s AND from_at = %(goes_on_at)s
+        AND statement_number <> ALL(%(disowned)s::bigint[])
     ORDER BY statement_number DESC LIMIT 1
 );
 
@@ -47,6 +54,7 @@ SELECT paid.currency, stated.until FROM paid
 CROSS JOIN LATERAL (
     SELECT max(taken.to_at) AS until FROM control.rail_statement AS taken
     WHERE taken.account_id = %(account_id)s AND taken.currency = paid.currency
+        AND taken.statement_number <> ALL(%(disowned)s::bigint[])
 ) AS stated
 CROSS JOIN LATERAL (
     SELECT count(*) AS payments, min(moved.recorded_at) AS since, coalesce(bool_or(
@@ -71,11 +79,16 @@ WHERE paid.currency IS NOT NULL AND CASE WHEN stated.until IS NULL THEN (
     )) END;
 
 -- name: insert_statement
--- A statement, before its entries.
+-- A statement, before its entries. It takes the place of a disowned one that has its sequence or its name.
 INSERT INTO control.rail_statement
-    (account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, file_sha256)
-VALUES (%(account_id)s, %(currency)s, %(sequence)s, %(name)s, %(form)s, %(from_at)s, %(to_at)s, %(opening_minor)s,
-    %(closing_minor)s, %(entries)s, %(file_sha256)s)
+    (account_id, currency, sequence, name, format, from_at, to_at, opening_minor, closing_minor, entries, file_sha256,
+     replaces)
+SELECT %(account_id)s, %(currency)s, %(sequence)s, %(name)s, %(form)s, %(from_at)s, %(to_at)s, %(opening_minor)s,
+    %(closing_minor)s, %(entries)s, %(file_sha256)s, coalesce(max(before.statement_number), 0)
+FROM control.rail_statement AS before
+WHERE before.statement_number = ANY(%(disowned)s::bigint[]) AND before.account_id = %(account_id)s
+    AND before.currency = %(currency)s AND before.from_at = %(from_at)s
+    AND (before.sequence = %(sequence)s OR before.name = %(name)s)
 RETURNING statement_number;
 
 -- name: copy_entries
@@ -88,14 +101,16 @@ FROM STDIN;
 SET LOCAL statement_timeout = '30min';
 
 -- name: booked_before
--- Keys of this statement that stand on an earlier one of the same account and currency.
+-- Keys of this statement that stand on an earlier one.
 SELECT DISTINCT mine.key, mine.amount_minor FROM control.rail_entry AS mine
 JOIN control.rail_entry AS other ON other.key = mine.key AND other.statement_number < mine.statement_number
+    AND other.statement_number <> ALL(%(disowned)s::bigint[])
 WHERE mine.statement_number = %(statement_number)s;
 
 -- name: keys_on_statements
 -- Which of these keys any statement has.
-SELECT DISTINCT key FROM control.rail_entry WHERE key = ANY(%s::text[]);
+SELECT DISTINCT key FROM control.rail_entry
+WHERE key = ANY(%(keys)s::text[]) AND statement_number <> ALL(%(disowned)s::bigint[]);
 
 -- name: executions_between
 -- Executions of which a step was recorded within a time, with all of their steps, and the parts that were recalled.
@@ -121,9 +136,13 @@ LEFT JOIN LATERAL (
 -- What differs still, of an account in a currency.
 SELECT finding_id::text, kind, key, execution_id::text, rail_minor, ledger_minor, detail, statement_number
 FROM control.rail_finding AS opened
-WHERE event = 'OPENED' AND account_id = %(account_id)s AND currency = %(currency)s AND NOT EXISTS (
-    SELECT FROM control.rail_finding AS closed WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
-)
+WHERE event = 'OPENED' AND account_id = %(account_id)s AND currency = %(currency)s
+    AND statement_number <> ALL(%(disowned)s::bigint[]) AND NOT EXISTS (
+        SELECT FROM control.rail_finding AS closed
+        WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
+            AND closed.statement_number <> ALL(%(disowned)s::bigint[])
+            AND closed.statement_number >= opened.statement_number
+    )
 ORDER BY at, finding_id;
 
 -- name: all_open_findings
@@ -138,9 +157,13 @@ LEFT JOIN unnest(%(statements)s::bigint[], %(numbers)s::bigint[]) AS ruled (stat
         SELECT stated.name FROM control.rail_statement AS stated
         WHERE stated.statement_number = opened.statement_number
     ) || ':' || ruled.number
-WHERE event = 'OPENED' AND (ruled.number IS NOT NULL) = %(are_explained)s AND NOT EXISTS (
-    SELECT FROM control.rail_finding AS closed WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
-)
+WHERE event = 'OPENED' AND (ruled.number IS NOT NULL) = %(are_explained)s
+    AND opened.statement_number <> ALL(%(disowned)s::bigint[]) AND NOT EXISTS (
+        SELECT FROM control.rail_finding AS closed
+        WHERE closed.finding_id = opened.finding_id AND closed.event = 'CLOSED'
+            AND closed.statement_number <> ALL(%(disowned)s::bigint[])
+            AND closed.statement_number >= opened.statement_number
+    )
 ORDER BY opened.at, opened.finding_id LIMIT %(limit)s;
 
 -- name: insert_finding
@@ -154,5 +177,6 @@ ON CONFLICT DO NOTHING;
 
 -- name: entries_of
 -- Entries under these keys, the first of each.
-SELECT DISTINCT ON (key) number, kind, key, amount_minor, debtor_account_id, creditor_account_id FROM control.rail_entry WHERE key = ANY(%s::text[])
+SELECT DISTINCT ON (key) number, kind, key, amount_minor, debtor_account_id, creditor_account_id FROM control.rail_entry
+WHERE key = ANY(%(keys)s::text[]) AND statement_number <> ALL(%(disowned)s::bigint[])
 ORDER BY key, statement_number, number;

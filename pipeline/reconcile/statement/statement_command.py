@@ -18,6 +18,7 @@ from pipeline.reconcile.statement.entries import StatementUnusable
 from pipeline.reconcile.statement.statement_service import StatementIntake, Taken
 from pipeline.reconcile.statement.statement_store import OpenFinding, Stated, Statements
 from pipeline.reconcile.statement.statement_watch_service import unstated
+from pipeline.reconcile.statement.vouch_command import show_unvouched
 from pipeline.terminal.failures import FAILED_CHECK, Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -43,7 +44,8 @@ def take_in(settings: Settings, wire: WireFormat, path: Path, output: Output) ->
 
 
 def list_findings(settings: Settings, output: Output) -> bool:
-    """True where nothing differs but what people have accounted for, shown as that, and no statement is missing.
+    """True where nothing differs but what people have accounted for, shown as that, and no statement is missing, nor
+    any there that no two people vouch for.
 
     Up to when was compared is shown, too: nothing differs where nothing was compared.
     """
@@ -51,6 +53,9 @@ def list_findings(settings: Settings, output: Output) -> bool:
         with closing(connect(settings.database_url, GROUP)) as connection, failures_named():
             statements = Statements(connection)
             found, compared = statements.all_open(SHOWN_MAX), statements.stated()
+            with connection.transaction():
+                statements.begin()
+                unvouched = statements.unvouched(is_whole=True)
             known = {(each.currency, each.found.key) for each in found}
             found += [
                 OpenFinding(settings.rail_account, currency, missing, statements.now())
@@ -62,11 +67,13 @@ def list_findings(settings: Settings, output: Output) -> bool:
     for each in found:
         show_open(output, each)
     output.end_list("differences from the rail's statements")
+    for each_taken in unvouched[:SHOWN_MAX]:
+        show_unvouched(output, each_taken)
     for last in compared:
         show_compared(output, last)
     if not compared:
         output.note("No statement of the rail was ever taken in, so nothing was compared.")
-    return all(each.explained is not None for each in found)
+    return not unvouched and all(each.explained is not None for each in found)
 
 
 def show_taken(output: Output, taken: Taken) -> None:

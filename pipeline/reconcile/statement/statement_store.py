@@ -13,7 +13,8 @@ from uuid import UUID, uuid5
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.statement.comparing import ALWAYS_NEW, Difference, Execution, Found
 from pipeline.reconcile.statement.entries import Entry, Gap, Head, Kind, Sum
-from pipeline.ruling.proved_store import Proved, ProvedRulings
+from pipeline.ruling.proved_store import Proved, ProvedRulings, StatementWords
+from pipeline.ruling.proved_store import TakenIn as TakenIn  # what `Statements.unvouched` returns
 
 EXECUTIONS_A_READ: Final = 5_000
 _NAMESPACE: Final = UUID("8e1d5b0a-4c6f-5a3e-9f27-61c0d8a4b7f3")
@@ -48,14 +49,25 @@ class Statements:
         self._connection = connection
         self._sql = statements("pipeline.reconcile.statement", "statement")
         self._rulings = ProvedRulings()
+        self._words = StatementWords()
+        self._disowned_numbers: list[int] | None = None
 
     def begin(self) -> None:
         """In the transaction of a file."""
         self._connection.execute(self._sql["long_statements"])
+        self._disowned_numbers = None
+
+    @property
+    def _disowned(self) -> list[int]:
+        """The statements that two people have proved to have disowned, as of the first look or the last `begin`."""
+        if self._disowned_numbers is None:
+            self._disowned_numbers = sorted(self._words.disowned(self._connection))
+        return self._disowned_numbers
 
     def last(self, account_id: str, currency: str) -> tuple[Head, datetime] | None:
         """The last statement, and when it was taken in."""
-        row = self._connection.execute(self._sql["last_statement"], [account_id, currency]).fetchone()
+        wanted = {"account_id": account_id, "currency": currency, "disowned": self._disowned}
+        row = self._connection.execute(self._sql["last_statement"], wanted).fetchone()
         return None if row is None else (Head(*row[:-1]), row[-1])
 
     def now(self) -> datetime:
@@ -69,7 +81,7 @@ class Statements:
 
         Each with where its last one ended, None where none was ever taken in.
         """
-        wanted = {"account_id": account_id, "missed_before": missed_before}
+        wanted = {"account_id": account_id, "missed_before": missed_before, "disowned": self._disowned}
         rows = self._connection.execute(self._sql["without_statement"], wanted).fetchall()
         return [(currency, until) for currency, until in rows]
 
@@ -80,7 +92,7 @@ class Statements:
 
     def around(self, account_id: str, currency: str, gap: Gap) -> tuple[int | None, int | None]:
         """What the account had where a gap begins, and where it ends."""
-        wanted = {"account_id": account_id, "currency": currency, **gap._asdict()}
+        wanted = {"account_id": account_id, "currency": currency, **gap._asdict(), "disowned": self._disowned}
         row = self._connection.execute(self._sql["around_gap"], wanted).fetchone()
         assert row is not None, "it is one row, of two values"
         return row[0], row[1]
@@ -90,7 +102,7 @@ class Statements:
         they don't lead to its closing balance; nothing of the transaction may be kept then."""
         row = self._connection.execute(
             self._sql["insert_statement"],
-            {**head._asdict(), "entries": head.entries or 0, "file_sha256": sha256},
+            {**head._asdict(), "entries": head.entries or 0, "file_sha256": sha256, "disowned": self._disowned},
         ).fetchone()
         assert row is not None, "the row is returned"
         (number,) = row
@@ -105,15 +117,17 @@ class Statements:
 
     def booked_before(self, statement_number: int) -> list[tuple[str, int]]:
         """Keys, with the amount, that stand on an earlier statement too."""
-        rows = self._connection.execute(self._sql["booked_before"], {"statement_number": statement_number})
+        wanted = {"statement_number": statement_number, "disowned": self._disowned}
+        rows = self._connection.execute(self._sql["booked_before"], wanted)
         return [(key, amount_minor) for key, amount_minor in rows.fetchall()]
 
     def on_statements(self, keys: Collection[str]) -> set[str]:
-        rows = self._connection.execute(self._sql["keys_on_statements"], [list(keys)])
+        wanted = {"keys": list(keys), "disowned": self._disowned}
+        rows = self._connection.execute(self._sql["keys_on_statements"], wanted)
         return {key for (key,) in rows.fetchall()}
 
     def entries_of(self, keys: Collection[str]) -> list[Entry]:
-        rows = self._connection.execute(self._sql["entries_of"], [list(keys)])
+        rows = self._connection.execute(self._sql["entries_of"], {"keys": list(keys), "disowned": self._disowned})
         return [Entry(number, Kind(kind), *rest) for number, kind, *rest in rows.fetchall()]
 
     def executions(self, currency: str, since: datetime | None, until: datetime | None) -> Iterator[Execution]:
@@ -126,15 +140,22 @@ class Statements:
 
     def stated(self) -> list[Stated]:
         """The last statement of each account and currency."""
-        return [Stated(*row) for row in self._connection.execute(self._sql["last_statements"]).fetchall()]
+        rows = self._connection.execute(self._sql["last_statements"], {"disowned": self._disowned}).fetchall()
+        return [Stated(*row) for row in rows]
+
+    def unvouched(self, *, is_whole: bool) -> list[TakenIn]:
+        """Statements that no two people have proved to be the rail's, oldest first; disowned ones are none.
+
+        is_whole: the lines of the last month's are hashed again.
+        """
+        return self._words.unvouched(self._connection, is_whole=is_whole)
 
     # What differs
 
     def open_findings(self, account_id: str, currency: str) -> dict[str, Found]:
         """What differs still, by its id."""
-        rows = self._connection.execute(
-            self._sql["open_findings"], {"account_id": account_id, "currency": currency}
-        ).fetchall()
+        wanted = {"account_id": account_id, "currency": currency, "disowned": self._disowned}
+        rows = self._connection.execute(self._sql["open_findings"], wanted).fetchall()
         return {name: Found(Difference(kind), *rest) for name, kind, *rest, _ in rows}
 
     def all_open(self, limit: int) -> list[OpenFinding]:
@@ -146,6 +167,7 @@ class Statements:
         places = {
             "statements": [statement for statement, _ in ruled],
             "numbers": [number for _, number in ruled],
+            "disowned": self._disowned,
         }
         wanted = {**places, "are_explained": are_explained, "limit": limit}
         return [

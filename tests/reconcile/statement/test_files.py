@@ -53,6 +53,16 @@ def test_several_statements_of_a_file_are_read_one_after_the_other(tmp_path):
     assert found == [(1, 2), (2, 2)]
 
 
+def test_a_csv_that_a_spreadsheet_saved_with_its_mark_of_bytes_is_read(tmp_path):
+    plain = written(tmp_path, "csv")
+    assert parts_of(b"\xef\xbb\xbf" + plain) == parts_of(plain)
+
+
+def test_a_character_that_no_database_keeps_is_refused(tmp_path):
+    with pytest.raises(StatementUnusable, match="line 3"):
+        parts_of(written(tmp_path, "csv").replace(KEY.encode(), b"\0" + KEY.encode()))
+
+
 def test_a_day_without_entries_is_a_statement(tmp_path):
     for form in FORMATS:
         [head] = parts_of(written(tmp_path / form, form, since_ms=1, until_ms=2))
@@ -125,11 +135,12 @@ def test_a_return_is_known_by_its_own_key(before, after, tmp_path):
     assert (returned.kind, returned.key) != (Kind.RETURN, RECALL_KEY)
 
 
-def test_a_reversal_of_the_bank_explains_nothing(tmp_path):
+def test_a_reversal_of_the_bank_explains_nothing_and_names_the_payment(tmp_path):
+    """Two people account for a line that names no key, and what was booked back is somebody's money."""
     content = written(tmp_path).replace(b"<Sts>", b"<RvslInd>true</RvslInd><Sts>", 1)
     reversed_entry = parts_of(content)[1]
     assert isinstance(reversed_entry, Entry)
-    assert (reversed_entry.kind, reversed_entry.key) == (Kind.OTHER, None)
+    assert (reversed_entry.kind, reversed_entry.key) == (Kind.OTHER, KEY)
 
 
 def test_payments_booked_as_one_entry_are_entries_each(tmp_path):
