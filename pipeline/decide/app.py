@@ -56,6 +56,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import presented_of, read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.look_ahead import LookAhead
 from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC, partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.metrics.exposition import exposition
@@ -287,10 +288,9 @@ class Worker:
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
-        settings = self.settings
-        where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
-        proves = {**decision_proves(settings), **label_proves(settings), **execution_proves(settings)}
-        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
+        where = self.settings.bootstrap_servers, self.settings.consumer_group, self.settings.kafka_options
+        proves = {**decision_proves(self.settings), **label_proves(self.settings), **execution_proves(self.settings)}
+        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves, ahead=LookAhead(where[0], where[2]))
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import aiokafka  # type: ignore[import-untyped]
 import cramjam
@@ -20,13 +25,14 @@ from pipeline.domain.log import UNREADABLE
 from pipeline.domain.refusals import Refusal, RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import bounded_records
-from pipeline.io.kafka.bounded_records import GZIP, LZ4, SNAPPY, ZSTD, BoundedRecords, is_bounded
+from pipeline.io.kafka.bounded_records import GZIP, LZ4, SNAPPY, ZSTD, BoundedRecords, is_bounded, plain_records
 from pipeline.io.kafka.context_transport import read_committed
 from tests.servers import unused_prefix
 
 MEGABYTES = 1 << 20
 ROOM = 200_000
 PACKED = {GZIP: cramjam.gzip, LZ4: cramjam.lz4, ZSTD: cramjam.zstd}
+MODULES: dict[int, Any] = {**PACKED, SNAPPY: SimpleNamespace(compress=cramjam.snappy.compress_raw)}
 
 
 def _batch(values: list[bytes], codec: int, base: int, *, is_transactional: bool = False) -> bytes:
@@ -86,6 +92,58 @@ def test_a_batch_of_a_transaction_stays_one() -> None:
     batch = BoundedRecords(_batch([bytes(ROOM)] * 2, GZIP, 0, is_transactional=True), ROOM).next_batch()
     assert isinstance(batch, bounded_records.UnreadableBatch)
     assert (batch.is_transactional, batch.producer_id, batch.is_control_batch) == (True, 7, False)
+
+
+def _mixed(codec: int, kind: int = 0) -> bytes:
+    """A batch of four records; the name of the second one's first header is no UTF-8."""
+    builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 30)
+    builder.append(0, 1_000, b"key", b"first", [("seal", b"s")])
+    builder.append(1, 900, None, b"second", [("zz", b""), ("seal", b"s")])
+    builder.append(2, 1_300, b"k" * 300, None, [("seal", None)])
+    builder.append(3, 1_200, b"", b"", [])
+    plain = bytes(builder.build()).replace(b"zz", b"\xff\xfe")
+    body = plain[61:] if codec == 0 else bytes(MODULES[codec].compress(plain[61:]))
+    head = bytearray(plain[:61])
+    head[8:12], head[22] = struct.pack(">i", 61 - 12 + len(body)), codec | kind << 3
+    return bytes(head) + body
+
+
+@pytest.mark.parametrize("codec", [0, GZIP, SNAPPY, LZ4, ZSTD])
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_name_that_nobody_can_read_hides_the_headers_of_its_record_alone(codec: int, kind: int) -> None:
+    """The broker stamps a batch whole (`kind` 1), a publisher each record."""
+    times = [1_300] * 4 if kind else [1_000, 900, 1_300, 1_200]
+    found = list(BoundedRecords(_mixed(codec, kind), ROOM).next_batch())
+    assert times == [record.timestamp for record in found]
+    assert {kind} == {record.timestamp_type for record in found}
+    assert [
+        (0, b"key", b"first", [("seal", b"s")]), (1, None, b"second", []),
+        (2, b"k" * 300, None, [("seal", None)]), (3, b"", b"", []),
+    ] == [(record.offset, record.key, record.value, list(record.headers)) for record in found]  # fmt: skip
+
+
+def test_records_of_sound_names_are_aiokafkas_own() -> None:
+    sound = _mixed(0).replace(b"\xff\xfe", b"zz")
+    fields = ("offset", "timestamp", "timestamp_type", "key", "value", "headers")
+    theirs = [[getattr(record, field) for field in fields] for record in BoundedRecords(sound, ROOM).next_batch()]
+    ours = [[getattr(record, field) for field in fields] for record in plain_records(memoryview(sound))]
+    assert theirs == ours
+
+
+def test_context_agents_read_on_behind_a_name_that_nobody_can_read(stack: EmbeddedStack) -> None:
+    prefix, before = unused_prefix(), fetcher.MemoryRecords
+    create_topics(stack.bootstrap_servers, prefix=prefix)
+    topic = f"{prefix}risk_signals.v1"
+    for _ in range(3):
+        subprocess.run(
+            [sys.executable, "-m", "tests.seals.raw_producer", stack.bootstrap_servers, topic, "0"],
+            check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, timeout=60,
+        )  # fmt: skip
+    read_committed(faust.App("named", broker=f"kafka://{stack.bootstrap_servers}"))
+    try:
+        assert [b"garbage"] * 3 == asyncio.run(_read(stack.bootstrap_servers, topic))
+    finally:
+        fetcher.MemoryRecords = before
 
 
 @pytest.fixture
