@@ -66,7 +66,8 @@ class LookAhead:
         """Return the bytes in each partition from its start on; nothing where none are, or nobody answers."""
         try:
             return asyncio.run(asyncio.wait_for(self._found(topic, starts), LOOK_S))
-        except (KafkaError, OSError, TimeoutError, CredentialsRefused) as failure:
+        except (KafkaError, OSError, TimeoutError, ValueError, CredentialsRefused) as failure:
+            # A ValueError: its client knows fewer ways to write an address or a log-in than the library does.
             log.warning("look_ahead_failed", topic=topic, failure=type(failure).__name__)
             return {}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -84,8 +85,7 @@ class Unreadable:
                 self._topic, end = topic, self.end_of(topic, partition, offset)
                 first = max(offset, next_offsets[partition])
                 offsets = range(first, max(first, end))
-                standing = (in_place_of(topic, partition, each) for each in offsets)
-                self._left[partition] = Given(standing, offsets.stop)
+                self._left[partition] = Given(map(partial(in_place_of, topic, partition), offsets), offsets.stop)
         return found
 
     def looked_at(self, places: list[TopicPartition]) -> list[TopicPartition]:

@@ -69,7 +69,17 @@ def test_a_batch_within_the_bound_is_read_whatever_packs_it(codec: int) -> None:
     assert list(_values(_batch(values, codec, 3)).values()) == values
 
 
-@pytest.mark.parametrize("codec", [GZIP, LZ4, ZSTD])
+def test_of_zstd_as_much_is_unpacked_as_the_library_makes_room_for() -> None:
+    """It takes three times as much until it suffices, from twice the packed bytes where the frame says nothing."""
+    compressor = cramjam.zstd.Compressor()
+    compressor.compress(os.urandom(1_000) + bytes(ROOM // 3))
+    silent = memoryview(bytes(compressor.finish()))
+    assert 1_000 < len(silent) < 1_100
+    for most, fits in ((2 * len(silent) * 81, True), (2 * len(silent) * 81 - 1, False)):
+        assert is_bounded(ZSTD, silent, most) is fits
+
+
+@pytest.mark.parametrize("codec", [GZIP, LZ4])
 def test_the_bound_is_exact(codec: int) -> None:
     for size, fits in ((ROOM, True), (ROOM + 1, False)):
         assert is_bounded(codec, memoryview(bytes(PACKED[codec].compress(bytes(size)))), ROOM) is fits

@@ -145,12 +145,14 @@ def test_a_worker_that_met_one_leaves_the_next_one_to_nobody_else(stack: Embedde
     assert [value is UNREADABLE for value in list(read.values())[END:]] == [True] * (len(BOMB) + 1)
 
 
-def test_a_look_that_nobody_answers_finds_nothing() -> None:
-    assert LookAhead("127.0.0.1:1", {}).heavy("transactions.v1", {0: 0}) == {}
-    assert (
-        LookAhead("127.0.0.1:1", {"sasl.mechanism": "OAUTHBEARER", "sasl.oauthbearer.method": "oidc"}).heavy("t", {})
-        == {}
-    )
+@pytest.mark.parametrize("servers", ["127.0.0.1:1", "PLAINTEXT://127.0.0.1:1", ":", "127.0.0.1:x"])
+def test_a_look_that_nobody_answers_finds_nothing(servers: str) -> None:
+    assert LookAhead(servers, {}).heavy("transactions.v1", {0: 0}) == {}
+
+
+def test_a_look_that_cannot_log_in_finds_nothing() -> None:
+    options = {"security.protocol": "sasl_plaintext", "sasl.mechanism": "OAUTHBEARER"}
+    assert LookAhead("127.0.0.1:1", options).heavy("transactions.v1", {0: 0}) == {}
 
 
 PEAK_KILOBYTES_MAX = 320 * 1024
