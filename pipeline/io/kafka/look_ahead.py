@@ -4,7 +4,7 @@ The library bounds what it unpacks of zstd alone. A batch of 500 KB by gzip come
 process that Compose gives 1 GB, each time that it starts. So whoever is given a partition looks first at what stands
 there, by a client that hands the bytes over packed, and reads it from those, batch by batch, where it is heavy.
 
-The look is a precaution. Where it fails, the reader goes on without.
+The look is a precaution (ADR 0054). Where it fails, the reader goes on without.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from pipeline.io.kafka.faust_credentials import CredentialsRefused, faust_creden
 from pipeline.io.kafka.given import Given
 
 LOOK_BYTES: Final = 4 * 1024 * 1024
-"""So much is looked at of a partition, packed. It is more than the largest batch that a topic takes, and than a worker
-decides before the library has fetched what stands behind it: each start gets further than the last."""
+"""So much is looked at of a partition, packed: more than the largest batch that a topic takes, and enough for a worker
+to commit some of it before the library has unpacked what stands behind. So each start gets further than the last."""
 HEAVY_BYTES: Final = 64 * 1024 * 1024
 """What LOOK_BYTES may unpack to: sixteen times as much. Payments come to some three times, and where they come to more
 they are only read more slowly."""
 LOOK_S: Final = 8.0
 """Limit of one look, while a group waits for its member."""
+
 log = structlog.get_logger("kafka")
 
 
