@@ -4,7 +4,7 @@ The library bounds what it unpacks of zstd alone. A batch of 500 KB by gzip come
 process that Compose gives 1 GB, each time that it starts. So whoever is given a partition looks first at what stands
 there, by a client that hands the bytes over packed, and reads it from those, batch by batch, where it is heavy.
 
-The look is a precaution (ADR 0054). Where it fails, the reader goes on without.
+The look is a precaution (ADR 0055). Where it fails, the reader goes on without.
 """
 
 from __future__ import annotations
