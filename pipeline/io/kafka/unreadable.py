@@ -35,7 +35,7 @@ POLL_S: Final = 0.2
 GIVEN_BYTES_MAX: Final = 8 * 1024 * 1024
 """So much is handed over at once, but for one record: five batches are under way in a worker."""
 WARY_S: Final = 600.0
-"""So long after heavy batches were found nothing more is left to the library: whoever sent one may send the next."""
+"""So long after a partition had heavy batches none of it is left to the library: whoever sent one may send the next."""
 LOOKS_APART_S: Final = 0.2
 """Between two looks of which the first found nothing."""
 NO_TIME_MS: Final = -1
@@ -130,6 +130,8 @@ class Unreadable:
                 room_bytes -= weight
         over = {partition: left.end for partition, left in self._left.items() if left.is_over}
         if over and time.monotonic() < self._wary_until_s:
+            # One of which the library itself found what it can't unpack was not held until now.
+            consumer.pause([TopicPartition(self._topic, partition) for partition in over])
             self._look_on(over)
         else:
             for partition, end in over.items():
