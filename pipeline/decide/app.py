@@ -56,6 +56,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import presented_of, read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.look_ahead import LookAhead
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.metrics.exposition import exposition
@@ -65,7 +66,7 @@ from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import decision_proves, execution_proves, hour_proves, sealer_of
+from pipeline.seals.seal_files import execution_proves, sealer_of, worker_proves
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -287,10 +288,9 @@ class Worker:
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
-        settings, sealed = self.settings, (decision_proves, hour_proves, label_proves, execution_proves)
-        where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
-        proves = {topic: prove for proves_of in sealed for topic, prove in proves_of(settings).items()}
-        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
+        where = self.settings.bootstrap_servers, self.settings.consumer_group, self.settings.kafka_options
+        proves = {**worker_proves(self.settings), **label_proves(self.settings), **execution_proves(self.settings)}
+        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves, ahead=LookAhead(where[0], where[2]))
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:

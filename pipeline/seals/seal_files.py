@@ -120,10 +120,10 @@ def decision_proves(settings: Settings) -> Mapping[str, Prove]:
     return {settings.topic("decisions.v1"): seal_check(settings).unproved}
 
 
-def hour_proves(settings: Settings) -> Mapping[str, Prove]:
-    """Return the check of breaker_hours.v1, which workers seal, likewise. Raises Failure."""
-    check = _Told(worker_check(settings), "breaker_hour_unproved", sealed_since_ms=None)
-    return {settings.topic(BREAKER_HOURS_TOPIC): check}
+def worker_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the checks of what workers seal, decisions.v1 and breaker_hours.v1, likewise. Raises Failure."""
+    hours = _Told(worker_check(settings), "breaker_hour_unproved", sealed_since_ms=None)
+    return {**decision_proves(settings), settings.topic(BREAKER_HOURS_TOPIC): hours}
 
 
 def topic_proves(settings: Settings, topic: SealedTopic) -> Mapping[str, Prove]:

@@ -15,7 +15,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.keys.key_sets import KeyUse
-from pipeline.seals.seal_files import hour_proves, sealer_of
+from pipeline.seals.seal_files import sealer_of, worker_proves
 from tests.servers import unused_prefix
 
 WIRE = WireFormat()
@@ -38,7 +38,7 @@ def topic(settings) -> HourTopic:
     async def append(records) -> None:
         appender.append(records)
 
-    return HourTopic.of(settings, WIRE, lambda: LogReader.of(settings, "test", proves=hour_proves(settings)), append)
+    return HourTopic.of(settings, WIRE, lambda: LogReader.of(settings, "test", proves=worker_proves(settings)), append)
 
 
 def hour(number: int, block: int = 1, excluded: tuple[str, ...] = ()) -> BreakerHour:

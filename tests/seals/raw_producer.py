@@ -22,7 +22,8 @@ async def append(servers: str, topic: str, partition: int) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=servers)
     await producer.start()
     try:
-        await producer.send_and_wait(topic, b"garbage", headers=[(Name(), b""), ("seal", b"seal")], partition=partition)
+        headers = [(Name(), b""), ("seal", b"seal")]
+        await producer.send_and_wait(topic, b"garbage", b"key", headers=headers, partition=partition)
     finally:
         await producer.stop()
 

@@ -3,6 +3,9 @@
 Faust (0.15.3) chooses the isolation level itself: `read_committed` under `processing_guarantee="exactly_once"`, which
 has open faults of duplicates and loss, and `read_uncommitted` otherwise. No setting changes the level alone. The state
 would then take in an aborted transaction of a context topic, and lose it in a rebuild, which reads what is committed.
+
+Its client unpacks batches without a bound: one of a few KB that unpacks to gigabytes would end every worker, again and
+again. It has the batches of `bounded_records`.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 import aiokafka  # type: ignore[import-untyped]  # it ships without types
+from aiokafka.consumer import fetcher  # type: ignore[import-untyped]
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import AppT, EventT
 
 from pipeline.domain.log import SCHEMA_HEADER, SEAL_HEADER, Presented, Record, Source
+from pipeline.io.kafka.bounded_records import BoundedRecords
 from pipeline.io.kafka.client import named
 
 LOG_APPEND_TIME: Final = 1
@@ -41,7 +46,8 @@ class ContextTransport(Transport):
 
 
 def read_committed(app: AppT) -> None:
-    """Make the app's agents read committed records only; call it before the app starts."""
+    """Make the app's agents read committed records only, of bounded batches; call it before the app starts."""
+    fetcher.MemoryRecords = BoundedRecords  # by this name its client makes batches of what a broker answers
     app.transport = ContextTransport(app.conf.broker_consumer, app)
 
 

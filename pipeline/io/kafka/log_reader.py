@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -35,6 +35,9 @@ from pipeline.io.kafka.client import (
 from pipeline.io.kafka.unreadable import Unreadable
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.io.settings import Settings
+
+if TYPE_CHECKING:  # it brings Faust's client with it, which few readers need
+    from pipeline.io.kafka.look_ahead import LookAhead
 
 SILENCE_S_MAX: Final = 30.0
 """Longest silence of a broker, with records still to come, before it is given up."""
@@ -89,13 +92,15 @@ class LogReader:
         is_expiry_expected: bool = False,
         partitioner: Partitioner = Partitioner.CRC32,
         proves: Mapping[str, Prove] = MappingProxyType({}),
+        ahead: LookAhead | None = None,
     ) -> None:
         """Make the consumer.
 
         group: the library asks for one, but the reader never joins it; a role may use only its own. timeout_s: limit of
         one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
         have been deleted since, the reading begins with the oldest that is there; otherwise it fails. proves: by
-        topic; a record of which it isn't proved who wrote it is read as if it weren't there.
+        topic; a record of which it isn't proved who wrote it is read as if it weren't there. ahead: for a process that
+        what others publish may not end.
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
@@ -110,7 +115,7 @@ class LogReader:
         if is_expiry_expected:
             tuning["auto.offset.reset"] = "earliest"
         self._consumer = Consumer(client.reader_options(bootstrap_servers, group, options, tuning))
-        self._unreadable = Unreadable(bootstrap_servers, group, options)
+        self._unreadable = Unreadable(bootstrap_servers, group, options, ahead)
 
     @classmethod
     def of(
@@ -306,7 +311,7 @@ class LogReader:
     def _read(self, topic: str, starts: Mapping[int, int], *, is_followed: bool = False) -> Iterator[Message]:
         self._read_to = None
         self._unreadable.forget()
-        self._consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
+        self._assign(starts, topic)
         unfinished = set(starts)
         if not unfinished and not is_followed:
             return
@@ -327,9 +332,14 @@ class LogReader:
     def _begin(self, topic: str, partition: int, first: int) -> int:
         if self._read_to != (topic, partition, first):
             self._unreadable.forget()
-            self._consumer.assign([TopicPartition(topic, partition, first)])
+            self._assign({partition: first}, topic)
         self._read_to = None  # until the range says where it ended
         return first
+
+    def _assign(self, starts: Mapping[int, int], topic: str) -> None:
+        places = [TopicPartition(topic, partition, offset) for partition, offset in starts.items()]
+        self._consumer.assign(self._unreadable.looked_at(places))
+        self._unreadable.let_go(self._consumer, places)
 
     def _rest(self) -> None:
         """Fetch nothing until the next reading, which names its places anew.

@@ -32,7 +32,8 @@ from pipeline.io.kafka.batches import Batch as Batch  # whoever has the log has 
 from pipeline.io.kafka.batches import records_of
 from pipeline.io.kafka.client import BrokerFailed, raise_unless_passing
 from pipeline.io.kafka.known_brokers import KnownBrokers
-from pipeline.io.kafka.unreadable import Unreadable, is_unreadable
+from pipeline.io.kafka.look_ahead import LookAhead
+from pipeline.io.kafka.unreadable import WARY_S, Unreadable, is_unreadable
 from pipeline.io.partitioner import Partitioner
 from pipeline.io.settings import Settings
 from pipeline.io.watchdog import Pulse
@@ -140,7 +141,7 @@ class TransactionLog:
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="kafka-commit")
         self._reader: threading.Thread | None = None
         self._stashed: list[Message] = []
-        self._unreadable = Unreadable(bootstrap_servers, group, options)
+        self._unreadable = Unreadable(bootstrap_servers, group, options, LookAhead(bootstrap_servers, options), WARY_S)
         self._commit_timeout_s = transaction_timeout_ms / 1000
         self._membership_interval_s = min(MEMBERSHIP_INTERVAL_S, self._commit_timeout_s / 3)
         self._commit_pulse = Pulse("an attempt to commit", self._commit_timeout_s + COMMIT_MARGIN_S)
@@ -168,8 +169,8 @@ class TransactionLog:
 
     def join(self) -> None:
         """Ask for partitions; they are assigned and read once `start` has been called."""
-        assigned, revoked, lost = map(client.raising_whole, (self._assigned, self._revoked, self._lost))
-        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
+        assigned, revoked = map(client.raising_whole, (self._assigned, self._revoked))
+        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=revoked)
 
     def fence(self) -> Awaitable[None]:
         """Abort what a predecessor of the same slot left open, and keep it from writing more.
@@ -436,19 +437,21 @@ class TransactionLog:
                 raise_unless_passing(message.error())  # at once, as this may be why batches wait for a commit
             self._stashed.append(message)
         self._renew_metadata()
-        held = {(p.topic, p.partition) for p in self._consumer.assignment()}
-        self._consumer.resume(
-            [p for p in partitions if (p.topic, p.partition) in held and p.partition not in self._paused]
-        )
+        read = {p.partition for p in self._consumer.assignment()} - self._paused - self._unreadable.held
+        self._consumer.resume([p for p in partitions if p.partition in read])
 
     def _seek_to_committed(self) -> None:
         """Go back to the last commits after a rebalance, which drops the batches in flight."""
         self._unreadable.forget()
         with self._lock:
             self._must_seek = False
-            for partition, offset in self._committed.items():
-                self._consumer.seek(TopicPartition(self._topic, partition, offset))
-                self._position[partition] = offset
+            self._position.update(self._committed)
+        places = [TopicPartition(self._topic, *each) for each in self._position.items()]
+        read = [place for place in places if place.partition not in self._paused]
+        looked_at = {place.partition: place for place in self._unreadable.looked_at(read)}
+        for place in places:
+            self._consumer.seek(looked_at.get(place.partition, place))
+        self._unreadable.let_go(self._consumer, read)
 
     # Rebalancing, called from within consume() and poll()
 
@@ -470,15 +473,12 @@ class TransactionLog:
         with self._lock:
             for partition in committed:
                 self._position[partition.partition] = self._committed[partition.partition] = partition.offset
-        consumer.incremental_assign(committed)
-        consumer.resume(committed)  # a partition that was lost while paused (see _keep_membership) comes back paused
+        consumer.incremental_assign(self._unreadable.looked_at(committed))
+        self._unreadable.let_go(consumer, committed)  # and what was lost while paused (see _keep_membership)
+        self._must_seek |= bool(self._unreadable.held & self._aside)  # nothing is given of what is set aside
         self._join_pulse.end()  # with nothing, too, where there are more workers than partitions
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._give_up(partitions)
-        consumer.incremental_unassign(partitions)
-
-    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._give_up(partitions)
         consumer.incremental_unassign(partitions)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -124,6 +126,31 @@ def test_a_tombstone_takes_a_risk_signal_back(tmp_path: Path) -> None:
             pay(publisher, 2)
             decided = first(settings, "decisions.v1", 2)
     assert [REPORTS, 0] == [reports_of(each) for each in decided]
+
+
+def test_what_cannot_be_read_keeps_nobody_from_what_stands_behind_it(tmp_path: Path) -> None:
+    """A record with a header whose name is no UTF-8, and a batch of some KB that unpacks to 120 MB."""
+    with RealStack(tmp_path / "stack") as stack:
+        settings = Settings(bootstrap_servers=stack.bootstrap_servers)
+        create_topics(stack.bootstrap_servers, partitions=1)
+        subprocess.run(
+            [sys.executable, "-m", "tests.seals.raw_producer", stack.bootstrap_servers, TOPIC, "0"],
+            check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, timeout=DELIVERY_S,
+        )  # fmt: skip
+        packing = {"compression.type": "zstd", "message.max.bytes": 1_000_000_000}
+        producer = Producer({"bootstrap.servers": stack.bootstrap_servers, **packing})
+        producer.produce(TOPIC, bytes(120 << 20), b"key")
+        assert 0 == producer.flush(DELIVERY_S)
+        publisher = BulkPublisher(settings)
+        publisher.publish(TOPIC, KEY.encode(), signal_of(ADDRESS, REPORTS), 0)
+        publisher.publish(TOPIC, b"key", GARBAGE, 0)
+        publisher.flush()
+        with deciding(tmp_path, stack):
+            letters = [WIRE.decode_dead_letter(each.value) for each in first(settings, "transactions.dead.v1", 3)]
+            pay(publisher, 1)
+            [decided] = first(settings, "decisions.v1", 1)
+    assert REPORTS == reports_of(decided)
+    assert [0, 1, 3] == [letter.source_offset for letter in letters if isinstance(letter, DeadLetter)]
 
 
 def pay(publisher: BulkPublisher, number: int) -> None:

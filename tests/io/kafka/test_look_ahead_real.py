@@ -1,0 +1,65 @@
+"""What is looked at on a real broker is what the library reads there, and what it can't unpack is neither's."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from ops.processes.servers import free_port
+from ops.stack.kafka.broker import bootstrap_servers, kafka_broker
+from ops.stack.topics import create_topics
+from pipeline.domain.log import Presented
+from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.look_ahead import LookAhead
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+
+TOPIC = "transactions.v1"
+HEAVY = [bytes(5 << 20)] * 14
+SNAPPY_MOST = 3
+"""More of them weigh more than a batch may, packed by Snappy."""
+DELIVERY_S = 60.0
+
+
+def _write(servers: str, values: list[bytes], compression: str, *, is_aborted: bool = False) -> None:
+    tuning = {"message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000, "linger.ms": 10_000}
+    size = {"queue.buffering.max.kbytes": 1_000_000, "compression.type": compression}
+    producer = Producer({"bootstrap.servers": servers, **tuning, **size, "transactional.id": "test"})
+    producer.init_transactions(DELIVERY_S)
+    producer.begin_transaction()
+    for value in values:
+        producer.produce(TOPIC, value, b"account", 0, headers=[("trace", b"kept")])
+    assert producer.flush(DELIVERY_S) == 0
+    if is_aborted:
+        producer.abort_transaction(DELIVERY_S)
+    else:
+        producer.commit_transaction(DELIVERY_S)
+
+
+def _read(servers: str, ahead: LookAhead | None) -> list[Presented]:
+    with closing(LogReader(servers, "test", {}, ahead=ahead)) as reader:
+        return list(reader.read_presented(TOPIC, {0: 0, 1: 0}))
+
+
+def test_a_look_finds_what_the_library_reads(tmp_path: Path) -> None:
+    port = free_port()
+    broker, servers = kafka_broker(tmp_path, port, free_port()), bootstrap_servers(port)
+    broker.start()
+    try:
+        create_topics(servers, partitions=2)
+        _write(servers, [b"first", b"second"], "none")
+        _write(servers, [b"never"], "gzip", is_aborted=True)
+        for compression in ("gzip", "lz4", "zstd", "snappy"):
+            _write(servers, HEAVY[:2], compression, is_aborted=True)
+            _write(servers, HEAVY[: SNAPPY_MOST if compression == "snappy" else None], compression)
+        _write(servers, [b"last"], "lz4")
+        ahead = LookAhead(servers, {})
+        assert ahead.heavy(TOPIC, {0: 0, 1: 0}).keys() == {0}
+        looked, trusted = _read(servers, ahead), _read(servers, None)
+    finally:
+        broker.stop()
+    assert len(looked) == 3 + 3 * len(HEAVY) + SNAPPY_MOST
+    assert looked == trusted
