@@ -4,7 +4,8 @@ Invariants
 1. An alert is in a group from the moment it is read; alerts of one code, scope and severity are one group until it is
    over. A change that people made is a group of its own.
 2. A group is over when each of its alerts was said to be over, when an alert of another code ends it, or when a person
-   says so; a mere notice, after a while. What isn't known to be over is not over.
+   says so; a mere notice, after a while. What isn't known to be over is not over. While a sink is crowded, no group is
+   over by the word of those who raise alerts, nor a notice after a while: the bound on open groups bounds messages.
 3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated, while whoever
    acknowledged it has role and key.
 4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on. Alerts that are told of
@@ -296,6 +297,13 @@ def is_workers_word(alert: Alert) -> bool:
 def is_workers_to_tell(alert: Alert) -> bool:
     """Whether only a worker can know of what the alert tells, so that one that nobody sealed is told apart."""
     return alert.code in _WORKERS_RAISES
+
+
+def takes_turns_as(code: str, scope: str) -> str:
+    """What takes turns at a sink with whatever is as urgent: each code of the catalogue, apart from what is unproved of
+    it, and all made-up codes together."""
+    known = code if code in _KNOWN else OTHER_CODES
+    return f"{known} {UNPROVED_SCOPE}" if scope == UNPROVED_SCOPE else known
 
 
 def unproved_key(key: GroupKey) -> GroupKey:

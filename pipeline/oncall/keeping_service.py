@@ -97,6 +97,7 @@ class GroupKeeper:
         self._groups: dict[str, Group] = {}
         self._by_key: dict[GroupKey, str] = {}
         self._unstored: dict[str, _Unstored] = {}
+        self._over: dict[str, str] = {}  # groups that are to be over once no sink is crowded, and by whose word
         self._resolved: list[Group] = []
         self._unheard: list[Group] = []
         self.silences: Sequence[Silence] = ()
@@ -107,6 +108,7 @@ class GroupKeeper:
         self._by_key = {group.key: group.group_id for group in self._groups.values()}
         self._resolved = read_just_resolved(connection, RESOLVED_MS)
         self._unstored = {}
+        self._over = {group.group_id: _over_note() for group in self._groups.values() if is_all_over(group)}
         self._unheard = read_ended_unheard(connection)
         return [*self._groups, *(group.group_id for group in self._unheard)]
 
@@ -169,6 +171,7 @@ class GroupKeeper:
         self._groups.pop(group_id, None)
         self._by_key = {key: each for key, each in self._by_key.items() if each != group_id}
         self._unstored.pop(group_id, None)
+        self._over.pop(group_id, None)
         self._outbox.forget(group_id)
 
     def put_back(self, now_ms: int) -> None:
@@ -201,8 +204,10 @@ class GroupKeeper:
             said_at = self._unstored[group_id].over_said_at
             self._store(connection, group_id, now_ms)
             if is_all_over(self._groups[group_id]):
-                note = f"each of its alerts was said to be over, the last by {said_at or 'another record'}"
-                self._resolve(connection, group_id, now_ms, note)
+                if self._outbox.is_crowded:
+                    self._over[group_id] = _over_note(said_at)
+                else:
+                    self._resolve(connection, group_id, now_ms, _over_note(said_at))
 
     def carry_out(self, connection: Connection, act: GroupAct, now_ms: int) -> None:
         """Do what a proven person said about a group."""
@@ -240,7 +245,9 @@ class GroupKeeper:
         metrics.SILENCES.set(sum(silence.is_in_force(now_ms) for silence in self.silences))
 
     def _due(self, group: Group, now_ms: int) -> Callable[[Connection, Group, int], None] | None:
-        if is_quiet(group, now_ms, self._routes.quiet_ms):
+        if group.group_id in self._over and is_all_over(group):
+            return None if self._outbox.is_crowded else self._end_over
+        if is_quiet(group, now_ms, self._routes.quiet_ms) and not (group.is_notice and self._outbox.is_crowded):
             return self._end_quiet
         if silenced(self.silences, group.key, now_ms) is not None:
             return None
@@ -366,6 +373,9 @@ class GroupKeeper:
         metrics.ESCALATIONS.labels(str(level)).inc()
         _log.error("alert_escalated", code=group.key.code, severity=group.key.severity, level=level)
 
+    def _end_over(self, connection: Connection, group: Group, now_ms: int) -> None:
+        self._resolve(connection, group.group_id, now_ms, self._over[group.group_id])
+
     def _end_quiet(self, connection: Connection, group: Group, now_ms: int) -> None:
         self._resolve(connection, group.group_id, now_ms, "nothing more of it came")
 
@@ -386,3 +396,7 @@ class GroupKeeper:
         self._drop(group_id)
         self._resolved.append(replace(moved, turns={}))
         _log.info("alert_group_over", code=group.key.code, severity=group.key.severity)
+
+
+def _over_note(said_at: str = "") -> str:
+    return f"each of its alerts was said to be over, the last by {said_at or 'another record'}"
