@@ -37,7 +37,7 @@ LATE_MS: Final = 300_000
 """Age of a message that was tried and has not arrived from which people are told so."""
 CROWDED: Final = 1_000
 """Messages that wait for one sink from which on nothing is over by the word of those who raise alerts. Whoever raises
-and ends by turns would have more and more wait, and one is some 2 KB of memory. A day without floods has a few dozen."""
+and ends by turns would have more and more wait, and each takes some 2 KB. A day without floods has a few dozen."""
 SPREAD: Final = 0.2
 WHY_CHARACTERS_MAX: Final = 200
 RECEIPT_CHARACTERS_MAX: Final = 100
