@@ -15,7 +15,8 @@ Invariants
 7. Where a worker can say that something is over, its word counts under its seal alone.
 8. What the breaker is said to have done, and no worker is proved to have told, is told apart: nothing that a worker
    told of ever joins it, nor waits because of it.
-9. An acknowledgement covers what was raised before it. Where the breaker takes the model out anew, that is told anew.
+9. An acknowledgement covers what was raised before it. Where the breaker takes the model out anew, that is told anew;
+   of any other critical alert, what comes an hour after it or later.
 """
 
 from __future__ import annotations
@@ -314,14 +315,15 @@ def unproved_key(key: GroupKey) -> GroupKey:
 def begins_anew(group: Group, alert: Alert, now_ms: int) -> bool:
     """Whether the alert is of another outage than the one of its group that somebody has acknowledged.
 
-    What is not proved may be true, but whoever forges it shall not call people again and again.
+    Of what anybody may raise it isn't known whether what was acknowledged was forged, and this one is true: an hour
+    later it calls people anew. Sooner it doesn't, or whoever forges would call them again and again.
     """
-    if group.state is not State.ACKNOWLEDGED or alert.code not in _BEGINNING or alert.alert_id in group.turns:
+    if group.state is not State.ACKNOWLEDGED or alert.alert_id in group.turns:
         return False
-    if group.key.scope == UNPROVED_SCOPE:
-        acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
-        return now_ms - acknowledged_at_ms >= AGAIN_MS
-    return group.is_fold or alert.raised_at_ms > group.latest_raised_ms
+    if alert.code in _WORKERS_RAISES and group.key.scope != UNPROVED_SCOPE:
+        return alert.code in _BEGINNING and (group.is_fold or alert.raised_at_ms > group.latest_raised_ms)
+    acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
+    return alert.severity is Severity.CRITICAL and now_ms - acknowledged_at_ms >= AGAIN_MS
 
 
 def turn_after(group: Group, alert: Alert) -> AlertTurn | None:

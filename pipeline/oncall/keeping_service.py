@@ -60,6 +60,7 @@ from pipeline.oncall.store import (
 )
 
 _ENDING: Final = frozenset(code for codes in ENDED_BY.values() for code in codes)
+_BACK_BETWEEN: Final = frozenset(ENDED_BY)
 SEQUENCE_MAX: Final = 2**31 - 1
 """The last place of an event that the table holds. A group with one there can't be ended any more, but left behind."""
 _log = structlog.stdlib.get_logger("alerts")
@@ -260,7 +261,7 @@ class GroupKeeper:
             return
         group_id = self._group_for(connection, alert, read, now_ms)
         if begins_anew(self._groups[group_id], alert, now_ms):
-            self._tell_anew(connection, group_id, now_ms)
+            self._tell_anew(connection, group_id, alert, now_ms)
             group_id = self._group_for(connection, alert, read, now_ms)
         unstored = self._unstored.setdefault(group_id, _Unstored())
         unstored.records += 1
@@ -285,14 +286,14 @@ class GroupKeeper:
         _log.info("alert_group_opened", code=key.code, severity=key.severity)
         return group.group_id
 
-    def _tell_anew(self, connection: Connection, group_id: str, now_ms: int) -> None:
-        """End a group that somebody has acknowledged, for another in its place: of several scopes, one of what is not
-        over there."""
+    def _tell_anew(self, connection: Connection, group_id: str, alert: Alert, now_ms: int) -> None:
+        """End a group that somebody has acknowledged, for another in its place, of what isn't over there and the alert
+        that calls people anew. A trip after one that was acknowledged shows that the model was back in between."""
         self._store(connection, group_id, now_ms)
         group = self._groups[group_id]
         self._resolve(connection, group_id, now_ms, "it came again after it was acknowledged, and is told of anew")
-        if group.is_fold:
-            self._begin_again(connection, group, now_ms)
+        if group.is_fold or alert.code not in _BACK_BETWEEN:
+            self._begin_again(connection, replace(group, summary=alert.summary, evidence=alert.evidence), now_ms)
 
     def _end_alert(self, alert: Alert, read: Heard) -> None:
         """One alert is over, of whichever group holds it; that counts where its raiser can know."""
