@@ -80,10 +80,15 @@ _WORKERS_OVER: Final = frozenset(
     {AlertCode.STATE_BACKUP_OLD.value, AlertCode.FEED_AGEING.value, AlertCode.FEED_TOO_OLD.value}
 )
 NEVER_SILENCED: Final = frozenset(
-    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
+    {
+        AlertCode.ALERTS_FORGED.value,
+        AlertCode.ALERTS_UNREAD.value,
+        AlertCode.ACT_UNPROVED.value,
+        AlertCode.ALERTS_SILENCED.value,
+    }
 )
-"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
-Whoever has stolen an OPERATOR's key would begin by silencing them."""
+"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either; and
+that there is a silence. Whoever has stolen an OPERATOR's key would begin by silencing them."""
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
 
-from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, forged_alert
+from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, AlertCode, forged_alert
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
@@ -45,7 +46,7 @@ from pipeline.oncall.groups import (
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.sending_service import Outbox
-from pipeline.oncall.silences import Silence, silenced
+from pipeline.oncall.silences import Silence, silence_alert, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
     LastEvent,
@@ -102,13 +103,14 @@ class GroupKeeper:
         self._resolved: list[Group] = []
         self._unheard: list[Group] = []
         self.silences: Sequence[Silence] = ()
+        self._silences_told: set[str] = set()
 
     def begin(self, connection: Connection, now_ms: int) -> list[str]:
         """Begin with the groups that are open; return their ids, and those of what others have ended."""
         self._groups = {group.group_id: put_back(group, now_ms) for group in read_open_groups(connection)}
         self._by_key = {group.key: group.group_id for group in self._groups.values()}
         self._resolved = read_just_resolved(connection, RESOLVED_MS)
-        self._unstored = {}
+        self._unstored, self._silences_told = {}, set()
         self._over = {group.group_id: _over_note() for group in self._groups.values() if is_all_over(group)}
         self._unheard = read_ended_unheard(connection)
         return [*self._groups, *(group.group_id for group in self._unheard)]
@@ -210,6 +212,15 @@ class GroupKeeper:
                 else:
                     self._resolve(connection, group_id, now_ms, _over_note(said_at))
 
+    def tell_of_silences(self, connection: Connection, now_ms: int) -> None:
+        """Raise what tells of each silence in force, once: whoever would be called else hears that they won't be."""
+        in_force = {each.silence_id: each for each in self.silences if each.is_in_force(now_ms)}
+        for silence_id in in_force.keys() - self._silences_told:
+            raised = Heard(silence_alert(in_force[silence_id]), 0, UUID(silence_id).int)  # where it stands on no topic
+            with connection.transaction():
+                self.take_in(connection, [raised], now_ms)
+        self._silences_told = set(in_force)
+
     def carry_out(self, connection: Connection, act: GroupAct, now_ms: int) -> None:
         """Do what a proven person said about a group."""
         group = self._groups.get(act.group_id)
@@ -246,6 +257,8 @@ class GroupKeeper:
         metrics.SILENCES.set(sum(silence.is_in_force(now_ms) for silence in self.silences))
 
     def _due(self, group: Group, now_ms: int) -> Callable[[Connection, Group, int], None] | None:
+        if group.key.code == AlertCode.ALERTS_SILENCED and group.evidence.get("silence") not in self._silences_told:
+            return self._end_silence
         if group.group_id in self._over and is_all_over(group):
             return None if self._outbox.is_crowded else self._end_over
         if is_quiet(group, now_ms, self._routes.quiet_ms) and not (group.is_notice and self._outbox.is_crowded):
@@ -376,6 +389,9 @@ class GroupKeeper:
 
     def _end_over(self, connection: Connection, group: Group, now_ms: int) -> None:
         self._resolve(connection, group.group_id, now_ms, self._over[group.group_id])
+
+    def _end_silence(self, connection: Connection, group: Group, now_ms: int) -> None:
+        self._resolve(connection, group.group_id, now_ms, "the silence is not in force any more")
 
     def _end_quiet(self, connection: Connection, group: Group, now_ms: int) -> None:
         self._resolve(connection, group.group_id, now_ms, "nothing more of it came")

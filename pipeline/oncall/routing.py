@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
 
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
@@ -131,8 +132,12 @@ class Routes:
         return self.sinks[name].place if name in self.sinks else ()
 
     def runbook_of(self, code: str) -> str:
-        """Where the runbook of a code is: an address, or the path in the repository."""
-        return f"{self.runbooks.rstrip('/')}/{code}.md" if self.runbooks else f"docs/runbooks/{code}.md"
+        """Where the runbook of a code is: an address, or the path in the repository.
+
+        Whoever may write alerts.v1 names codes: none leads elsewhere, or is no part of an address.
+        """
+        page = f"{quote(code, safe='')}.md"
+        return f"{self.runbooks.rstrip('/')}/{page}" if self.runbooks else f"docs/runbooks/{page}"
 
 
 def faults(routes: Routes) -> Iterator[str]:
