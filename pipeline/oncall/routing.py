@@ -8,11 +8,11 @@ Invariants
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import quote
 
 from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
@@ -21,6 +21,7 @@ from pipeline.oncall.groups import GroupKey, matches
 SINK_SCOPE: Final = "sink:"
 """Begins the scope of what is told about a sink."""
 EVERYTHING: Final = "*"
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
 
 
@@ -136,8 +137,16 @@ class Routes:
 
         Whoever may write alerts.v1 names codes: none leads elsewhere, or is no part of an address.
         """
-        page = f"{quote(code, safe='')}.md"
+        page = f"{_quoted(code)}.md"
         return f"{self.runbooks.rstrip('/')}/{page}" if self.runbooks else f"docs/runbooks/{page}"
+
+
+def _quoted(text: str) -> str:
+    """As RFC 3986 writes what is one part of a path."""
+    return "".join(
+        each if each in _UNRESERVED else "".join(f"%{byte:02X}" for byte in each.encode(errors="replace"))
+        for each in text
+    )
 
 
 def faults(routes: Routes) -> Iterator[str]:
