@@ -89,6 +89,7 @@ NEVER_SILENCED: Final = frozenset(
 )
 """Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either; and
 that there is a silence. Whoever has stolen an OPERATOR's key would begin by silencing them."""
+NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 

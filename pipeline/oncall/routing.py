@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
-from pipeline.oncall.groups import GroupKey, matches
+from pipeline.oncall.groups import NOT_DELIVERED, GroupKey, matches
 
 SINK_SCOPE: Final = "sink:"
 """Begins the scope of what is told about a sink."""
 EVERYTHING: Final = "*"
 _UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
-NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
 
 
 class SinkKind(StrEnum):
