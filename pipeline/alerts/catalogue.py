@@ -87,6 +87,7 @@ class AlertCode(StrEnum):
     ALERT_NOT_DELIVERED = "ALERT_NOT_DELIVERED"
     ALERTS_HEARTBEAT = "ALERTS_HEARTBEAT"
     ALERTS_TEST = "ALERTS_TEST"
+    ALERTS_SILENCED = "ALERTS_SILENCED"
     ALERTS_FORGED = "ALERTS_FORGED"
     ALERTS_UNREAD = "ALERTS_UNREAD"
 
@@ -195,8 +196,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         "has caught up with the rail.",
     ),
     AlertCode.TOLD_IMPLAUSIBLE: Entry(
-        _CRITICAL,
-        "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over.",
+        _CRITICAL, "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over."
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,
@@ -269,17 +269,16 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _CRITICAL, "The model in force was changed past the gate: no person's signed move stands behind it."
     ),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
-        _PASSING_OR_NOT,
-        "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
+        _PASSING_OR_NOT, "A sink of alerts does not take what it is sent, or nobody knows whether it did."
     ),
     AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
     AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
+    AlertCode.ALERTS_SILENCED: Entry(tuple(Severity), "Somebody silenced alerts; nobody is told of them for a while."),
     AlertCode.ALERTS_FORGED: Entry(
         _CRITICAL, "Something other than the service wrote what became of alerts, so one may have been called off."
     ),
     AlertCode.ALERTS_UNREAD: Entry(
-        _CRITICAL,
-        "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
+        _CRITICAL, "Alerts can't be read, or were deleted before they were read, so an incident may be missing."
     ),
 }
 
@@ -315,7 +314,7 @@ OVER_BY_ITSELF: Final = frozenset(
 )
 """The codes whose raiser can say that it is over. Of every other that word counts as nothing, so that whoever may write
 alerts.v1 can't call off what told of them."""
-TOLD_ALONE: Final = frozenset({AlertCode.ROLLBACK_APPLIED, AlertCode.ALERTS_TEST})
+TOLD_ALONE: Final = frozenset({AlertCode.ROLLBACK_APPLIED, AlertCode.ALERTS_TEST, AlertCode.ALERTS_SILENCED})
 """What people did: each is told by itself and once, and none is grouped."""
 
 

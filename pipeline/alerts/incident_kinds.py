@@ -82,6 +82,7 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.ALERT_NOT_DELIVERED: None,
         _A.ALERTS_HEARTBEAT: None,
         _A.ALERTS_TEST: None,
+        _A.ALERTS_SILENCED: None,
         _A.ALERTS_FORGED: _K.FORGERY,
         _A.ALERTS_UNREAD: _K.ALERTING,
     }

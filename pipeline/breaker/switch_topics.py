@@ -139,8 +139,12 @@ class SwitchTopic:
         found = switch_of(
             record, self._wire.decode_breaker_switch(record.value), self._switches.reached, self._fault_of
         )
+        thrown = found.thrown if isinstance(found, Awaited) else found
+        scope = thrown.scope
+        if not self._switches.has_room(scope):
+            self._switches = self._switches.crowded(record)
+            return thrown
         if isinstance(found, Awaited):
-            scope = found.thrown.scope
             self._awaited[scope] = record
             self._switches = self._switches._replace(awaited={**self._switches.awaited, scope: found.stand_in})
             return found.thrown

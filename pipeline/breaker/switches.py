@@ -11,6 +11,8 @@ Invariants
 5. A drill opens what is CLOSED, has an end that nobody needs to be there for, and goes the way of a trip from there. It
    stands under a key of its own, so it takes no kill switch away. One that nobody is proved to have consented to trips
    its scope. One that a higher sequence precedes on the topic is none, because a store may be past it already.
+6. Of SCOPES_MAX scopes the switches are told apart. One of a further scope forces all traffic open, until that is
+   released: nobody makes every worker's reading, and each batch, take longer and longer.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ _CHANNELS: Final = [channel_scope(channel) for channel in Channel]
 _NOBODY: Final = MONITOR
 SEQUENCE_AHEAD_MAX_MS: Final = 300_000
 """By which a sequence may be above the broker's time of its record. It comes from the clock of whoever throws."""
+SCOPES_MAX: Final = 1_000
+"""Switches are kept for ever: this is one of a new version or segment a week for 19 years. Each worker holds them, and
+looks at all of them in each batch, in a third of a millisecond."""
 UNPROVED: Final = "unproved"
 """The id of a drill that nobody is proved to have consented to. A genuine one is hexadecimal."""
 
@@ -94,6 +99,18 @@ class Switches(NamedTuple):
         if known is not None and known.sequence > switch.sequence:
             return self
         return self._replace(latest={**self.latest, switch.scope: switch})
+
+    def has_room(self, scope: str) -> bool:
+        """Whether a switch of this scope is told apart from others."""
+        is_known = scope == ALL or any(scope in found for found in self)
+        return is_known or sum(map(len, self)) < SCOPES_MAX
+
+    def crowded(self, record: Record) -> Switches:
+        """Return the switches after one for which there was no room; where all traffic is forced open, they stay."""
+        if self.is_forced(ALL):
+            return self
+        why = f"is of one more scope than the {SCOPES_MAX:,} that are told apart"
+        return self.after(_unreadable(record, ALL, self.reached, why))
 
     def _after_drill(self, drill: BreakerSwitch) -> Switches:
         """A drill is begun once: what begins it again, under whichever sequence, changes nothing.

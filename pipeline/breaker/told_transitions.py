@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 
-_PREFIX: Final = "BREAKER_"
+BREAKER_PREFIX: Final = "BREAKER_"
 UNPROVED: Final = "(unproved)"
 """The author, in the history, of a transition that no worker is proved to have told of. No person's name has
 brackets."""
@@ -52,13 +52,13 @@ class ToldTransition(NamedTuple):
 
 def told_transition(told: Alert) -> ToldTransition | None:
     """Read a transition back; None of an alert that tells of none."""
-    if not told.code.startswith(_PREFIX):
+    if not told.code.startswith(BREAKER_PREFIX):
         return None
     said = told.evidence
     counts = {name: count for name in _COUNTED if (count := whole(said.get(name))) is not None}
     return ToldTransition(
         scope=told.scope,
-        event=told.code.removeprefix(_PREFIX),
+        event=told.code.removeprefix(BREAKER_PREFIX),
         before=said.get("before", str(BreakerState.UNKNOWN)),
         after=said.get("after", str(BreakerState.UNKNOWN)),
         version=whole(said.get("version")),

@@ -236,10 +236,10 @@ def _reputation() -> _Known:
 
 def _duration(incident: Incident, now_ms: int) -> _Known:
     end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
-    hours = max(end_ms - incident.suspect_since_ms, 0) / HOUR_MS
+    hours = max(end_ms - incident.suspect_ms, 0) / HOUR_MS
     so_far = "" if incident.resolved is not None else " so far"
     known = f"{hours:.1f} hours{so_far}, from the first decision that is suspect."
-    if end_ms - incident.suspect_since_ms > DURATION_HOURS_MAX * HOUR_MS:
+    if end_ms - incident.suspect_ms > DURATION_HOURS_MAX * HOUR_MS:
         return _Known(Answer.MET, known)
     missing = ["whether a service was unavailable, wholly or in part, for more than 2 hours (b)"]
     if incident.resolved is None:

@@ -95,7 +95,8 @@ SELECT code, count(*), (extract(epoch FROM min(raised_at)) * 1000)::bigint,
 FROM control.incident_alert WHERE incident_id = %s GROUP BY code ORDER BY min(raised_at), code;
 
 -- name: read_transitions
--- The breaker's transitions in an incident's scopes, from its first alert to the next incident of the breaker's there:
+-- The breaker's transitions in an incident's scopes, from its first alert that workers prove, where there is one, to the
+-- next incident of the breaker's there:
 -- so many of the first, and the first and the last of each scope however many there are, both of those that workers
 -- are proved to have told and of the others.
 SELECT scope, event, before_state, after_state, version, author, cause, counts, at_ms
@@ -113,7 +114,10 @@ FROM (
     FROM control.breaker_transition AS moved
     JOIN control.incident AS opened ON opened.incident_id = %(incident_id)s AND opened.kind IN ('MODEL', 'DRILL')
     WHERE moved.scope IN (SELECT scope FROM control.incident_alert WHERE incident_id = %(incident_id)s)
-        AND moved.at >= (SELECT min(raised_at) FROM control.incident_alert WHERE incident_id = %(incident_id)s)
+        AND moved.at >= (
+            SELECT coalesce(min(raised_at) FILTER (WHERE starts_with(code, 'BREAKER_')), min(raised_at))
+            FROM control.incident_alert WHERE incident_id = %(incident_id)s
+        )
         AND NOT EXISTS (
             SELECT FROM control.incident AS later JOIN control.incident_alert AS told USING (incident_id)
             WHERE later.kind IN ('MODEL', 'DRILL') AND later.raised_at > opened.raised_at AND told.scope = moved.scope

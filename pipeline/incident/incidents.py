@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.breaker.told_transitions import BREAKER_PREFIX, ToldTransition
 from pipeline.domain.alert import IncidentKind
 from pipeline.domain.decision import BreakerState
 
@@ -88,8 +88,9 @@ class PersonEvent(NamedTuple):
 class Incident(NamedTuple):
     """An incident as it is known now.
 
-    suspect_since_ms: from when on its decisions are looked at. alerts: the first of them, by time; groups: all.
-    transitions: the breaker's in its scopes, from its first alert to the next incident there. events: those that are
+    suspect_since_ms: as the alert that opened it has it; `suspect_ms` says from when on decisions are suspect. alerts:
+    the first of them, by time; groups: all. transitions: the breaker's in its scopes, from its first alert (the first
+    that workers prove, where one is) to the next incident there. events: those that are
     proved, and `unproved` the others.
     """
 
@@ -117,6 +118,15 @@ class Incident(NamedTuple):
     def first_ms(self) -> int:
         """The first alert; alerts stand on several partitions, so the one that opened it may not be the first."""
         return min((group.first_ms for group in self.groups), default=self.raised_at_ms)
+
+    @property
+    def suspect_ms(self) -> int:
+        """From when on its decisions are suspect. Of what the breaker did that is a worker's own word, where there is
+        one: whoever may write alerts.v1 would otherwise make the incident as old as they like."""
+        began = [each.at_ms for each in self.transitions if each.is_proved and each.after != BreakerState.CLOSED]
+        if not (self.is_of_breaker and began):
+            return self.suspect_since_ms
+        return min(began) - (self.raised_at_ms - self.suspect_since_ms)
 
     @property
     def acknowledged(self) -> PersonEvent | None:
@@ -175,8 +185,9 @@ def exposures(incident: Incident, now_ms: int) -> list[Exposure]:
 
     That is from before its first alert, by as much as the incident says, until the breaker closed there again; where it
     didn't, until the incident was resolved, or now. What went wrong there anew after that is a time of its own: nobody
-    may have resolved the incident for weeks in which all was well. That it closed is a worker's own word only: whoever
-    may write alerts.v1 would otherwise make what is affected smaller.
+    may have resolved the incident for weeks in which all was well. That it closed is a worker's own word only, and so
+    is when it was open, where a worker told of that: whoever may write alerts.v1 would otherwise make what is affected
+    smaller, or as large as all that was ever decided.
     """
     end_ms = now_ms if incident.resolved is None else incident.resolved.at_ms
     return [exposure for scope in incident.scopes for exposure in _of_scope(incident, scope, end_ms)]
@@ -187,7 +198,7 @@ def _of_scope(incident: Incident, scope: str, end_ms: int) -> list[Exposure]:
     own = incident.proved_of(scope)
     moved = own or [each for each in incident.transitions if each.scope == scope]
     began = [each.at_ms for each in moved if each.after != BreakerState.CLOSED]
-    began += [each.raised_at_ms for each in incident.alerts if each.scope == scope]
+    began += [each.raised_at_ms for each in incident.alerts if each.scope == scope and (not own or _is_breakers(each))]
     closed = [
         each.at_ms
         for each, following in zip_longest(own, own[1:])
@@ -204,6 +215,11 @@ def _of_scope(incident: Incident, scope: str, end_ms: int) -> list[Exposure]:
         if over_ms is None:
             break
     return found
+
+
+def _is_breakers(told: ToldAlert) -> bool:
+    """Whether the breaker did what it tells of; in an incident of the breaker's a worker is proved to have told so."""
+    return told.code.startswith(BREAKER_PREFIX)
 
 
 def timeline(incident: Incident) -> list[Moment]:

@@ -69,7 +69,7 @@ def _facts(incident: Incident) -> Iterator[list[str]]:
     is_of_model = incident.is_of_breaker
     yield ["Scopes, and the breaker there", "<br>".join(states)] if is_of_model else ["Scopes", _scopes(incident)]
     yield ["First alert", utc_text(incident.first_ms)]
-    yield ["Decisions are suspect from", utc_text(incident.suspect_since_ms)]
+    yield ["Decisions are suspect from", utc_text(incident.suspect_ms)]
     if counts := counts_of(incident):
         yield ["Counts that caused it", escape(", ".join(f"{name} {count:,}" for name, count in counts.items()))]
     for condition in conditions_in(incident):

@@ -20,6 +20,9 @@ from pipeline.domain.times import claim_ms
 JOINED_MS: Final = 3_600_000
 """Alerts of one kind within an hour of an open incident's first or last are taken for the same: a model that goes wrong
 trips its version first and single segments later, and what follows from one fault comes in minutes."""
+OPEN_MAX: Final = 200
+"""Open incidents of one kind beyond which an alert joins one in any case: more than people see to. Whoever may write
+alerts.v1 names scopes and times as they like, each would open another, and placing an alert looks at all of them."""
 WINDOW_MS_MAX: Final = 24 * 3_600_000
 """Longest window that is believed; a policy allows an hour."""
 SCOPE_CHARACTERS_MAX: Final = 500
@@ -65,16 +68,21 @@ def joined(told: Alert, open_incidents: Sequence[Standing]) -> Standing | None:
     """Return the open incident of its kind that an alert joins, or None where it opens one.
 
     The latest that has its scope goes first; then the latest whose first or last alert is within JOINED_MS. What lies
-    between them doesn't count, or one alert of a wrong clock would take in everything up to its time.
+    between them doesn't count, or one alert of a wrong clock would take in everything up to its time. Beyond OPEN_MAX
+    it is the one whose first or last alert is nearest.
     """
     latest_first = sorted(open_incidents, key=lambda each: (each.last_ms, each.incident_id), reverse=True)
     for each in latest_first:
         if told.scope in each.scopes:
             return each
     for each in latest_first:
-        if min(abs(told.raised_at_ms - at_ms) for at_ms in (each.first_ms, each.last_ms)) <= JOINED_MS:
+        if _apart_ms(told, each) <= JOINED_MS:
             return each
-    return None
+    return None if len(latest_first) < OPEN_MAX else min(latest_first, key=lambda each: _apart_ms(told, each))
+
+
+def _apart_ms(told: Alert, incident: Standing) -> int:
+    return min(abs(told.raised_at_ms - at_ms) for at_ms in (incident.first_ms, incident.last_ms))
 
 
 def incident_id_of(kind: IncidentKind, told: Alert) -> str:

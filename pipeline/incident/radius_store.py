@@ -62,7 +62,7 @@ def read_radius(connection: Connection, incident: Incident, topic: str, now_ms: 
         first=None if first is None else Affected(*first),
         last=None if last is None else Affected(*last),
         audited_until=dict(connection.execute(_SQL["audited_until"], [topic]).fetchall()),
-        usual=_usual(connection, incident.suspect_since_ms),
+        usual=_usual(connection, incident.suspect_ms),
         left_out=left_out,
     )
 

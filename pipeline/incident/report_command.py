@@ -135,7 +135,7 @@ def _facts(whole: Whole) -> Iterator[str]:
     incident = whole.incident
     for scope in incident.scopes:
         yield scope if not incident.is_of_breaker else f"{scope}: the breaker is {incident.state_of(scope)}"
-    yield f"decisions are suspect from {utc_text(incident.suspect_since_ms)}"
+    yield f"decisions are suspect from {utc_text(incident.suspect_ms)}"
     if counts := counts_of(incident):
         yield "counts that caused it: " + ", ".join(f"{name} {count:,}" for name, count in counts.items())
     for condition in conditions_in(incident):

@@ -32,7 +32,7 @@ def brief_json(incident: Incident) -> dict[str, object]:
         "kind": incident.kind,
         "state": str(incident.state),
         "raised_at": utc_text(incident.first_ms),
-        "suspect_since": utc_text(incident.suspect_since_ms),
+        "suspect_since": utc_text(incident.suspect_ms),
         "scopes": {scope: incident.state_of(scope) for scope in incident.scopes},
         "cause": cause_of(incident),
         "counts": counts_of(incident),

@@ -4,7 +4,8 @@ Invariants
 1. An alert is in a group from the moment it is read; alerts of one code, scope and severity are one group until it is
    over. A change that people made is a group of its own.
 2. A group is over when each of its alerts was said to be over, when an alert of another code ends it, or when a person
-   says so; a mere notice, after a while. What isn't known to be over is not over.
+   says so; a mere notice, after a while. What isn't known to be over is not over. While a sink is crowded, no group is
+   over by the word of those who raise alerts, nor a notice after a while: the bound on open groups bounds messages.
 3. Only a person's proven act acknowledges or resolves by hand. What is acknowledged is never escalated, while whoever
    acknowledged it has role and key.
 4. How often a group is told of grows with the logarithm of its alerts: at 1, 10, 100 and so on. Alerts that are told of
@@ -14,7 +15,8 @@ Invariants
 7. Where a worker can say that something is over, its word counts under its seal alone.
 8. What the breaker is said to have done, and no worker is proved to have told, is told apart: nothing that a worker
    told of ever joins it, nor waits because of it.
-9. An acknowledgement covers what was raised before it. Where the breaker takes the model out anew, that is told anew.
+9. An acknowledgement covers what was raised before it. Where the breaker takes the model out anew, that is told anew;
+   of any other critical alert, what comes an hour after it or later.
 """
 
 from __future__ import annotations
@@ -78,10 +80,16 @@ _WORKERS_OVER: Final = frozenset(
     {AlertCode.STATE_BACKUP_OLD.value, AlertCode.FEED_AGEING.value, AlertCode.FEED_TOO_OLD.value}
 )
 NEVER_SILENCED: Final = frozenset(
-    {AlertCode.ALERTS_FORGED.value, AlertCode.ALERTS_UNREAD.value, AlertCode.ACT_UNPROVED.value}
+    {
+        AlertCode.ALERTS_FORGED.value,
+        AlertCode.ALERTS_UNREAD.value,
+        AlertCode.ACT_UNPROVED.value,
+        AlertCode.ALERTS_SILENCED.value,
+    }
 )
-"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either.
-Whoever has stolen an OPERATOR's key would begin by silencing them."""
+"""Codes that say that what is told, or was signed, can't be relied upon, so no silence is to be relied upon either; and
+that there is a silence. Whoever has stolen an OPERATOR's key would begin by silencing them."""
+NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
 _NAMESPACE: Final = UUID("0a4be1a2-6d0e-5b43-9f0a-2c6c7b1f0d55")
 
 
@@ -298,6 +306,13 @@ def is_workers_to_tell(alert: Alert) -> bool:
     return alert.code in _WORKERS_RAISES
 
 
+def takes_turns_as(code: str, scope: str) -> str:
+    """What takes turns at a sink with whatever is as urgent: each code of the catalogue, apart from what is unproved of
+    it, and all made-up codes together."""
+    known = code if code in _KNOWN else OTHER_CODES
+    return f"{known} {UNPROVED_SCOPE}" if scope == UNPROVED_SCOPE else known
+
+
 def unproved_key(key: GroupKey) -> GroupKey:
     """The key of the group of such alerts that nothing proves to be a worker's."""
     return key._replace(scope=UNPROVED_SCOPE, alone="")
@@ -306,14 +321,15 @@ def unproved_key(key: GroupKey) -> GroupKey:
 def begins_anew(group: Group, alert: Alert, now_ms: int) -> bool:
     """Whether the alert is of another outage than the one of its group that somebody has acknowledged.
 
-    What is not proved may be true, but whoever forges it shall not call people again and again.
+    Of what anybody may raise it isn't known whether what was acknowledged was forged, and this one is true: an hour
+    later it calls people anew. Sooner it doesn't, or whoever forges would call them again and again.
     """
-    if group.state is not State.ACKNOWLEDGED or alert.code not in _BEGINNING or alert.alert_id in group.turns:
+    if group.state is not State.ACKNOWLEDGED or alert.alert_id in group.turns:
         return False
-    if group.key.scope == UNPROVED_SCOPE:
-        acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
-        return now_ms - acknowledged_at_ms >= AGAIN_MS
-    return group.is_fold or alert.raised_at_ms > group.latest_raised_ms
+    if alert.code in _WORKERS_RAISES and group.key.scope != UNPROVED_SCOPE:
+        return alert.code in _BEGINNING and (group.is_fold or alert.raised_at_ms > group.latest_raised_ms)
+    acknowledged_at_ms = group.raised_at_ms if group.acknowledgement is None else group.acknowledgement.at_ms
+    return alert.severity is Severity.CRITICAL and now_ms - acknowledged_at_ms >= AGAIN_MS
 
 
 def turn_after(group: Group, alert: Alert) -> AlertTurn | None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
+from uuid import UUID
 
 import structlog
 
-from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, forged_alert
+from pipeline.alerts.catalogue import ENDED_BY, OVER_BY_ITSELF, TOLD_ALONE, AlertCode, forged_alert
 from pipeline.domain.alert import Alert
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
@@ -45,7 +46,7 @@ from pipeline.oncall.groups import (
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.routing import Routes
 from pipeline.oncall.sending_service import Outbox
-from pipeline.oncall.silences import Silence, silenced
+from pipeline.oncall.silences import Silence, silence_alert, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
     LastEvent,
@@ -60,6 +61,7 @@ from pipeline.oncall.store import (
 )
 
 _ENDING: Final = frozenset(code for codes in ENDED_BY.values() for code in codes)
+_BACK_BETWEEN: Final = frozenset(ENDED_BY)
 SEQUENCE_MAX: Final = 2**31 - 1
 """The last place of an event that the table holds. A group with one there can't be ended any more, but left behind."""
 _log = structlog.stdlib.get_logger("alerts")
@@ -97,16 +99,19 @@ class GroupKeeper:
         self._groups: dict[str, Group] = {}
         self._by_key: dict[GroupKey, str] = {}
         self._unstored: dict[str, _Unstored] = {}
+        self._over: dict[str, str] = {}  # groups that are to be over once no sink is crowded, and by whose word
         self._resolved: list[Group] = []
         self._unheard: list[Group] = []
         self.silences: Sequence[Silence] = ()
+        self._silences_told: set[str] = set()
 
     def begin(self, connection: Connection, now_ms: int) -> list[str]:
         """Begin with the groups that are open; return their ids, and those of what others have ended."""
         self._groups = {group.group_id: put_back(group, now_ms) for group in read_open_groups(connection)}
         self._by_key = {group.key: group.group_id for group in self._groups.values()}
         self._resolved = read_just_resolved(connection, RESOLVED_MS)
-        self._unstored = {}
+        self._unstored, self._silences_told = {}, set()
+        self._over = {group.group_id: _over_note() for group in self._groups.values() if is_all_over(group)}
         self._unheard = read_ended_unheard(connection)
         return [*self._groups, *(group.group_id for group in self._unheard)]
 
@@ -169,6 +174,7 @@ class GroupKeeper:
         self._groups.pop(group_id, None)
         self._by_key = {key: each for key, each in self._by_key.items() if each != group_id}
         self._unstored.pop(group_id, None)
+        self._over.pop(group_id, None)
         self._outbox.forget(group_id)
 
     def put_back(self, now_ms: int) -> None:
@@ -201,8 +207,19 @@ class GroupKeeper:
             said_at = self._unstored[group_id].over_said_at
             self._store(connection, group_id, now_ms)
             if is_all_over(self._groups[group_id]):
-                note = f"each of its alerts was said to be over, the last by {said_at or 'another record'}"
-                self._resolve(connection, group_id, now_ms, note)
+                if self._outbox.is_crowded:
+                    self._over[group_id] = _over_note(said_at)
+                else:
+                    self._resolve(connection, group_id, now_ms, _over_note(said_at))
+
+    def tell_of_silences(self, connection: Connection, now_ms: int) -> None:
+        """Raise what tells of each silence in force, once: whoever would be called else hears that they won't be."""
+        in_force = {each.silence_id: each for each in self.silences if each.is_in_force(now_ms)}
+        for silence_id in in_force.keys() - self._silences_told:
+            raised = Heard(silence_alert(in_force[silence_id]), 0, UUID(silence_id).int)  # where it stands on no topic
+            with connection.transaction():
+                self.take_in(connection, [raised], now_ms)
+        self._silences_told = set(in_force)
 
     def carry_out(self, connection: Connection, act: GroupAct, now_ms: int) -> None:
         """Do what a proven person said about a group."""
@@ -240,7 +257,11 @@ class GroupKeeper:
         metrics.SILENCES.set(sum(silence.is_in_force(now_ms) for silence in self.silences))
 
     def _due(self, group: Group, now_ms: int) -> Callable[[Connection, Group, int], None] | None:
-        if is_quiet(group, now_ms, self._routes.quiet_ms):
+        if group.key.code == AlertCode.ALERTS_SILENCED and group.evidence.get("silence") not in self._silences_told:
+            return self._end_silence
+        if group.group_id in self._over and is_all_over(group):
+            return None if self._outbox.is_crowded else self._end_over
+        if is_quiet(group, now_ms, self._routes.quiet_ms) and not (group.is_notice and self._outbox.is_crowded):
             return self._end_quiet
         if silenced(self.silences, group.key, now_ms) is not None:
             return None
@@ -253,7 +274,7 @@ class GroupKeeper:
             return
         group_id = self._group_for(connection, alert, read, now_ms)
         if begins_anew(self._groups[group_id], alert, now_ms):
-            self._tell_anew(connection, group_id, now_ms)
+            self._tell_anew(connection, group_id, alert, now_ms)
             group_id = self._group_for(connection, alert, read, now_ms)
         unstored = self._unstored.setdefault(group_id, _Unstored())
         unstored.records += 1
@@ -278,14 +299,14 @@ class GroupKeeper:
         _log.info("alert_group_opened", code=key.code, severity=key.severity)
         return group.group_id
 
-    def _tell_anew(self, connection: Connection, group_id: str, now_ms: int) -> None:
-        """End a group that somebody has acknowledged, for another in its place: of several scopes, one of what is not
-        over there."""
+    def _tell_anew(self, connection: Connection, group_id: str, alert: Alert, now_ms: int) -> None:
+        """End a group that somebody has acknowledged, for another in its place, of what isn't over there and the alert
+        that calls people anew. A trip after one that was acknowledged shows that the model was back in between."""
         self._store(connection, group_id, now_ms)
         group = self._groups[group_id]
         self._resolve(connection, group_id, now_ms, "it came again after it was acknowledged, and is told of anew")
-        if group.is_fold:
-            self._begin_again(connection, group, now_ms)
+        if group.is_fold or alert.code not in _BACK_BETWEEN:
+            self._begin_again(connection, replace(group, summary=alert.summary, evidence=alert.evidence), now_ms)
 
     def _end_alert(self, alert: Alert, read: Heard) -> None:
         """One alert is over, of whichever group holds it; that counts where its raiser can know."""
@@ -366,6 +387,12 @@ class GroupKeeper:
         metrics.ESCALATIONS.labels(str(level)).inc()
         _log.error("alert_escalated", code=group.key.code, severity=group.key.severity, level=level)
 
+    def _end_over(self, connection: Connection, group: Group, now_ms: int) -> None:
+        self._resolve(connection, group.group_id, now_ms, self._over[group.group_id])
+
+    def _end_silence(self, connection: Connection, group: Group, now_ms: int) -> None:
+        self._resolve(connection, group.group_id, now_ms, "the silence is not in force any more")
+
     def _end_quiet(self, connection: Connection, group: Group, now_ms: int) -> None:
         self._resolve(connection, group.group_id, now_ms, "nothing more of it came")
 
@@ -386,3 +413,7 @@ class GroupKeeper:
         self._drop(group_id)
         self._resolved.append(replace(moved, turns={}))
         _log.info("alert_group_over", code=group.key.code, severity=group.key.severity)
+
+
+def _over_note(said_at: str = "") -> str:
+    return f"each of its alerts was said to be over, the last by {said_at or 'another record'}"

@@ -6,7 +6,8 @@ Invariants
    none, it is sent once more, saying so, and never a third time: then it is DOUBTFUL.
 3. Attempts are bounded, and their waits grow: a sink that is away for less than about an hour loses nothing.
 4. The messages of a group reach a sink in their order. Of several groups the most urgent goes first, so nothing that
-   is only to be known keeps anybody from being called.
+   is only to be known keeps anybody from being called. Of those as urgent, what is over waits for what isn't, and codes
+   take turns: a flood of one code keeps nobody from being called about another.
 5. Whatever a sink says is stored in bounds, and shown as it is written.
 6. Whom a sink refuses for now, of several recipients, is tried again within the same bounds, alone: nobody else gets
    the message twice, and no later message waits for it.
@@ -34,6 +35,9 @@ DOUBTS_MAX: Final = 2
 """Times that a message may have arrived at a sink that takes no key: as it was planned, and the one repeat."""
 LATE_MS: Final = 300_000
 """Age of a message that was tried and has not arrived from which people are told so."""
+CROWDED: Final = 1_000
+"""Messages that wait for one sink from which on nothing is over by the word of those who raise alerts. Whoever raises
+and ends by turns would have more and more wait, and each takes some 2 KB. A day without floods has a few dozen."""
 SPREAD: Final = 0.2
 WHY_CHARACTERS_MAX: Final = 200
 RECEIPT_CHARACTERS_MAX: Final = 100

@@ -8,19 +8,19 @@ Invariants
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pipeline.alerts.catalogue import AlertCode
 from pipeline.domain.alert import Severity
-from pipeline.oncall.groups import GroupKey, matches
+from pipeline.oncall.groups import NOT_DELIVERED, GroupKey, matches
 
 SINK_SCOPE: Final = "sink:"
 """Begins the scope of what is told about a sink."""
 EVERYTHING: Final = "*"
-NOT_DELIVERED: Final = AlertCode.ALERT_NOT_DELIVERED.value
+_UNRESERVED: Final = frozenset(string.ascii_letters + string.digits + "-._~")
 
 
 class SinkKind(StrEnum):
@@ -131,8 +131,20 @@ class Routes:
         return self.sinks[name].place if name in self.sinks else ()
 
     def runbook_of(self, code: str) -> str:
-        """Where the runbook of a code is: an address, or the path in the repository."""
-        return f"{self.runbooks.rstrip('/')}/{code}.md" if self.runbooks else f"docs/runbooks/{code}.md"
+        """Where the runbook of a code is: an address, or the path in the repository.
+
+        Whoever may write alerts.v1 names codes: none leads elsewhere, or is no part of an address.
+        """
+        page = f"{_quoted(code)}.md"
+        return f"{self.runbooks.rstrip('/')}/{page}" if self.runbooks else f"docs/runbooks/{page}"
+
+
+def _quoted(text: str) -> str:
+    """As RFC 3986 writes what is one part of a path."""
+    return "".join(
+        each if each in _UNRESERVED else "".join(f"%{byte:02X}" for byte in each.encode(errors="replace"))
+        for each in text
+    )
 
 
 def faults(routes: Routes) -> Iterator[str]:

@@ -11,7 +11,7 @@ Invariants
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,9 +24,10 @@ from pipeline.alerts.catalogue import AlertCode, alert, over
 from pipeline.domain.alert import Alert, Severity
 from pipeline.io.postgres import Connection
 from pipeline.oncall import metrics
-from pipeline.oncall.groups import Group
+from pipeline.oncall.groups import Group, takes_turns_as
 from pipeline.oncall.messages import MessageKind, delivery_id_of, is_keyed, is_sent, message_about, urgency
 from pipeline.oncall.outbox import (
+    CROWDED,
     Attempt,
     AttemptKind,
     Delivery,
@@ -72,6 +73,13 @@ class Outbox:
         self._not_before_s: dict[str, float] = {}
         self._late: dict[str, Alert] = {}
         self._begun_at_ms, self._taken_at_ms = 0, dict[str, int]()
+        self._waiting: dict[str, int] = {}  # messages that have not ended, by sink; of the last look and since
+        self._sends, self._turns = 0, dict[tuple[str, str], int]()  # by sink and what takes turns there: its last send
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so much waits for a sink that nothing more is to be begun for the sake of whoever raises alerts."""
+        return any(waiting >= CROWDED for waiting in self._waiting.values())
 
     def begin(
         self, connection: Connection, deliveries: Iterable[Delivery], groups: Iterable[Group], now_ms: int
@@ -97,6 +105,7 @@ class Outbox:
         for delivery in list(self._pending.values()):
             if delivery.is_sending:
                 self._judge(connection, delivery, interrupted(delivery, now_ms), now_ms)
+        self._waiting = dict(Counter(each.message.sink for each in self._pending.values()))
 
     def sinks_told(self, group_id: str) -> list[str]:
         """The sinks that were sent something about a group, or will be."""
@@ -125,6 +134,7 @@ class Outbox:
             append_delivery(connection, message)
             self._numbers[where] = number
             self._line_up(Delivery(message, is_keyed(sink.kind, kind), now_ms))
+            self._waiting[name] = self._waiting.get(name, 0) + 1
 
     def forget(self, group_id: str) -> None:
         """Forget what only an open group needs; messages that have not ended stay."""
@@ -150,7 +160,7 @@ class Outbox:
         due: dict[str, Delivery] = {}
         heads = [self._pending[line[0]] for line in self._lines.values()]
         heads += [self._pending[delivery_id] for delivery_id in self._stragglers]
-        for head in sorted(heads, key=lambda each: urgency(each.message)):
+        for head in sorted(heads, key=self._place):
             name = head.message.sink
             if name not in due and head.due_at_ms <= now_ms and not head.is_sending:
                 due[name] = head
@@ -161,6 +171,14 @@ class Outbox:
             elif not self._senders.is_busy(name) and self._clock_s() >= self._not_before_s.get(_lane(sink), 0.0):
                 self._begin(connection, sink, delivery, now_ms)
 
+    def _place(self, head: Delivery) -> tuple[tuple[int, bool], bool, int]:
+        """Sort what may be sent to a sink next: by urgency, what isn't over yet, and what had no turn for longest."""
+        message = head.message
+        line = self._lines.get((message.group_id, message.sink))
+        is_over = bool(line) and self._pending[line[-1]].message.kind is MessageKind.RESOLVED
+        turn = message.sink, takes_turns_as(message.code, message.scope)
+        return urgency(message), is_over, self._turns.get(turn, 0)
+
     def watch(self, connection: Connection, now_ms: int) -> None:
         """Tell people of sinks that have not taken a message for long; and show how much waits."""
         oldest: dict[str, int] = {}
@@ -170,11 +188,9 @@ class Outbox:
             oldest[name] = min(oldest.get(name, head.planned_at_ms), head.planned_at_ms)
             if is_late(head, now_ms, self._taken_at_ms.get(name, self._begun_at_ms)) and name not in self._late:
                 self._tell_late(connection, head, now_ms)
-        waiting: dict[str, int] = {}
-        for delivery in self._pending.values():
-            waiting[delivery.message.sink] = waiting.get(delivery.message.sink, 0) + 1
+        self._waiting = dict(Counter(each.message.sink for each in self._pending.values()))
         for name in self._routes.sinks:
-            metrics.PENDING.labels(name).set(waiting.get(name, 0))
+            metrics.PENDING.labels(name).set(self._waiting.get(name, 0))
             metrics.OLDEST.labels(name).set(max(0, now_ms - oldest.get(name, now_ms)) / 1000)
         metrics.ABANDONED.set(self._senders.abandoned)
 
@@ -190,6 +206,8 @@ class Outbox:
             moved = append_attempt(connection, delivery, Attempt(AttemptKind.SENDING))
         self._pending[message.delivery_id] = moved
         self._sending[sink.name] = message.delivery_id
+        self._sends += 1
+        self._turns[sink.name, takes_turns_as(message.code, message.scope)] = self._sends
         if sink.messages_per_second is not None:
             self._pause(sink.name, 1.0 / sink.messages_per_second)
         thread = self._threads.get((message.group_id, sink.name))

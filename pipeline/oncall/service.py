@@ -223,6 +223,8 @@ class AlertService:
             read = self._heard(record, now_ms)
             if read.alert.code == AlertCode.ALERTS_HEARTBEAT:
                 self._beat(read.alert, now_ms)
+            elif read.alert.code == AlertCode.ALERTS_SILENCED:  # the service tells of silences itself, from their rows
+                _log.error("silence_forged", partition=record.partition, offset=record.offset)
             else:
                 heard.append(read)
         heard += [told for _, told in apart if told is not None]
@@ -274,6 +276,7 @@ class AlertService:
         self._forged += self._keeper.what_others_wrote(connection, now_ms)
         registry = self._people.read(connection)
         self._keeper.silences = self._answers.silences(connection, registry, now_ms)
+        self._keeper.tell_of_silences(connection, now_ms)
         for act in self._answers.acts(connection, registry):
             with connection.transaction():
                 self._keeper.carry_out(connection, act, now_ms)

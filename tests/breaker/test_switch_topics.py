@@ -10,7 +10,7 @@ import pytest
 
 from ops.bench.rig.waiting import wait_until
 from ops.stack.topics import create_topics
-from pipeline.breaker import Event, Switches, taken_over
+from pipeline.breaker import Event, Switches, switches, taken_over
 from pipeline.breaker.switch_topics import SWITCHES_STALE_S, THROWS_MAX, SwitchFollower, SwitchTopic
 from pipeline.breaker.switches import Fault, FaultOf, Refused, key_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
@@ -85,6 +85,26 @@ def test_reader_that_looks_again_finds_what_is_new(log):
 def test_switch_of_a_topic_that_was_made_anew_is_above_what_the_store_knows(log):
     thrown = log.topic().throw(switch("all", RELEASED), log.append, START_MS, START_MS + 70, unsigned)
     assert thrown.sequence == START_MS + 71
+
+
+def test_flood_of_scopes_is_bounded_and_forces_all_traffic_open(log, monkeypatch):
+    monkeypatch.setattr(switches, "SCOPES_MAX", 20)
+    person = log.topic()
+    person.throw(switch("model:m1", FORCED_OPEN), log.append, START_MS, 0, unsigned)
+    made_up = [switch(f"segment:a={n}", FORCED_OPEN, START_MS + n) for n in range(1, 101)]
+    log.append([Outgoing(log.settings.topic("breaker_switches.v1"), key_of(one), WIRE.encode(one)) for one in made_up])
+    found = person.look()
+    assert 21 == len(found.latest)
+    assert found.is_forced("all")
+    assert found.is_forced("model:m1")
+    thrown = person.throw(switch("model:m2", FORCED_OPEN), log.append, START_MS, 0, unsigned)
+    assert (thrown.scope, person.look()) == ("model:m2", found), "whoever throws one more is told no lie"
+    released = person.throw(switch("all", RELEASED), log.append, START_MS, 0, unsigned)
+    person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
+    assert released.sequence < now_ms() + 60_000, "a release is of now, or no worker would heed it"
+    for reader in (person, log.topic()):
+        assert not reader.look().is_forced("all")
+        assert not reader.look().is_forced("model:m1")
 
 
 def test_switch_that_another_overtakes_is_thrown_again(log):

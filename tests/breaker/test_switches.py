@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from pipeline.breaker import Event, Refused, Switches, governed, taken_over
 from pipeline.breaker.states import VERSION_MAX, next_version
-from pipeline.breaker.switches import SEQUENCE_AHEAD_MAX_MS, Awaited, Fault, require_sound, switch_of
+from pipeline.breaker.switches import SCOPES_MAX, SEQUENCE_AHEAD_MAX_MS, Awaited, Fault, require_sound, switch_of
 from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.log import Record, Source
@@ -148,3 +148,20 @@ def test_what_a_person_can_not_have_is_refused_with_a_sentence(scope, by, reason
     with pytest.raises(Refused, match=r"(?s).") as refused:
         require_sound(BreakerSwitch(scope, FORCED_OPEN, 0, START_MS, by, reason, False))
     assert message in str(refused.value)
+
+
+def test_invariant_6_switch_of_one_more_scope_than_is_told_apart_forces_all_traffic_open_until_it_is_released():
+    """Whoever had the kill switch's credential made 100,000 scopes up, and the reading of each worker took minutes."""
+    full = Switches({f"segment:a={n}": switch(f"segment:a={n}", FORCED_OPEN, n + 1) for n in range(SCOPES_MAX)})
+    assert [True, True, False] == [full.has_room(each) for each in ("segment:a=0", "all", "segment:a=-1")]
+    at = Record(b"segment:a=-1", b"", Source(0, 7, START_MS))
+    after = full.crowded(at)
+    assert full.latest.keys() | {"all"} == after.latest.keys()
+    assert after.is_forced("all")
+    assert after.latest["all"].reason == (
+        "the switch at offset 7 of its topic is of one more scope than the 1,000 that are told apart"
+    )
+    assert after.crowded(at) is after, "a flood moves no sequence ahead, or no release would be of now"
+    released = after.after(switch("all", RELEASED, after.reached + 1))
+    assert not released.is_forced("all")
+    assert released.crowded(at).is_forced("all")

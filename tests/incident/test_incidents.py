@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from pathlib import Path
 
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.told_transitions import UNPROVED, conditions_of, told_transition
 from pipeline.domain.alert import Alert
 from pipeline.incident.incidents import (
@@ -81,6 +82,24 @@ def test_time_between_what_was_read_of_a_scope_is_affected_unless_it_is_known_to
     back, last = closed(at_ms=NOON_MS + 20 * MINUTE_MS), closed(at_ms=NOON_MS + 50 * MINUTE_MS)
     found = incident([tripped()], [tripped(), back, last])
     assert [Exposure("model:wrong-1", NOON_MS - LOOKBACK_MS, last.raised_at_ms)] == exposures(found, NOW_MS)
+
+
+def test_alert_that_nobody_sealed_makes_no_incident_of_the_breaker_s_older_or_longer() -> None:
+    """Forged, dated back to 1970 or to after the way back, it joined the true incident by its scope, and all that the
+    version had ever decided was affected, for 56 years: more than DORA's thresholds, whatever a person answers."""
+    back, scope = closed(at_ms=NOON_MS + 20 * MINUTE_MS), "model:wrong-1"
+    forged = [
+        alert(AlertCode.MODEL_UNWATCHED, "It can't be judged.", scope, {"at": str(at_ms)}, at_ms)
+        for at_ms in (MINUTE_MS, NOON_MS - MINUTE_MS, back.raised_at_ms + MINUTE_MS)
+    ]
+    before, between, after = forged
+    for told in ([before, tripped(), after], [tripped(), between], [before, tripped()]):
+        found = incident(told, [tripped(), back])
+        assert [Exposure(scope, NOON_MS - LOOKBACK_MS, back.raised_at_ms)] == exposures(found, NOW_MS)
+        assert NOON_MS - LOOKBACK_MS == found.suspect_ms
+    alone = incident([between], [])
+    assert [between.raised_at_ms - LOOKBACK_MS] == [each.since_ms for each in exposures(alone, NOW_MS)]
+    assert between.raised_at_ms - LOOKBACK_MS == alone.suspect_ms
 
 
 def test_decisions_are_suspect_until_now_while_the_breaker_is_not_closed() -> None:

@@ -14,12 +14,14 @@ import pytest
 
 from ops.bench.rig.services import status
 from ops.processes.servers import ServerProcess, free_port
+from pipeline.io.clock import now_ms
 from pipeline.io.postgres import Connection
 from pipeline.oncall.groups import State
 from pipeline.oncall.outbox import Answer
-from pipeline.oncall.sinks.kinds_client import client_of
+from pipeline.oncall.sinks.kinds_client import Alertmanager, client_of
+from pipeline.oncall.sinks.rendering import Setting, alertmanager_alert
 from pipeline.oncall.store import read_latest_groups
-from tests.oncall.given import good, routes, routes_text, trip
+from tests.oncall.given import good, message, routes, routes_text, trip
 from tests.oncall.stand import Stand
 from tests.records import NOON_MS
 
@@ -82,3 +84,14 @@ def test_heartbeat_is_an_alert_that_always_fires(manager: str) -> None:
     at = routes(routes_text(manager=manager))
     assert Answer.DELIVERED is client_of(at.sinks["alertmanager"], at).beat(60_000).answer
     assert ["ALERTS_HEARTBEAT"] == [each["labels"]["alertname"] for each in firing(manager)]
+
+
+def test_code_that_somebody_made_up_has_nothing_else_refused(manager: str) -> None:
+    """One forged record, which stays open, and what truly fired was told again no more, so it ended after a day."""
+    at = routes(routes_text(manager=manager))
+    client, setting = client_of(at.sinks["alertmanager"], at), Setting(at.source, at.runbook_of("100% OFF"), False)
+    assert isinstance(client, Alertmanager)
+    made_up, true = message(sink="alertmanager", code="100% OFF"), message(sink="alertmanager", code="BREAKER_TRIP")
+    alerts = [alertmanager_alert(each, setting, now_ms() + 10**6) for each in (made_up, true)]
+    assert Answer.DELIVERED is client.post_alerts(alerts).answer
+    assert {"100% OFF", "BREAKER_TRIP"} == {each["labels"]["alertname"] for each in firing(manager)}

@@ -252,6 +252,22 @@ def test_9_acknowledgement_covers_no_later_trip() -> None:
     assert begins_anew(unproved, again, NOON_MS + AGAIN_MS), "it may be true, and only the key be unknown"
 
 
+def test_9_acknowledgement_of_what_anybody_may_raise_lasts_an_hour_against_what_comes_anew() -> None:
+    """Whoever may write alerts.v1 had one acknowledged that was false, and what was true joined it without a call."""
+    first, again = conflict(1), conflict(2)
+    firing = replace(raised(1, group(first)), turns={first.alert_id: turn_of(first)})
+    known = advanced(firing, GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
+    assert not begins_anew(known, again, NOON_MS + AGAIN_MS - 1)
+    assert begins_anew(known, again, NOON_MS + AGAIN_MS)
+    assert not begins_anew(firing, again, NOON_MS + AGAIN_MS), "nobody has acknowledged it, so it escalates"
+    assert not begins_anew(known, first, NOON_MS + AGAIN_MS), "it was known then"
+    assert not begins_anew(known, again._replace(severity=Severity.WARNING), NOON_MS + AGAIN_MS)
+    tripped = trip()
+    open_still = advanced(raised(1, group(tripped)), GroupEvent(EventKind.ACKNOWLEDGED, NOON_MS, actor="ann"))
+    bad = alert(AlertCode.BREAKER_STILL_BAD, "Still bad.", "all", {}, NOON_MS + AGAIN_MS)
+    assert not begins_anew(open_still, bad, NOON_MS + AGAIN_MS), "a worker's word is no forgery, and this no news"
+
+
 @given(st.integers(0, 10**13), st.integers(0, 10**13), st.integers(1, 10**6), st.integers(1, 100))
 def test_clock_that_was_put_back_keeps_no_group_waiting(opened_ms: int, now_ms: int, wait_ms: int, count: int) -> None:
     at = put_back(replace(group(), opened_at_ms=opened_ms, raised_at_ms=opened_ms, records=count), now_ms)

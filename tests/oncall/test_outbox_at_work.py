@@ -14,7 +14,7 @@ from ops.bench.rig.waiting import wait_until
 from pipeline.domain.alert import Alert
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, connect
-from pipeline.oncall.groups import Group
+from pipeline.oncall.groups import UNPROVED_SCOPE, Group
 from pipeline.oncall.messages import MessageKind
 from pipeline.oncall.outbox import ATTEMPTS_MAX, LATE_MS, Answer, Result
 from pipeline.oncall.own_store import append_told, own_alerts_to_tell
@@ -22,7 +22,7 @@ from pipeline.oncall.sending_service import Outbox
 from pipeline.oncall.sinks.kinds_client import Send
 from pipeline.oncall.sinks.senders_client import Senders
 from pipeline.oncall.store import append_group, read_deliveries
-from tests.oncall.given import good, group, routes
+from tests.oncall.given import good, group, routes, trip
 from tests.servers import url_as
 
 WAIT_S = 20.0
@@ -276,6 +276,43 @@ def test_page_goes_before_what_waited_longer_at_its_sink(database_url: str) -> N
             desk.plan(kind)
         desk.turn()
         assert ["TRANSACTION_ID_CONFLICT"] == [each.message.code for each in desk.client.sent]
+
+
+def of(code: str, scope: str, number: int) -> Group:
+    about = group(trip(scope))
+    return replace(about, group_id=str(UUID(int=number)), key=about.key._replace(code=code))
+
+
+def test_flood_of_one_code_keeps_nobody_from_being_called_about_another(database_url: str) -> None:
+    """Whoever may write alerts.v1 raised 600 critical tests, and a trip waited behind each of them at every sink."""
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        desk.begin()
+        forged = [*(("ALERTS_TEST", "all"),) * 8, *((f"MADE_UP_{n}", "all") for n in range(8))]
+        forged += [("BREAKER_TRIP", UNPROVED_SCOPE)]
+        for number, (code, scope) in enumerate([*forged, ("BREAKER_TRIP", "model:v1"), ("RECONCILIATION_GAP", "all")]):
+            desk.group = of(code, scope, number)
+            append_group(connection, desk.group)
+            desk.plan(MessageKind.TRIGGERED)
+        for _ in range(5):
+            desk.turn()
+        first = {(each.message.code, each.message.scope) for each in desk.client.sent}
+        assert {("BREAKER_TRIP", "model:v1"), ("RECONCILIATION_GAP", "all")} <= first
+        assert 3 == len({code if "MADE_UP" not in code else "MADE_UP" for code, _ in first} - {"RECONCILIATION_GAP"})
+
+
+def test_what_is_over_is_told_after_what_is_not(database_url: str) -> None:
+    with closing(connect(url_as(database_url, "fraud_alerts"), "test")) as connection:
+        desk = Desk(connection)
+        desk.begin()
+        over, lasting = of("TABLES_UNCHAINED", "all", 1), of("TABLES_UNCHAINED", "all", 2)
+        for desk.group, kinds in [(over, [MessageKind.TRIGGERED, MessageKind.RESOLVED]), (lasting, ["TRIGGERED"])]:
+            append_group(connection, desk.group)
+            for kind in kinds:
+                desk.plan(MessageKind(kind))
+        for _ in range(3):
+            desk.turn()
+        assert [lasting.group_id, over.group_id, over.group_id] == [each.message.group_id for each in desk.client.sent]
 
 
 def test_sink_that_asks_for_an_hour_is_told_as_late_for_what_it_was_never_sent(database_url: str) -> None:

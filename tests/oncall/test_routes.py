@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -123,6 +125,16 @@ def test_sink_at_the_place_that_can_t_be_reached_is_not_told_of_it() -> None:
 @pytest.mark.parametrize("name", ["default.toml", "compose.toml"])
 def test_the_files_for_development_need_no_secret(name: str) -> None:
     assert parse_routes((FOLDER / name).read_bytes(), {}, is_production=False).heartbeat is not None
+
+
+@pytest.mark.parametrize("code", ["100% OFF", "../../logout?now#", "A B", "<script>", "é", "a//b"])
+def test_made_up_code_leads_to_no_other_page_and_is_part_of_an_address(code: str) -> None:
+    """Alertmanager refused every alert that it was told again together with one whose code has a percent sign."""
+    begins, ends = "https://git.bank.example/runbooks/", ".md"
+    found = routes().runbook_of(code)
+    assert found.startswith(begins)
+    assert re.fullmatch(r"([A-Za-z0-9_.~-]|%[0-9A-F]{2})+", found.removeprefix(begins))
+    assert code == unquote(found.removeprefix(begins).removesuffix(ends))
 
 
 def test_sink_is_never_told_that_it_can_t_be_reached() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+import gzip
 from collections.abc import Iterator
 from dataclasses import replace
 from smtplib import SMTP
@@ -15,6 +16,7 @@ from ops.bench.alerts.sinks import HttpSink, MailManner, MailSink, Manner, http_
 from pipeline.oncall.messages import REPEAT, MessageKind
 from pipeline.oncall.outbox import Answer, Result, recipient_id
 from pipeline.oncall.routing import Routes
+from pipeline.oncall.sinks.http_client import _is_page
 from pipeline.oncall.sinks.kinds_client import Send, _is_alertmanager, _is_pagerduty, client_of
 from tests.oncall.given import GROUP_ID, ROUTING_KEY, SIGNING, TOKEN, message, routes, routes_text
 from tests.records import NOON_MS
@@ -76,7 +78,8 @@ def test_answer_that_is_torn_or_somebody_else_s_counts_where_the_status_says_all
     sink: HttpSink, at: Routes, name: str, manner: Manner, kind: MessageKind
 ) -> None:
     sink.behave(manner)
-    expected = Answer.DELIVERED if name == "hook" else Answer.IN_DOUBT  # of a webhook nobody knows the words
+    is_program = name == "hook" and manner is not Manner.LOGIN_PAGE  # of a webhook nobody knows the words
+    expected = Answer.DELIVERED if is_program else Answer.IN_DOUBT
     assert expected is sent(at, name, kind).answer
 
 
@@ -92,7 +95,34 @@ def test_pagerduty_says_success_of_what_it_takes(body: bytes) -> None:
 
 def test_heartbeat_that_a_login_page_took_was_not_taken(sink: HttpSink, at: Routes) -> None:
     sink.behave(Manner.LOGIN_PAGE)
-    assert Answer.IN_DOUBT is client_of(at.sinks["alertmanager"], at).beat(60_000).answer
+    for name in ("alertmanager", "hook"):
+        assert Answer.IN_DOUBT is client_of(at.sinks[name], at).beat(60_000).answer
+
+
+_HTML = "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("said", "body", "is_page"),
+    [
+        ("", b"\xef\xbb\xbf \n<!DOCTYPE HTML><html>", True),
+        ("application/json", b"<HTML lang=en>", True),
+        (_HTML, b"<!-- portal --><script>go()</script>", True),
+        ("application/xhtml+xml", b'<?xml version="1.0"?><!DOCTYPE html>', True),
+        (_HTML, b"ok", False),  # as Flask says of a word
+        (_HTML, b"", False),
+        ("text/xml", b"<?xml version='1.0'?><Response/>", False),
+        ("", b"", False),
+        ("application/json", b'{"html": "<html>"}', False),
+    ],
+)
+def test_page_for_people_is_known(said: str, body: bytes, is_page: bool) -> None:
+    assert is_page is _is_page({"Content-Type": said}, body)
+
+
+def test_page_that_is_compressed_unasked_is_one_too() -> None:
+    assert _is_page({"Content-Type": _HTML, "Content-Encoding": "gzip"}, gzip.compress(b"<html>"))
+    assert not _is_page({"Content-Type": "application/json", "Content-Encoding": "gzip"}, gzip.compress(b"{}"))
 
 
 @pytest.mark.parametrize("name", HTTP_SINKS)

@@ -9,10 +9,13 @@ import pytest
 
 from ops.bench.alerts import sinks as sinks_module
 from ops.bench.alerts.sinks import Manner
+from pipeline.alerts.catalogue import AlertCode, alert, over
+from pipeline.domain.alert import Severity
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
-from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, Group, State
+from pipeline.oncall import sending_service
+from pipeline.oncall.groups import OTHER_SCOPES, SCOPES_MAX, Group, State, is_all_over
 from pipeline.oncall.outbox import AttemptKind
 from pipeline.oncall.own_store import own_alerts_to_tell
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
@@ -148,3 +151,33 @@ def test_trip_of_everything_is_told_amid_those_of_segments_and_a_fold_ends(stand
     with stand.service() as service:
         stand.publish(good(second, NOON_MS + 1))
         stand.run(service, lambda: fold().state is State.RESOLVED)
+
+
+def test_whoever_raises_and_ends_by_turns_makes_no_outbox_grow(
+    stand: Stand, owner: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pair of records was a group, two messages a sink, and room for the next: 1,165 waited after 600 of them."""
+    most = 20
+    monkeypatch.setattr(sending_service, "CROWDED", most)
+    stand.routes(sinks='"slack"', rate=0.01)
+    with stand.service() as service:
+        stand.turns(service, 1)
+        for number in range(30):
+            said = {"test": str(number)}
+            test = alert(AlertCode.ALERTS_TEST, "Nothing is wrong.", "all", said, NOON_MS, Severity.CRITICAL)
+            gap = alert(AlertCode.TABLES_UNCHAINED, "Rows wait.", "all", said, NOON_MS)
+            notice = alert(AlertCode.ROLLBACK_APPLIED, "Carried out.", "all", said, NOON_MS)
+            stand.forge(test, over(test, NOON_MS + 1), gap, over(gap, NOON_MS + 1), notice)
+            stand.turns(service, 1)
+        stand.run(service, lambda: 30 <= sum(each.records for each in of_code(owner, "TABLES_UNCHAINED")))
+        stand.turns(service, 3)
+        waiting = len(service._outbox._pending)
+        assert most <= waiting <= 60, "notices are told while there are few groups; without the bound 150 wait"
+        assert [each for each in service._keeper.open_groups() if is_all_over(each)], "held back"
+    monkeypatch.setattr(sending_service, "CROWDED", 10_000)
+    with stand.service() as service:  # whoever runs next ends what was held back
+        stand.run(service, lambda: {State.RESOLVED} == {each.state for each in of_code(owner, "TABLES_UNCHAINED")})
+
+
+def of_code(owner: Connection, code: str) -> list[Group]:
+    return [each for each in read_latest_groups(owner, 1_000) if each.key.code == code]

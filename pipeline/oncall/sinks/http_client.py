@@ -29,16 +29,21 @@ BODY_S: Final = 10.0
 """All of an answer's body is read by then, however slowly it comes."""
 BODY_BYTES_MAX: Final = 64 * 1024
 _CHUNK: Final = 8 * 1024
+_PAGE_BYTES: Final = 1024
 _NOT_SENT: Final = (ConnectTimeoutError, NewConnectionError, NameResolutionError, LocationValueError)
 _AGENT: Final = "fraud-decision-pipeline"
 
 
 class HttpAnswer(NamedTuple):
-    """body: None where it was torn, too slow or too long. retry_after_s: None where it says none, or nonsense."""
+    """body: None where it was torn, too slow or too long. retry_after_s: None where it says none, or nonsense.
+
+    is_page: whether it is a page for people, so that it isn't a program that has answered.
+    """
 
     status: int
     body: bytes | None
     retry_after_s: float | None
+    is_page: bool = False
 
 
 class NotSent(Exception):
@@ -76,24 +81,35 @@ class HttpClient:
         except (HTTPError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
         try:
-            return HttpAnswer(
-                response.status, _body(response, self._body_s), _retry_after_s(response.headers.get("Retry-After"))
-            )
+            body, is_whole = _body(response, self._body_s)
+            wait_s = _retry_after_s(response.headers.get("Retry-After"))
+            return HttpAnswer(response.status, body if is_whole else None, wait_s, _is_page(response.headers, body))
         finally:
             response.close()
             self._pool.clear()
 
 
-def _body(response: urllib3.BaseHTTPResponse, within_s: float) -> bytes | None:
+def _body(response: urllib3.BaseHTTPResponse, within_s: float) -> tuple[bytes, bool]:
+    """What came of the body, and whether it is all of it."""
     deadline, found = time.monotonic() + within_s, bytearray()
     try:
         while chunk := response.read1(_CHUNK):
             found += chunk
             if len(found) > BODY_BYTES_MAX or time.monotonic() > deadline:
-                return None
+                return bytes(found), False
     except (HTTPError, OSError):
-        return None
-    return bytes(found)
+        return bytes(found), False
+    return bytes(found), True
+
+
+def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    """By what it says of itself and begins with: many a program says text/html of the word "ok"."""
+    begins = body[:_PAGE_BYTES].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if begins.startswith((b"<!doctype html", b"<html")):
+        return True
+    is_encoded = headers.get("Content-Encoding", "identity").strip().lower() != "identity"  # which nobody asked for
+    is_said = "html" in headers.get("Content-Type", "").lower()
+    return is_said and (begins.startswith(b"<") or (is_encoded and bool(begins)))
 
 
 def _retry_after_s(text: str | None) -> float | None:

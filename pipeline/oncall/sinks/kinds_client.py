@@ -185,7 +185,7 @@ class SignedWebhook(_Http):
             "webhook-timestamp": str(int(at.timestamp())),
             "webhook-signature": " ".join(signatures),
         }
-        return _by_status(self.posted("", body, headers))
+        return _by_form(self.posted("", body, headers))
 
 
 class Mail:
@@ -217,6 +217,14 @@ def _by_status(answer: HttpAnswer | Result) -> Result:
     if status in _MAY_HAVE_ARRIVED or status >= 600 or status < 200:
         return Result(Answer.IN_DOUBT, why, answer.retry_after_s)
     return Result(Answer.NEVER if status in _HOPELESS else Answer.LATER, why, answer.retry_after_s)
+
+
+def _by_form(answer: HttpAnswer | Result) -> Result:
+    """The same, of a sink whose words nobody knows: a page for people, such as a login, is no answer of a program."""
+    result = _by_status(answer)
+    if isinstance(answer, HttpAnswer) and result.answer is Answer.DELIVERED and answer.is_page:
+        return Result(Answer.IN_DOUBT, f"it answers {answer.status} with a page for people, as a login does")
+    return result
 
 
 def _by_word(answer: HttpAnswer | Result, is_sinks: Callable[[bytes], bool]) -> Result:
