@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from typer.core import TyperGroup
 
 from ops.monitoring.boards import BOARDS
 from ops.monitoring.grafana import FOLDER as BOARD_FILES
@@ -17,7 +19,7 @@ from ops.monitoring.listing import PAGE, metrics_of, page_with_list
 from ops.monitoring.server import FOLDER
 from pipeline.alerts.catalogue import CATALOGUE
 from pipeline.domain.alert import Severity
-from tests.ops.test_command_table import QUOTED, fault_of
+from tests.ops.test_command_table import QUOTED, commands, fault_of
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "runbooks").glob("*.md")}
@@ -92,6 +94,19 @@ def _titles(board: str) -> set[str]:
 def test_commands_of_a_runbook_are_there(code: str) -> None:
     faults = {line: fault for line in QUOTED.findall(RUNBOOKS[code]) if (fault := fault_of(line)) is not None}
     assert faults == {}
+
+
+@pytest.mark.parametrize("code", sorted(RUNBOOKS))
+def test_commands_of_a_runbook_can_be_typed_as_they_stand(code: str) -> None:
+    """Whoever is on call at three has no time to find out what is missing."""
+    for line in QUOTED.findall(RUNBOOKS[code]):
+        words = shlex.split(line.replace("TIME", "2026-11-24T09:00:00Z").replace("OFFSET", "7").replace("PARTITION", "0"))
+        command: Any = commands()
+        while isinstance(command, TyperGroup):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(command.name, words)
+        if line.startswith("rollback plan"):
+            assert "--good-" in line, f"{line}: a plan decides again under what is good"
 
 
 def test_every_runbook_but_one_names_a_command_and_a_panel() -> None:
