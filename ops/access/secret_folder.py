@@ -28,7 +28,7 @@ from pipeline.io.production import DATABASE_ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24
-_KEYSTORE_PASSWORD: Final = "kafka_keystore_password"
+_OF_KEYSTORE: Final = "kafka_keystore_password"
 _NAMED_SO: Final = (
     "Give a file's name, such as kafka_password_fraud-worker or postgres_password_fraud_alerts; for the broker's key "
     "store remove kafka_keystore.p12 and its password."
@@ -64,13 +64,13 @@ def make_secret_folder(folder: Path, renewed: Sequence[str] = ()) -> list[str]:
 
 def _password_files() -> list[str]:
     users, roles = (*Principal, ADMINISTRATOR, BROKER), (POSTGRES_OWNER, *ROLES)
-    servers = ("redis_password", "redis_password_health", _KEYSTORE_PASSWORD)
+    servers = ("redis_password", "redis_password_health", _OF_KEYSTORE)
     return [*map(kafka_password_file, users), *map(database_password_file, roles), *servers]
 
 
 def _renewed(folder: Path, name: str) -> list[str]:
     """Put another password into the file and into those that follow from it, which keep whatever else they say."""
-    if name not in _password_files() or name == _KEYSTORE_PASSWORD:
+    if name not in _password_files() or name == _OF_KEYSTORE:
         raise Failure(f"{name!r} is no file of a password that can be renewed.", _NAMED_SO)
     if not (folder / name).exists():
         raise Failure(f"{folder / name} is not there.", "Without --renew this makes what is missing.")
@@ -162,7 +162,7 @@ def _keystore(folder: Path) -> list[str]:
     try:
         certificate, *chain = load_pem_x509_certificates(sources[0].read_bytes())
         key = load_pem_private_key(sources[1].read_bytes(), None)
-        protection = BestAvailableEncryption(_held(folder, _KEYSTORE_PASSWORD).encode())
+        protection = BestAvailableEncryption(_held(folder, _OF_KEYSTORE).encode())
         content = pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, chain, protection)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         what = f"{sources[0]} and {sources[1]} make no key store ({type(error).__name__})."
