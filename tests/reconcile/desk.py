@@ -134,7 +134,7 @@ class Desk:
     def group(self) -> str:
         return self.prefix + GROUP
 
-    def reconciler(self, *, is_stored: bool = True) -> Reconciler:
+    def reconciler(self, *, is_stored: bool = True, group: str | None = None) -> Reconciler:
         appender = Appender(self.stack.bootstrap_servers, "test", {})
         looking = Looking(WIRE, self.log_reader, self.topics, CONSUMER if is_stored else "reconcile-once")
         findings = Findings(AlertPublisher(appender.append, WIRE, self.prefix + "alerts.v1"))
