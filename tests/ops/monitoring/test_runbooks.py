@@ -13,6 +13,7 @@ import yaml
 from typer.core import TyperGroup
 
 from ops.monitoring.boards import BOARDS
+from ops.monitoring.boards.panel import Kind
 from ops.monitoring.grafana import FOLDER as BOARD_FILES
 from ops.monitoring.grafana import board_json
 from ops.monitoring.listing import PAGE, metrics_of, page_with_list
@@ -139,6 +140,31 @@ def test_grafana_s_file_is_what_the_board_says(board) -> None:
     panels = json.loads(text)["panels"]
     assert [panel.title for panel in board.panels] == [panel["title"] for panel in panels]
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_no_number_is_coloured_by_what_grafana_takes_for_good(board) -> None:
+    """Where a file says nothing, all below 80 is green there and the rest red: an availability of 0.5, and EUR 80."""
+    for panel, made in zip(board.panels, json.loads(board_json(board))["panels"], strict=True):
+        if panel.kind in (Kind.NUMBER, Kind.BARS):
+            defaults = made["fieldConfig"]["defaults"]
+            steps = [(step["value"], step["color"]) for step in defaults["thresholds"]["steps"]]
+            good = panel.objective
+            assert steps == ([(None, "blue")] if good is None else [(None, "red"), (good, "green")])
+            assert defaults["noValue"] == "not known"
+        else:
+            assert panel.objective is None
+
+
+def test_every_objective_that_a_panel_names_is_the_one_that_colours_it() -> None:
+    named = {
+        panel.title: (float(found[1]) / 100, panel.objective)
+        for board in BOARDS
+        for panel in board.panels
+        if (found := re.search(r"Objective: ([0-9.]+) %", panel.says))
+    }
+    assert len(named) == 3
+    assert [round(said, 9) for said, _ in named.values()] == [coloured for _, coloured in named.values()]
 
 
 def test_no_file_is_of_a_board_that_is_gone() -> None:
