@@ -75,16 +75,21 @@ def create_passwords(
         bool,
         typer.Option("--keep-owner", help="Leave the files to whoever runs this, who takes them to Vault or the like."),
     ] = False,
+    renew: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Put another password into this file, and wherever it is held; repeatable."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Create the missing passwords; give each file to its reader.
 
-    There is a password for every user and role, and none is overwritten. The settings that hold them are written, too.
-    Run it as root, again after each file that is added by hand.
+    There is a password for every user and role, and none is overwritten but by --renew. The settings that hold them are
+    written, too. Run it as root, again after each file that is added by hand. A server knows a renewed password after
+    `fraud database set-passwords` or `fraud access apply --passwords`, and Redis when it has read its users anew.
     """
     from ops.access.folder_command import made_folder, show_folder
 
-    show_folder(Output(as_json=as_json), made_folder(folder, is_owner_kept=keep_owner))
+    show_folder(Output(as_json=as_json), made_folder(folder, renew or (), is_owner_kept=keep_owner))
 
 
 @keys_app.command("create")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,8 @@ class Made(NamedTuple):
     missing: list[str]
 
 
-def made_folder(folder: Path, *, is_owner_kept: bool) -> Made:
-    made = make_secret_folder(folder)
+def made_folder(folder: Path, renewed: Sequence[str] = (), *, is_owner_kept: bool) -> Made:
+    made = make_secret_folder(folder, renewed)
     for fault in acl_faults((folder / "redis_acl").read_text()):
         raise Failure(f"{fault}.", f"Remove {folder / 'redis_acl'}, and run this again.")
     if is_owner_kept:

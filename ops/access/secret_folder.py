@@ -9,6 +9,8 @@ import hashlib
 import json
 import os
 import secrets
+import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +28,11 @@ from pipeline.io.production import DATABASE_ROLES
 from pipeline.terminal.failures import Failure
 
 PASSWORD_BYTES: Final = 24
+_OF_KEYSTORE: Final = "kafka_keystore_password"
+_NAMED_SO: Final = (
+    "Give a file's name, such as kafka_password_fraud-worker or postgres_password_fraud_alerts; for the broker's key "
+    "store remove kafka_keystore.p12 and its password."
+)
 KAFKA_SECRETS: Final = "/etc/kafka/secrets"
 _AUTHORITY: Final = "/run/secrets/ca.pem"
 _PLAIN_LOGIN: Final = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -40,11 +47,15 @@ def database_password_file(role: str) -> str:
     return f"postgres_password_{role}"
 
 
-def make_secret_folder(folder: Path) -> list[str]:
-    """Make the files that are missing, each readable by its owner only; return their names."""
+def make_secret_folder(folder: Path, renewed: Sequence[str] = ()) -> list[str]:
+    """Make the files that are missing, each readable by its owner only; return their names.
+
+    renewed: passwords that somebody else may have. Each gets another one, in every file that holds it.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = [name for name in _password_files() if _is_made(folder / name, secrets.token_urlsafe(PASSWORD_BYTES))]
+        made = [changed for name in dict.fromkeys(renewed) for changed in _renewed(folder, name)]
+        made += [name for name in _password_files() if _is_made(folder / name, secrets.token_urlsafe(PASSWORD_BYTES))]
         made += [name for name, content in _following(folder).items() if _is_made(folder / name, content)]
         return made + _keystore(folder)
     except OSError as error:
@@ -53,8 +64,34 @@ def make_secret_folder(folder: Path) -> list[str]:
 
 def _password_files() -> list[str]:
     users, roles = (*Principal, ADMINISTRATOR, BROKER), (POSTGRES_OWNER, *ROLES)
-    servers = ("redis_password", "redis_password_health", "kafka_keystore_password")
+    servers = ("redis_password", "redis_password_health", _OF_KEYSTORE)
     return [*map(kafka_password_file, users), *map(database_password_file, roles), *servers]
+
+
+def _renewed(folder: Path, name: str) -> list[str]:
+    """Put another password into the file and into those that follow from it, which keep whatever else they say."""
+    if name not in _password_files() or name == _OF_KEYSTORE:
+        raise Failure(f"{name!r} is no file of a password that can be renewed.", _NAMED_SO)
+    if not (folder / name).exists():
+        raise Failure(f"{folder / name} is not there.", "Without --renew this makes what is missing.")
+    old, new = _held(folder, name), secrets.token_urlsafe(PASSWORD_BYTES)
+    changed = {name: f"{new}\n"}
+    for follower, content in _following(folder).items():
+        path = folder / follower
+        if path.exists() and _with_other(content, old, new) != content:
+            found = path.read_text()
+            changed[follower] = _with_other(found, old, new)
+            if changed[follower] == found:
+                what = f"{path} does not hold the password that stands in {folder / name}, so nothing was renewed."
+                raise Failure(what, f"Remove {path}, and run this again.")
+    for changed_name, content in changed.items():
+        _replace(folder / changed_name, content)
+    return list(changed)
+
+
+def _with_other(content: str, old: str, new: str) -> str:
+    """Redis' file of users holds a password's digest."""
+    return content.replace(old, new).replace(_sha256(old), _sha256(new))
 
 
 def _following(folder: Path) -> dict[str, str]:
@@ -125,7 +162,7 @@ def _keystore(folder: Path) -> list[str]:
     try:
         certificate, *chain = load_pem_x509_certificates(sources[0].read_bytes())
         key = load_pem_private_key(sources[1].read_bytes(), None)
-        protection = BestAvailableEncryption(_held(folder, "kafka_keystore_password").encode())
+        protection = BestAvailableEncryption(_held(folder, _OF_KEYSTORE).encode())
         content = pkcs12.serialize_key_and_certificates(b"kafka", key, certificate, chain, protection)  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         what = f"{sources[0]} and {sources[1]} make no key store ({type(error).__name__})."
@@ -144,6 +181,16 @@ def _held(folder: Path, name: str) -> str:
 
 def _sha256(password: str) -> str:
     return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _replace(path: Path, content: str) -> None:
+    """Put other content into a file, at once and as its owner's."""
+    before, partial = path.stat(), path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    _is_made(partial, content.encode())
+    os.chown(partial, before.st_uid, before.st_gid)
+    partial.chmod(stat.S_IMODE(before.st_mode))
+    partial.replace(path)
 
 
 def _is_made(path: Path, content: str | bytes) -> bool:

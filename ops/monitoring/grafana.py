@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ops.monitoring.boards.panel import Board, Kind, Panel
+from ops.monitoring.boards.panel import Board, Kind, Panel, Unit
 
 FOLDER: Final = Path(__file__).parent / "grafana" / "boards"
 DATASOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
 COLUMNS: Final = 24
 WIDTH: Final = 8
 HEIGHT: Final = 8
+OBJECTIVE_DECIMALS: Final = 3
+"""Of a percentage: with fewer, 99.998 % is shown as 100 %, and an objective of 99.999 % as kept."""
 
 
 def board_json(board: Board) -> str:
@@ -44,7 +46,7 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
         "type": str(panel.kind),
         "datasource": DATASOURCE,
         "gridPos": {"x": place % COLUMNS, "y": place // COLUMNS * HEIGHT, "w": WIDTH, "h": HEIGHT},
-        "fieldConfig": {"defaults": {"unit": str(panel.unit)}, "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
         "options": _options(panel.kind),
         "targets": [
             {
@@ -60,6 +62,20 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
             for place_of_line, line in enumerate(panel.lines)
         ],
     }
+
+
+def _defaults(panel: Panel) -> dict[str, Any]:
+    """A number without a value is said to be not known. One with an objective is red where it is missed, and no other
+    is red or green: where a file names no thresholds, Grafana calls all below 80 good and all from there on bad.
+    """
+    defaults: dict[str, Any] = {"unit": str(panel.unit)}
+    if panel.kind not in (Kind.NUMBER, Kind.BARS):
+        return defaults
+    steps: list[dict[str, Any]] = [{"color": "blue", "value": None}]
+    if panel.objective is not None:
+        steps = [{"color": "red", "value": None}, {"color": "green", "value": panel.objective}]
+    defaults |= {"noValue": "not known", "thresholds": {"mode": "absolute", "steps": steps}}
+    return defaults | ({"decimals": OBJECTIVE_DECIMALS} if panel.unit is Unit.SHARE and panel.objective else {})
 
 
 def _options(kind: Kind) -> dict[str, Any]:

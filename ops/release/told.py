@@ -16,7 +16,7 @@ from pipeline.domain.decision import Decision, Outcome
 from pipeline.domain.plain import plain_record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
-from pipeline.replay.customer import customer_text
+from pipeline.replay.customer import Money, customer_text
 from pipeline.replay.regimes import Missing, RegimeOf
 
 TOLD: Final = "told.jsonl.gz"
@@ -58,6 +58,7 @@ def read_told(folder: Path) -> dict[tuple[object, object], dict[str, object]] | 
 def _customers(decision: Decision, regime_of: RegimeOf) -> Iterator[tuple[str, str]]:
     for stands in _STANDS:
         for may_be_paid in (False, True):
-            text = customer_text(decision, regime_of, stands, may_be_paid=may_be_paid)
+            money = Money.MAY_BE_OUT if may_be_paid else Money.AS_DECIDED
+            text = customer_text(decision, regime_of, stands, money)
             key = f"{'as decided' if stands is None else stands.value}{', paid' if may_be_paid else ''}"
             yield key, f"missing: {text.why}" if isinstance(text, Missing) else text

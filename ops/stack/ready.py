@@ -33,8 +33,9 @@ SETTINGS_FILE: Final = "stack.env"
 LOCK_FILE: Final = "stack.lock"
 _KEPT, _BEGUN_ANEW = "kept from one time to the next", "begun anew each time"
 """The kinds of stacks. A folder of one is never used for the other, which would remove its books or keep false ones."""
-_WITHOUT_A_BROKER_MEANINGLESS: Final = ("postgres", "audit", "rail")
-"""Folders of files that refer to offsets of a log; a broker that forgets everything makes them all untrue."""
+_WITHOUT_A_BROKER_MEANINGLESS: Final = ("postgres", "audit", "rail", "people")
+"""Folders of files that refer to offsets of a log, or to a database that does; a broker that forgets everything makes
+them all untrue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
     if not sealing_key_path.exists():
         create_key_file(sealing_key_path)
     make_seal_keys(directory / "seals")
+    (directory / "people").mkdir(mode=0o700, exist_ok=True)
     return {
         "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
         "FRAUD_REDIS_URL": stack.redis_url,
@@ -132,6 +134,8 @@ def _settings(stack: Stack, directory: Path, rail: str) -> dict[str, str]:
         "FRAUD_DEAD_LETTER_KEY_FILE": str(sealing_key_path),
         "FRAUD_SEAL_DIRECTORY": str(directory / "seals"),
         "FRAUD_FEEDS_PATH": str(directory / "feeds"),
+        # The review service writes it. Without it no release of the breaker is heeded, and the first one thrown stays.
+        "FRAUD_PEOPLE_FILE": str(directory / "people" / "people"),
     }
 
 

@@ -28,7 +28,7 @@ def explain(
     if customer:
         if isinstance(told.customer, Missing):
             why = told.customer.why
-            raise Failure(f"{why[0].upper()}{why[1:]}.", "Explain it with a release that has.")
+            raise Failure(f"{why[0].upper()}{why[1:]}.", "`fraud explain ID` says what is known of it.")
         output.record({"customer": told.customer}, told.customer)
         return
     if html is not None:

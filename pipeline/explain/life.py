@@ -12,6 +12,7 @@ from pipeline.domain.in_force import DecisionRecord, decided, replaced, replaces
 from pipeline.domain.reversal import Reversal
 from pipeline.domain.review_outcome import ReviewOutcome
 from pipeline.execute.saga import Aim, State
+from pipeline.replay.customer import Money
 
 PAID_OR_ASKED: Final = frozenset(
     {
@@ -241,6 +242,13 @@ def stands(life: Life | NotShown, decision: Decision) -> Outcome | None:
     return said
 
 
-def may_be_paid(life: Life | NotShown) -> bool:
-    """Whether the rail was asked to pay it and the money is not back with the payer, as far as the ledger is shown."""
-    return not isinstance(life, NotShown) and life.state in PAID_OR_ASKED
+def money_of(life: Life) -> Money | None:
+    """Where the ledger has the payment's money, for the customer; None where the payment goes on under another id."""
+    state = life.state
+    if state in PAID_OR_ASKED:
+        return Money.MAY_BE_OUT
+    if state is State.REVERSED and any(step.after in PAID_OR_ASKED for step in life.rows.steps):
+        return Money.GIVEN_BACK
+    if state in (State.REFUSED, State.UNRESERVED):
+        return Money.NOT_MADE
+    return None if state is State.RELEASED else Money.AS_DECIDED

@@ -6,10 +6,10 @@ from typing import Final, NamedTuple
 
 from pipeline.audit.lookup_store import candidates
 from pipeline.decide.decision_topics import find_decision
-from pipeline.domain.decision import StoredDecision
+from pipeline.domain.decision import Decision, StoredDecision
 from pipeline.domain.refusals import Refusal
 from pipeline.explain.explanation import explanation
-from pipeline.explain.life import AuditRow, Life, NotShown, may_be_paid, stands
+from pipeline.explain.life import AuditRow, Life, NotShown, money_of, stands
 from pipeline.explain.life_store import read_audited
 from pipeline.explain.whole import Trace, Whole, assembled
 from pipeline.explain.whole_life_store import database, life_of, not_shown, unreadable
@@ -20,6 +20,7 @@ from pipeline.io.postgres import Connection, DatabaseRefused, DatabaseUnavailabl
 from pipeline.io.settings import Settings
 from pipeline.replay.customer import customer_text
 from pipeline.replay.feed_proof_files import feeds_fault_of
+from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify_command import archive_of
 from pipeline.terminal.decision_choice import the_one
 from pipeline.traces.context import parsed, trace_id_of_decision
@@ -62,8 +63,20 @@ def whole(settings: Settings, wire: WireFormat, wanted: str, account_id: str | N
     regime_of = archive_of(settings).regime_of
     explained = explanation(decision.stored, decision.partition, decision.offset, regime_of, feeds_fault_of(settings))
     stored = decision.stored.decision
-    customer = customer_text(stored, regime_of, stands(life, stored), may_be_paid=may_be_paid(life))
+    customer = _customer(stored, regime_of, life)
     return assembled(explained, life, customer, decision.origin, _trace(settings, decision))
+
+
+def _customer(decision: Decision, regime_of: RegimeOf, life: Life | NotShown) -> str | Missing:
+    """Return no text that the ledger does not bear out: it may say of a payment that is made that it isn't."""
+    if isinstance(life, NotShown):
+        return Missing("what became of the payment is not known without the database, and the text hangs on it")
+    if (money := money_of(life)) is not None:
+        return customer_text(decision, regime_of, stands(life, decision), money)
+    other = life.rows.released_as
+    if other is None:
+        return Missing("the payment was given back to be decided anew, and is not decided yet")
+    return Missing(f"the payment goes on as {other.transaction_id}: explain that one")
 
 
 def _kept(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pipeline.domain.alert import IncidentKind
 from pipeline.domain.money import money_text, pounds_text
 from pipeline.domain.times import utc_text
 from pipeline.incident.dora import REGULATION, Answer, Class, Finding
-from pipeline.incident.incidents import Incident, IncidentState, timeline
+from pipeline.incident.incidents import Incident, IncidentState, Moment, timeline
 from pipeline.incident.radius import Affected, Radius
 from pipeline.incident.whole import Whole, cause_of, conditions_in, counts_of
 from pipeline.web.html import badge, cards, document, escape, table
 
 MOMENTS_MAX: Final = 1_000
-"""Lines of the timeline that a browser still scrolls well; the JSON report has all that were read."""
+"""Alerts, and as many moments of the breaker, that a browser still scrolls well; the JSON report has all that were
+read. What people did is never left out: it is what the report is asked for."""
 _STYLE: Final = """
 <style>
 .badge.OPEN, .badge.MAJOR, .badge.MET { background: var(--stop) }
@@ -40,7 +42,7 @@ def _body(whole: Whole) -> Iterator[str]:
     yield f"<p class=soft><code>{escape(incident.incident_id)}</code>, as known at {utc_text(whole.read_at_ms)}</p>"
     yield _cards(whole)
     yield "<h2>What it is</h2><div class=pairs>" + table(["", ""], _facts(incident)) + "</div>"
-    yield "<h2>Blast radius so far</h2>" + "".join(_radius(whole.radius))
+    yield "<h2>Blast radius so far</h2>" + "".join(_radius(whole.radius, incident))
     yield "<h2>Classification under DORA</h2>" + "".join(_classification(whole))
     yield "<h2>Timeline</h2>" + "".join(_timeline(incident))
     yield "<h2>What to do with what was decided</h2>" + _rollback(incident)
@@ -85,13 +87,14 @@ def _facts(incident: Incident) -> Iterator[list[str]]:
         yield ["Not proved", f'<span class="bad">{said}</span>']
 
 
-def _radius(radius: Radius) -> Iterator[str]:
+def _radius(radius: Radius, incident: Incident) -> Iterator[str]:
     if radius.groups:
+        routes = _ROUTES_OF_BREAKER if incident.is_of_breaker else _ROUTES
         amounts: dict[tuple[str, str], dict[str, int]] = {}
         for share in radius.shares:
             amounts.setdefault((share.route, share.outcome), {})[share.currency] = share.amount_minor
         rows = [
-            [_ROUTES.get(each.route, escape(each.route)), _outcome(each.outcome),
+            [routes.get(each.route, escape(each.route)), _outcome(each.outcome),
              f"{each.decisions:,}", f"{each.customers:,}", _amounts(amounts[each.route, each.outcome])]
             for each in radius.groups
         ]  # fmt: skip
@@ -119,7 +122,9 @@ def _classification(whole: Whole) -> Iterator[str]:
         yield '<p class="bad">A person must answer what is open before it is known whether this must be reported.</p>'
     rows = [_criterion(each) for each in classification.findings]
     yield (
-        '<div class="criteria lines">' + table(["Criterion", "", "What is known", "Left to a person"], rows) + "</div>"
+        '<div class="criteria lines">'
+        + table(["Criterion", "Answer", "What is known", "Left to a person"], rows)
+        + "</div>"
     )
     if classification.recurring:
         others = ", ".join(f"<code>{escape(other)}</code>" for other in classification.recurring)
@@ -145,16 +150,31 @@ def _criterion(finding: Finding) -> list[str]:
 
 def _timeline(incident: Incident) -> Iterator[str]:
     moments = timeline(incident)
-    if len(moments) > MOMENTS_MAX:
-        yield f"<p class=soft>The first {MOMENTS_MAX:,} of {len(moments):,}.</p>"
+    told = list(_told(moments))
+    if len(told) < len(moments):
+        yield (
+            f"<p class=soft>{len(moments) - len(told):,} of {len(moments):,} moments are not listed: of alerts, and of "
+            f"the breaker, the first {MOMENTS_MAX:,} each are. What people did is listed whole.</p>"
+        )
     unread = sum(group.raised for group in incident.groups) - len(incident.alerts)
     if unread > 0:
         yield f"<p class=soft>{unread:,} further alerts are counted above and not listed.</p>"
     rows = [
         [utc_text(each.at_ms), badge(each.source), escape(each.what), escape(each.who), escape(each.text)]
-        for each in moments[:MOMENTS_MAX]
+        for each in told
     ]
-    yield '<div class="lines moments">' + table(["When", "", "What", "Who or where", ""], rows) + "</div>"
+    yield (
+        '<div class="lines moments">' + table(["When", "Told by", "What", "Who or where", "In words"], rows) + "</div>"
+    )
+
+
+def _told(moments: Iterable[Moment]) -> Iterator[Moment]:
+    """Those that the page lists, in their order. A flood of alerts hides nobody's act."""
+    listed: Counter[str] = Counter()
+    for moment in moments:
+        listed[moment.source] += 1
+        if moment.source not in ("ALERT", "BREAKER") or listed[moment.source] <= MOMENTS_MAX:
+            yield moment
 
 
 def _rollback(incident: Incident) -> str:
@@ -166,10 +186,11 @@ def _rollback(incident: Incident) -> str:
 
 
 _ROUTES: Final[Mapping[str, str]] = {
-    "MODEL": "the model, before it was taken out or on probation",
-    "FALLBACK": "the fallback rules, in its place",
+    "MODEL": "the model",
+    "FALLBACK": "the fallback rules, in the model's place",
     "GUARDRAIL": "a guardrail",
 }
+_ROUTES_OF_BREAKER: Final = {**_ROUTES, "MODEL": "the model, before it was taken out or on probation"}
 
 
 def _outcome(outcome: str) -> str:

@@ -15,7 +15,7 @@ from pipeline.terminal.output import Output
 alerts_app = typer.Typer()
 
 Group = Annotated[str, typer.Argument(metavar="ID", help="The group's id, or enough of its beginning.")]
-Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What you know or do; others are told.")]
+Note = Annotated[str, typer.Option("--reason", metavar="TEXT", help="What you know or do; others are told.")]
 
 
 @alerts_app.command("run")

@@ -25,7 +25,9 @@ def run() -> None:
 
 @reconcile_app.command("check")
 def check(as_json: Json = False) -> None:
-    """Account for every record taken in, once. Exit 1 when one was not decided, audited or executed."""
+    """Account for every record taken in, once. Exit 1 when one was not decided, audited or executed,
+    or where it is not known what was taken in.
+    """
     from pipeline.reconcile.service_command import reconcile_once
 
     settings = settings_from_environment("reconcile")

@@ -88,6 +88,8 @@ class Reconciler:
         self._now_ms = now_ms
         self._positions = {topic: Positions(CONSUMER, topic) for topic in self._topics}
         self._progress = Progress(is_stored)
+        self._decided: set[int] = set()
+        self._committed: Mapping[int, int] = {}
         self._sweep = LedgerSweep(self._topics.decisions, CONSUMER, is_stored=is_stored)
 
     def open(self, connection: Connection) -> Comparison | None:
@@ -100,8 +102,17 @@ class Reconciler:
         intake: dict[Part, Sequence[int]] = {}
         if decisions_at_end and letters_at_end:
             intake = self._intake(committed, expired)
+        self._decided |= {part.partition for part in decisions}
+        self._committed = committed
         stretch = Comparison(self._now_ms(), intake, decisions, letters, expired)
         return stretch if stretch.parts else None
+
+    def uncommitted(self) -> list[int]:
+        """Partitions that decisions stand on while the workers' group has committed nothing there, as of the last open.
+
+        Whatever was taken in there was held against nothing: the offsets were deleted, or another group is asked.
+        """
+        return sorted(self._decided - self._committed.keys())
 
     def look(self, connection: Connection, stretch: Comparison) -> Looked:
         with failures_named():

@@ -67,8 +67,9 @@ class Totals(NamedTuple):
 
 
 def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool:
-    """From the oldest records that the topics hold to what is committed now; True when nothing is missing."""
-    totals = Totals()
+    """From the oldest records that the topics hold to what is committed now; True when nothing is missing, and the
+    workers' commits say what was taken in."""
+    totals, uncommitted = Totals(), list[int]()
     try:
         with _reconciler(settings, wire, is_stored=False) as reconciler, closing(_connect(settings)) as connection:
             shown = set(_standing(reconciler, connection))
@@ -81,13 +82,16 @@ def reconcile_once(settings: Settings, wire: WireFormat, output: Output) -> bool
                 totals = totals.plus(looked, len(gaps))
                 for gap in gaps:
                     show_gap(output, gap)
+            uncommitted = reconciler.uncommitted()
     except BrokerFailed as error:
         raise Failure(f"{error}.", "Is the broker up, and may you read the topics and tell alerts?") from error
     except (DatabaseUnavailable, DatabaseRefused) as error:
         what = f"The database at {shown_address(settings.database_url)} can't be used: {error}."
         raise Failure(what, "Is it up and migrated, and are you fraud_reconcile?") from error
+    for partition in uncommitted:
+        show_uncommitted(output, settings, partition)
     show_totals(output, totals)
-    return totals.gaps == 0
+    return totals.gaps == 0 and not uncommitted
 
 
 def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
@@ -112,6 +116,13 @@ def show_gap(output: Output, gap: Gap) -> None:
     where = f"{place}, {count_text(gap.records, 'record')}, by {gap.side}"
     line = f"{coloured('GAP', 'red', is_bold=True)} {gap.kind:<19} {where}"
     output.record({"gap": {**gap._asdict(), "side": gap.side}}, line)
+
+
+def show_uncommitted(output: Output, settings: Settings, partition: int) -> None:
+    topic, group = settings.topic("transactions.v1"), settings.consumer_group
+    why = f"decisions stand there, and {group} has committed nothing, so what was taken in is not known"
+    line = f"{coloured('NOT KNOWN', 'red', is_bold=True)} {topic}[{partition}]: {why}"
+    output.record({"unknown": {"topic": topic, "partition": partition, "group": group, "why": why}}, line)
 
 
 def show_totals(output: Output, totals: Totals) -> None:

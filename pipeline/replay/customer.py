@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import Enum, auto
 
 from pipeline.decide.phrase_books.books import book_of
 from pipeline.decide.phrase_books.v1.book import PhraseBook
@@ -13,13 +14,20 @@ from pipeline.replay.regimes import Missing, RegimeOf
 from pipeline.replay.verify import policy_key
 
 
+class Money(Enum):
+    """Where a payment's money is, as far as what its customer is told hangs on it."""
+
+    AS_DECIDED = auto()  # nothing is known of it that the outcome doesn't say
+    MAY_BE_OUT = auto()  # so that no text may say that it is not
+    NOT_MADE = auto()  # with the payer, for want of funds or of an account, or because the rail refused it
+    GIVEN_BACK = auto()  # with the payer again, after it was out or may have been
+
+
 def customer_text(
-    decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None, *, may_be_paid: bool = False
+    decision: Decision, regime_of: RegimeOf, stands: Outcome | None = None, money: Money = Money.AS_DECIDED
 ) -> str | Missing:
     """`stands`: what people made of it since, which is told instead, without a cause. Without the policy of the
     decision it names no cause either, and the contact that the phrase book gives.
-
-    may_be_paid: the money is out, or may be, so that no text may say that it is not.
     """
     book = book_of(decision.phrase_book_version)
     if book is None:
@@ -27,8 +35,12 @@ def customer_text(
     in_force, outcome = regime_of(policy_key(decision)), stands or decision.outcome
     customers = None if isinstance(in_force, Missing) else in_force.policy.customers
     contact = None if customers is None else customers.contact
-    if may_be_paid and outcome is not Outcome.ALLOW:
+    if money is Money.MAY_BE_OUT and outcome is not Outcome.ALLOW:
         return book.customer_paid(outcome, contact)
+    if money is Money.GIVEN_BACK:
+        return book.customer_given_back(contact)
+    if money is Money.NOT_MADE and outcome is not Outcome.BLOCK:
+        return book.customer_not_made(contact)
     if stands is not None or isinstance(in_force, Missing):
         return book.customer(outcome, (), contact)
     return book.customer(outcome, tuple(_mendable(decision, in_force, book)), contact)

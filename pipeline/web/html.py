@@ -66,7 +66,7 @@ td.n, th.n { font-variant-numeric: tabular-nums; text-align: right; white-space:
 .steps td:nth-child(4) { width: 11rem }
 .steps td:nth-child(5) { width: 19rem }
 .rules td:nth-child(1) code { overflow-wrap: normal; white-space: nowrap }
-.pairs td:first-child { width: 13rem }
+.pairs td:first-child { overflow-wrap: break-word; width: 13rem }
 .pairs td:first-child, .soft { color: var(--soft) }
 .tag { border: 1px solid currentColor; border-radius: .25rem; font-size: .7rem; padding: 0 .35rem; white-space: nowrap }
 .DECISION { color: var(--ink) }

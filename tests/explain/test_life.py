@@ -354,8 +354,30 @@ def test_what_people_decided_since_is_what_the_customer_is_told(bank, fraud):
     after = fraud("explain", "tx-back", "--customer", **bank.environment).out
     assert (before.split(".")[0], after.split(":")[0]) == (
         "Our checks gave us no reason to hold your payment back",
-        "We have not made your payment",
+        "Your payment was made, or was being made, and has been taken back",
     )
+
+
+def test_a_payment_that_goes_on_under_another_id_is_told_of_there(bank, fraud):
+    """It was blocked, and may be paid by now: "We have not made your payment" would be false."""
+    bank.decide("tx-on", by="blocks-all")
+    bank.settle()
+    assert fraud("explain", "tx-on", "--customer", **bank.environment).out.startswith("We have not made your payment")
+    bank.apply(bank.plan("wrong", model_version="blocks-all"))
+    bank.settle()
+    answer = fraud("explain", "tx-on", "--customer", **bank.environment)
+    assert answer.code == 2
+    assert "given back to be decided anew" in answer.err or "goes on as tx-on:r1-" in answer.err
+    assert "Not shown: " in fraud("explain", "tx-on", **bank.environment).out
+
+
+def test_no_customer_is_told_anything_where_the_ledger_is_out_of_reach(bank, fraud):
+    bank.decide("tx-unseen")
+    bank.settle()
+    away = {**bank.environment, "database_url": "postgresql://fraud_reader@127.0.0.1:1/fraud"}
+    answer = fraud("explain", "tx-unseen", "--customer", **away)
+    assert answer.code == 2
+    assert "What became of the payment is not known without the database" in answer.err
 
 
 def test_a_page_that_cannot_be_written_is_said(bank, fraud, tmp_path):

@@ -16,19 +16,21 @@ from pipeline.explain.life import (
     LifeRows,
     NotShown,
     StepRow,
-    may_be_paid,
+    money_of,
     stands,
 )
+from pipeline.replay.customer import Money
 from tests.archive import OPEN, Archive, payment
 from tests.decisions import decision_of, reversal_of, review_of
 
 ROW = AuditRow(0, 0, None, b"", b"", b"", 0)  # type: ignore[arg-type]
 
 
-def life(*records: DecisionRecord, state: State = State.NEW) -> Life:
+def life(*records: DecisionRecord, state: State = State.NEW, before: tuple[State, ...] = ()) -> Life:
     execution = ExecutionRow("e", "d", "DECISION", "SETTLE", "GBP", 1, 0, 0, 0, 0)
-    step = StepRow(1, "STEP", State.NEW, state, "SETTLE", "DECISION", None, 0)
-    rows = LifeRows((), (), (), execution, (), (step,), (), (), None, None)
+    ways = zip((State.NEW, *before), (*before, state), strict=True)
+    steps = tuple(StepRow(at, "STEP", *way, "SETTLE", "DECISION", None, 0) for at, way in enumerate(ways, 1))
+    rows = LifeRows((), (), (), execution, (), steps, (), (), None, None)
     return Life(tuple(Audited(ROW, record, True, None, None, None) for record in records), rows)
 
 
@@ -62,10 +64,15 @@ def test_what_is_given_back_leaves_the_last_outcome_that_was_named(escalated: De
 
 
 @pytest.mark.parametrize("state", State)
-def test_money_that_is_not_proved_to_be_with_the_payer_or_in_clearing_may_be_paid(state: State) -> None:
-    here = {
-        State.NEW, State.RESERVED, State.DEBITED, State.UNRESERVED, State.HELD, State.REFUSED, State.REVERSED,
-        State.RELEASED,
-    }  # fmt: skip
-    assert may_be_paid(life(state=state)) is (state not in here)
-    assert not may_be_paid(NotShown("no database"))
+def test_money_that_is_not_proved_to_be_with_the_payer_or_in_clearing_may_be_out(state: State) -> None:
+    here: dict[State, Money | None] = {
+        **dict.fromkeys((State.NEW, State.RESERVED, State.DEBITED, State.HELD, State.REVERSED), Money.AS_DECIDED),
+        **dict.fromkeys((State.REFUSED, State.UNRESERVED), Money.NOT_MADE),
+        State.RELEASED: None,
+    }
+    assert here.get(state, Money.MAY_BE_OUT) == money_of(life(state=state))
+
+
+def test_money_that_was_out_and_is_back_is_told_as_given_back() -> None:
+    assert money_of(life(state=State.REVERSED, before=(State.SETTLED, State.RECALLING))) is Money.GIVEN_BACK
+    assert money_of(life(state=State.REVERSED, before=(State.UNRESERVED, State.REFUSED))) is Money.AS_DECIDED

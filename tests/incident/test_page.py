@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.domain.alert import IncidentKind
 from pipeline.incident.dora import classify
-from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent
+from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent, timeline
 from pipeline.incident.page import MOMENTS_MAX, page
 from pipeline.incident.radius import Affected, Group, Radius, Share, Usual
 from pipeline.incident.whole import Whole, whole_json
+from pipeline.web.html import escape
 from tests.incident.given import LOOKBACK_MS, as_read, tripped
 from tests.records import NOON_MS
 
@@ -88,7 +90,25 @@ def test_a_page_says_what_is_not_known_and_what_is_not_proved() -> None:
 
 def test_a_page_of_a_large_incident_says_what_it_leaves_out() -> None:
     found = page(whole(alerts=MOMENTS_MAX + 5))
-    assert f"The first {MOMENTS_MAX:,} of" in found
+    assert f"the first {MOMENTS_MAX:,} each are" in found
+
+
+def test_a_flood_of_alerts_hides_nothing_that_people_did() -> None:
+    """Who acknowledged, answered and resolved it is what a regulator asks; alerts come first, and by thousands."""
+    found = page(whole(alerts=10_000))
+    acts = [each for each in timeline(whole(alerts=10_000).incident) if each.source in ("PERSON", "UNPROVED")]
+    assert len(acts) == 3
+    assert all(escape(act.text) in found for act in acts)
+    assert found.count('">ALERT</span>') == MOMENTS_MAX
+
+
+def test_only_a_model_that_was_taken_out_is_said_to_have_been() -> None:
+    taken_out = "before it was taken out or on probation"
+    assert taken_out in page(whole())
+    told = whole()
+    forged = told._replace(incident=told.incident._replace(kind=IncidentKind.FORGERY))
+    assert taken_out not in page(forged)
+    assert "the model" in page(forged)
 
 
 def test_json_has_everything_that_the_page_has() -> None:

@@ -54,11 +54,11 @@ def test_alert_is_listed_shown_acknowledged_and_resolved(
     assert ("TRANSACTION_ID_CONFLICT", "FIRING", 1) == (listed["code"], listed["state"], listed["alerts"])
     beginning = listed["group_id"][:8]
     assert "pager: DELIVERED" in fraud("alerts", "show", beginning, **places).out
-    acked = fraud("alerts", "ack", beginning, "--note", NOTE, **places, **olga)
+    acked = fraud("alerts", "ack", beginning, "--reason", NOTE, **places, **olga)
     assert 0 == acked.code, acked.err
     wait_until(lambda: stand.told()["pager"]["acknowledge"] == 1, WAIT_S, "the acknowledgement")
     assert "ACKNOWLEDGED by olga" in fraud("alerts", "list", **places).out
-    assert 0 == fraud("alerts", "resolve", beginning, "--note", "mended", **places, **olga).code
+    assert 0 == fraud("alerts", "resolve", beginning, "--reason", "mended", **places, **olga).code
     wait_until(lambda: stand.told()["pager"]["resolve"] == 1, WAIT_S, "the end")
     assert "" == fraud("alerts", "list", **places).out
     assert "RESOLVED" in fraud("alerts", "list", "--all", **places).out

@@ -134,11 +134,11 @@ class Desk:
     def group(self) -> str:
         return self.prefix + GROUP
 
-    def reconciler(self, *, is_stored: bool = True) -> Reconciler:
+    def reconciler(self, *, is_stored: bool = True, group: str | None = None) -> Reconciler:
         appender = Appender(self.stack.bootstrap_servers, "test", {})
         looking = Looking(WIRE, self.log_reader, self.topics, CONSUMER if is_stored else "reconcile-once")
         findings = Findings(AlertPublisher(appender.append, WIRE, self.prefix + "alerts.v1"))
-        intake = IntakeOf(self.topics, self.group)
+        intake = IntakeOf(self.topics, group or self.group)
         return Reconciler(self.log_reader, looking, findings, intake, lambda: NOON_MS, is_stored=is_stored)
 
     def reconciled(self, *, is_stored: bool = False) -> tuple[list[Gap], list[Looked]]:

@@ -52,6 +52,17 @@ def test_what_was_not_committed_is_not_missed(desk: Desk) -> None:
     assert [] == desk.reconciled()[0]
 
 
+def test_a_log_of_decisions_whose_commits_are_gone_is_not_known_to_be_whole(desk: Desk) -> None:
+    """Somebody has deleted the group's offsets: nothing is compared, and no gap is found."""
+    found = []
+    for group in (desk.group, f"{desk.group}-gone"):
+        reconciler = desk.reconciler(is_stored=False, group=group)
+        while (stretch := reconciler.open(desk.connection)) is not None:
+            assert [] == reconciler.close(desk.connection, stretch, reconciler.look(desk.connection, stretch))
+        found.append(reconciler.uncommitted())
+    assert [[], [0, 1]] == found
+
+
 def test_records_that_became_nothing_are_one_named_gap(desk: Desk) -> None:
     desk.publish([(desk.topics.intake, 2, b"payment")] * 3)
     desk.commit({2: COUNT + 3})

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
-from pipeline.replay.customer import customer_text
+from pipeline.replay.customer import Money, customer_text
 from pipeline.replay.regimes import Missing
 from tests.archive import CLOSED, OPEN, payment
 from tests.decisions import decision_of
@@ -93,12 +93,34 @@ def test_a_decision_in_words_that_this_release_does_not_know_has_no_text(archive
 @pytest.mark.parametrize("stands", [None, Outcome.BLOCK, Outcome.ESCALATE])
 def test_no_text_says_that_a_payment_is_not_made_whose_money_may_be_out(archive, stands):
     [value] = archive.values([payment(1, reference=None)], [CLOSED])
-    text = customer_text(decision_of(value), archive.regime_of, stands, may_be_paid=True)
+    text = customer_text(decision_of(value), archive.regime_of, stands, Money.MAY_BE_OUT)
     assert text.startswith("Your payment was made, or may have been, before our checks held it back. If you ")
     assert text.endswith(CONTACT)
 
 
 def test_a_payment_that_is_made_and_stands_is_told_as_ever(archive):
     [value] = archive.values([payment(1)], [CLOSED])
-    told = {customer_text(decision_of(value), archive.regime_of, may_be_paid=paid) for paid in (True, False)}
+    told = {
+        customer_text(decision_of(value), archive.regime_of, money=money)
+        for money in (Money.MAY_BE_OUT, Money.AS_DECIDED)
+    }
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("stands", [None, *Outcome])
+def test_a_payment_that_was_made_and_taken_back_is_never_told_as_one_that_was_not_made(archive, stands):
+    [value] = archive.values([payment(1, reference=None)], [CLOSED])
+    text = customer_text(decision_of(value), archive.regime_of, stands, Money.GIVEN_BACK)
+    assert text.startswith("Your payment was made, or was being made, and has been taken back: its money is with you. ")
+    assert text.endswith(CONTACT)
+
+
+@pytest.mark.parametrize("stands", [None, *Outcome])
+def test_nobody_is_said_to_look_at_a_payment_that_could_not_be_made(archive, stands):
+    [value] = archive.values([payment(1)], [OPEN], ip_fraud_reports=1)
+    decision = decision_of(value)
+    assert decision.outcome is Outcome.ESCALATE
+    text = customer_text(decision, archive.regime_of, stands, Money.NOT_MADE)
+    says = "We have not made your payment:" if stands is Outcome.BLOCK else "Your payment has not been made, and"
+    assert text.startswith(says)
+    assert text.endswith(CONTACT)

@@ -24,6 +24,7 @@ DIRECTORS: Final = Board(
                     "within 200 ms",
                 ),
             ),
+            objective=0.99,
         ),
         Panel(
             "Available",
@@ -31,6 +32,7 @@ DIRECTORS: Final = Board(
             _N,
             Unit.SHARE,
             (Line("1 - avg_over_time(fraud:unavailable:ratio[30d])", "available"),),
+            objective=0.999,
         ),
         Panel(
             "Accounted for",
@@ -45,6 +47,7 @@ DIRECTORS: Final = Board(
                     "accounted for",
                 ),
             ),
+            objective=0.99999,
         ),
         Panel(
             "Payments decided",

@@ -198,6 +198,7 @@ ON_CALL: Final = Board(
             _N,
             Unit.NONE,
             (Line("min(fraud_partition_months_ahead)", "months"),),
+            objective=2,
         ),
     ),
 )

@@ -34,11 +34,14 @@ class Line(NamedTuple):
 
 
 class Panel(NamedTuple):
+    """objective: from where on the number is good, in its unit; None where a number is neither good nor bad."""
+
     title: str
     says: str
     kind: Kind
     unit: Unit
     lines: tuple[Line, ...]
+    objective: float | None = None
 
 
 class Board(NamedTuple):

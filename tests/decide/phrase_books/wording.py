@@ -41,6 +41,8 @@ def customer_lines(book: PhraseBook) -> Iterator[str]:
         for mendable in subsets:
             yield book.customer(outcome, mendable, None)
     yield from (book.customer_paid(outcome, None) for outcome in (Outcome.BLOCK, Outcome.ESCALATE))
+    if book.version != "1":  # book 1 was released before it had words for these, and said nothing true of them
+        yield from (book.customer_not_made(None), book.customer_given_back(None))
 
 
 def _most(feature: str) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,52 @@ def test_nothing_is_overwritten(fraud: Fraud, folder: Path) -> None:
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert before.keys() == after.keys()
     assert ["redis_password"] == [name for name in before if before[name] != after[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "holders"),
+    [
+        ("postgres_password_fraud_alerts", {"alerts_database_url"}),
+        ("kafka_password_fraud-worker", {"worker_kafka_options"}),
+        ("kafka_password_fraud-admin", {"admin_kafka_options", "kafka_jaas.conf"}),
+        ("redis_password", {"redis_acl", "worker_redis_url"}),
+    ],
+)
+def test_renewed_password_is_in_every_file_that_holds_it_and_no_other(
+    fraud: Fraud, folder: Path, name: str, holders: set[str]
+) -> None:
+    """A stolen one that stands on in one of them lets its thief in, or its service out."""
+    by_hand = folder / sorted(holders)[0]
+    by_hand.write_text(by_hand.read_text().replace("\n", "  \n"))
+    before = {path.name: path.read_text("latin-1") for path in folder.iterdir()}
+    answer = fraud("passwords", "create", folder, "--renew", name)
+    after = {path.name: path.read_text("latin-1") for path in folder.iterdir()}
+    assert answer.code == 0
+    assert before.keys() == after.keys()
+    assert {name, *holders} == {each for each in before if before[each] != after[each]}
+    old, new = (held[name].strip() for held in (before, after))
+    assert not any(each in text for text in after.values() for each in (old, sha256(old.encode()).hexdigest()))
+    assert all(new in after[each] or sha256(new.encode()).hexdigest() in after[each] for each in holders)
+    assert "  \n" in after[by_hand.name], "what somebody wrote by hand stays"
+    assert [] == list(wrongly_given(folder))
+
+
+@pytest.mark.parametrize("name", ["kafka_keystore_password", "worker_database_url", "../ca.pem", "audit_key", "x"])
+def test_what_is_no_renewable_password_is_not_renewed(fraud: Fraud, folder: Path, name: str) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    answer = fraud("passwords", "create", folder, "--renew", name)
+    assert answer.code == 2
+    assert "is no file of a password that can be renewed" in answer.err
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_nothing_is_renewed_where_a_file_holds_another_password_already(fraud: Fraud, folder: Path) -> None:
+    (folder / "alerts_database_url").write_text("postgresql://fraud_alerts:other@postgres:5432/fraud")
+    before = (folder / "postgres_password_fraud_alerts").read_text()
+    answer = fraud("passwords", "create", folder, "--renew", "postgres_password_fraud_alerts")
+    assert answer.code == 2
+    assert "does not hold the password" in answer.err
+    assert before == (folder / "postgres_password_fraud_alerts").read_text()
 
 
 @pytest.mark.parametrize(

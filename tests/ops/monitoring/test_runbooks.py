@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from typer.core import TyperGroup
 
 from ops.monitoring.boards import BOARDS
+from ops.monitoring.boards.panel import Kind
 from ops.monitoring.grafana import FOLDER as BOARD_FILES
 from ops.monitoring.grafana import board_json
 from ops.monitoring.listing import PAGE, metrics_of, page_with_list
 from ops.monitoring.server import FOLDER
 from pipeline.alerts.catalogue import CATALOGUE
 from pipeline.domain.alert import Severity
-from tests.ops.test_command_table import QUOTED, fault_of
+from tests.ops.test_command_table import QUOTED, commands, fault_of
 
 ROOT = Path(__file__).parents[3]
 RUNBOOKS = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "runbooks").glob("*.md")}
@@ -58,6 +61,7 @@ def _alerts() -> dict[str, Told]:
 
 
 ALERTS = _alerts()
+_IN_PLACE = {"TIME": "2026-11-24T09:00:00Z", "PARTITION": "0", "OFFSET": "7"}
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
@@ -94,6 +98,19 @@ def test_commands_of_a_runbook_are_there(code: str) -> None:
     assert faults == {}
 
 
+@pytest.mark.parametrize("code", sorted(RUNBOOKS))
+def test_commands_of_a_runbook_can_be_typed_as_they_stand(code: str) -> None:
+    """Whoever is on call at three has no time to find out what is missing."""
+    for line in QUOTED.findall(RUNBOOKS[code]):
+        words = [_IN_PLACE.get(word, word) for word in shlex.split(line)]
+        command: Any = commands()
+        while isinstance(command, TyperGroup):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(command.name, words)
+        if line.startswith("rollback plan"):
+            assert "--good-" in line, f"{line}: a plan decides again under what is good"
+
+
 def test_every_runbook_but_one_names_a_command_and_a_panel() -> None:
     """A new deployment has nothing on any board yet."""
     assert {code for code, text in RUNBOOKS.items() if not QUOTED.search(text)} == set()
@@ -123,6 +140,31 @@ def test_grafana_s_file_is_what_the_board_says(board) -> None:
     panels = json.loads(text)["panels"]
     assert [panel.title for panel in board.panels] == [panel["title"] for panel in panels]
     assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_no_number_is_coloured_by_what_grafana_takes_for_good(board) -> None:
+    """Where a file says nothing, all below 80 is green there and the rest red: an availability of 0.5, and EUR 80."""
+    for panel, made in zip(board.panels, json.loads(board_json(board))["panels"], strict=True):
+        if panel.kind in (Kind.NUMBER, Kind.BARS):
+            defaults = made["fieldConfig"]["defaults"]
+            steps = [(step["value"], step["color"]) for step in defaults["thresholds"]["steps"]]
+            good = panel.objective
+            assert steps == ([(None, "blue")] if good is None else [(None, "red"), (good, "green")])
+            assert defaults["noValue"] == "not known"
+        else:
+            assert panel.objective is None
+
+
+def test_every_objective_that_a_panel_names_is_the_one_that_colours_it() -> None:
+    named = {
+        panel.title: (float(found[1]) / 100, panel.objective)
+        for board in BOARDS
+        for panel in board.panels
+        if (found := re.search(r"Objective: ([0-9.]+) %", panel.says))
+    }
+    assert len(named) == 3
+    assert [round(said, 9) for said, _ in named.values()] == [coloured for _, coloured in named.values()]
 
 
 def test_no_file_is_of_a_board_that_is_gone() -> None:

@@ -30,9 +30,13 @@ def test_folder_is_held_by_one_stack_and_begun_anew_by_the_next(tmp_path: Path) 
         (tmp_path / "audit").mkdir()
         (tmp_path / "audit" / "leaves").write_text("of a log that will be gone")
         key = Path(ready.settings["FRAUD_AUDIT_KEY_FILE"]).read_bytes()
+        people = Path(ready.settings["FRAUD_PEOPLE_FILE"])
+        people.write_text("of a registry that will be gone")
     assert not (tmp_path / SETTINGS_FILE).exists()
     with _opened(tmp_path) as again:
         assert not (tmp_path / "audit").exists()
+        assert not people.exists(), "nobody releases the breaker by another database's people"
+        assert people.parent.is_dir(), "the review service writes it there"
         assert key == Path(again.settings["FRAUD_AUDIT_KEY_FILE"]).read_bytes()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pipeline.decide.phrase_books.money import Money
-from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text, paid_text
+from pipeline.decide.phrase_books.v1.customer import MENDABLE, customer_text, given_back_text, not_made_text, paid_text
 from pipeline.decide.phrase_books.v1.features import AMOUNT, CONFIDENCE, PHRASES, Phrase
 from pipeline.decide.phrase_books.v1.numbers import CLOCK, POINTS, SPAN, TIMES, bp_percent, clock, money, pounds
 from pipeline.domain.decision import Outcome
@@ -224,6 +224,14 @@ class PhraseBook:
     def customer_paid(self, outcome: Outcome, contact: str | None) -> str:
         """The text where BLOCK or ESCALATE came to stand, and the payment is made or may be. `contact`: as above."""
         return paid_text(outcome, contact)
+
+    def customer_not_made(self, contact: str | None) -> str:
+        """The text where nobody stopped the payment, and it was not made all the same. `contact`: as above."""
+        return not_made_text(contact)
+
+    def customer_given_back(self, contact: str | None) -> str:
+        """The text where the payment's money was out and is back with the payer. `contact`: as above."""
+        return given_back_text(contact)
 
     def is_mendable(self, feature: str, observed: int) -> bool:
         """Whether a rule that was met by this value may be named to the payer, who can change it."""

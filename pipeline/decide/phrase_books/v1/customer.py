@@ -27,6 +27,8 @@ _SAID: Final = {
     Outcome.ESCALATE: "One of our staff is looking at your payment before it is made. You need do nothing.",
 }
 _PAID: Final = "Your payment was made, or may have been, before our checks held it back."
+_NOT_MADE: Final = "Your payment has not been made, and its money is with you."
+_GIVEN_BACK: Final = "Your payment was made, or was being made, and has been taken back: its money is with you."
 _CONTEST: Final = {
     Outcome.ALLOW: "If you did not ask for this payment, tell us at once.",
     Outcome.BLOCK: "If you think that this is wrong, you can ask a person to look at it again, and say why.",
@@ -43,3 +45,13 @@ def customer_text(outcome: Outcome, mendable: tuple[str, ...], contact: str | No
 def paid_text(outcome: Outcome, contact: str | None) -> str:
     """outcome: the one that stands, which is not ALLOW, about a payment that the beneficiary has or may have."""
     return f"{_PAID} {_CONTEST[outcome]} {contact or CONTACT}"
+
+
+def not_made_text(contact: str | None) -> str:
+    """About a payment that was not to be stopped, and that could not be made: nobody looks at it any more."""
+    return f"{_NOT_MADE} {_CONTEST[Outcome.BLOCK]} {contact or CONTACT}"
+
+
+def given_back_text(contact: str | None) -> str:
+    """About a payment whose money was out and is back: the customer's statement shows both."""
+    return f"{_GIVEN_BACK} {_CONTEST[Outcome.BLOCK]} {contact or CONTACT}"
