@@ -4,8 +4,8 @@ It runs as another user on the broker, with a key, a topic and a file of its own
 has the audit service's key, its folder and the database can rewrite no more than what came since its last statement.
 
 Invariants
-1. It says that it has seen a head only where the key set trusts the signature, and the head continues the one that it
-   saw before (pipeline.audit.cosigning).
+1. It says that it has seen a head only where the key set trusts the signature, by the time at which the broker took it,
+   too, and the head continues the one that it saw before (pipeline.audit.cosigning).
 2. It makes a statement as soon as it sees a head, and after `interval_s` without one: the age of its last statement
    says whether it still looks.
 3. Each statement is in its file before it is on its topic; started again, it goes on after the last one of either.
@@ -27,7 +27,15 @@ from pipeline.audit.continuing.head_files import fault
 from pipeline.audit.continuing.outside_topics import trusted_statement
 from pipeline.audit.cosigning import Contradiction, continued
 from pipeline.audit.head import SignedHead, head_of_anchor
-from pipeline.audit.witness import SeenHead, Statement, by_partition, next_statement, statement_of, statement_text
+from pipeline.audit.witness import (
+    SeenHead,
+    Statement,
+    by_partition,
+    next_statement,
+    seen_head,
+    statement_of,
+    statement_text,
+)
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Witnessed
 from pipeline.domain.log import Outgoing, Record
@@ -35,7 +43,7 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.keys.key_files import SigningKey
-from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
+from pipeline.keys.key_sets import KeySet, KeyUse, came_late, untrusted
 from pipeline.witness import metrics
 from pipeline.witness.statement_files import StatementFile
 from pipeline.witness.timestamp_client import Authority, TimestampMissing
@@ -199,7 +207,10 @@ class WitnessService:
             return
         signed = SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature)
         where = anchor.topic, anchor.partition
-        if (why := fault(signed, keys, now_ms)) is not None:
+        why = fault(signed, keys, now_ms)
+        if why is None and seen_head(signed.head) != self._seen.get(where):
+            why = came_late(keys, anchor.key_id, record.source.timestamp_ms)
+        if why is not None:
             metrics.FOREIGN.inc()
             self._aside.setdefault(record.source.partition, record.source.offset)
             self._distrust(anchor.key_id, why, record.source.offset, now_ms)

@@ -22,7 +22,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
-from pipeline.keys.key_sets import KeyUse, with_key, with_revocation
+from pipeline.keys.key_sets import KeySet, KeyUse, with_key, with_revocation
 from pipeline.witness.service import Place, WitnessBroken, WitnessService
 from pipeline.witness.statement_files import StatementFile, StatementFileBroken
 from pipeline.witness.timestamp_client import Authority
@@ -32,6 +32,7 @@ from tests.records import NOON_MS
 from tests.witness.authority import serving
 
 COUNT = 40
+DAY_MS = 86_400_000
 STOPPED = threading.Event()
 STOPPED.set()  # so that a step waits for nothing
 
@@ -161,6 +162,22 @@ def test_what_an_unknown_key_signed_is_looked_at_again_when_the_key_set_knows_it
     replace_key_set(bench.key_set_path, later)
     assert watching.restart().step(STOPPED) is None
     assert {s.tree_size for s in watching.published()[-1].heads} == {tree.size for tree in bench.log.trees.values()}
+
+
+@pytest.mark.parametrize(("ended_days_ago", "is_seen"), [(2.0, False), (0.5, True)])
+def test_an_ended_key_shows_nothing_new_however_its_heads_are_dated(
+    watching: Watching, ended_days_ago: float, is_seen: bool
+) -> None:
+    """A head that waited for the broker may come within a day; whoever finds an old key can date theirs back."""
+    watching.service.step(STOPPED)
+    bench = watching.log.bench
+    ended = bench.keys().keys[bench.key.key_id]._replace(valid_until_ms=now_ms() - int(ended_days_ago * DAY_MS))
+    replace_key_set(bench.key_set_path, KeySet({**bench.keys().keys, ended.key_id: ended}))
+    grow(watching.log)
+    watching.service.step(STOPPED)
+    assert (2 if is_seen else 1) == len(watching.published())
+    assert [] == [alert.summary for alert in watching.told if "and this came" not in alert.summary]
+    assert ([] if is_seen else [AlertCode.WITNESS_REFUSED]) == [alert.code for alert in watching.told]
 
 
 def test_a_statement_that_the_broker_did_not_take_is_published_from_the_file(watching: Watching) -> None:
