@@ -8,6 +8,7 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from pipeline.execute.ledger_store import NewExecution
 from pipeline.execute.saga import Step
 from pipeline.io.postgres import Connection, connect
 from tests.execute.given import Desk, decision
@@ -35,6 +36,15 @@ def looked(connection: Connection, isolation: str) -> None:
     connection.execute("SELECT count(*) FROM ledger.posting")
 
 
+def spend(desk: Desk, connection: Connection, row: NewExecution) -> None:
+    """Store what the executor would store before it asks the rail."""
+    steps, postings = split(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())
+    desk.ledger.append_executions(connection, [row])
+    desk.ledger.append_transitions(connection, steps)
+    desk.ledger.append_postings(connection, postings)
+    connection.execute("COMMIT")
+
+
 @pytest.mark.parametrize("isolation", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_money_that_was_spent_since_a_look_is_not_spent_again(desk: Desk, thief: Connection, isolation: str) -> None:
     first, second = decision(amount_minor=7_000), decision(amount_minor=7_000)
@@ -42,12 +52,8 @@ def test_money_that_was_spent_since_a_look_is_not_spent_again(desk: Desk, thief:
     looked(thief, isolation)
     desk.execution.accept(desk.connection, heard)
     assert desk.balance("GB29-0001") == 2_999
-    steps, postings = split(new_walk(row).take(Step.RESERVE, Step.DEBIT).taken())
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
-        desk.ledger.append_executions(thief, [row])
-        desk.ledger.append_transitions(thief, steps)
-        desk.ledger.append_postings(thief, postings)
-        thief.execute("COMMIT")
+        spend(desk, thief, row)
     assert caught.value.diag.constraint_name == RULE
     thief.execute("ROLLBACK")
     assert desk.balance("GB29-0001") == 2_999

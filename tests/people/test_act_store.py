@@ -184,9 +184,7 @@ def test_a_role_that_is_given_anew_revives_no_claim_and_no_proposal(
     grant(owner, "ann", "REVIEWER")
     judged = look(thief, claimed.case.decision_id)
     event = event_of(judged, Kind.DECIDED, "ann", outcome=Outcome.BLOCK, reason=BLOCK.reason)
-    act = sign_act(
-        thief, identity("ann"), ActKind.CASE_DECIDED, subject_of(judged.case, event), read_registry(thief)
-    )
+    act = sign_act(thief, identity("ann"), ActKind.CASE_DECIDED, subject_of(judged.case, event), read_registry(thief))
     with pytest.raises(psycopg.errors.CheckViolation, match="claimed before"):
         append_event(thief, judged.case, event._replace(act=act))
     assert isinstance(desk.claim(claimed.case.decision_id, identity("ben")), Acted)

@@ -1,9 +1,9 @@
 """What stands about the log on topics, where neither the database's superuser nor whoever has the folder can reach it.
 
 On `anchors.v1`: the signed heads, each with the proof that it only adds to the one before. On `witness.v1`: which of
-them the witness, another role, has seen. A record that nobody whom the key set trusts has signed proves nothing, nor does
-a new head by a key that had ended when the broker took it, so they are counted and passed over; one that is signed and
-says otherwise stops the log.
+them the witness, another role, has seen. A record that nobody whom the key set trusts has signed proves nothing, nor
+does a new head by a key that had ended when the broker took it, so they are counted and passed over; one that is signed
+and says otherwise stops the log.
 """
 
 from __future__ import annotations
