@@ -8,20 +8,25 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from ops.stack.embedded import EmbeddedStack
 from pipeline.execute.ledger_store import NewExecution
 from pipeline.execute.saga import Step
+from pipeline.io.kafka.appender import Appender
 from pipeline.io.postgres import Connection, connect
 from tests.execute.given import Desk, decision
 from tests.execute.test_bound_ledger import audited, new_walk, split
+from tests.servers import url_as
 
 RULE = "is_held_against_what_stands"
 
 
 @pytest.fixture
-def desk(desk: Desk) -> Desk:
-    desk.open(GB29_0001=10_000, GB29_0002=0)
-    desk.hear(decision(amount_minor=1))  # from now on both accounts have a row that is locked, and never changes
-    return desk
+def desk(stack: EmbeddedStack, database_url: str, rail_address: str) -> Iterator[Desk]:
+    appender = Appender(stack.bootstrap_servers, "test-old-sight", {})
+    with closing(Desk(url_as(database_url, "fraud_executor"), appender, rail_address)) as desk:
+        desk.open(GB29_0001=10_000, GB29_0002=0)
+        desk.hear(decision(amount_minor=1))  # from now on both accounts have a row that is locked, and never changes
+        yield desk
 
 
 @pytest.fixture
