@@ -14,7 +14,7 @@ from pipeline.alerts.catalogue import AlertCode
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.head import head_hash
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_entries, read_head
-from pipeline.audit.witness import Statement, statement_of
+from pipeline.audit.witness import Statement, statement_of, statement_text
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Witnessed
 from pipeline.io.clock import now_ms
@@ -221,6 +221,34 @@ def test_a_witness_whose_places_contradict_each_other_ends(watching: Watching) -
     path.write_text(path.read_text().replace('"signature":"', '"signature":"00'))
     with pytest.raises(WitnessBroken, match="not signed by a key that the key set trusts"):
         watching.start().step(STOPPED)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_others_write_to_its_topic_stops_no_witness_that_has_its_file(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Whoever has its credential on the broker, and not its key."""
+    monkeypatch.setattr("pipeline.witness.service.STATEMENTS_COMPARED", 2)
+    watching.service.step(STOPPED)
+    thief = create_signing_key(watching.log.bench.folder / "thief", with_set=False)
+    [said] = watching.published()
+    text = statement_text(said)
+    forged = WIRE.encode(Witnessed(text, thief.key_id, thief.sign(text.encode()), None))
+    for _ in range(count):
+        watching.log.send("witness.v1", b"rubbish")
+        watching.log.send("witness.v1", forged)
+    watching.restart().step(STOPPED)
+    assert [1, 2] == [each.number for each in read_statements(watching.folder / "own" / "statements.jsonl")]
+    own = [
+        each
+        for each in watching.log.reader.read_all(f"{watching.log.prefix}witness.v1")
+        if each.value not in (b"rubbish", forged)
+    ]
+    assert len(own) == 2, "nothing is said twice"
+    assert {AlertCode.WITNESS_REFUSED} == {alert.code for alert in watching.told}
+    assert len(watching.told) == 2
+    with pytest.raises(WitnessBroken):
+        watching.restart(None).step(STOPPED)
 
 
 def test_a_revoked_witness_says_nothing_more(watching: Watching) -> None:
