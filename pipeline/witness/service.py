@@ -201,7 +201,7 @@ class WitnessService:
         metrics.FOREIGN.inc()
         _logger.error("witness_passes_over", what=what)
         said = f"On witness.v1 stands {what}; somebody else writes there."
-        told = alert(AlertCode.WITNESS_REFUSED, said, "all", {"witness.v1": what}, _now_ms())
+        told = alert(AlertCode.WITNESS_REFUSED, said, "all", {"topic": "witness.v1", "why": what}, _now_ms())
         if told.alert_id not in {each.alert_id for each in self._untold}:
             self._untold.append(told)
 
