@@ -57,14 +57,33 @@ BEGIN
 END
 $$;
 
+-- The rules of a row are held against what others have stored, as the funds of a posting are. A transaction that chose to
+-- see one moment only would hold them against what stood then: two payments could each spend the same money.
+CREATE FUNCTION control.refuse_old_sight() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'rows of %.% are stored under READ COMMITTED, not under %', TG_TABLE_SCHEMA, TG_TABLE_NAME,
+            upper(current_setting('transaction_isolation'))
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'is_held_against_what_stands';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 -- Makes a table refuse UPDATE, DELETE and TRUNCATE. Every later partition of a partitioned table refuses them, too.
-CREATE FUNCTION control.make_append_only(parent regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog
-AS $$
+-- of_one_moment: its rows may be stored by a transaction that sees one moment, as a plan is made from one; whoever acts on
+-- them holds them against what stands by then.
+CREATE FUNCTION control.make_append_only(parent regclass, of_one_moment boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 BEGIN
     EXECUTE format('CREATE TRIGGER refuse_change BEFORE UPDATE OR DELETE ON %s
                     FOR EACH ROW EXECUTE FUNCTION control.refuse_change()', parent);
     EXECUTE format('CREATE TRIGGER refuse_truncate BEFORE TRUNCATE ON %s
                     FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_change()', parent);
+    IF NOT of_one_moment THEN
+        EXECUTE format('CREATE TRIGGER refuse_old_sight BEFORE INSERT ON %s
+                        FOR EACH STATEMENT EXECUTE FUNCTION control.refuse_old_sight()', parent);
+    END IF;
 END
 $$;
 

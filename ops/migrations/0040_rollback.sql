@@ -21,7 +21,7 @@ CREATE TABLE control.rollback_plan (
     content_hash bytea NOT NULL CHECK (length(content_hash) = 32),
     recorded_at timestamptz NOT NULL DEFAULT now()
 );
-SELECT control.make_append_only('control.rollback_plan');
+SELECT control.make_append_only('control.rollback_plan', of_one_moment => true);
 
 -- One decision of a plan; its columns are those of PlanLine in pipeline/rollback/reversal.py. payment_hex: the Avro
 -- encoding of a payment that is to be decided anew.
@@ -50,7 +50,7 @@ CREATE TABLE control.rollback_plan_decision (
     CHECK (disposition NOT IN ('REVERSE', 'RELEASE') OR outcome_before <> outcome_after)
 );
 CREATE INDEX rollback_plan_decision_decision ON control.rollback_plan_decision (decision_id);
-SELECT control.make_append_only('control.rollback_plan_decision');
+SELECT control.make_append_only('control.rollback_plan_decision', of_one_moment => true);
 
 -- The approval of exactly this content by another person.
 CREATE TABLE control.rollback_approval (

@@ -76,7 +76,7 @@ CREATE TABLE control.rollback_plan_content (
     content bytea NOT NULL CHECK (length(content) BETWEEN 1 AND 268435456),
     PRIMARY KEY (plan_id, part)
 );
-SELECT control.make_append_only('control.rollback_plan_content');
+SELECT control.make_append_only('control.rollback_plan_content', of_one_moment => true);
 
 -- A plan is whole once its header stands, which is written last: nothing is slipped in behind it.
 CREATE FUNCTION control.refuse_late_lines() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$

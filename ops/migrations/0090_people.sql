@@ -88,7 +88,7 @@ CREATE TABLE control.signed_act (
 CREATE UNIQUE INDEX signed_act_one_first ON control.signed_act (kind) WHERE kind = 'FIRST_ADMIN';
 CREATE INDEX signed_act_registry ON control.signed_act (sequence) WHERE is_of_registry;
 CREATE INDEX signed_act_name ON control.signed_act (name, sequence);
-SELECT control.make_append_only('control.signed_act');
+SELECT control.make_append_only('control.signed_act', of_one_moment => true);
 
 -- What two names have in common that are one, or look alike: case, and letters that a reader takes for each other.
 CREATE FUNCTION control.folded(name text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = pg_catalog AS $$
@@ -201,13 +201,22 @@ BEGIN
 END
 $$;
 
--- Whether an earlier act still counts: its author has the role, and its key is not revoked.
+-- Whether an earlier act still counts: its author has held the role ever since, and its key is not revoked. A role that
+-- was taken back and given anew revives nothing. Whether a provider's key behind a session was revoked, whoever proves
+-- the act finds out.
 CREATE FUNCTION control.act_counts(earlier bytea, VARIADIC roles text[]) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog AS $$
     SELECT EXISTS (
         SELECT FROM control.signed_act AS said
         WHERE said.digest = earlier AND control.is_key_of(said.key_id, said.name, said.evidence IS NOT NULL)
-            AND EXISTS (SELECT FROM unnest(roles) AS role (name) WHERE control.holds_role(said.name, role.name))
+            AND EXISTS (
+                SELECT FROM unnest(roles) AS role (name)
+                WHERE control.holds_role(said.name, role.name) AND NOT EXISTS (
+                    SELECT FROM control.person_grant AS taken JOIN control.signed_act AS gone ON gone.digest = taken.act
+                    WHERE taken.name = said.name AND taken.role = role.name AND NOT taken.is_held
+                        AND gone.sequence > said.sequence
+                )
+            )
     )
 $$;
 

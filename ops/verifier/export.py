@@ -14,7 +14,7 @@ from .feeds import Feeds, check_feeds, named_by
 from .findings import Finding, Kind
 from .freshness import Freshness, check_freshness, check_unsigned
 from .heads import Head, check_heads, check_published, head_of
-from .keys import KeySet
+from .keys import KeySet, is_of_set
 from .leaves import read_leaves
 from .rows import QUARANTINED, Placed, Row, check_links, check_rows, partition_of
 from .tables import Sources, TablesReport, check_tables
@@ -86,7 +86,8 @@ def verify_export(
     ]
     required = {int(number): size for number, size in manifest["leaves"].items()}
     leaf_paths = {_number(path): path for path in sorted((outside.folder / "leaves").glob(f"{topic}-*.leaves"))}
-    written, published = _written(outside.folder, topic), _published(folder / "anchors.jsonl", topic)
+    written = _written(outside.folder, topic)
+    published = _published(folder / "anchors.jsonl", topic, written, trust.keys)
     heads = {p: [*written.get(p, []), *(published or {}).get(p, [])] for p in written.keys() | (published or {}).keys()}
     seen, findings = _witnessed(folder, outside, topic, heads, trust)
     if published is None:
@@ -138,7 +139,8 @@ def _tables(folder: Path, outside: Outside, manifest: Mapping[str, Any], trust: 
         finding = Finding(Kind.ROW_MISSING, "export", None, None, "it holds none of ledger, reviews and control")
         return TablesReport(findings=[finding])
     topic = manifest["tables"]["topic"]
-    written, published = _written(outside.folder, topic), _published(folder / "anchors.jsonl", topic)
+    written = _written(outside.folder, topic)
+    published = _published(folder / "anchors.jsonl", topic, written, trust.keys)
     heads = {p: [*written.get(p, []), *(published or {}).get(p, [])] for p in written.keys() | (published or {}).keys()}
     seen, findings = _witnessed(folder, outside, topic, heads, trust)
     since_ms = int(manifest["exported_at_ms"]) - ON_ITS_WAY_MS
@@ -150,13 +152,19 @@ def _tables(folder: Path, outside: Outside, manifest: Mapping[str, Any], trust: 
 def _witnessed(
     folder: Path, outside: Outside, topic: str, heads: Mapping[int, Sequence[Head]], trust: Trust
 ) -> tuple[Seen, list[Finding]]:
-    """Check the witness's own file, where it is given, and the copy of its topic; what the former says counts."""
+    """Check the witness's own file, where it is given, and the copy of its topic; what the former says counts.
+
+    What no key of the set signed is passed over in the copy, as in that of anchors.v1; where a statement is missing for
+    it, the next one names another.
+    """
     hashes = {partition: {head.hashed for head in theirs} for partition, theirs in heads.items()}
     found: Seen | None = None
     findings: list[Finding] = []
     for path in (outside.witness, folder / "witness.jsonl"):
         if path is not None and (path.exists() or path is outside.witness):
             statements = read_statements(path)
+            if path is not outside.witness:
+                statements = [each for each in statements if is_of_set(each.signed, trust.keys)]
             seen, theirs = check_statements(topic, statements, hashes, trust.keys, trust.time_of)
             found = seen if found is None else found
             findings += [each for each in theirs if each not in findings]
@@ -185,14 +193,21 @@ def _written(outside: Path, topic: str) -> dict[int, list[Head]]:
     return by_partition
 
 
-def _published(anchors: Path, topic: str) -> dict[int, list[Head]] | None:
-    """Read the heads of the topic anchors.v1; None where the export has no copy of it."""
+def _published(
+    anchors: Path, topic: str, written: Mapping[int, Sequence[Head]], keys: KeySet
+) -> dict[int, list[Head]] | None:
+    """Read the heads of the topic anchors.v1; None where the export has no copy of it.
+
+    What no key of the set signed, and the files don't have, proves nothing and is passed over: whoever may write to the
+    topic could make every export from then on look changed.
+    """
     if not anchors.exists():
         return None
     by_partition: dict[int, list[Head]] = defaultdict(list)
+    ours = {head.text for theirs in written.values() for head in theirs}
     for line in anchors.read_text(encoding="utf-8").splitlines():
         head = _head(line, str(anchors))
-        if head.topic == topic:
+        if head.topic == topic and (head.text in ours or is_of_set(head.signed, keys)):
             by_partition[head.partition].append(head)
     return by_partition
 

@@ -95,6 +95,18 @@ def distrusted(signed: Signed, keys: KeySet, seen_at_ms: int | None, refused: Ki
     return Kind.KEY_REVOKED, f"its key {signed.key_id} is revoked ({key.reason}), and nothing outside saw it before"
 
 
+def is_of_set(signed: Signed, keys: KeySet) -> bool:
+    """Return whether some key of the set made the signature, in its time or not."""
+    key = keys.get(signed.key_id)
+    if key is None or key.use != signed.use:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public).verify(signed.signature, signed.text)
+    except InvalidSignature:
+        return False
+    return True
+
+
 def _key(fields: Mapping[str, Any]) -> Key:
     public = bytes.fromhex(fields["public"])
     length = POINT_BYTES if fields["use"] == ARTEFACTS else KEY_BYTES

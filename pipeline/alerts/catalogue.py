@@ -59,6 +59,7 @@ class AlertCode(StrEnum):
     DECISION_UNFOUNDED = "DECISION_UNFOUNDED"
     LEDGER_PUT_BACK = "LEDGER_PUT_BACK"
     TOLD_IMPLAUSIBLE = "TOLD_IMPLAUSIBLE"
+    TRANSACTION_LEFT_OPEN = "TRANSACTION_LEFT_OPEN"
     RAIL_KEY_FORGOTTEN = "RAIL_KEY_FORGOTTEN"
     RAIL_PAID_OTHERWISE = "RAIL_PAID_OTHERWISE"
     RULING_CONTRADICTED = "RULING_CONTRADICTED"
@@ -197,6 +198,10 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.TOLD_IMPLAUSIBLE: Entry(
         _CRITICAL, "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over."
+    ),
+    AlertCode.TRANSACTION_LEFT_OPEN: Entry(
+        _CRITICAL,
+        "A transaction that somebody leaves open on the broker holds a partition; nobody reads what stands behind it.",
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,
@@ -376,13 +381,8 @@ def poison_alert(source: Source, raised_at_ms: int) -> Alert:
 
 def held_alert(worker_slot: int, why: str, raised_at_ms: int) -> Alert:
     """why: in words that quote no payment."""
-    return alert(
-        AlertCode.PAYMENTS_HELD,
-        f"Worker {worker_slot} holds its payments, and no outage explains it: {why}. Nothing is lost or set aside.",
-        "all",
-        {"worker": str(worker_slot), "why": why},
-        raised_at_ms,
-    )
+    what = f"Worker {worker_slot} holds its payments, and no outage explains it: {why}. Nothing is lost or set aside."
+    return alert(AlertCode.PAYMENTS_HELD, what, "all", {"worker": str(worker_slot), "why": why}, raised_at_ms)
 
 
 def mismatch_alert(partition: int, first_offset: int, payments: int, raised_at_ms: int) -> Alert:
@@ -402,13 +402,9 @@ def mismatch_alert(partition: int, first_offset: int, payments: int, raised_at_m
 
 def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms: int) -> Alert:
     found = "is gone" if committed is None else f"was {committed}"
-    return alert(
-        AlertCode.OFFSETS_MOVED,
-        f"The committed offset of partition {partition} {found}; by what was decided, deciding goes on at {start}.",
-        "all",
-        {"partition": str(partition), "committed": str(committed), "start": str(start)},
-        raised_at_ms,
-    )
+    what = f"The committed offset of partition {partition} {found}; by what was decided, deciding goes on at {start}."
+    evidence = {"partition": str(partition), "committed": str(committed), "start": str(start)}
+    return alert(AlertCode.OFFSETS_MOVED, what, "all", evidence, raised_at_ms)
 
 
 def partitions_alert(months: int, raised_at_ms: int) -> Alert:

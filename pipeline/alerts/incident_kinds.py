@@ -54,6 +54,7 @@ KIND_OF: Final[Mapping[AlertCode, IncidentKind | None]] = MappingProxyType(
         _A.DECISION_UNFOUNDED: _K.FORGERY,
         _A.LEDGER_PUT_BACK: _K.LEDGER,
         _A.TOLD_IMPLAUSIBLE: _K.FORGERY,
+        _A.TRANSACTION_LEFT_OPEN: _K.AVAILABILITY,
         _A.RAIL_KEY_FORGOTTEN: _K.LEDGER,
         _A.RAIL_PAID_OTHERWISE: _K.LEDGER,
         _A.RULING_CONTRADICTED: _K.LEDGER,

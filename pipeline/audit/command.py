@@ -39,11 +39,15 @@ def export(
     from pipeline.audit.outside_command import export_log
 
     settings = settings_from_environment()
-    exported = export_log(settings, wire_format(settings), directory, with_topic=topic)
+    exported, passed_over = export_log(settings, wire_format(settings), directory, with_topic=topic)
     rows = "".join(f", {count:,} of {table}" for table, count in exported.rows.items() if count)
     empty = sum(not count for count in exported.rows.values())
     line = f"{directory}: {count_text(exported.anchors, 'head')}{rows}; {count_text(empty, 'table')} without a row"
-    Output(as_json=as_json).record(exported._asdict(), line)
+    output = Output(as_json=as_json)
+    output.record({**exported._asdict(), "passed_over": passed_over}, line)
+    if passed_over:
+        what = f"{count_text(len(passed_over), 'record')}, the first at {passed_over[0]}"
+        output.note(f"Left out, because it is neither a head nor a statement: {what}. Look at who writes there.")
 
 
 @audit_app.command("prove")

@@ -16,7 +16,7 @@ from pipeline.audit.lookup_store import candidates
 from pipeline.audit.proof_store import Unproved, place_of, proof
 from pipeline.audit.tables.proof_files import row_of_table, row_proof
 from pipeline.audit.tables.streams import TABLES_LOG
-from pipeline.audit.witness import statement_line
+from pipeline.audit.witness import statement_line, statement_of
 from pipeline.domain.identities import DecisionId
 from pipeline.domain.refusals import Refusal
 from pipeline.domain.times import utc_text
@@ -34,13 +34,17 @@ from pipeline.terminal.output import Output, coloured
 T = TypeVar("T")
 
 
-def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> Exported:
+def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: bool) -> tuple[Exported, list[str]]:
+    """Return what was exported, and the places on topics of what is neither a head nor a statement, and left out."""
+    passed_over: list[str] = []
     logs = Logs(settings.topic("decisions.v1"), settings.topic(TABLES_LOG))
     published = Published(None, None)
     if with_topic:
-        published = Published(_anchors_on_topic(settings, wire), _statements_on_topic(settings, wire))
+        published = Published(
+            _anchors_on_topic(settings, wire, passed_over), _statements_on_topic(settings, wire, passed_over)
+        )
     try:
-        return _with_database(
+        exported = _with_database(
             settings,
             lambda connection: export(connection, settings.audit_directory, logs, schemas_of(wire), published, out),
         )
@@ -49,6 +53,7 @@ def export_log(settings: Settings, wire: WireFormat, out: Path, *, with_topic: b
     except OSError as error:
         what = f"{error.filename or out} can't be read or written ({error.strerror})."
         raise Failure(what, "Give a path in a folder of yours, and look at FRAUD_AUDIT_DIRECTORY.") from error
+    return exported, passed_over
 
 
 def schemas_of(wire: WireFormat) -> Schemas:
@@ -120,26 +125,37 @@ def _key_set(path: Path) -> KeySet:
         raise Failure(f"{refusal}.", "Give the .keys file that `fraud keys create audit` made.") from refusal
 
 
-def _anchors_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
-    """Each as the text of a head's file, but for the frontier, which the topic doesn't hold."""
+def _anchors_on_topic(settings: Settings, wire: WireFormat, passed_over: list[str]) -> Iterator[str]:
+    """Each as the text of a head's file, but for the frontier, which the topic doesn't hold.
+
+    passed_over: takes the places of what is none. Whoever may write there would keep the log from every auditor.
+    """
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("anchors.v1")):
             anchor = wire.decode_anchor(found.value)
             if isinstance(anchor, Refusal):
-                what = f"anchors.v1 holds what is no anchor, at {found.source.offset}."
-                raise Failure(what, "Look at who writes to it.")
+                passed_over.append(f"anchors.v1[{found.source.partition}] at {found.source.offset}")
+                continue
             yield file_text(SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature))
 
 
-def _statements_on_topic(settings: Settings, wire: WireFormat) -> Iterator[str]:
-    """The witness's statements, as lines of its own file."""
+def _statements_on_topic(settings: Settings, wire: WireFormat, passed_over: list[str]) -> Iterator[str]:
+    """The witness's statements, as lines of its own file. passed_over: as above."""
     with LogReader.of(settings) as log:
         for found in log.read_all(settings.topic("witness.v1")):
             witnessed = wire.decode_witnessed(found.value)
-            if isinstance(witnessed, Refusal):
-                what = f"witness.v1 holds what is no statement, at {found.source.offset}."
-                raise Failure(what, "Look at who writes to it.")
+            if isinstance(witnessed, Refusal) or not _is_statement(witnessed.statement):
+                passed_over.append(f"witness.v1[{found.source.partition}] at {found.source.offset}")
+                continue
             yield statement_line(witnessed)
+
+
+def _is_statement(text: str) -> bool:
+    try:
+        statement_of(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _decision_id(connection: Connection, wanted: str) -> DecisionId:

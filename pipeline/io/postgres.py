@@ -26,6 +26,16 @@ Statements = Mapping[str, bytes]
 CONNECT_TIMEOUT_S: Final = 5
 STATEMENT_TIMEOUT_MS: Final = 60_000
 """Time limit of a statement. A batch takes under a second; a service that waits a minute for it should start over."""
+_SESSION: Final = {
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "timezone": "UTC",
+    "synchronous_commit": "on",
+    "default_transaction_isolation": r"read\ committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+}
+"""Settings that every session states itself. Any role may change its own, which then hold for whoever logs in as it: a
+credential that was stolen once would go on having commits lost in a crash after its password was changed."""
 RETRY_WAIT_S: Final = 0.05
 RETRY_WAIT_S_MAX: Final = 1.0
 _TURN_LIMITS: Final = (b"SET LOCAL lock_timeout = '15s'", b"SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -170,7 +180,7 @@ def _connect(url: str, name: str) -> Connection:
             autocommit=True,
             application_name=name,
             connect_timeout=CONNECT_TIMEOUT_S,
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+            options=" ".join(f"-c {name}={value}" for name, value in _SESSION.items()),
         )
     connection.prepare_threshold = 2
     return connection

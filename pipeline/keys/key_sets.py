@@ -4,7 +4,9 @@ Invariants
 1. A key that the set doesn't hold, or holds for another use, signs nothing.
 2. A signature counts only within its key's validity. A revoked key's counts only where something outside shows that
    it stood before the revocation: whoever has the key can write any time into what they sign.
-3. No key is ever taken out of a set, and none gets another meaning: what it signed must stay verifiable.
+3. Where something outside says when a signature came, an ended key's counts only where that was before its end, or so
+   soon after that it may have waited: whoever finds an old key can date back what they sign.
+4. No key is ever taken out of a set, and none gets another meaning: what it signed must stay verifiable.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ _NAMES: Final = frozenset({"key_id", "use", "public", "valid_from", "valid_until
 KEYS_MAX: Final = 10_000
 """Most keys of a set: a key a day for 27 years."""
 REASON_MAX: Final = 500
+WAITED_MS_MAX: Final = 24 * 3_600_000
+"""Longest time for which a head may wait in its file while the broker is away; as long as two keys overlap."""
 
 
 class KeyUse(StrEnum):
@@ -112,6 +116,17 @@ def untrusted(keys: KeySet, use: KeyUse, key_id: str, signed_at_ms: int, seen_at
         f"the key {key_id} is revoked since {utc_text(key.revoked_at_ms)} ({key.reason}), "
         "and no witness saw this before"
     )
+
+
+def came_late(keys: KeySet, key_id: str, came_at_ms: int) -> str | None:
+    """Return why what an ended key signed comes too late to be of its time, or None where it doesn't.
+
+    came_at_ms: by a clock that its signer can't set.
+    """
+    key = keys.keys.get(key_id)
+    if key is None or key.valid_until_ms is None or came_at_ms <= key.valid_until_ms + WAITED_MS_MAX:
+        return None
+    return f"the key {key_id} was valid only until {utc_text(key.valid_until_ms)}, and this came {utc_text(came_at_ms)}"
 
 
 def with_key(keys: KeySet, use: KeyUse, public: bytes, valid_from_ms: int, retire_at_ms: int | None = None) -> KeySet:

@@ -123,6 +123,16 @@ class Registry(NamedTuple):
         latest = {word.role: word.is_held for word in words if at_ms is None or word.at_ms <= at_ms}
         return Person(name, frozenset(role for role, is_held in latest.items() if is_held))
 
+    def holds_since(self, name: str, at_ms: int, roles: Iterable[Role]) -> bool:
+        """Return whether a person has held one of the roles from a time to now without a break.
+
+        A role that was taken back and given anew is another one: what was pending in between was void.
+        """
+        words = self.words.get(folded(name), ())
+        taken = {word.role for word in words if word.at_ms > at_ms and not word.is_held}
+        held = self.person(name, at_ms).roles & self.person(name).roles
+        return bool(held.intersection(roles) - taken)
+
     def is_usable(self, key_id: str, name: str) -> bool:
         """Return whether a registered key is that person's, and not revoked."""
         known = self.keys.get(key_id)
@@ -233,8 +243,8 @@ def act_fault(
 ) -> str | None:
     """Return why an act counts as nothing, or None where it counts.
 
-    is_pending: nothing has come of it yet, so that it counts only while its author has role and key. seen_at_ms: as
-    `proof_fault` takes it.
+    is_pending: nothing has come of it yet, so that it counts only while its author has had role and key ever since.
+    seen_at_ms: as `proof_fault` takes it.
     """
     if registry.broken is not None:
         return registry.broken
@@ -248,25 +258,29 @@ def act_fault(
         return "what was signed says otherwise"
     if (fault := proof_fault(registry, signed, act, checks, seen_at_ms)) is not None:
         return fault
-    if not registry.person(act.name, act.at_ms if seen_at_ms is None else seen_at_ms).holds(*expected.roles):
+    at_ms = act.at_ms if seen_at_ms is None else seen_at_ms
+    if not registry.person(act.name, at_ms).holds(*expected.roles):
         return "its author did not hold the role"
     if is_pending and act.key_id in registry.revoked:
         return "its key has been revoked since"
     if is_pending and not registry.person(act.name).holds(*expected.roles):
         return "its author does not hold the role any more"
+    if is_pending and not registry.holds_since(act.name, at_ms, expected.roles):
+        return "its author's role has been taken back since"
     if is_pending and _is_login_gone(registry, signed, act, checks):
         return "its login is nobody's any more"
     return None
 
 
 def _is_login_gone(registry: Registry, signed: SignedAct, act: Act, checks: Checks) -> bool:
-    """Whether a session signed it whose login's binding has been revoked since."""
+    """Whether a session signed it whose login's binding has been revoked since, or the provider's key behind it.
+
+    Whoever has that key has logged in as whoever they liked.
+    """
     if signed.evidence is None or act.key_id in registry.keys:
         return False
-    fault = checks.token_fault(
-        signed.evidence, act.name, act.at_ms, _trusted(registry, act.at_ms), _bound(registry, None)
-    )
-    return fault is not None
+    trusted = [key for key in _trusted(registry, act.at_ms) if _id_of(key) not in registry.revoked]
+    return checks.token_fault(signed.evidence, act.name, act.at_ms, trusted, _bound(registry, None)) is not None
 
 
 def refusal_of(registry: Registry, act: Act, checks: Checks) -> GrantRefusal | None:
@@ -416,6 +430,10 @@ def _trusted(registry: Registry, at_ms: int) -> list[ProviderKey]:
         for key_id, key in registry.providers.items()
         if key.trusted_at_ms <= at_ms and at_ms < registry.revoked.get(key_id, at_ms + 1)
     ]
+
+
+def _id_of(key: ProviderKey) -> str:
+    return provider_key_id(key.issuer, key.client_id, key.claim, key.jwk)
 
 
 def _bound(registry: Registry, at_ms: int | None) -> dict[str, KnownLogin]:

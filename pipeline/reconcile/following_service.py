@@ -16,6 +16,7 @@ from pipeline.drills.watch_service import DrillWatch
 from pipeline.io.postgres import Connection, Held
 from pipeline.reconcile import metrics
 from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.held_watch_service import HeldWatch
 from pipeline.reconcile.label_watch_service import LabelWatch
 from pipeline.reconcile.service import Comparison, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
@@ -46,11 +47,12 @@ class Following:
         told: ToldWatch,
         drills: DrillWatch,
         statements: StatementWatch,
+        transactions: HeldWatch,
         held: Held,
         grace_s: float,
     ) -> None:
         self._reconciler, self._watch, self._labels, self._drills = reconciler, watch, labels, drills
-        self._told, self._statements = told, statements
+        self._told, self._statements, self._transactions = told, statements, transactions
         self._held, self._grace_s = held, grace_s
         self._opened: Comparison | None = None
         self._grace_ends_s = 0.0
@@ -60,6 +62,7 @@ class Following:
 
     def step(self, stopping: threading.Event) -> str | None:
         """Ready once it has compared what is there, or found that nothing is; after each failure, anew."""
+        self._transactions.step()
         connection = self._held.connection()
         for gap in self._watch.step(connection):
             metrics.count_gap(gap)

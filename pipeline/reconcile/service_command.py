@@ -27,6 +27,7 @@ from pipeline.reconcile.comparison_store import Looked, Looking, Topics
 from pipeline.reconcile.finding_store import Findings
 from pipeline.reconcile.following_service import LOOK_AGAIN_S, Following
 from pipeline.reconcile.gaps import Gap
+from pipeline.reconcile.held_watch_service import HeldWatch
 from pipeline.reconcile.label_watch_service import LabelWatch, OncePassedOver
 from pipeline.reconcile.service import CONSUMER, GROUP, Comparison, IntakeOf, Reconciler
 from pipeline.reconcile.source_watch_service import SourceWatch
@@ -102,10 +103,12 @@ def run_reconcile(settings: Settings, wire: WireFormat) -> NoReturn:
         source_watch(settings, wire) as watch,
         label_watch(settings, wire) as labels,
         told_watch(settings, wire) as told,
+        held_watch(settings, wire) as transactions,
     ):
         drills = drill_watch(settings, wire)
         statements = statement_watch(settings, wire)
-        following = Following(reconciler, watch, labels, told, drills, statements, held, settings.reconcile_grace_s)
+        grace_s = settings.reconcile_grace_s
+        following = Following(reconciler, watch, labels, told, drills, statements, transactions, held, grace_s)
         terms = Terms("reconcile", settings.reconcile_port, "FRAUD_RECONCILE_PORT", ending=(KeySetRefused,))
         run_service(following, settings, terms)
 
@@ -213,6 +216,14 @@ def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
     proves = {topic: unproved.noting(prove) for topic, prove in execution_proves(settings).items()}
     with LogReader(*where, is_expiry_expected=True, proves=proves) as log_reader:
         yield ToldWatch(log_reader, wire, settings.topic(EXECUTIONS), publisher.publish, now_ms, unproved)
+
+
+@contextmanager
+def held_watch(settings: Settings, wire: WireFormat) -> Iterator[HeldWatch]:
+    """Make what looks for transactions that are left open, with a reader of its own."""
+    publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
+    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+        yield HeldWatch(log_reader, _topics(settings), publisher.publish, now_ms, time.monotonic)
 
 
 def _topics(settings: Settings) -> Topics:

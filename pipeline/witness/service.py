@@ -4,8 +4,8 @@ It runs as another user on the broker, with a key, a topic and a file of its own
 has the audit service's key, its folder and the database can rewrite no more than what came since its last statement.
 
 Invariants
-1. It says that it has seen a head only where the key set trusts the signature, and the head continues the one that it
-   saw before (pipeline.audit.cosigning).
+1. It says that it has seen a head only where the key set trusts the signature, by the time at which the broker took it,
+   too, and the head continues the one that it saw before (pipeline.audit.cosigning).
 2. It makes a statement as soon as it sees a head, and after `interval_s` without one: the age of its last statement
    says whether it still looks.
 3. Each statement is in its file before it is on its topic; started again, it goes on after the last one of either.
@@ -27,7 +27,15 @@ from pipeline.audit.continuing.head_files import fault
 from pipeline.audit.continuing.outside_topics import trusted_statement
 from pipeline.audit.cosigning import Contradiction, continued
 from pipeline.audit.head import SignedHead, head_of_anchor
-from pipeline.audit.witness import SeenHead, Statement, by_partition, next_statement, statement_of, statement_text
+from pipeline.audit.witness import (
+    SeenHead,
+    Statement,
+    by_partition,
+    next_statement,
+    seen_head,
+    statement_of,
+    statement_text,
+)
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Witnessed
 from pipeline.domain.log import Outgoing, Record
@@ -35,7 +43,7 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.keys.key_files import SigningKey
-from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
+from pipeline.keys.key_sets import KeySet, KeyUse, came_late, untrusted
 from pipeline.witness import metrics
 from pipeline.witness.statement_files import StatementFile
 from pipeline.witness.timestamp_client import Authority, TimestampMissing
@@ -124,12 +132,18 @@ class WitnessService:
         """Go on after the last statement; what is on one side only is copied to the other. Raises WitnessBroken."""
         keys, file = self._place.keys(), self._place.file
         kept = {} if file is None else self._numbered(_last_of(file.statements(), STATEMENTS_COMPARED), keys)
-        published = self._numbered(self._published(STATEMENTS_COMPARED), keys)
+        # With a file it knows what is its own; without one, what it goes on from must be beyond doubt.
+        may_pass_over = bool(kept)
+        published = self._said(STATEMENTS_COMPARED, keys, may_pass_over=may_pass_over)
+        if may_pass_over and not published:  # others may have written as much behind its last statement
+            published = self._said(None, keys, may_pass_over=True)
         if file is not None:
             if any(kept[number] != published[number] for number in kept.keys() & published.keys()):
                 raise WitnessBroken(f"witness.v1 and {file.path} hold different statements")
             if missing := _missing(kept, published):
-                found = published if missing[0] in published else self._numbered(self._published(None), keys)
+                found = published
+                if missing[0] not in published:
+                    found = self._said(None, keys, may_pass_over=may_pass_over)
                 for number in missing:
                     file.append(found[number])
             if missing := _missing(published, kept):
@@ -144,8 +158,13 @@ class WitnessService:
         number = 0 if self._last is None else self._last.number
         _logger.info("witness_begins", statement=number, partitions=len(self._seen))
 
-    def _published(self, records_max: int | None) -> Iterator[Witnessed]:
-        """The last statements on the topic, or all of them, oldest first."""
+    def _said(self, records_max: int | None, keys: KeySet, *, may_pass_over: bool) -> dict[int, Witnessed]:
+        """Its statements on the topic, by number."""
+        published = self._published(records_max, may_pass_over=may_pass_over)
+        return self._numbered(published, keys, may_pass_over=may_pass_over)
+
+    def _published(self, records_max: int | None, *, may_pass_over: bool) -> Iterator[Witnessed]:
+        """The last statements on the topic, or all of them, oldest first. may_pass_over: what is none stops nothing."""
         extents = self._log.extents(self._place.witness)
         starts = {
             partition: extent.low if records_max is None else max(extent.low, extent.high - records_max)
@@ -154,20 +173,37 @@ class WitnessService:
         }
         for record in self._log.read(self._place.witness, starts):
             witnessed = self._wire.decode_witnessed(record.value)
-            if isinstance(witnessed, Refusal):
+            if not isinstance(witnessed, Refusal):
+                yield witnessed
+            elif may_pass_over:
+                self._pass_over("a record that is no statement")
+            else:
                 raise WitnessBroken(f"witness.v1 holds what is no statement, at {record.source.offset}")
-            yield witnessed
 
-    def _numbered(self, statements: Iterable[Witnessed], keys: KeySet) -> dict[int, Witnessed]:
+    def _numbered(
+        self, statements: Iterable[Witnessed], keys: KeySet, *, may_pass_over: bool = False
+    ) -> dict[int, Witnessed]:
         """By number; copies come from an append whose answer was lost."""
         found: dict[int, Witnessed] = {}
         for witnessed in statements:
             statement = trusted_statement(witnessed, keys)
+            if statement is None and may_pass_over:
+                self._pass_over("a statement that no key of the key set's signed")
+                continue
             if statement is None:
                 raise WitnessBroken("a statement of the witness's is not signed by a key that the key set trusts")
             if found.setdefault(statement.number, witnessed) != witnessed:
                 raise WitnessBroken(f"there are two statements {statement.number} of the witness's")
         return found
+
+    def _pass_over(self, what: str) -> None:
+        """Tell of what somebody else wrote to witness.v1. It would end the witness at each start, for good."""
+        metrics.FOREIGN.inc()
+        _logger.error("witness_passes_over", what=what)
+        said = f"On witness.v1 stands {what}; somebody else writes there."
+        told = alert(AlertCode.WITNESS_REFUSED, said, "all", {"topic": "witness.v1", "why": what}, _now_ms())
+        if told.alert_id not in {each.alert_id for each in self._untold}:
+            self._untold.append(told)
 
     def _next_records(self) -> list[Record]:
         starts, left = {}, RECORDS_AT_ONCE
@@ -199,7 +235,10 @@ class WitnessService:
             return
         signed = SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature)
         where = anchor.topic, anchor.partition
-        if (why := fault(signed, keys, now_ms)) is not None:
+        why = fault(signed, keys, now_ms)
+        if why is None and seen_head(signed.head) != self._seen.get(where):
+            why = came_late(keys, anchor.key_id, record.source.timestamp_ms)
+        if why is not None:
             metrics.FOREIGN.inc()
             self._aside.setdefault(record.source.partition, record.source.offset)
             self._distrust(anchor.key_id, why, record.source.offset, now_ms)

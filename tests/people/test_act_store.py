@@ -23,7 +23,7 @@ from pipeline.review.case_store import CaseFile, append_event
 from pipeline.review.cases import Kind, ReviewRefusal, State, subject_of
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.proof_store import void_reason
-from tests.known import appoint, enrol, identity, revoke
+from tests.known import appoint, enrol, grant, identity, revoke
 from tests.review.forged import append_forged, event_of, look
 from tests.review.given import BLOCK, HOUR_MS, LARGE, RULES, SMALL
 from tests.review.planted import plant
@@ -171,6 +171,25 @@ def test_a_proposal_is_not_confirmed_by_its_author_nor_by_a_junior(thief: Connec
         event = event._replace(act=sign_act(thief, identity(name), ActKind.CASE_DECIDED, subject, registry))
         with pytest.raises(psycopg.errors.CheckViolation):
             append_event(thief, file.case, event)
+
+
+def test_a_role_that_is_given_anew_revives_no_claim_and_no_proposal(
+    thief: Connection, desk: ReviewDesk, owner: Connection
+) -> None:
+    claimed, proposed = case_of(thief), case_of(thief, LARGE)
+    desk.claim(claimed.case.decision_id, identity("ann"))
+    desk.claim(proposed.case.decision_id, identity("ann"))
+    desk.judge(proposed.case.decision_id, identity("ann"), BLOCK)
+    revoke(owner, "ann", "REVIEWER")
+    grant(owner, "ann", "REVIEWER")
+    judged = look(thief, claimed.case.decision_id)
+    event = event_of(judged, Kind.DECIDED, "ann", outcome=Outcome.BLOCK, reason=BLOCK.reason)
+    act = sign_act(thief, identity("ann"), ActKind.CASE_DECIDED, subject_of(judged.case, event), read_registry(thief))
+    with pytest.raises(psycopg.errors.CheckViolation, match="claimed before"):
+        append_event(thief, judged.case, event._replace(act=act))
+    assert isinstance(desk.claim(claimed.case.decision_id, identity("ben")), Acted)
+    assert not isinstance(desk.judge(proposed.case.decision_id, identity("sue"), BLOCK), Acted)
+    assert look(thief, proposed.case.decision_id).standing.state is State.OPEN
 
 
 @pytest.mark.parametrize("how", ["role", "key"])

@@ -194,6 +194,17 @@ def test_a_login_that_was_revoked_acts_for_nobody_and_voids_what_waits(
         assert taken is GrantRefusal.LOGIN_TAKEN
 
 
+def test_what_waits_on_a_providers_key_that_was_stolen_is_void(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    """Whoever has the key has logged in as whoever they liked, before anybody noticed."""
+    key_id, decision_id = trust(owner, provider), opened(owner)
+    assert isinstance(desk.claim(decision_id, logged_in(provider)), Acted)
+    assert revoke_key(owner, key_id, "the provider was broken into", identity("ada")) is None
+    assert isinstance(desk.claim(decision_id, identity("ben")), Acted), "her claim waits for nobody"
+    assert verify(owner, None).faults == [], "what was done stays"
+
+
 def test_a_login_is_bound_once_by_an_admin_and_to_one_person(
     desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
 ) -> None:

@@ -308,6 +308,24 @@ def test_invariant_3_revocation_voids_what_is_pending_and_leaves_what_was_done(b
     assert "did not hold" in (fault_of(book, *late, is_pending=False) or "")
 
 
+def test_invariant_3_a_role_that_is_given_anew_revives_nothing_that_was_void(book: Book) -> None:
+    signed, expected = acted(book)
+    assert (None, None) == (book.take_away("ann", "REVIEWER"), book.grant("ann", "REVIEWER"))
+    assert "taken back since" in (fault_of(book, signed, expected) or "")
+    assert fault_of(book, signed, expected, is_pending=False) is None
+    assert fault_of(book, *acted(book)) is None
+
+
+def test_an_act_stands_on_the_role_that_its_author_has_had_ever_since(book: Book) -> None:
+    assert book.grant("ann", "SENIOR_REVIEWER") is None
+    signed, expected = acted(book)
+    either = expected._replace(roles=(Role.REVIEWER, Role.SENIOR_REVIEWER))
+    assert book.take_away("ann", "REVIEWER") is None
+    assert fault_of(book, signed, either) is None
+    assert (None, None) == (book.grant("ann", "REVIEWER"), book.take_away("ann", "SENIOR_REVIEWER"))
+    assert "taken back since" in (fault_of(book, signed, either) or ""), "neither was hers all the time"
+
+
 def test_invariant_3_a_revoked_key_signs_nothing_from_then_on(book: Book) -> None:
     before = acted(book)
     assert book.revoke("ann") is None

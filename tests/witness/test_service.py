@@ -14,7 +14,7 @@ from pipeline.alerts.catalogue import AlertCode
 from pipeline.audit.continuing.bounds import NotContinued
 from pipeline.audit.head import head_hash
 from pipeline.audit.leaf_files import head_paths, leaf_path, read_entries, read_head
-from pipeline.audit.witness import Statement, statement_of
+from pipeline.audit.witness import Statement, statement_of, statement_text
 from pipeline.domain.alert import Alert
 from pipeline.domain.anchor import Witnessed
 from pipeline.io.clock import now_ms
@@ -22,7 +22,7 @@ from pipeline.io.kafka.appender import Appender
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.keys.key_files import SigningKey, create_signing_key, replace_key_set
-from pipeline.keys.key_sets import KeyUse, with_key, with_revocation
+from pipeline.keys.key_sets import KeySet, KeyUse, with_key, with_revocation
 from pipeline.witness.service import Place, WitnessBroken, WitnessService
 from pipeline.witness.statement_files import StatementFile, StatementFileBroken
 from pipeline.witness.timestamp_client import Authority
@@ -32,6 +32,7 @@ from tests.records import NOON_MS
 from tests.witness.authority import serving
 
 COUNT = 40
+DAY_MS = 86_400_000
 STOPPED = threading.Event()
 STOPPED.set()  # so that a step waits for nothing
 
@@ -163,6 +164,22 @@ def test_what_an_unknown_key_signed_is_looked_at_again_when_the_key_set_knows_it
     assert {s.tree_size for s in watching.published()[-1].heads} == {tree.size for tree in bench.log.trees.values()}
 
 
+@pytest.mark.parametrize(("ended_days_ago", "is_seen"), [(2.0, False), (0.5, True)])
+def test_an_ended_key_shows_nothing_new_however_its_heads_are_dated(
+    watching: Watching, ended_days_ago: float, is_seen: bool
+) -> None:
+    """A head that waited for the broker may come within a day; whoever finds an old key can date theirs back."""
+    watching.service.step(STOPPED)
+    bench = watching.log.bench
+    ended = bench.keys().keys[bench.key.key_id]._replace(valid_until_ms=now_ms() - int(ended_days_ago * DAY_MS))
+    replace_key_set(bench.key_set_path, KeySet({**bench.keys().keys, ended.key_id: ended}))
+    grow(watching.log)
+    watching.service.step(STOPPED)
+    assert (2 if is_seen else 1) == len(watching.published())
+    assert [] == [alert.summary for alert in watching.told if "and this came" not in alert.summary]
+    assert ([] if is_seen else [AlertCode.WITNESS_REFUSED]) == [alert.code for alert in watching.told]
+
+
 def test_a_statement_that_the_broker_did_not_take_is_published_from_the_file(watching: Watching) -> None:
     watching.is_away = True
     with pytest.raises(BrokerAway):
@@ -204,6 +221,34 @@ def test_a_witness_whose_places_contradict_each_other_ends(watching: Watching) -
     path.write_text(path.read_text().replace('"signature":"', '"signature":"00'))
     with pytest.raises(WitnessBroken, match="not signed by a key that the key set trusts"):
         watching.start().step(STOPPED)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_others_write_to_its_topic_stops_no_witness_that_has_its_file(
+    watching: Watching, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Whoever has its credential on the broker, and not its key."""
+    monkeypatch.setattr("pipeline.witness.service.STATEMENTS_COMPARED", 2)
+    watching.service.step(STOPPED)
+    thief = create_signing_key(watching.log.bench.folder / "thief", with_set=False)
+    [said] = watching.published()
+    text = statement_text(said)
+    forged = WIRE.encode(Witnessed(text, thief.key_id, thief.sign(text.encode()), None))
+    for _ in range(count):
+        watching.log.send("witness.v1", b"rubbish")
+        watching.log.send("witness.v1", forged)
+    watching.restart().step(STOPPED)
+    assert [1, 2] == [each.number for each in read_statements(watching.folder / "own" / "statements.jsonl")]
+    own = [
+        each
+        for each in watching.log.reader.read_all(f"{watching.log.prefix}witness.v1")
+        if each.value not in (b"rubbish", forged)
+    ]
+    assert len(own) == 2, "nothing is said twice"
+    assert {AlertCode.WITNESS_REFUSED} == {alert.code for alert in watching.told}
+    assert len(watching.told) == 2
+    with pytest.raises(WitnessBroken):
+        watching.restart(None).step(STOPPED)
 
 
 def test_a_revoked_witness_says_nothing_more(watching: Watching) -> None:

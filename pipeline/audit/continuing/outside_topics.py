@@ -1,8 +1,9 @@
 """What stands about the log on topics, where neither the database's superuser nor whoever has the folder can reach it.
 
 On `anchors.v1`: the signed heads, each with the proof that it only adds to the one before. On `witness.v1`: which of
-them the witness, another role, has seen. A record that nobody whom the key set trusts has signed proves nothing, so it
-is counted and passed over; one that is signed and says otherwise stops the log.
+them the witness, another role, has seen. A record that nobody whom the key set trusts has signed proves nothing, nor
+does a new head by a key that had ended when the broker took it, so they are counted and passed over; one that is signed
+and says otherwise stops the log.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.keys.key_files import is_signed
-from pipeline.keys.key_sets import KeySet, KeyUse, untrusted
+from pipeline.keys.key_sets import KeySet, KeyUse, came_late, untrusted
 
 LAST_STATEMENTS: Final = 10
 """Read to learn the age of the last one: markers and foreign records may stand behind it."""
@@ -103,7 +104,8 @@ class OutsideLog:
             if anchor.topic != trees.topic or anchor.partition not in trees.sizes:
                 continue
             signed = SignedHead(head_of_anchor(anchor), (), anchor.key_id, anchor.signature)
-            if fault(signed, keys, _seen(outside, anchor)) is not None:
+            is_late = came_late(keys, anchor.key_id, record.source.timestamp_ms) is not None
+            if fault(signed, keys, _seen(outside, anchor)) is not None or (is_late and not _is_ours(trees, signed)):
                 outside.foreign += 1
                 continue
             outside.require_head(trees, anchor.partition, anchor.tree_size, head_hash(signed.head), "anchors.v1")
@@ -151,6 +153,12 @@ def trusted_statement(witnessed: Witnessed, keys: KeySet) -> Statement | None:
         return None
     is_counted = untrusted(keys, KeyUse.WITNESS, key.key_id, statement.witnessed_at_ms, None) is None
     return statement if is_counted else None
+
+
+def _is_ours(trees: Trees, signed: SignedHead) -> bool:
+    """Whether the files have this very head: it was published again, as where the topic was lost."""
+    ours = head_at(trees.place(signed.head.partition), signed.head.tree_size)
+    return ours is not None and ours.head == signed.head
 
 
 def _require_head(trees: Trees, partition: int, tree_size: int, hashed: bytes, where: str) -> None:

@@ -168,6 +168,18 @@ def test_what_nobody_trusted_signed_is_counted_and_proves_nothing(log: Continuin
     assert 4 == log.check().outside.foreign
 
 
+def test_another_history_by_an_ended_key_proves_nothing_however_it_is_dated(log: Continuing) -> None:
+    """Whoever finds an old key, and may write to the topic, would stop the log for good."""
+    (value,) = [value for _, value in published(log, log.key)]
+    log.send("anchors.v1", value)
+    with pytest.raises(NotContinued, match="not among the files"):
+        log.check()
+    key, turn_ms = create_signing_key(log.bench.folder / "next", with_set=False), NOON_MS + 6 * MINUTE_MS
+    replace_key_set(log.bench.key_set_path, with_key(log.bench.keys(), KeyUse.AUDIT, key.public, turn_ms, turn_ms))
+    assert 1 == log.check().outside.foreign
+    assert {0, 1} == log.check().outside.published.keys(), "what it signed in its time stands"
+
+
 def published(log: Continuing, key) -> list[tuple[bytes, bytes]]:
 
     entries = list(read_entries(leaf_path(log.bench.outside, TOPIC, 0)))[:3]
