@@ -61,7 +61,7 @@ def _alerts() -> dict[str, Told]:
 
 
 ALERTS = _alerts()
-_IN_PLACE = {"TIME": "2026-11-24T09:00:00Z", "PARTITION": "0", "OFFSET": "7"}
+_IN_PLACE = {"TIME": "2026-11-24T09:00:00Z", "PARTITION": "0", "OFFSET": "7", "NUMBER": "7"}
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
