@@ -17,7 +17,7 @@ import structlog
 from pipeline.breaker.proofs_files import SwitchProof
 from pipeline.breaker.states import next_version
 from pipeline.breaker.switches import Awaited, FaultOf, Refused, Switches, key_of, require_sound, switch_of
-from pipeline.domain.context import BreakerSwitch
+from pipeline.domain.context import BreakerSwitch, SwitchPosition
 from pipeline.domain.log import Outgoing, Record
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway, BrokerFailed
@@ -142,7 +142,8 @@ class SwitchTopic:
         thrown = found.thrown if isinstance(found, Awaited) else found
         scope = thrown.scope
         if not self._switches.has_room(scope):
-            self._switches = self._switches.crowded(record)
+            is_release = found is thrown and thrown.position is SwitchPosition.RELEASED
+            self._switches = self._switches if is_release else self._switches.crowded(record)
             return thrown
         if isinstance(found, Awaited):
             self._awaited[scope] = record

@@ -12,7 +12,8 @@ Invariants
    stands under a key of its own, so it takes no kill switch away. One that nobody is proved to have consented to trips
    its scope. One that a higher sequence precedes on the topic is none, because a store may be past it already.
 6. Of SCOPES_MAX scopes the switches are told apart. One of a further scope forces all traffic open, until that is
-   released: nobody makes every worker's reading, and each batch, take longer and longer.
+   released, and its own release is passed over: nobody makes every worker's reading, and each batch, take longer and
+   longer.
 """
 
 from __future__ import annotations
@@ -106,11 +107,15 @@ class Switches(NamedTuple):
         return is_known or sum(map(len, self)) < SCOPES_MAX
 
     def crowded(self, record: Record) -> Switches:
-        """Return the switches after one for which there was no room; where all traffic is forced open, they stay."""
+        """Return the switches after one for which there was no room; where all traffic is forced open, they stay.
+
+        What forces it is of the record's own time, so a later release of all traffic holds in whichever order
+        partitions are read.
+        """
         if self.is_forced(ALL):
             return self
         why = f"is of one more scope than the {SCOPES_MAX:,} that are told apart"
-        return self.after(_unreadable(record, ALL, self.reached, why))
+        return self.after(_unreadable(record, ALL, 0, why))
 
     def _after_drill(self, drill: BreakerSwitch) -> Switches:
         """A drill is begun once: what begins it again, under whichever sequence, changes nothing.

@@ -175,7 +175,7 @@ class Outbox:
         """Sort what may be sent to a sink next: by urgency, what isn't over yet, and what had no turn for longest."""
         message = head.message
         line = self._lines.get((message.group_id, message.sink))
-        is_over = bool(line) and self._pending[line[-1]].message.kind is MessageKind.RESOLVED
+        is_over = line is not None and self._pending[line[-1]].message.kind is MessageKind.RESOLVED
         turn = message.sink, takes_turns_as(message.code, message.scope)
         return urgency(message), is_over, self._turns.get(turn, 0)
 

@@ -99,8 +99,8 @@ def test_flood_of_scopes_is_bounded_and_forces_all_traffic_open(log, monkeypatch
     assert found.is_forced("model:m1")
     thrown = person.throw(switch("model:m2", FORCED_OPEN), log.append, START_MS, 0, unsigned)
     assert (thrown.scope, person.look()) == ("model:m2", found), "whoever throws one more is told no lie"
-    released = person.throw(switch("all", RELEASED), log.append, START_MS, 0, unsigned)
-    person.throw(switch("model:m1", RELEASED), log.append, START_MS, 0, unsigned)
+    released = person.throw(switch("all", RELEASED), log.append, now_ms() + 1, 0, unsigned)
+    person.throw(switch("model:m1", RELEASED), log.append, now_ms() + 1, 0, unsigned)
     assert released.sequence < now_ms() + 60_000, "a release is of now, or no worker would heed it"
     for reader in (person, log.topic()):
         assert not reader.look().is_forced("all")
