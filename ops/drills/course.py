@@ -78,6 +78,7 @@ def _warm_up(stage: Stage, course: Course) -> None:
     while time.monotonic() < until_s:
         _tick(stage, course)
     if stage.asked.drill in WITH_HISTORY:
+        course.note("a week of hours as the lane's own is laid, and the worker starts anew")
         lay_baseline(stage)
         until_s = time.monotonic() + breaker.window_s
     deadline_s = until_s + well_s(breaker)

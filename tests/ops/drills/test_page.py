@@ -105,6 +105,14 @@ def test_page_is_made_of_the_report_of_what_was_performed():
         assert said in text, said
 
 
+def test_page_of_a_live_drill_needs_nothing_that_only_a_lane_has():
+    of_lane = ("checked", "leaked_means", "decided_by_version", "breaker_in_place_of_policy")
+    live = {name: value for name, value in REPORT.items() if name not in of_lane}
+    text = page({**live, "is_live": True, "is_full": False, "live": None}, SIGNED)
+    assert "On the live breaker" in text
+    assert "Looked for besides" not in text
+
+
 def test_every_play_says_what_it_counts_as_leaked():
     assert all(play.harm for play in PLAYS.values())
 
