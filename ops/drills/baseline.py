@@ -16,8 +16,12 @@ from pipeline.breaker.detecting.history import HOURS_KEPT_MAX
 from pipeline.domain.context import BreakerHour
 from pipeline.domain.decision import Decision, Outcome, Route
 from pipeline.domain.features import NONE
+from pipeline.domain.log import Outgoing
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
+from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
+from pipeline.keys.key_sets import KeyUse
+from pipeline.seals.seal_files import sealer_of
 
 DAYS: Final = 7
 STRAY_PERCENT: Final = 12
@@ -33,12 +37,15 @@ def lay_baseline(stage: Stage) -> None:
     answers = [decision for decision in recent if decision.route is Route.MODEL]
     if len(answers) < stage.policy.breaker.minimum_sample:
         raise DrillNotCarriedOut(f"the model answered {len(answers)} payments only, too few to be what is usual")
+    sealer = sealer_of(stage.direct, KeyUse.DECISIONS, name=BREAKER_HOURS_TOPIC)
     publisher = BulkPublisher(stage.direct)
     this_hour = now_ms() // HOUR_MS
-    for number in range(this_hour - DAYS * 24, this_hour):
-        hour = _hour(stage, answers, number)
-        key = str(number % HOURS_KEPT_MAX).encode()
-        publisher.publish(stage.direct.topic("breaker_hours.v1"), key, stage.wire.encode(hour), 0)
+    hours = [
+        Outgoing(sealer.topic, str(number % HOURS_KEPT_MAX).encode(), stage.wire.encode(_hour(stage, answers, number)))
+        for number in range(this_hour - DAYS * 24, this_hour)
+    ]
+    for each in sealer.seal(hours):
+        publisher.publish(each.topic, each.key or b"", each.value, 0, each.headers)
     publisher.flush()
     stage.worker.stop()
     stage.worker.start()

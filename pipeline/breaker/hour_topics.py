@@ -2,12 +2,15 @@
 
 Redis holds the running totals and so the hours, too. This copy outlives Redis: after a loss a model is measured by what
 it was measured by before. The topic is compacted, and its keys are a ring of the hours that a baseline reaches back.
+
+Only what a worker sealed counts: who says what is usual, or that every hour was touched by an incident, decides what
+the breaker can see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Self
 
 from pipeline.breaker.detecting.baselines import HOUR_MS
 from pipeline.breaker.detecting.history import COUNTS_KEPT, HOURS_KEPT_MAX
@@ -17,6 +20,10 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
+from pipeline.io.settings import Settings
+from pipeline.keys.key_sets import KeyUse
+from pipeline.seals.seal_files import sealer_of
 
 RECORDS_A_READ: Final = 10_000
 
@@ -28,14 +35,33 @@ class HourTopic:
         wire: WireFormat,
         open_reader: Callable[[], LogReader],
         append: Callable[[Sequence[Outgoing]], Awaitable[None]],
+        seal: Callable[[Sequence[Outgoing]], list[Outgoing]] = list,
     ) -> None:
-        """topic: breaker_hours.v1 with its prefix."""
-        self._topic, self._wire, self._open_reader, self._append = topic, wire, open_reader, append
+        """Keep what to read and to write with.
+
+        topic: breaker_hours.v1 with its prefix. open_reader: passes over records that no worker sealed. seal: proves
+        that a worker wrote the records.
+        """
+        self._topic, self._wire, self._open_reader = topic, wire, open_reader
+        self._append, self._seal = append, seal
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        wire: WireFormat,
+        open_reader: Callable[[], LogReader],
+        append: Callable[[Sequence[Outgoing]], Awaitable[None]],
+    ) -> Self:
+        """The topic of a deployment, for one of its workers, which seals. Raises Failure."""
+        sealer = sealer_of(settings, KeyUse.DECISIONS, name=BREAKER_HOURS_TOPIC)
+        return cls(sealer.topic, wire, open_reader, append, sealer.seal)
 
     def read(self) -> list[BreakerHour]:
         """Return the latest record of each hour, oldest first. Raises BrokerFailed, or one of its kinds.
 
-        A record that can't be read says nothing; that hour is then known from Redis, or not at all.
+        A record that can't be read says nothing; that hour is then known from Redis, or not at all. What was excluded
+        of an hour stays so: an older record of it that somebody publishes once more takes no incident back.
         """
         found: dict[int, BreakerHour] = {}
         with self._open_reader() as reader:
@@ -45,9 +71,10 @@ class HourTopic:
                     read = reader.read_range(
                         self._topic, partition, begin, extent.high, RECORDS_A_READ, lambda record: record
                     )
-                    found |= {
-                        hour.start_ms // HOUR_MS: hour for hour in map(self._hour, read.taken) if hour is not None
-                    }
+                    for hour in filter(None, map(self._hour, read.taken)):
+                        number = hour.start_ms // HOUR_MS
+                        before = found[number].excluded if number in found else []
+                        found[number] = hour._replace(excluded=sorted({*before, *hour.excluded}))
                     begin = read.end_offset
                     if read.is_at_end and begin < extent.high:
                         raise BrokerAway(f"{self._topic} can't be read to its end yet")
@@ -55,7 +82,7 @@ class HourTopic:
 
     async def keep(self, hours: Sequence[BreakerHour]) -> None:
         """Append the hours. Raises BrokerAway or BrokerFailed."""
-        await self._append([Outgoing(self._topic, _key(hour), self._wire.encode(hour)) for hour in hours])
+        await self._append(self._seal([Outgoing(self._topic, _key(hour), self._wire.encode(hour)) for hour in hours]))
 
     def _hour(self, record: Record) -> BreakerHour | None:
         decoded = self._wire.decode_breaker_hour(record.value)

@@ -56,7 +56,7 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import presented_of, read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC, partitioning_of
+from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
@@ -65,7 +65,7 @@ from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import decision_proves, execution_proves, sealer_of
+from pipeline.seals.seal_files import decision_proves, execution_proves, hour_proves, sealer_of
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -107,7 +107,7 @@ class Worker:
         self._floods: dict[RefusalCode, Flood] = {}
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
         store = BreakerStore(settings.redis_url, settings.state_prefix)
-        hours = HourTopic(settings.topic(BREAKER_HOURS_TOPIC), self.wire, self._open_reader, self.appender.append)
+        hours = HourTopic.of(settings, self.wire, self._open_reader, self.appender.append)
         self.breaker = BreakerWatch(store, lambda: self.switches.known, hours)
         self.context = Context(self.state, self.wire, self._open_reader, settings.topic, label_proves(settings))
         self.context.tell_of_label = self._refuse_label
@@ -287,9 +287,9 @@ class Worker:
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
-        settings = self.settings
+        settings, sealed = self.settings, (decision_proves, hour_proves, label_proves, execution_proves)
         where = settings.bootstrap_servers, settings.consumer_group, settings.kafka_options
-        proves = {**decision_proves(settings), **label_proves(settings), **execution_proves(settings)}
+        proves = {topic: prove for proves_of in sealed for topic, prove in proves_of(settings).items()}
         return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 

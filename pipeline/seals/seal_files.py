@@ -24,6 +24,7 @@ import structlog
 from pipeline.domain.log import Presented, Prove, Unproved
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka import client
+from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
 from pipeline.io.partitioner import Partitioning
 from pipeline.io.settings import Profile, Settings
 from pipeline.keys.key_files import (
@@ -117,6 +118,12 @@ def seal_check(settings: Settings, use: KeyUse | None = None) -> SealCheck:
 def decision_proves(settings: Settings) -> Mapping[str, Prove]:
     """Return the check of decisions.v1 by the topic's name, as a LogReader takes it. Raises Failure."""
     return {settings.topic("decisions.v1"): seal_check(settings).unproved}
+
+
+def hour_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the check of breaker_hours.v1, which workers seal, likewise. Raises Failure."""
+    check = _Told(worker_check(settings), "breaker_hour_unproved", sealed_since_ms=None)
+    return {settings.topic(BREAKER_HOURS_TOPIC): check}
 
 
 def topic_proves(settings: Settings, topic: SealedTopic) -> Mapping[str, Prove]:

@@ -16,8 +16,10 @@ NO_COORDINATOR_YET: Final = (
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._TIMED_OUT,
 )
-"""Errors for a moment after a group's first use, and after a broker's start."""
+"""Errors for a moment after a group's first use, and after a broker's start; then it may be silent, too. Whoever asks
+again has a limit of its own."""
 
 
 class Outbound(NamedTuple):
@@ -47,7 +49,7 @@ def prepare_topics(
 
 
 def committed_counts(bootstrap_servers: str, group: str, topic: str) -> int:
-    """Count the records of the topic that the group has committed; 0 while the broker still looks for the group."""
+    """Count the records of the topic that the group has committed; 0 while its coordinator is sought, or is silent."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions

@@ -29,6 +29,13 @@ RETRIES_MAX: Final = 5
 """Most attempts at a step that the broker says can be tried again; each waits up to DELIVERY_S by itself."""
 
 
+_PURGED: Final = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
+
+
+class _Purged(BrokerFailed):
+    """The library dropped records by itself, since their transaction had failed, or the client had."""
+
+
 class Appender:
     """An idempotent appender, for one thread: a retry inside the client writes nothing twice."""
 
@@ -103,24 +110,44 @@ class TransactionalAppender:
     def append(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int]:
         """Append all of the records or none; return the offset after the last of them in each partition.
 
-        Raises BrokerFailed where the broker refuses, or does not say how the transaction
-        ended; read the topic then.
+        A transaction that failed at its coordinator is tried anew. Raises BrokerFailed where the broker refuses, or
+        does not say how the transaction ended; read the topic then.
         """
-        try:
-            self._producer.begin_transaction()
-            ends = _deliver(self._producer, records)
-        except (BrokerFailed, KafkaException) as error:
-            self._abort()
-            what = "a transaction could not be written"
-            raise error if isinstance(error, BrokerFailed) else broker_failure(what, error) from error
+        ends = None
+        for _ in range(RETRIES_MAX):
+            if (ends := self._written(records)) is not None:
+                break
+        if ends is None:
+            raise BrokerFailed(f"a transaction failed at its coordinator {RETRIES_MAX} times")
         _persistently("committing", lambda: self._producer.commit_transaction(DELIVERY_S))
         return ends
 
-    def _abort(self) -> None:
+    def _written(self, records: Sequence[Outgoing]) -> dict[TopicPartition, int] | None:
+        """Write the records into a transaction, or nothing: None where it failed and was aborted, so that the next
+        one may succeed."""
+        try:
+            self._producer.begin_transaction()
+            return _deliver(self._producer, records)
+        except KafkaException as error:
+            self._abort()
+            raise broker_failure("a transaction could not be begun", error) from error
+        except _Purged as failure:
+            why = self._abort()
+            if why is not None:
+                raise BrokerFailed(f"{failure}: {why}") from failure
+            return None
+        except BrokerFailed:
+            self._abort()
+            raise
+
+    def _abort(self) -> str | None:
+        """Return why it could not: fenced or out of reach. Then the broker aborts it after its timeout, or the
+        successor at its start."""
         try:
             self._producer.abort_transaction(DELIVERY_S)
-        except KafkaException:
-            return  # fenced or out of reach: the broker aborts it after its timeout, or the successor at its start
+        except KafkaException as failure:
+            return str(failure.args[0])
+        return None
 
 
 def _persistently(what: str, step: Callable[[], object]) -> None:
@@ -159,6 +186,7 @@ def _deliver(producer: Producer, records: Sequence[Outgoing]) -> dict[TopicParti
     left = producer.flush(DELIVERY_S)
     if left or failures:
         why = failures[0].str() if failures else f"nothing within {DELIVERY_S:.0f} s"
-        kind = BrokerAway if all(map(is_transient, failures)) else BrokerFailed
+        is_purged = any(failure.code() in _PURGED for failure in failures)
+        kind = _Purged if is_purged else BrokerAway if all(map(is_transient, failures)) else BrokerFailed
         raise kind(f"{left + len(failures)} of {len(records)} records were not acknowledged: {why}")
     return ends

@@ -56,6 +56,7 @@ def _publish(bootstrap_servers: str, topic: str, values: list[bytes], compressio
             "linger.ms": 60_000,
         }
     )
+    producer.list_topics(topic, WAIT_S)  # what waits for a partition moves there one by one, and the first may go alone
     for value in values:
         producer.produce(topic, value, b"account", 0)
     assert producer.flush(WAIT_S) == 0
