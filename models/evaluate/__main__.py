@@ -44,7 +44,7 @@ from models.evaluate.shapes import PAYMENTS, PAYMENTS_MIN, SHAPES
 from models.evaluate.stream import Payments, read
 from models.evaluate.streams import WORSE_MAX, Summed, compared, summed
 from models.evaluate.streams import table as table_of_streams
-from models.train.feature_sets import STANDARD_ERRORS, Choice
+from models.train.feature_sets import Choice
 from models.train.history import HistoryRefused
 from pipeline.publish.payment_source import Unreadable
 from pipeline.terminal.output import Advance, progress
@@ -168,7 +168,7 @@ def _choice_told(found: Choice, periods: int) -> dict[str, object]:
                 "groups": list(each.set.groups),
                 "average_precision": round(each.mean_ppm / 1e6, 4) if each.precisions else None,
                 "behind_best": round(each.behind_ppm / 1e6, 4),
-                "standard_error": None if each.error_ppm is None else round(each.error_ppm / 1e6, 4),
+                "may_be_noise": None if each.noise_ppm is None else round(each.noise_ppm / 1e6, 4),
             }
             for each in found.weighed
         ],
@@ -197,11 +197,11 @@ def _choice_lines(choice: Any) -> list[str]:
     chosen = ", ".join(choice["chosen"]) or "no group"
     lines = [
         f"chosen on {choice['validation_folds']} validation folds: {chosen} (the fewest groups that are behind the "
-        f"best by at most {STANDARD_ERRORS} standard errors of the difference)",
-        f"{'groups':40}{'AP':>8}{'behind':>8}{'error':>8}",
+        "best by no more than may be noise)",
+        f"{'groups':40}{'AP':>8}{'behind':>8}{'noise':>8}",
     ]
     for each in choice["sets"]:
-        figures = (each["average_precision"], each["behind_best"], each["standard_error"])
+        figures = (each["average_precision"], each["behind_best"], each["may_be_noise"])
         cells = "".join(f"{'-':>8}" if figure is None else f"{figure:8.4f}" for figure in figures)
         lines.append(f"{', '.join(each['groups']) or 'none':40}{cells}")
     return lines

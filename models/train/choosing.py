@@ -24,7 +24,6 @@ from models.artefact.scoring import Calibration, Model, score
 from models.artefact.strict import Json
 from models.train.compile import compile_terms
 from models.train.feature_sets import (
-    STANDARD_ERRORS,
     Choice,
     Groups,
     Precision,
@@ -181,14 +180,13 @@ def _features_told(found: Choice, groups: Groups) -> Json:
     return {
         "kind": "walk-forward",
         "groups": {name: list(features) for name, features in groups.items()},
-        "standard_errors": STANDARD_ERRORS,
         "sets": [
             {
                 "groups": list(each.set.groups),
                 "average_precision_ppm": [one.whole_ppm for one in each.precisions],
                 "mean_ppm": each.mean_ppm,
                 "behind_best_ppm": each.behind_ppm,
-                "standard_error_ppm": each.error_ppm,
+                "noise_ppm": each.noise_ppm,
             }
             for each in found.weighed
         ],

@@ -2,14 +2,15 @@
 
 Invariants
 1. The choice follows from the average precisions on validation periods, and no chance is in it.
-2. The fewest groups win, unless the best set is better by more than STANDARD_ERRORS of the paired difference. Where no
-   standard error can be told, no difference is taken for true.
+2. The fewest groups win, unless the best set is ahead by more than may be noise. Where that can't be told, no lead is
+   taken for true.
 3. Of sets with as many groups the one with the better mean wins, and of equals the first.
 
 Two sets are judged on the same payments, so most of what makes periods and payments differ falls out of their
-difference. Its standard error is the greater of two: by the periods, of which there are few, and by leaving out each of
-SLICES slices of consecutive payments in turn (the jackknife of blocks; Künsch, 1989). Frauds come in runs, and what is
-left out together is not counted as if it were independent.
+difference. What may be noise in it is the greater of two: PAYMENTS_ERRORS standard errors by leaving out each of SLICES
+slices of consecutive payments in turn (the jackknife of blocks; Künsch, 1989), since frauds come in runs, and what is
+left out together is not counted as if it were independent; and one standard error by the periods. Of these there are
+few, and a group whose worth grows from period to period, as the state fills, scatters there without being noise.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ GROUPS_MAX: Final = 4
 """Most groups: each doubles the sets, and a set is learned once a period."""
 SLICES: Final = 10
 """Slices of a validation period: enough to tell a standard error, each long enough to hold runs of frauds."""
-STANDARD_ERRORS: Final = 2
-"""Errors that the best set must be ahead by. The usual rule (Breiman and others, 1984) asks for one; but the best of
-several sets that are all no better is often ahead by that, and a group that isn't needed silences the model where its
-features can't be known (ADR 0041)."""
+PAYMENTS_ERRORS: Final = 2
+"""The usual rule (Breiman and others, 1984) asks for one standard error; but the best of several sets that are all no
+better is often ahead by that, and a group that isn't needed silences the model where its features can't be known (ADR
+0041)."""
 PPM: Final = 1_000_000
 
 Features = tuple[str, ...]
@@ -55,7 +56,7 @@ class Weighed(NamedTuple):
     set: FeatureSet
     precisions: tuple[Precision, ...]  # by period
     behind_ppm: int  # of the mean of the best one
-    error_ppm: int | None  # the standard error of that; None where it can't be told
+    noise_ppm: int | None  # so much of that may be noise; None where it can't be told
 
     @property
     def mean_ppm(self) -> int:
@@ -102,25 +103,22 @@ def choice(sets: Sequence[FeatureSet], precisions: Sequence[Sequence[Precision]]
         return Choice(tuple(Weighed(each, (), 0, None) for each in sets), 0)
     best = max(precisions, key=mean_ppm)
     weighed = tuple(
-        Weighed(each, tuple(own), mean_ppm(best) - mean_ppm(own), standard_error_ppm(best, own))
+        Weighed(each, tuple(own), mean_ppm(best) - mean_ppm(own), noise_ppm(best, own))
         for each, own in zip(sets, precisions, strict=True)
     )
-    enough = [place for place, each in enumerate(weighed) if is_as_good(each.behind_ppm, each.error_ppm)]
+    enough = [
+        place for place, each in enumerate(weighed) if each.noise_ppm is None or each.behind_ppm <= each.noise_ppm
+    ]
     place = min(enough, key=lambda each: (len(sets[each].groups), weighed[each].behind_ppm))
     return Choice(weighed, place)
-
-
-def is_as_good(behind_ppm: int, error_ppm: int | None) -> bool:
-    """Say whether a set may be as good as the best, for all that the periods tell."""
-    return error_ppm is None or behind_ppm <= STANDARD_ERRORS * error_ppm
 
 
 def mean_ppm(precisions: Sequence[Precision]) -> int:
     return sum(each.whole_ppm for each in precisions) // len(precisions)
 
 
-def standard_error_ppm(first: Sequence[Precision], other: Sequence[Precision]) -> int | None:
-    """Return the standard error of the difference of two means over the same periods, rounded up."""
+def noise_ppm(first: Sequence[Precision], other: Sequence[Precision]) -> int | None:
+    """Return how much of the difference of two means over the same periods may be noise, rounded up."""
     pairs = list(zip(first, other, strict=True))
     by_slices = [_slices_variance(one, two) for one, two in pairs]
     if any(each is None for each in by_slices):
@@ -129,7 +127,7 @@ def standard_error_ppm(first: Sequence[Precision], other: Sequence[Precision]) -
     between = 0.0
     if len(pairs) > 1:
         between = float(np.var([one.whole_ppm - two.whole_ppm for one, two in pairs], ddof=1)) / len(pairs)
-    return math.ceil(math.sqrt(max(within, between)))
+    return math.ceil(max(PAYMENTS_ERRORS * math.sqrt(within), math.sqrt(between)))
 
 
 def _slices_variance(one: Precision, two: Precision) -> float | None:

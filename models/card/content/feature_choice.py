@@ -33,13 +33,13 @@ def feature_choice(training: Mapping[str, Json]) -> Iterator[Block]:
     if not isinstance(groups, dict) or type(chosen) is not int or not 0 <= chosen < len(sets):
         yield Paragraph(["How its features were chosen is recorded in a form that this card doesn't understand."])
         return
-    yield Paragraph(_sentence(groups, _texts(sets[chosen].get("groups")), features.get("standard_errors")))
+    yield Paragraph(_sentence(groups, _texts(sets[chosen].get("groups"))))
     header = (
         "groups of features",
         "average precision by validation period",
         "mean",
         "behind the best",
-        "standard error of that",
+        "what may be noise in that",
     )
     yield Table(header, [_row(each, place == chosen) for place, each in enumerate(sets[:SETS_MAX])])
 
@@ -51,14 +51,13 @@ def _objects(value: Json) -> list[dict[str, Json]]:
     return objects if len(objects) == len(found) else []
 
 
-def _sentence(groups: Mapping[str, Json], taken: Sequence[str], errors: Json) -> list[Inline]:
+def _sentence(groups: Mapping[str, Json], taken: Sequence[str]) -> list[Inline]:
     words: list[Inline] = ["Groups of features had to earn their place on validation periods. "]
     for group, names in sorted(groups.items()):
         words += [f"It {'reads' if group in taken else 'leaves out'} {group} (", *named(_texts(names)), "). "]
     words.append(
-        "The fewest groups were taken whose mean average precision is behind that of the best set by no more than "
-        f"{errors if type(errors) is int else UNKNOWN} standard error{'' if errors == 1 else 's'} of the difference on "
-        "the same payments; where no error can be told, no group is taken."
+        "The fewest groups were taken whose mean average precision is behind that of the best set by no more than may "
+        "be noise, as told by the same payments; where that can't be told, no group is taken."
     )
     return words
 
@@ -67,7 +66,7 @@ def _row(each: Mapping[str, Json], is_chosen: bool) -> list[Sequence[Inline]]:
     names = ", ".join(_texts(each.get("groups"))) or "none"
     precisions = each.get("average_precision_ppm")
     periods = ", ".join(map(_share, precisions)) if isinstance(precisions, list) else UNKNOWN
-    figures = (_share(each.get(name)) for name in ("mean_ppm", "behind_best_ppm", "standard_error_ppm"))
+    figures = (_share(each.get(name)) for name in ("mean_ppm", "behind_best_ppm", "noise_ppm"))
     return [[f"{names}, chosen" if is_chosen else names], [periods], *([figure] for figure in figures)]
 
 

@@ -311,16 +311,16 @@ def test_a_choice_of_features_that_is_not_recorded_or_odd_is_not_guessed_at(choo
 def test_a_card_shows_each_set_of_features_that_was_tried() -> None:
     sets: Json = [
         {"groups": [], "average_precision_ppm": [500_000, 600_000], "mean_ppm": 550_000, "behind_best_ppm": 20_000,
-         "standard_error_ppm": 15_000},
+         "noise_ppm": 15_000},
         {"groups": ["runs"], "average_precision_ppm": [530_000, 610_000], "mean_ppm": 570_000, "behind_best_ppm": 0,
-         "standard_error_ppm": None},
+         "noise_ppm": None},
     ]  # fmt: skip
     features: Json = {
-        "kind": "walk-forward", "groups": {"runs": ["a_run"]}, "sets": sets, "chosen": 0, "standard_errors": 2
+        "kind": "walk-forward", "groups": {"runs": ["a_run"]}, "sets": sets, "chosen": 0
     }  # fmt: skip
     text = cards(replace(USUAL_FACTS, training={"choosing": {"features": features}})).markdown.decode()
     assert "It leaves out runs (`a_run`)." in text
-    assert "no more than 2 standard errors" in text
+    assert "no more than may be noise" in text
     assert "| none, chosen | 50.00 %, 60.00 % | 55.00 % | 2.00 % | 1.50 % |" in text
     assert "| runs | 53.00 %, 61.00 % | 57.00 % | 0.00 % | not known |" in text
     assert "choosing.features" not in text

@@ -10,14 +10,14 @@ from sklearn.metrics import average_precision_score
 
 from models.train.feature_sets import (
     GROUPS_MAX,
+    PAYMENTS_ERRORS,
     SLICES,
-    STANDARD_ERRORS,
     FeatureSet,
     Precision,
     choice,
     feature_sets,
+    noise_ppm,
     precision_of,
-    standard_error_ppm,
 )
 
 GROUPS = {"one": ("b",), "two": ("d", "e")}
@@ -44,7 +44,7 @@ def test_a_group_that_is_ahead_in_every_period_alike_is_taken() -> None:
 
 
 def test_2_a_lead_that_the_periods_contradict_is_noise() -> None:
-    """The best mean by 13,000, of which one period tells +49,000 and another -20,000."""
+    """The best mean by 13,000, of which one period tells +49,000 and another -20,000: an error of 19,857."""
     figures = [periods(400_000, 500_000, 600_000), periods(449_000, 480_000, 610_000)]
     found = choice(SETS[:2], figures)
     assert found.weighed[ONE].behind_ppm == 0
@@ -56,6 +56,12 @@ def test_2_a_lead_that_one_stretch_of_a_period_makes_is_noise() -> None:
     level, better = periods(400_000, 500_000), periods(410_000, 510_000)
     assert choice(SETS[:2], [level, better]).chosen.groups == ("one",)
     assert choice(SETS[:2], [level, periods(410_000, 510_000, spread=5_000)]).chosen.groups == ()
+
+
+def test_2_a_lead_that_grows_from_period_to_period_is_none() -> None:
+    """Nothing in the first, while the state fills, and more in each that follows: the scatter isn't noise."""
+    level, growing = periods(500_000, 500_000, 500_000), periods(500_000, 560_000, 700_000)
+    assert choice(SETS[:2], [level, growing]).chosen.groups == ("one",)
 
 
 def test_2_where_no_error_can_be_told_nothing_is_taken() -> None:
@@ -82,12 +88,12 @@ def test_the_chosen_one_is_as_good_as_the_best_and_every_smaller_one_is_not(
     precisions = [[periods(whole, spread=spread)[0] for whole, spread in each] for each in figures]
     found = choice(SETS, precisions)
     chosen = found.weighed[found.place]
-    assert chosen.error_ppm is not None
-    assert chosen.behind_ppm <= STANDARD_ERRORS * chosen.error_ppm
+    assert chosen.noise_ppm is not None
+    assert chosen.behind_ppm <= chosen.noise_ppm
     for other in found.weighed:
         if len(other.set.groups) < len(chosen.set.groups):
-            assert other.error_ppm is not None
-            assert other.behind_ppm > STANDARD_ERRORS * other.error_ppm
+            assert other.noise_ppm is not None
+            assert other.behind_ppm > other.noise_ppm
     assert choice(SETS, precisions) == found
 
 
@@ -106,7 +112,7 @@ def test_frauds_of_one_slice_alone_tell_no_error() -> None:
     fraud = np.arange(1_000) < 30
     found = precision_of(fraud, np.arange(1_000))
     assert found.without_ppm[0] is None
-    assert standard_error_ppm([found], [found]) is None
+    assert noise_ppm([found], [found]) is None
 
 
 def test_the_error_of_two_learners_that_differ_by_chance_is_about_what_repetitions_show() -> None:
@@ -117,7 +123,7 @@ def test_the_error_of_two_learners_that_differ_by_chance_is_about_what_repetitio
         fraud = rng.random(600) < 0.1
         one, other = (precision_of(fraud, fraud + rng.normal(0, 1, 600)) for _ in range(2))
         differences.append(one.whole_ppm - other.whole_ppm)
-        errors.append(standard_error_ppm([one], [other]))
+        errors.append((noise_ppm([one], [other]) or 0) / PAYMENTS_ERRORS)
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(differences), rel=2 / 5)  # type: ignore[arg-type]
 
 
