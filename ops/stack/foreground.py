@@ -62,7 +62,15 @@ def _show(name: str, ready: ReadyStack, form: Form) -> None:
         case Form.EXPORTS:
             print(ready.exports(), end="", flush=True)
         case Form.TABLE:
-            _print_table(name, ready)
+            (_print_table if sys.stdout.isatty() else _print_lines)(name, ready)
+
+
+def _print_lines(name: str, ready: ReadyStack) -> None:
+    """For a pipe or a file: no box, no colour, a fact a line."""
+    for what, where in ready.addresses.items():
+        print(f"{what.replace('_', ' ')}: {where}")
+    print(f"The {name} stack is ready until Ctrl-C or SIGTERM. To use it from another terminal:")
+    print(f"export FRAUD_ENV_FILE={ready.settings_path}", flush=True)
 
 
 def _print_table(name: str, ready: ReadyStack) -> None:

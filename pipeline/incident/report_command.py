@@ -84,7 +84,7 @@ def show_brief(output: Output, incident: Incident) -> None:
     scopes = ", ".join(incident.scopes)
     line = (
         f"{incident.incident_id} {coloured(state, _COLOUR[state], is_bold=True)} {incident.kind} since "
-        f"{utc_text(incident.first_ms)}, {scopes}, {raised:,} alerts: {cause_of(incident)}"
+        f"{utc_text(incident.first_ms)}, {scopes}, {count_text(raised, 'alert')}: {cause_of(incident)}"
     )
     output.record(brief_json(incident), line)
 

@@ -13,6 +13,7 @@ import pytest
 
 from ops.access.roles import ROLES
 from ops.stack.embedded import embedded_stack
+from ops.stack.foreground import Form, _show
 from ops.stack.ready import LOCK_FILE, SETTINGS_FILE, ReadyStack, made_ready
 from ops.stack.stack import Stack, StackFailure
 from pipeline.io.production import DATABASE_ROLES, NEEDS, READER
@@ -91,3 +92,11 @@ def _read_by_a_shell(lines: str) -> dict[str, str]:
     )
     pairs = (line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("FRAUD_"))
     return {name: value for name, value in pairs}
+
+
+def test_a_stack_prints_plain_lines_into_a_pipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ready = ReadyStack({"redis_pid": 7}, {"FRAUD_RAIL_URL": "http://127.0.0.1:1"}, tmp_path / SETTINGS_FILE)
+    _show("embedded", ready, Form.TABLE)
+    printed = capsys.readouterr().out
+    assert printed.isascii(), "no box"
+    assert ["redis pid: 7", f"export FRAUD_ENV_FILE={tmp_path / SETTINGS_FILE}"] == printed.splitlines()[::2]
