@@ -20,8 +20,7 @@ from pipeline.domain.log import Outgoing
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka.bulk_publisher import BulkPublisher
 from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
-from pipeline.keys.key_sets import KeyUse
-from pipeline.seals.seal_files import sealer_of
+from pipeline.seals.seal_files import worker_sealer
 
 DAYS: Final = 7
 STRAY_PERCENT: Final = 12
@@ -37,7 +36,7 @@ def lay_baseline(stage: Stage) -> None:
     answers = [decision for decision in recent if decision.route is Route.MODEL]
     if len(answers) < stage.policy.breaker.minimum_sample:
         raise DrillNotCarriedOut(f"the model answered {len(answers)} payments only, too few to be what is usual")
-    sealer = sealer_of(stage.direct, KeyUse.DECISIONS, name=BREAKER_HOURS_TOPIC)
+    sealer = worker_sealer(stage.direct, name=BREAKER_HOURS_TOPIC)
     publisher = BulkPublisher(stage.direct)
     this_hour = now_ms() // HOUR_MS
     hours = [

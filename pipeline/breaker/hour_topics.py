@@ -22,8 +22,7 @@ from pipeline.io.kafka.client import BrokerAway
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
 from pipeline.io.settings import Settings
-from pipeline.keys.key_sets import KeyUse
-from pipeline.seals.seal_files import sealer_of
+from pipeline.seals.seal_files import worker_sealer
 
 RECORDS_A_READ: Final = 10_000
 
@@ -54,7 +53,7 @@ class HourTopic:
         append: Callable[[Sequence[Outgoing]], Awaitable[None]],
     ) -> Self:
         """The topic of a deployment, for one of its workers, which seals. Raises Failure."""
-        sealer = sealer_of(settings, KeyUse.DECISIONS, name=BREAKER_HOURS_TOPIC)
+        sealer = worker_sealer(settings, name=BREAKER_HOURS_TOPIC)
         return cls(sealer.topic, wire, open_reader, append, sealer.seal)
 
     def read(self) -> list[BreakerHour]:

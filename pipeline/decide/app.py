@@ -63,10 +63,9 @@ from pipeline.io.metrics.exposition import exposition
 from pipeline.io.sealing import DeadLetterKey
 from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
-from pipeline.keys.key_sets import KeyUse
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import execution_proves, sealer_of, worker_proves
+from pipeline.seals.seal_files import execution_proves, worker_proves, worker_sealer
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -103,7 +102,7 @@ class Worker:
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
         self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
-        alerts = sealer_of(settings, KeyUse.DECISIONS, name="alerts.v1")  # what ends a page is believed by its seal
+        alerts = worker_sealer(settings, name="alerts.v1")  # what ends a page is believed by its seal
         self.alerts = AlertPublisher(self.appender.append, self.wire, alerts.topic, alerts.seal)
         self._floods: dict[RefusalCode, Flood] = {}
         self.switches = SwitchFollower(SwitchTopic.of(settings, self.wire, self._open_reader))
@@ -155,7 +154,7 @@ class Worker:
             outcomes_due,
             letter_of=self._letter_of,
             probe=self.probe.decide,
-            seal=sealer_of(settings, KeyUse.DECISIONS, self.partitioning.of).seal,
+            seal=worker_sealer(settings, self.partitioning.of).seal,
             traces=self.traces,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,

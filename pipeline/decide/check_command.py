@@ -45,9 +45,8 @@ from pipeline.io.redis.address import AddressRefused, parse_address
 from pipeline.io.redis.servers import Server, servers
 from pipeline.io.sealing import DeadLetterKey, KeyRefused
 from pipeline.io.settings import Profile, Settings
-from pipeline.keys.key_sets import KeyUse
 from pipeline.oncall.routes_files import RoutesRefused, routes_of
-from pipeline.seals.seal_files import sealer_of
+from pipeline.seals.seal_files import worker_sealer
 from pipeline.state.evictions import StateEvicted, evicting_policies, eviction_fault
 from pipeline.state.persistence import persistence_in_words
 from pipeline.state.shape import ShapeChanged, require_same
@@ -118,7 +117,7 @@ def _profile(settings: Settings) -> str:
 
 
 def _seals(settings: Settings) -> str:
-    key_id = sealer_of(settings, KeyUse.DECISIONS, lambda _: 0).key_id
+    key_id = worker_sealer(settings, lambda _: 0).key_id
     return f"decisions are sealed by the key {key_id}, which the key set trusts"
 
 

@@ -77,6 +77,13 @@ def sealer_of(
     return Sealer(topic, partition_of or _partitioning(settings, topic).of, key.key_id, _sign(settings, use, key))
 
 
+def worker_sealer(
+    settings: Settings, partition_of: Callable[[bytes], int] | None = None, name: str = "decisions.v1"
+) -> Sealer:
+    """Return what seals the records of a worker, as `sealer_of` does."""
+    return sealer_of(settings, KeyUse.DECISIONS, partition_of, name)
+
+
 def seal_key(settings: Settings, use: KeyUse) -> SigningKey:
     """Return a writer's own key. Raises Failure where the key set does not trust it."""
     key = _signing_key(settings, use)

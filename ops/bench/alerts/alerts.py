@@ -32,11 +32,10 @@ from pipeline.io.clock import now_ms
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.postgres import Connection, connect
 from pipeline.io.settings import Settings
-from pipeline.keys.key_sets import KeyUse
 from pipeline.oncall.groups import Group
 from pipeline.oncall.outbox import Delivery
 from pipeline.oncall.store import read_deliveries_about, read_latest_groups
-from pipeline.seals.seal_files import sealer_of
+from pipeline.seals.seal_files import worker_sealer
 
 MannerT = TypeVar("MannerT")
 
@@ -178,7 +177,7 @@ sinks = [
 def _publish(bootstrap_servers: str, seal_directory: Path, raised: list[Alert]) -> None:
     """Publish as a worker does, under its seal: what ends a trip counts so alone."""
     wire, settings = WireFormat(), Settings(bootstrap_servers=bootstrap_servers, seal_directory=seal_directory)
-    sealed = sealer_of(settings, KeyUse.DECISIONS, name="alerts.v1").seal
+    sealed = worker_sealer(settings, name="alerts.v1").seal
     producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "linger.ms": 5})
     for record in sealed([alert_record(wire, "alerts.v1", each) for each in raised]):
         producer.produce(record.topic, record.value, record.key, record.partition, headers=list(record.headers or []))
