@@ -265,12 +265,9 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.ROLLOUT_UNWATCHED: Entry(
         _CRITICAL, "A version is being rolled out, and nothing can take it back by itself."
     ),
-    AlertCode.MODEL_MOVED_UNSIGNED: Entry(
-        _CRITICAL, "The model in force was changed past the gate: no person's signed move stands behind it."
-    ),
+    AlertCode.MODEL_MOVED_UNSIGNED: Entry(_CRITICAL, "The champion was moved, and no person has signed that."),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
-        _PASSING_OR_NOT,
-        "A sink of alerts does not take what it is sent, or nobody knows whether it did.",
+        _PASSING_OR_NOT, "A sink of alerts does not take what it is sent, or nobody knows whether it did."
     ),
     AlertCode.ALERTS_HEARTBEAT: Entry(_INFO, "Alerts are read and sent; it goes to the dead man's switch."),
     AlertCode.ALERTS_TEST: Entry(tuple(Severity), "Somebody tries whether alerts arrive."),
@@ -278,8 +275,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         _CRITICAL, "Something other than the service wrote what became of alerts, so one may have been called off."
     ),
     AlertCode.ALERTS_UNREAD: Entry(
-        _CRITICAL,
-        "Alerts can't be read, or were deleted before they were read, so an incident may be missing.",
+        _CRITICAL, "Alerts can't be read, or were deleted before they were read, so an incident may be missing."
     ),
 }
 
