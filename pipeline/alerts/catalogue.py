@@ -270,9 +270,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     AlertCode.ROLLOUT_UNWATCHED: Entry(
         _CRITICAL, "A version is being rolled out, and nothing can take it back by itself."
     ),
-    AlertCode.MODEL_MOVED_UNSIGNED: Entry(
-        _CRITICAL, "The model in force was changed past the gate: no person's signed move stands behind it."
-    ),
+    AlertCode.MODEL_MOVED_UNSIGNED: Entry(_CRITICAL, "The champion was moved, and no person has signed that."),
     AlertCode.ALERT_NOT_DELIVERED: Entry(
         _PASSING_OR_NOT, "A sink of alerts does not take what it is sent, or nobody knows whether it did."
     ),
