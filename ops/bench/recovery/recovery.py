@@ -26,7 +26,9 @@ from ops.bench.afterlife.rig import POLL_S, AfterlifeRig, Still, open_rig
 from ops.bench.recovery.copies import Copies, Means
 from ops.bench.rig.database import positions
 from ops.bench.rig.payments import outbound, paid
+from ops.bench.rig.publisher import publish
 from ops.bench.rig.services import audit_process, url_of, worker_process
+from ops.bench.rig.stored import record_count
 from ops.bench.rig.waiting import wait_committed, wait_until
 from ops.rail.statement import ACCOUNT
 from pipeline.io.avro.wire import WireFormat
@@ -48,6 +50,8 @@ SHARES: Final = {
     Means.EVERYTHING: (0.75, 1.0),
 }
 """Shares of the payments that are published when backups are taken, and when everything is lost."""
+LAST: Final = 100
+"""Payments that come when everything is back, some in every partition."""
 MARKERS_MAX: Final = 1_000
 """Offsets that are searched for the last record of a partition."""
 REASON: Final = "The disks of the database and of Redis were lost."
@@ -55,14 +59,18 @@ REASON: Final = "The disks of the database and of Redis were lost."
 
 def run(say: Callable[[str], None], folder: Path, *, is_quick: bool) -> dict[str, object]:
     wire, count = WireFormat(), PAYMENTS // 10 if is_quick else PAYMENTS
-    transactions = list(paid(count, accounts=ACCOUNTS, seed=SEED))
+    transactions = list(paid(count + LAST, accounts=ACCOUNTS, seed=SEED))
     records = [outbound(wire, transaction) for transaction in transactions]
     rate_per_s = QUICK_RATE_PER_S if is_quick else RATE_PER_S
-    with open_rig(folder, records, rate_per_s, partial(open_accounts, transactions)) as rig:
+    with open_rig(folder, records[:count], rate_per_s, partial(open_accounts, transactions)) as rig:
         act = _Act(say, rig, Copies(rig.stack, folder), 2 * count)
         act.copies.archive()
         losses = {means: act.lose_and_recover(means) for means in SHARES}
-        # All were decided before the topics were copied, and no worker commits anew where nothing comes any more.
+        # The group's offsets went with the topics. Reconciliation knows what was taken in once the worker has committed
+        # anew, and that is once something comes.
+        publish(rig.stack.bootstrap_servers, "transactions.v1", records[count:])
+        in_log = record_count(rig.stack.bootstrap_servers, "transactions.v1")
+        wait_committed(rig.stack.bootstrap_servers, in_log, WAIT_S, "deciding", meanwhile=rig.supervise)
         rig.come_to_rest()
         rig.sampler.thread.stop()
         rig.echo.thread.stop()
