@@ -54,7 +54,7 @@ Advance = Callable[[], object]
 
 
 class Plan(NamedTuple):
-    """What a training is to do."""
+    """The choices that a training is to make, and by how many periods."""
 
     learner: Learner  # what is tried varies this one
     tried: tuple[Learner, ...]  # empty: the settings are given

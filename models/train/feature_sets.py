@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]
+from sklearn.metrics import average_precision_score  # type: ignore[import-untyped]  # it ships without types
 
 GROUPS_MAX: Final = 4
 """Most groups: each doubles the sets, and a set is learned once a period."""

@@ -23,7 +23,7 @@ WITH_HISTORY: Final = frozenset({DrillName.DRIFT, DrillName.MODEL_ALLOWS})
 FRESH_S: Final = 2.0
 """A decision that is no older shows that nothing waits any more."""
 CHECKED: Final = ("every record published is decided or set aside", "no payment has two decisions")
-"""What every drill looks for at its end, besides what its play does."""
+"""Every drill looks for this at its end, besides what its play looks for."""
 
 
 class Performed(NamedTuple):

@@ -37,7 +37,7 @@ FAILS_EVERY: Final = 5
 
 
 DRIFT_PPM: Final = 100_000
-"""What a model that drifts adds to the probability of what it doesn't block."""
+"""A model that drifts adds so much to the probability of what it doesn't block."""
 
 
 class ModelBroken(Exception):

@@ -14,7 +14,7 @@ COLUMNS: Final = 24
 WIDTH: Final = 8
 HEIGHT: Final = 8
 OBJECTIVE_DECIMALS: Final = 3
-"""Of a percentage: with fewer, 99.998 % is shown as 100 %, and an objective of 99.999 % as kept."""
+"""A percentage has so many decimals: with fewer, 99.998 % is shown as 100 %, and an objective of 99.999 % as kept."""
 
 
 def board_json(board: Board) -> str:

@@ -1,4 +1,4 @@
-"""What a card says of the choice of features: which groups a model reads, which it leaves out, and on what evidence.
+"""A card's words on the choice of features: which groups the model reads, which it leaves out, and on what evidence.
 
 The manifest's record is whatever a training wrote: a card of before has none, and one that isn't understood is said to
 be so rather than guessed at.

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import cramjam
 import structlog
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode  # type: ignore[import-untyped]
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode  # type: ignore[import-untyped]  # no types
 from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]  # it ships without types
 
 from pipeline.domain.log import UNREADABLE

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import aiokafka  # type: ignore[import-untyped]  # it ships without types
-from aiokafka.consumer import fetcher  # type: ignore[import-untyped]
+from aiokafka.consumer import fetcher  # type: ignore[import-untyped]  # it ships without types
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import AppT, EventT
 

@@ -15,10 +15,10 @@ from typing import Any, Final, NamedTuple
 
 import structlog
 from aiokafka.client import AIOKafkaClient  # type: ignore[import-untyped]  # it ships without types
-from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords  # type: ignore[import-untyped]
-from aiokafka.errors import KafkaError  # type: ignore[import-untyped]
-from aiokafka.protocol.fetch import FetchRequest  # type: ignore[import-untyped]
-from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords  # type: ignore[import-untyped]  # no types
+from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # it ships without types
+from aiokafka.protocol.fetch import FetchRequest  # type: ignore[import-untyped]  # it ships without types
+from aiokafka.structs import TopicPartition  # type: ignore[import-untyped]  # it ships without types
 from confluent_kafka import Message
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
