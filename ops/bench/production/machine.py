@@ -6,6 +6,7 @@ on the machine beneath when it ends, however it ends.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -161,12 +162,10 @@ class Container:
 
     def pause(self) -> None:
         """Stop every process in it, as `docker pause` does."""
-        for process in self._all():
-            process.send_signal(signal.SIGSTOP)
+        self._send_all(signal.SIGSTOP)
 
     def resume(self) -> None:
-        for process in self._all():
-            process.send_signal(signal.SIGCONT)
+        self._send_all(signal.SIGCONT)
 
     def stop(self, grace_s: float = 20.0) -> None:
         if self._child is None or self._child.poll() is not None:
@@ -196,9 +195,13 @@ class Container:
             time.sleep(0.02)
         raise MachineRefused(f"{self.service.name} isn't running: {self.tail()}")
 
-    def _all(self) -> list[psutil.Process]:
+    def _send_all(self, number: signal.Signals) -> None:
         main = self._main()
-        return [main, *main.children(recursive=True)]
+        main.send_signal(number)
+        for process in main.children(recursive=True):
+            # A server's children come and go, also between their being listed and the signal.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
 
     def tail(self, characters: int = 1500) -> str:
         return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else ""

@@ -213,6 +213,8 @@ class Play:
 
     def _stand_still(self) -> Iterator[str]:
         for name, container in self._running():
+            # The broker that stood still before may have ended one of its clients, which Compose starts again.
+            self._stage.wait(container.is_healthy, HEALED_S_MAX, f"{name} to be healthy before it stands still")
             container.pause()
             is_seen = not container.is_healthy()
             container.resume()
