@@ -100,7 +100,7 @@ class LogReader:
         one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
         have been deleted since, the reading begins with the oldest that is there; otherwise it fails. proves: by
         topic; a record of which it isn't proved who wrote it is read as if it weren't there. ahead: for a process that
-        what others publish may not end.
+        what others publish may not end; all that it reads is looked at first.
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
@@ -144,6 +144,7 @@ class LogReader:
         self.close()
 
     def close(self) -> None:
+        self._unreadable.close()
         self._consumer.close()
 
     def extents(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, Extent]:
