@@ -169,6 +169,12 @@ def next_offset_of(packed: memoryview) -> int:
     return struct.unpack_from(">q", packed)[0] if head is None else head.base + head.last + 1
 
 
+def records_of_batch(packed: memoryview) -> int:
+    """Return how many records a batch has, which the broker has counted."""
+    head = _head(packed)
+    return 0 if head is None else head.records
+
+
 def unpacked_bytes(packed: memoryview, room_bytes: int) -> int:
     """Return what a batch comes to, or more; what can't be unpacked into the room comes to one byte more than that."""
     head = _head(packed)

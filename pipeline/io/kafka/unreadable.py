@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from prometheus_client import Gauge
 
 from pipeline.domain.log import UNREADABLE
 from pipeline.io.kafka import client
@@ -43,6 +44,9 @@ LOOKS_APART_S: Final = 0.2
 UNANSWERED_S: Final = 60.0
 """A wary reader whose looks have failed for so long leaves everything to the library: better ended than standing."""
 NO_TIME_MS: Final = -1
+HEAVY: Final = Gauge(
+    "fraud_heavy_batch_timestamp_seconds", "When this process last met a batch that unpacks to too much; 0: never"
+)
 
 log = structlog.get_logger("kafka")
 
@@ -195,6 +199,7 @@ class Unreadable:
         else:
             self._answered_s = None
         if looked is not None and looked.heavy:
+            HEAVY.set_to_current_time()
             log.warning("records_heavy", topic=self._topic, partitions=sorted(looked.heavy))
             self._wary_until_s = now_s + (self._wary_s or 0)
         is_silent = self._answered_s is not None and now_s - self._answered_s > UNANSWERED_S
@@ -230,6 +235,7 @@ class Unreadable:
             raise broker_failure(f"the end of a batch of {topic} can't be found", exception) from exception
         finally:
             consumer.close()
+        HEAVY.set_to_current_time()
         log.error("records_unreadable", topic=topic, partition=partition, first=base, last=end - 1)
         return end
 
