@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
+from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.log import LogRecord
 from pipeline.io.filing import Filing
@@ -13,14 +14,19 @@ from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
+from pipeline.seals.passed_over_store import PassedOver
 
 CONSUMER: Final = "audit-dead-letters"
+AUDIT: Final = "audit"
+"""Under which the role of the audit service notes what it passes over."""
 _TABLE: Final = "audit.dead_letter"
 
 
 class Letters:
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, tell: Callable[[Sequence[Alert]], None] | None = None) -> None:
+        """tell: of records of which it isn't proved that a worker wrote them; they are kept, and are no letters."""
         self._positions = Positions(CONSUMER, topic)
+        self._passed_over = PassedOver(AUDIT, topic, tell)
         self._statements = statements("pipeline.audit", "audit")
         self._filing = Filing(_TABLE)
 
@@ -33,7 +39,13 @@ class Letters:
             return self._positions.read(connection, partitions)
 
     def store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
-        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
+        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused.
+
+        Call it with every turn, also where there is nothing, as what is passed over is told by and by.
+        """
+        self._passed_over.note(connection, batch.unproved)
+        if not batch.spans:
+            return
 
         def is_aside(record: LogRecord[DeadLetter]) -> bool:
             return is_put_aside(connection, self._positions.topic, record.partition, record.offset, record.value)

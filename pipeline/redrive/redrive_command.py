@@ -33,6 +33,7 @@ from pipeline.people.key_files import Identity
 from pipeline.redrive.redrive_service import AnotherRedrives, Ids, NotAnOperator, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
 from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected, record_of
+from pipeline.seals.seal_files import letter_proves
 from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
@@ -63,7 +64,9 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
     criteria, key = _criteria(asked), _key(settings, asked.key_file)
     topic = settings.topic("transactions.v1")
     letters = (
-        found.letter for found in dead_letters(settings, wire, None) if is_selected(found.letter, topic, criteria)
+        found.letter
+        for found in dead_letters(settings, wire, None, letter_proves(settings))
+        if is_selected(found.letter, topic, criteria)
     )
     with (
         _failures(settings),

@@ -135,6 +135,30 @@ class LogReader:
             proves=proves,
         )
 
+    @classmethod
+    def of_service(
+        cls,
+        settings: Settings,
+        group: str,
+        *,
+        is_expiry_expected: bool = False,
+        timeout_s: float | None = None,
+        proves: Mapping[str, Prove] = MappingProxyType({}),
+    ) -> Self:
+        """Make a reader for a process that runs on: what others publish may not end it, so it looks before it reads."""
+        from pipeline.io.kafka.look_ahead import LookAhead
+
+        return cls(
+            settings.bootstrap_servers,
+            group,
+            settings.kafka_options,
+            timeout_s=timeout_s,
+            is_expiry_expected=is_expiry_expected,
+            partitioner=settings.partitioner,
+            proves=proves,
+            ahead=LookAhead(settings.bootstrap_servers, settings.kafka_options),
+        )
+
     def __enter__(self) -> Self:
         return self
 

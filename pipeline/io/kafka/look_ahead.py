@@ -10,6 +10,7 @@ The look is a precaution (ADR 0055). Where it fails, the reader goes on without.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -87,24 +88,37 @@ class LookAhead:
 
         is_filled: look at as much as LOOK_BYTES of each; otherwise at what the broker answers at once.
         """
+        if self._client is not None:  # the broker closes connections that nobody used for some minutes
+            looked = self._tried(topic, starts, is_filled, is_last=False)
+            if looked is not None:
+                return looked
+        return self._tried(topic, starts, is_filled, is_last=True)
+
+    def _tried(self, topic: str, starts: Mapping[int, int], is_filled: bool, *, is_last: bool) -> Looked | None:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         try:
             return self._loop.run_until_complete(asyncio.wait_for(self._looked(topic, starts, is_filled), LOOK_S))
         except (KafkaError, OSError, TimeoutError, ValueError, CredentialsRefused) as failure:
             # A ValueError: its client knows fewer ways to write an address or a log-in than the library does.
-            log.warning("look_ahead_failed", topic=topic, failure=type(failure).__name__)
+            if is_last:
+                log.warning("look_ahead_failed", topic=topic, failure=type(failure).__name__)
             self.close()
             return None
 
     def close(self) -> None:
-        if self._loop is None:
-            return
-        if self._client is not None:
-            self._loop.run_until_complete(self._client.close())
-        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-        self._loop.close()
-        self._loop = self._client = None
+        """Close the connections; also from a thread that runs an event loop, as a coroutine closes a reader."""
+        if self._loop is not None:
+            closing = threading.Thread(target=self._close, args=(self._loop, self._client))
+            self._loop = self._client = None
+            closing.start()
+            closing.join()
+
+    @staticmethod
+    def _close(loop: asyncio.AbstractEventLoop, client: AIOKafkaClient | None) -> None:
+        if client is not None:
+            loop.run_until_complete(client.close())
+        loop.close()
 
     async def _looked(self, topic: str, starts: Mapping[int, int], is_filled: bool) -> Looked:
         client = await self._connected(topic)

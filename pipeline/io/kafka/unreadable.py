@@ -114,7 +114,7 @@ class Unreadable:
             heavy = frozenset() if looked is None else looked.heavy
             held = {**nothing, **held} if self.is_wary else {each: held[each] for each in heavy}
         self._left.update(held)
-        if not self._left:
+        if not self._left and self._wary_s is not None:
             self._ahead.close()
         ends = {partition: given.end for partition, given in held.items()}
         return [TopicPartition(each.topic, each.partition, ends.get(each.partition, each.offset)) for each in places]
@@ -162,7 +162,7 @@ class Unreadable:
             del self._left[partition]
             consumer.seek(TopicPartition(self._topic, partition, end))
             consumer.resume([TopicPartition(self._topic, partition)])
-        if not self._left and over and self._ahead is not None:
+        if not self._left and over and self._ahead is not None and self._wary_s is not None:
             self._ahead.close()
         return taken
 

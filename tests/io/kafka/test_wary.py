@@ -189,6 +189,18 @@ def test_a_rebuild_looks_at_all_that_it_reads(
     assert values == whole == [*before, *[UNREADABLE] * len(BOMB), b"last"]
 
 
+def test_a_coroutine_may_close_what_a_thread_read_by(stack: EmbeddedStack, topic: str) -> None:
+    servers = stack.bootstrap_servers
+    _publish(servers, topic, 0, [b"sound"])
+
+    async def steps() -> None:
+        with closing(LogReader(servers, "test", {}, ahead=LookAhead(servers, {}))) as reader:
+            found = await asyncio.to_thread(reader.read_range, topic, 0, 0, None, 10, _value)
+            assert list(found.taken) == [b"sound"]
+
+    asyncio.run(steps())
+
+
 def test_where_the_broker_refuses_a_place_the_library_says_so(stack: EmbeddedStack, topic: str) -> None:
     """Wary, a worker would have stood before it as before an empty log."""
     servers = stack.bootstrap_servers
