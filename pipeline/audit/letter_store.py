@@ -6,27 +6,25 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
-from pipeline.domain.alert import Alert
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, Unproved
 from pipeline.io.filing import Filing
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
 from pipeline.io.quarantine import store_around
 from pipeline.quarantine.put_aside_store import is_put_aside
-from pipeline.seals.passed_over_store import PassedOver
 
 CONSUMER: Final = "audit-dead-letters"
-AUDIT: Final = "audit"
-"""Under which the role of the audit service notes what it passes over."""
 _TABLE: Final = "audit.dead_letter"
 
 
 class Letters:
-    def __init__(self, topic: str, tell: Callable[[Sequence[Alert]], None] | None = None) -> None:
-        """tell: of records of which it isn't proved that a worker wrote them; they are kept, and are no letters."""
-        self._positions = Positions(CONSUMER, topic)
-        self._passed_over = PassedOver(AUDIT, topic, tell)
+    def __init__(
+        self, topic: str, pass_over: Callable[[Connection, Sequence[Unproved]], None] = lambda *_: None
+    ) -> None:
+        """pass_over: called with every turn, also with nothing; keeps and tells what no worker is proved to have
+        written, which is no letter."""
+        self._positions, self._pass_over = Positions(CONSUMER, topic), pass_over
         self._statements = statements("pipeline.audit", "audit")
         self._filing = Filing(_TABLE)
 
@@ -43,7 +41,7 @@ class Letters:
 
         Call it with every turn, also where there is nothing, as what is passed over is told by and by.
         """
-        self._passed_over.note(connection, batch.unproved)
+        self._pass_over(connection, batch.unproved)
         if not batch.spans:
             return
 

@@ -186,7 +186,7 @@ def _service(settings: Settings, wire: WireFormat, noting: Noting, tracer: Trace
     )
     return AuditService(
         log,
-        Letters(settings.topic(DEAD_LETTERS), alerts.publish),
+        Letters(settings.topic(DEAD_LETTERS), PassedOver(CONSUMER, settings.topic(DEAD_LETTERS), alerts.publish).note),
         Anchors(topic, directory, key, keys, wire, publish),
         tables,
         guard,

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.artefact.plain_files import read_plain
-from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.decision_topics import dead_letters
 from pipeline.decide.feeds.feed import FeedRefused
 from pipeline.decide.feeds.feed_files import provide_feeds, read_feeds
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import POLICY_BYTES_MAX, PolicyRefused, parse_policy
 from pipeline.decide.verdict import regime
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
