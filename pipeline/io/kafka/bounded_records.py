@@ -22,6 +22,7 @@ from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode  
 from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]  # it ships without types
 
 from pipeline.domain.log import UNREADABLE
+from pipeline.io.kafka.unreadable import HEAVY
 
 UNPACKED_BYTES_MAX: Final = 100_000_000
 """What librdkafka unpacks of zstd at most (`receive.message.max.bytes`), so that all readers bound alike."""
@@ -148,6 +149,7 @@ class BoundedRecords:
             return batch
         if is_bounded(head.codec, packed[_HEADER.size :], self._unpacked_bytes_max):
             return NamedAnyhow(batch, packed)
+        HEAVY.set_to_current_time()
         log.error("records_unreadable", first=head.base, last=head.base + head.last, packed_bytes=len(packed))
         return UnreadableBatch(head.base, head.base + head.last + 1, head.producer, head.is_transactional)
 

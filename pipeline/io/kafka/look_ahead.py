@@ -42,6 +42,9 @@ they are only read more slowly."""
 HEAVY_RECORDS: Final = 200_000
 """Likewise of records: a batch of 824 KB by zstd holds a million empty ones, for which the library takes 320 MB
 whatever they weigh. No payment is packed in 20 bytes."""
+READ_BYTES: Final = 1024 * 1024
+"""So much is asked for at once where nothing is left to the library: as much as the library asks for. A broker gives
+the first batch whole."""
 LARGE_BYTES: Final = 16 * 1024 * 1024
 """What LOOK_BYTES of payments come to at most, by a third to spare. Of partitions with more, one is unpacked at a time;
 the others are read side by side."""
@@ -152,8 +155,9 @@ async def _answered(client: AIOKafkaClient, topic: str, partition: int, start: i
     """
     leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
     answered, aborted, at, is_more = b"", set[tuple[int, int]](), start, True
+    most = LOOK_BYTES if is_filled else READ_BYTES
     while leader is not None and leader >= 0 and len(answered) < LOOK_BYTES and is_more:
-        request = FetchRequest(0, 0, LOOK_BYTES, READ_COMMITTED, [(topic, [(partition, at, LOOK_BYTES)])])
+        request = FetchRequest(0, 0, most, READ_COMMITTED, [(topic, [(partition, at, most)])])
         answer = await client.send(leader, request)
         parts = [part for _, answers in answer.topics for part in answers]
         if parts and parts[0][1] != 0:

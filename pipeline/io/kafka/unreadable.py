@@ -107,7 +107,7 @@ class Unreadable:
             return places
         self._topic = places[0].topic
         starts = {place.partition: place.offset for place in places}
-        looked = self._look(starts)
+        looked = self._look(starts, is_filled=self._wary_s is not None)
         held = {} if looked is None else looked.given
         if self._wary_s is not None:
             nothing = {partition: Given(iter(()), start) for partition, start in starts.items()}

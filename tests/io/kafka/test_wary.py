@@ -173,7 +173,7 @@ def test_a_rebuild_looks_at_all_that_it_reads(
     stack: EmbeddedStack, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What lay behind the first 4 MB of a partition was left to the library, and ended each rebuild."""
-    monkeypatch.setattr(look_ahead, "LOOK_BYTES", 64 * 1024)
+    monkeypatch.setattr(look_ahead, "READ_BYTES", 64 * 1024)
     noise = random.Random(11)
     servers, before = stack.bootstrap_servers, [noise.randbytes(5_000) for _ in range(600)]
     for first in range(0, len(before), 100):
