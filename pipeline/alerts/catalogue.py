@@ -185,7 +185,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
         (Severity.WARNING,), "A person's outcome moves no money, because the payment isn't held any more."
     ),
     AlertCode.RECORD_UNPROVED: Entry(
-        _CRITICAL, "Records of decisions.v1 don't prove who wrote them; nothing is done by what they say."
+        _CRITICAL, "Decisions or dead letters don't prove who wrote them; nothing is done by what they say."
     ),
     AlertCode.DECISION_UNFOUNDED: Entry(
         _CRITICAL,

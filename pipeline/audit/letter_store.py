@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from pipeline.audit.rows import COPY_END, COPY_START, letter_row
 from pipeline.domain.dead_letter import DeadLetter
-from pipeline.domain.log import LogRecord
+from pipeline.domain.log import LogRecord, Unproved
 from pipeline.io.filing import Filing
 from pipeline.io.kafka.positioned_log import LogBatch
 from pipeline.io.postgres import Connection, Positions, failures_named, statements
@@ -19,8 +19,12 @@ _TABLE: Final = "audit.dead_letter"
 
 
 class Letters:
-    def __init__(self, topic: str) -> None:
-        self._positions = Positions(CONSUMER, topic)
+    def __init__(
+        self, topic: str, pass_over: Callable[[Connection, Sequence[Unproved]], None] = lambda *_: None
+    ) -> None:
+        """pass_over: called with every turn, also with nothing; keeps and tells what no worker is proved to have
+        written, which is no letter."""
+        self._positions, self._pass_over = Positions(CONSUMER, topic), pass_over
         self._statements = statements("pipeline.audit", "audit")
         self._filing = Filing(_TABLE)
 
@@ -33,7 +37,13 @@ class Letters:
             return self._positions.read(connection, partitions)
 
     def store(self, connection: Connection, batch: LogBatch[DeadLetter]) -> None:
-        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused."""
+        """All of it, but for what was put aside. Raises PositionMoved, DatabaseUnavailable, DatabaseRefused.
+
+        Call it with every turn, also where there is nothing, as what is passed over is told by and by.
+        """
+        self._pass_over(connection, batch.unproved)
+        if not batch.spans:
+            return
 
         def is_aside(record: LogRecord[DeadLetter]) -> bool:
             return is_put_aside(connection, self._positions.topic, record.partition, record.offset, record.value)

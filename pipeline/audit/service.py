@@ -204,9 +204,8 @@ class AuditService:
             if stored.records < RECORDS_UNPACED:
                 stopping.wait(max(0.0, BATCH_INTERVAL_S - (time.perf_counter() - began)))
         letters = sources.letters.read(RECORDS_MAX, 0)
-        if letters.records:
-            self._letters.store(connection, letters)
-            metrics.AUDIT_RECORDS.labels("DeadLetter").inc(len(letters.records))
+        self._letters.store(connection, letters)
+        metrics.AUDIT_RECORDS.labels("DeadLetter").inc(len(letters.records))
         self._tables.step(connection)
         if not batch.records and time.monotonic() - self._looked_at > LOOK_S:
             self._held.look()

@@ -38,7 +38,7 @@ from pipeline.io.settings import Settings
 from pipeline.keys.key_files import SigningKey, SigningKeyRefused, read_key_set, set_path_beside
 from pipeline.keys.key_sets import KeySet, KeySetRefused, KeyUse, key_set_of, untrusted
 from pipeline.seals.passed_over_store import PassedOver
-from pipeline.seals.seal_files import seal_check
+from pipeline.seals.seal_files import DEAD_LETTERS, seal_check, worker_check
 from pipeline.terminal.failures import Failure
 from pipeline.traces.processing_service import BatchTraces
 from pipeline.traces.tracer_service import Tracer, tracer_of
@@ -58,7 +58,7 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
     noting = Noting(seal_check(settings).unproved, PassedOver(CONSUMER, settings.topic("decisions.v1")))
     tracer = tracer_of(settings, "audit")
     service = _service(settings, wire, noting, tracer, is_refill=is_refill)
-    letters = "transactions.dead.v1", wire.decode_dead_letter, "audit-dead-letters"
+    letters = DEAD_LETTERS, wire.decode_dead_letter, "audit-dead-letters"
     service.read_from(
         Sources(
             _source(
@@ -71,7 +71,13 @@ def run_audit(settings: Settings, wire: WireFormat, *, is_refill: bool = False) 
                 prove=noting.prove,
                 is_traced=tracer.is_on,
             ),
-            _source(settings, *letters, service.letter_positions, is_aside=service.is_letter_aside),
+            _source(
+                settings,
+                *letters,
+                service.letter_positions,
+                is_aside=service.is_letter_aside,
+                prove=worker_check(settings).unproved,
+            ),
         )
     )
     terms = Terms(
@@ -138,7 +144,7 @@ def table_continuation(
 
 
 def _reader(settings: Settings, group: str) -> LogReader:
-    return LogReader(settings.bootstrap_servers, group, settings.kafka_options, is_expiry_expected=True)
+    return LogReader.of_service(settings, group, is_expiry_expected=True)
 
 
 def _topics(settings: Settings) -> Topics:
@@ -180,7 +186,7 @@ def _service(settings: Settings, wire: WireFormat, noting: Noting, tracer: Trace
     )
     return AuditService(
         log,
-        Letters(settings.topic("transactions.dead.v1")),
+        Letters(settings.topic(DEAD_LETTERS), PassedOver(CONSUMER, settings.topic(DEAD_LETTERS), alerts.publish).note),
         Anchors(topic, directory, key, keys, wire, publish),
         tables,
         guard,

@@ -64,8 +64,7 @@ def service_of(
         is_aside=lambda *_: True,  # what nobody can decode the audit service stops at; here it counts as nothing
         prove=check.unproved,
     )
-    where = settings.bootstrap_servers, GROUP, settings.kafka_options
-    reader = LogReader(*where, is_expiry_expected=True, proves=label_proves(settings))
+    reader = LogReader.of_service(settings, GROUP, is_expiry_expected=True, proves=label_proves(settings))
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     service = BiasService(
         source,

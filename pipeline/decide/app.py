@@ -56,7 +56,6 @@ from pipeline.io.kafka.client import BrokerFailed
 from pipeline.io.kafka.context_transport import presented_of, read_committed, record_of_event
 from pipeline.io.kafka.faust_credentials import faust_credentials
 from pipeline.io.kafka.log_reader import LogReader
-from pipeline.io.kafka.look_ahead import LookAhead
 from pipeline.io.kafka.topic_settings import partitioning_of
 from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, BROKER_TIMEOUT_S, Batch, TransactionLog
 from pipeline.io.metrics.exposition import exposition
@@ -65,7 +64,7 @@ from pipeline.io.settings import Beginning, Settings
 from pipeline.io.watchdog import Pulse, Watch, end_process
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import execution_proves, worker_proves, worker_sealer
+from pipeline.seals.seal_files import DEAD_LETTERS, execution_proves, worker_proves, worker_seal, worker_sealer
 from pipeline.state.context.context_agent import CONTEXT_TOPICS, Context
 from pipeline.state.context.context_store import LABELS
 from pipeline.state.context.labels_agent import WaitingLabels
@@ -101,7 +100,8 @@ class Worker:
         self.wire = wire_of(settings)
         self.state = self._state_under(settings.state_prefix)
         self.dead_letters = DeadLetters(self.wire, settings.topic("transactions.dead.v1"), _dead_letter_key(settings))
-        self.appender = AsyncAppender(Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}"))
+        appender = Appender.of(settings, f"{settings.consumer_group}-{settings.worker_slot}")
+        self.appender = AsyncAppender(appender, worker_sealer(settings, name=DEAD_LETTERS).seal)
         alerts = worker_sealer(settings, name="alerts.v1")  # what ends a page is believed by its seal
         self.alerts = AlertPublisher(self.appender.append, self.wire, alerts.topic, alerts.seal)
         self._floods: dict[RefusalCode, Flood] = {}
@@ -154,7 +154,7 @@ class Worker:
             outcomes_due,
             letter_of=self._letter_of,
             probe=self.probe.decide,
-            seal=worker_sealer(settings, self.partitioning.of).seal,
+            seal=worker_seal(settings, self.partitioning.of),
             traces=self.traces,
             tell_held=self._tell_held,
             state_patience_s=settings.state_patience_s,
@@ -287,9 +287,9 @@ class Worker:
         return None if self.transactions.assigned_partitions else "no partition of transactions.v1 is its own"
 
     def _open_reader(self) -> LogReader:
-        where = self.settings.bootstrap_servers, self.settings.consumer_group, self.settings.kafka_options
         proves = {**worker_proves(self.settings), **label_proves(self.settings), **execution_proves(self.settings)}
-        return LogReader(*where, timeout_s=BROKER_TIMEOUT_S, proves=proves, ahead=LookAhead(where[0], where[2]))
+        group = self.settings.consumer_group
+        return LogReader.of_service(self.settings, group, timeout_s=BROKER_TIMEOUT_S, proves=proves)
 
 
 def _dead_letter_key(settings: Settings) -> DeadLetterKey | None:

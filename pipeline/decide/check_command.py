@@ -13,7 +13,6 @@ from redis.exceptions import RedisError
 from models.artefact.files import ModelRefused
 from models.artefact.plain_files import read_plain
 from models.versions.loading_files import load_champion_of
-from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.breaker.switch_topics import SwitchTopic
 from pipeline.breaker.switches import forced_scopes
 from pipeline.decide.feeds.changes import refusal_of_future
@@ -21,7 +20,7 @@ from pipeline.decide.feeds.feed import Feed, FeedKind, FeedRefused, parse_new_fe
 from pipeline.decide.feeds.feed_files import feed_bytes, provide_feeds
 from pipeline.decide.feeds.signature_files import signature_fault
 from pipeline.decide.feeds.standing_files import require_at_start
-from pipeline.decide.policy import FeedLimits, Policy, PolicyRefused, parse_new_policy
+from pipeline.decide.policy import POLICY_BYTES_MAX, FeedLimits, Policy, PolicyRefused, parse_new_policy
 from pipeline.domain.money import count_text
 from pipeline.io.addresses import shown_address
 from pipeline.io.avro.schema_files import SCHEMAS, schema_text

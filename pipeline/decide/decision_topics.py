@@ -6,12 +6,13 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pipeline.domain.dead_letter import DeadLetter
 from pipeline.domain.decision import Decision, Outcome, StoredDecision
 from pipeline.domain.identities import DecisionId
-from pipeline.domain.log import Record
+from pipeline.domain.log import Prove, Record
 from pipeline.domain.money import amount_text
 from pipeline.domain.plain import plain, plain_record
 from pipeline.domain.refusals import Refusal
@@ -129,10 +130,15 @@ class FoundLetter(NamedTuple):
     opened: Mapping[str, object] | str | None  # the payment, where a key was given and fits; else why there is none
 
 
-def dead_letters(settings: Settings, wire: WireFormat, key_file: Path | None) -> Iterator[FoundLetter]:
-    """The records that became no decision, duplicates' receipts included, oldest first."""
+def dead_letters(
+    settings: Settings, wire: WireFormat, key_file: Path | None, proves: Mapping[str, Prove] = MappingProxyType({})
+) -> Iterator[FoundLetter]:
+    """The records that became no decision, duplicates' receipts included, oldest first.
+
+    proves: as a LogReader takes it; without it, nobody has shown to have written them.
+    """
     open_payload = _opener(key_file, wire)
-    with LogReader.of(settings) as log:
+    with LogReader.of(settings, proves=proves) as log:
         for found in log.read_all(settings.topic("transactions.dead.v1")):
             letter = wire.decode_dead_letter(found.value)
             if isinstance(letter, Refusal):

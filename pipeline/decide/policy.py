@@ -28,7 +28,7 @@ from models.artefact.scoring import PROBABILITY_PPM_MAX
 from pipeline.bias.drift.settings import DriftSettings
 from pipeline.bias.settings import BiasSettings
 from pipeline.breaker import BreakerSettings
-from pipeline.breaker.settings import POLICY_BYTES_MAX
+from pipeline.breaker.settings import POLICY_BYTES_MAX as POLICY_BYTES_MAX  # whoever reads a policy bounds it
 from pipeline.decide.feeds.feed import HOME_CURRENCY, NO_FEEDS, CountryCode, FeedKind, Feeds, Sanction
 from pipeline.decide.feeds.toml_reading import Unreadable, sentence_of, tables_of
 from pipeline.decide.policy_rules import (

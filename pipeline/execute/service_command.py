@@ -70,16 +70,12 @@ def _service(settings: Settings, wire: WireFormat, tracer: Tracer) -> ExecutionS
     ledger, topic = Ledger(), settings.topic("decisions.v1")
     appender = Appender.of(settings, f"fraud-executor-{settings.worker_slot}")
     notices = notices_of(settings, appender, wire)
-    heard = LogReader(
-        settings.bootstrap_servers, "fraud-executor-heard", settings.kafka_options, is_expiry_expected=True
-    )
+    heard = LogReader.of_service(settings, "fraud-executor-heard", is_expiry_expected=True)
     rail, header_at = rail_of(settings, tracer), partial(heard.traceparent_at, topic)
     traces = BatchTraces(tracer, "execute", topic, _group(settings), header_at)
     keys_kept_s = settings.rail_keeps_keys_hours * 3600
     execution = Executor(ledger, rail, notices, topic, rail_keeps_keys_s=keys_kept_s, traces=traces)
-    reader = LogReader(
-        settings.bootstrap_servers, "fraud-executor-told", settings.kafka_options, proves=execution_proves(settings)
-    )
+    reader = LogReader.of_service(settings, "fraud-executor-told", proves=execution_proves(settings))
     continuity = Continuity(Told(reader, wire, settings.topic(EXECUTIONS)).latest, notices)
     alerts = AlertPublisher(appender.append, wire, settings.topic("alerts.v1"))
     return ExecutionService(

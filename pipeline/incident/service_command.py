@@ -40,7 +40,7 @@ def service_of(settings: Settings, wire: WireFormat) -> IncidentService:
     appender = Appender.of(settings, f"{GROUP}-{settings.worker_slot}")
     alerts = AlertPublisher(appender.append, wire, topic)
     return IncidentService(
-        LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options),
+        LogReader.of_service(settings, GROUP),
         wire,
         topic,
         Held(partial(connect, settings.database_url, GROUP)),

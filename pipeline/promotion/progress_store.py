@@ -50,7 +50,7 @@ def frauds_on_topic(settings: Settings, wire: WireFormat) -> list[str]:
 
     Raises BrokerFailed.
     """
-    with LogReader.of(settings, GROUP, proves=label_proves(settings)) as reader:
+    with LogReader.of_service(settings, GROUP, is_expiry_expected=True, proves=label_proves(settings)) as reader:
         return frauds_of(wire.decode_label(record.value) for record in reader.read_all(settings.topic("labels.v1")))
 
 

@@ -36,7 +36,7 @@ from pipeline.reconcile.told_watch_service import ToldWatch, UnprovedTold
 from pipeline.replay.archive_files import archived_or_in_force
 from pipeline.replay.feed_proof_files import feeds_fault_of
 from pipeline.seals.label_files import label_proves
-from pipeline.seals.seal_files import EXECUTIONS, execution_proves, seal_check
+from pipeline.seals.seal_files import EXECUTIONS, execution_proves, letter_proves, seal_check
 from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output, coloured
 
@@ -163,7 +163,7 @@ def _connect(settings: Settings) -> Connection:
 def source_watch(settings: Settings, wire: WireFormat) -> Iterator[SourceWatch]:
     """Make what reads decisions back, with clients of its own."""
     appender = Appender.of(settings, f"{GROUP}-source")
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+    with LogReader.of_service(settings, GROUP, is_expiry_expected=True) as log_reader:
         yield SourceWatch(
             log_reader,
             wire,
@@ -201,10 +201,9 @@ def _every_days(settings: Settings) -> int:
 @contextmanager
 def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
     """Make what counts labels, with a reader of its own."""
-    where = settings.bootstrap_servers, GROUP, settings.kafka_options
     passed_over = OncePassedOver()
     proves = {topic: passed_over.counting(prove) for topic, prove in label_proves(settings).items()}
-    with LogReader(*where, is_expiry_expected=True, proves=proves) as log_reader:
+    with LogReader.of_service(settings, GROUP, is_expiry_expected=True, proves=proves) as log_reader:
         yield LabelWatch(log_reader, wire, settings.topic("labels.v1"), now_ms, passed_over)
 
 
@@ -212,9 +211,9 @@ def label_watch(settings: Settings, wire: WireFormat) -> Iterator[LabelWatch]:
 def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
     """Make what compares executions.v1 with the ledger, with a reader and an appender of its own."""
     publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
-    where, unproved = (settings.bootstrap_servers, GROUP, settings.kafka_options), UnprovedTold()
+    unproved = UnprovedTold()
     proves = {topic: unproved.noting(prove) for topic, prove in execution_proves(settings).items()}
-    with LogReader(*where, is_expiry_expected=True, proves=proves) as log_reader:
+    with LogReader.of_service(settings, GROUP, is_expiry_expected=True, proves=proves) as log_reader:
         yield ToldWatch(log_reader, wire, settings.topic(EXECUTIONS), publisher.publish, now_ms, unproved)
 
 
@@ -222,7 +221,7 @@ def told_watch(settings: Settings, wire: WireFormat) -> Iterator[ToldWatch]:
 def held_watch(settings: Settings, wire: WireFormat) -> Iterator[HeldWatch]:
     """Make what looks for transactions that are left open, with a reader of its own."""
     publisher = AlertPublisher(Appender.of(settings, GROUP).append, wire, settings.topic("alerts.v1"))
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True) as log_reader:
+    with LogReader.of_service(settings, GROUP, is_expiry_expected=True) as log_reader:
         yield HeldWatch(log_reader, _topics(settings), publisher.publish, now_ms, time.monotonic)
 
 
@@ -234,7 +233,7 @@ def _topics(settings: Settings) -> Topics:
 def _reconciler(settings: Settings, wire: WireFormat, *, is_stored: bool) -> Iterator[Reconciler]:
     topics = _topics(settings)
     appender = Appender.of(settings, GROUP)
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as log_reader:
+    with LogReader.of_service(settings, GROUP, proves=letter_proves(settings)) as log_reader:
         looking = Looking(wire, log_reader, topics, CONSUMER if is_stored else _ONCE)
         findings = Findings(AlertPublisher(appender.append, wire, settings.topic("alerts.v1")))
         intake = IntakeOf(topics, settings.consumer_group)

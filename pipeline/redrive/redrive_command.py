@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from models.artefact.plain_files import read_plain
-from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.batch import Judge, TopicNames
 from pipeline.decide.decision_topics import dead_letters
 from pipeline.decide.feeds.feed import FeedRefused
 from pipeline.decide.feeds.feed_files import provide_feeds, read_feeds
-from pipeline.decide.policy import PolicyRefused, parse_policy
+from pipeline.decide.policy import POLICY_BYTES_MAX, PolicyRefused, parse_policy
 from pipeline.decide.verdict import regime
 from pipeline.domain.log import Record, Source, Span
 from pipeline.domain.refusals import RefusalCode
@@ -33,6 +32,7 @@ from pipeline.people.key_files import Identity
 from pipeline.redrive.redrive_service import AnotherRedrives, Ids, NotAnOperator, Redriven, Redriver, Topics
 from pipeline.redrive.redrive_store import Request
 from pipeline.redrive.selection import REDRIVABLE, Criteria, Fate, Place, is_selected, record_of
+from pipeline.seals.seal_files import letter_proves
 from pipeline.state.shape import ShapeChanged, require_same
 from pipeline.state.store import RedisState, StateUnavailable
 from pipeline.terminal.connection import connected
@@ -63,7 +63,9 @@ def redrive(settings: Settings, wire: WireFormat, asked: Asked) -> Iterator[Redr
     criteria, key = _criteria(asked), _key(settings, asked.key_file)
     topic = settings.topic("transactions.v1")
     letters = (
-        found.letter for found in dead_letters(settings, wire, None) if is_selected(found.letter, topic, criteria)
+        found.letter
+        for found in dead_letters(settings, wire, None, letter_proves(settings))
+        if is_selected(found.letter, topic, criteria)
     )
     with (
         _failures(settings),

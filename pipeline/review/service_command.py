@@ -95,7 +95,7 @@ def _stamper(settings: Settings) -> PeopleStamper | None:
 
 def _traces(settings: Settings, tracer: Tracer) -> ReviewTraces:
     topic = settings.topic("decisions.v1")
-    reader = LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options, is_expiry_expected=True)
+    reader = LogReader.of_service(settings, GROUP, is_expiry_expected=True)
     return ReviewTraces(
         tracer, BatchTraces(tracer, "review", topic, GROUP), topic, partial(reader.traceparent_at, topic)
     )

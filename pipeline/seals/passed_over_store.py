@@ -1,4 +1,4 @@
-"""Records of decisions.v1 that a consumer passed over, since it isn't proved who wrote them.
+"""Records of decisions.v1, and dead letters, that a consumer passed over, since it isn't proved who wrote them.
 
 Invariants
 1. A record that is not proved is never acted on, and holds nobody up: whoever may write to the topic could write it.
@@ -22,7 +22,7 @@ from pipeline.io.postgres import Connection, failures_named, statements
 TELL_AGAIN_S: Final = 60.0
 
 UNPROVED: Final = Counter(
-    "fraud_unproved_records_total", "Records of decisions.v1 of which it isn't proved who wrote them", ["why"]
+    "fraud_unproved_records_total", "Decisions and dead letters of which it isn't proved who wrote them", ["why"]
 )
 log = structlog.stdlib.get_logger("seals")
 

@@ -15,13 +15,13 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import structlog
 
-from pipeline.domain.log import Presented, Prove, Unproved
+from pipeline.domain.log import Outgoing, Presented, Prove, Unproved
 from pipeline.io.clock import now_ms
 from pipeline.io.kafka import client
 from pipeline.io.kafka.topic_settings import BREAKER_HOURS_TOPIC
@@ -46,6 +46,7 @@ LOOK_S: Final = 5.0
 TELL_AGAIN_S: Final = 60.0
 """Between lines of the log about records that aren't proved, so that a flood of them doesn't fill it."""
 EXECUTIONS: Final = "executions.v1"
+DEAD_LETTERS: Final = "transactions.dead.v1"
 
 
 class SealedTopic(NamedTuple):
@@ -82,6 +83,14 @@ def worker_sealer(
 ) -> Sealer:
     """Return what seals the records of a worker, as `sealer_of` does."""
     return sealer_of(settings, KeyUse.DECISIONS, partition_of, name)
+
+
+def worker_seal(
+    settings: Settings, partition_of: Callable[[bytes], int]
+) -> Callable[[Sequence[Outgoing]], list[Outgoing]]:
+    """Return what seals all that a worker commits, its decisions and its dead letters. Raises as `sealer_of` does."""
+    decisions, letters = worker_sealer(settings, partition_of), worker_sealer(settings, name=DEAD_LETTERS)
+    return lambda outgoing: letters.seal(decisions.seal(outgoing))
 
 
 def seal_key(settings: Settings, use: KeyUse) -> SigningKey:
@@ -127,10 +136,16 @@ def decision_proves(settings: Settings) -> Mapping[str, Prove]:
     return {settings.topic("decisions.v1"): seal_check(settings).unproved}
 
 
+def letter_proves(settings: Settings) -> Mapping[str, Prove]:
+    """Return the check of the dead letters, likewise. Raises Failure."""
+    letters = _Told(worker_check(settings), "dead_letter_unproved", sealed_since_ms=None)
+    return {settings.topic(DEAD_LETTERS): letters}
+
+
 def worker_proves(settings: Settings) -> Mapping[str, Prove]:
-    """Return the checks of what workers seal, decisions.v1 and breaker_hours.v1, likewise. Raises Failure."""
+    """Return the checks of what workers seal: decisions.v1, the dead letters and breaker_hours.v1. Raises Failure."""
     hours = _Told(worker_check(settings), "breaker_hour_unproved", sealed_since_ms=None)
-    return {**decision_proves(settings), settings.topic(BREAKER_HOURS_TOPIC): hours}
+    return {**decision_proves(settings), **letter_proves(settings), settings.topic(BREAKER_HOURS_TOPIC): hours}
 
 
 def topic_proves(settings: Settings, topic: SealedTopic) -> Mapping[str, Prove]:

@@ -39,7 +39,7 @@ def _service(settings: Settings, wire: WireFormat) -> WitnessService:
         settings.topic("anchors.v1"), settings.topic("witness.v1"), _file(settings), key, partial(key_set, settings)
     )
     return WitnessService(
-        LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options),
+        LogReader.of_service(settings, GROUP),
         appender.append,
         lambda alert: alerts.publish([alert]),
         wire,

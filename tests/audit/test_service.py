@@ -25,6 +25,7 @@ from pipeline.domain.dead_letter import DeadLetter
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.partitioner import Partitioner, Partitioning
 from pipeline.keys.key_files import create_signing_key
+from pipeline.keys.key_sets import KeyUse
 from tests.audit.logs import TOPIC, WIRE, values
 from tests.sealing import seal_headers
 from tests.servers import SOON_FREE
@@ -77,12 +78,12 @@ class Running:
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def send(stack: EmbeddedStack, topic: str, sent: list[bytes]) -> None:
+def send(stack: EmbeddedStack, topic: str, sent: list[bytes], *, is_sealed: bool = True) -> None:
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
     for value in sent:
         key = value[12:48]
         partition = Partitioning(Partitioner.CRC32, 4).of(key)
-        sealed = seal_headers(topic, key, value, partition) if topic == TOPIC else None
+        sealed = seal_headers(topic, key, value, partition, KeyUse.DECISIONS) if is_sealed else None
         producer.produce(topic, value, key, partition, headers=sealed)
     assert 0 == producer.flush(DEADLINE_S)
 
@@ -125,8 +126,12 @@ def test_life_of_the_service(running: Running) -> None:
     letter = DeadLetter(
         "DUPLICATE", "decided already", "transactions.v1", 1, 7, 1_764_072_000_000, bytes(32), 9, "none", b"sealed"
     )
-    send(stack, "transactions.dead.v1", [WIRE.encode(letter)] * 3)
+    letters = "transactions.dead.v1"
+    send(stack, letters, [WIRE.encode(letter), b"garbage"], is_sealed=False)
+    send(stack, letters, [WIRE.encode(letter)] * 3)
     until(lambda: running.count("dead_letter") == 3, "storing dead letters")
+    unproved = [each for each in alerts(stack) if each.code == "RECORD_UNPROVED"]
+    assert {letters} == {each.evidence["topic"] for each in unproved}, "what no worker wrote is told, and is no letter"
 
     os.kill(service.pid, signal.SIGUSR1)
     outside = running.folder / "outside"
@@ -167,7 +172,7 @@ def test_life_of_the_service(running: Running) -> None:
         until(lambda times=times: len(running.logged("audit_refuses")) == times, "refusing to continue a forged log")
         service.stop()
     assert "is not as it was written" in str(running.logged("audit_refuses")[-1]["why"])
-    assert {"AUDIT_NOT_CONTINUED"} == {alert.code for alert in alerts(stack) if not alert.is_over}
+    assert {"AUDIT_NOT_CONTINUED", "RECORD_UNPROVED"} == {alert.code for alert in alerts(stack) if not alert.is_over}
     forge_a_row(running)  # the same bit again, so the row is as it was
     checked = running.command("audit", "check", "--json")
     assert (0, False) == (checked.returncode, json.loads(checked.stdout)["lifted"]), checked.stderr

@@ -31,7 +31,9 @@ from pipeline.domain.payment import Transaction
 from pipeline.domain.refusals import RefusalCode
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.dead_letters import DeadLetters
+from pipeline.io.kafka import bounded_records
 from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.look_ahead import LookAhead
 from pipeline.io.partitioner import Partitioner
 from pipeline.state.context.context_agent import Context
 from pipeline.state.requests import Keys
@@ -61,7 +63,7 @@ class Scene:
         self._records: list[Record] = []
 
     def publish(self, payments: Sequence[Transaction]) -> None:
-        producer = Producer({"bootstrap.servers": self.servers})
+        producer = Producer({"bootstrap.servers": self.servers, "compression.type": "gzip"})
         for number, payment in enumerate(payments):
             partition, value, at_ms = number % PARTITIONS, WIRE.encode_transaction(payment), payment.event_time_ms
             producer.produce(f"{self.prefix}transactions.v1", value, payment.account_id, partition, timestamp=at_ms)
@@ -116,7 +118,7 @@ class Scene:
 
     def rebuild(self, state: RedisState) -> Rebuild:
         def open_reader() -> LogReader:
-            return LogReader(self.servers, GROUP, {})
+            return LogReader(self.servers, GROUP, {}, ahead=LookAhead(self.servers, {}))
 
         context = Context(state, WIRE, open_reader, lambda name: f"{self.prefix}{name}")
         names = ("transactions.v1", "decisions.v1", "executions.v1", "transactions.dead.v1")
@@ -211,6 +213,28 @@ def test_a_rebuilt_state_gives_what_one_that_was_never_lost_gives(stack: Embedde
         assert not await rebuild.reaches(scene.targets)
         await rebuild.run(judge, scene.targets)
         assert await rebuild.reaches(scene.targets)
+        assert await scene.features(lost, judge) == await scene.features(kept, judge)
+        await kept.close()
+        await lost.close()
+
+    asyncio.run(run())
+
+
+def test_i4_what_was_decided_of_a_batch_that_a_rebuild_does_not_unpack_counts(
+    stack: EmbeddedStack, redis_at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that had the memory for it decided its payments, and each rebuild forgot them: whoever sent them so
+    could pay a day's volume once more after it."""
+
+    async def run() -> None:
+        scene, judge = Scene(stack), judge_of(TEXT)
+        scene.publish([paid(number) for number in range(PAYMENTS)])
+        kept, lost = RedisState(redis_at, prefix="kept"), RedisState(redis_at, prefix="lost")
+        await scene.decide(kept, judge)
+        monkeypatch.setattr(bounded_records, "is_bounded", lambda codec, body, most: codec == 0)
+        with capture_logs() as logs:
+            await scene.rebuild(lost).run(judge, scene.targets)
+        assert "records_unreadable" in {line["event"] for line in logs}
         assert await scene.features(lost, judge) == await scene.features(kept, judge)
         await kept.close()
         await lost.close()

@@ -117,6 +117,7 @@ def test_poison_is_told_given_back_and_redriven_to_exactly_one_decision(
     places = {
         "bootstrap_servers": scene.stack.bootstrap_servers,
         "redis_url": scene.stack.redis_url,
+        "seal_directory": scene.settings.seal_directory.resolve(),
         "database_url": url_as(database_url, "fraud_rollback"),
         **settings_of(tmp_path / "people", "ann"),
     }

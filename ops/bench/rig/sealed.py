@@ -1,4 +1,4 @@
-"""Records of decisions.v1 that a bench writes itself, under the keys that development makes for the writers."""
+"""Records of decisions.v1, and dead letters, that a bench writes itself, under the keys that development makes."""
 
 from __future__ import annotations
 
@@ -35,14 +35,18 @@ class Sealing:
         every = list(records)
         sealed: dict[int, Outbound] = {}
         for use, sealer in self._sealers.items():
-            places = [place for place, record in enumerate(every) if kind_of(record.value) is use]
+            places = [place for place, record in enumerate(every) if _use_of(record.value) is use]
             outgoing = sealer.seal([Outgoing(self._topic, every[place].key, every[place].value) for place in places])
             sealed |= {
                 place: every[place]._replace(headers=record.headers)
                 for place, record in zip(places, outgoing, strict=True)
             }
-        assert len(sealed) == len(every), "every record is a decision, a review or a reversal"
         return [sealed[place] for place in range(len(every))]
+
+
+def _use_of(value: bytes) -> KeyUse:
+    """Return the use of the key that seals a value: a worker's, where it is of no kind of decisions.v1."""
+    return kind_of(value) or KeyUse.DECISIONS
 
 
 def sealed(bootstrap_servers: str, topic: str, records: Iterable[Outbound]) -> list[Outbound]:

@@ -22,6 +22,7 @@ import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from ops.bench.rig.publisher import Publisher
+from ops.bench.rig.sealed import sealed
 from ops.bench.rig.services import worker_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import Outbound, prepare_topics
@@ -158,7 +159,8 @@ class _Log:
             for end in ends:
                 record = Record(b"", b"", Source(end.partition, end.offset - 1, time.time_ns() // 1_000_000))
                 letter = letters.letter(TOPIC, record, "DUPLICATE", "the last of a bench", keep_payload=False)
-                publisher.publish(LETTERS, Outbound(letter.key or b"", letter.value, 0))
+                [outbound] = sealed(self.servers, LETTERS, [Outbound(letter.key or b"", letter.value, 0)])
+                publisher.publish(LETTERS, outbound)
             publisher.flush()
             wait_until(lambda: _is_committed(consumer, ends), GROUP_S, "the group's last member leaves")
         finally:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from models.artefact.plain_files import read_plain
-from pipeline.breaker.settings import POLICY_BYTES_MAX
 from pipeline.decide.feeds.changes import Refused
 from pipeline.decide.feeds.feed import (
     FEED_BYTES_MAX,
@@ -33,7 +32,7 @@ from pipeline.decide.feeds.signature_files import (
     signature_text,
 )
 from pipeline.decide.feeds.standing_files import is_taken_back, refusal_to_follow, standing
-from pipeline.decide.policy import Policy, PolicyRefused, parse_new_policy
+from pipeline.decide.policy import POLICY_BYTES_MAX, Policy, PolicyRefused, parse_new_policy
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Profile, Settings

@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.decide import metrics
 from pipeline.decide.batch import SLICE_RECORDS, Judge, Reading
-from pipeline.decide.rebuilding.past_topics import PastDecision, PastDecisions, counted_as_then
+from pipeline.decide.rebuilding.past_topics import PastDecision, PastDecisions, counted_as_then, readable
 from pipeline.decide.rebuilding.progress import Progress
 from pipeline.decide.rebuilding.undecided_topics import UndecidedPayments
 from pipeline.domain.log import Record, Span
@@ -198,7 +198,8 @@ class PartitionRebuild:
         if past is not None and is_first and found.taken:
             past.begin(start)
         decided = {} if past is None else past.below(end)
-        return _Stretch(found.taken, Span(partition, start, end, end), decided, None if past is None else past.first)
+        records = readable(found.taken, decided)
+        return _Stretch(records, Span(partition, start, end, end), decided, None if past is None else past.first)
 
     async def _events(self, stretch: _Stretch) -> list[PartitionEvents]:
         parts = []

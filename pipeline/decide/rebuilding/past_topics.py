@@ -8,16 +8,20 @@ A payment that was set aside then (poison, a copy, another payment under a known
 later and earlier ones have; before the first decision that is kept, its dead letter says so. It counts nowhere and
 holds no id: poison may be decided yet, and whoever reads partitions in another order than then must not take it for the
 first under its id.
+
+A batch that is too heavy to be unpacked here may have been read by a worker that had the memory for it. What was
+decided of it is taken from the decisions, which hold the payments whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from pipeline.decide.batch import Payment, Reading
+from pipeline.domain.decision import Decision
 from pipeline.domain.features import COLUMN
-from pipeline.domain.log import Record, RecordUndecodable
+from pipeline.domain.log import UNREADABLE, Record, RecordUndecodable, Source
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.verdict_heads import VerdictHead
 from pipeline.io.avro.wire import WireFormat
@@ -39,10 +43,20 @@ class PastDecision:
 
     def amount_gbp_minor(self) -> int:
         """Return the amount as the exchange rates of that time had it."""
+        return self._decision().snapshot.features[_AMOUNT]
+
+    def record(self, at: Source) -> Record:
+        """Return the payment as it stood at that place, but for how it was written."""
+        decision = self._decision()
+        payment = decision.snapshot.transaction
+        source = at._replace(timestamp_ms=decision.source_timestamp_ms)
+        return Record(payment.account_id.encode(), self._wire.encode_transaction(payment), source)
+
+    def _decision(self) -> Decision:
         stored = self._wire.decode_decision_record(self._value)
         if isinstance(stored, Refusal):
             raise RecordUndecodable(f"a decision can't be read: {stored.detail}")
-        return stored.snapshot.features[_AMOUNT]  # type: ignore[union-attr]  # its head says that it is a decision
+        return stored  # type: ignore[return-value]  # its head says that it is a decision
 
 
 class PastDecisions:
@@ -104,6 +118,17 @@ class PastDecisions:
         if isinstance(head, Refusal):
             raise RecordUndecodable(f"a record of {self._topic}[{self._partition}] can't be read: {head.detail}")
         return head if head is not None and head.partition == self._partition else None
+
+
+def readable(records: Sequence[Record], past: Mapping[int, PastDecision]) -> Sequence[Record]:
+    """Return the records, those that nobody unpacks here and that were decided as their decisions hold them."""
+    if not any(record.value is UNREADABLE for record in records):
+        return records
+    decided = ((record, past.get(record.source.offset)) for record in records)
+    return [
+        record if record.value is not UNREADABLE or decision is None else decision.record(record.source)
+        for record, decision in decided
+    ]
 
 
 def counted_as_then(

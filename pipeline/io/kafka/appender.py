@@ -71,13 +71,19 @@ class Appender:
 class AsyncAppender:
     """An Appender for coroutines of one event loop. It has a thread of its own, where one append follows the other."""
 
-    def __init__(self, appender: Appender) -> None:
-        self._appender = appender
+    def __init__(
+        self, appender: Appender, seal: Callable[[Sequence[Outgoing]], Sequence[Outgoing]] = lambda records: records
+    ) -> None:
+        """seal: gives the records as they are to be appended, in that thread."""
+        self._appender, self._seal = appender, seal
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="kafka-append")
 
     async def append(self, records: Sequence[Outgoing]) -> None:
         """Append as `Appender.append` does."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._appender.append, records)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._append, records)
+
+    def _append(self, records: Sequence[Outgoing]) -> None:
+        self._appender.append(self._seal(records))
 
 
 class TransactionalAppender:

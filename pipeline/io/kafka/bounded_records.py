@@ -22,6 +22,7 @@ from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode  
 from aiokafka.record.memory_records import MemoryRecords  # type: ignore[import-untyped]  # it ships without types
 
 from pipeline.domain.log import UNREADABLE
+from pipeline.io.kafka.unreadable import HEAVY
 
 UNPACKED_BYTES_MAX: Final = 100_000_000
 """What librdkafka unpacks of zstd at most (`receive.message.max.bytes`), so that all readers bound alike."""
@@ -148,6 +149,7 @@ class BoundedRecords:
             return batch
         if is_bounded(head.codec, packed[_HEADER.size :], self._unpacked_bytes_max):
             return NamedAnyhow(batch, packed)
+        HEAVY.set_to_current_time()
         log.error("records_unreadable", first=head.base, last=head.base + head.last, packed_bytes=len(packed))
         return UnreadableBatch(head.base, head.base + head.last + 1, head.producer, head.is_transactional)
 
@@ -167,6 +169,12 @@ def next_offset_of(packed: memoryview) -> int:
     """Return the offset behind a batch; of a format of before 2017 that is its first one, and it is read again."""
     head = _head(packed)
     return struct.unpack_from(">q", packed)[0] if head is None else head.base + head.last + 1
+
+
+def records_of_batch(packed: memoryview) -> int:
+    """Return how many records a batch has, which the broker has counted."""
+    head = _head(packed)
+    return 0 if head is None else head.records
 
 
 def unpacked_bytes(packed: memoryview, room_bytes: int) -> int:

@@ -9,10 +9,13 @@ from confluent_kafka import Message
 
 
 class Given:
-    """Records of one partition, in order; behind them all, the next one is at `end`. is_over: all were taken."""
+    """Records of one partition, in order; behind them all, the next one is at `end`. is_over: all were taken.
 
-    def __init__(self, messages: Iterator[Message], end: int) -> None:
-        self._messages, self.end, self.is_over = messages, end, False
+    is_large: what they are unpacked from may take much memory, so that of several only one is begun at a time.
+    """
+
+    def __init__(self, messages: Iterator[Message], end: int, *, is_large: bool = False) -> None:
+        self._messages, self.end, self.is_large, self.is_over = messages, end, is_large, False
 
     def some(self, most: int, bytes_most: int) -> tuple[list[Message], int]:
         """Return the next records, and what they weigh, which is over bytes_most by one record at most."""

@@ -100,7 +100,7 @@ class LogReader:
         one question to the broker; None stands for client.ANSWER_S. is_expiry_expected: where the records asked for
         have been deleted since, the reading begins with the oldest that is there; otherwise it fails. proves: by
         topic; a record of which it isn't proved who wrote it is read as if it weren't there. ahead: for a process that
-        what others publish may not end.
+        what others publish may not end; all that it reads is looked at first.
         """
         self._bootstrap_servers, self._group, self._options = bootstrap_servers, group, options
         self._timeout_s = timeout_s or client.ANSWER_S
@@ -135,6 +135,30 @@ class LogReader:
             proves=proves,
         )
 
+    @classmethod
+    def of_service(
+        cls,
+        settings: Settings,
+        group: str,
+        *,
+        is_expiry_expected: bool = False,
+        timeout_s: float | None = None,
+        proves: Mapping[str, Prove] = MappingProxyType({}),
+    ) -> Self:
+        """Make a reader for a process that runs on: what others publish may not end it, so it looks before it reads."""
+        from pipeline.io.kafka.look_ahead import LookAhead
+
+        return cls(
+            settings.bootstrap_servers,
+            group,
+            settings.kafka_options,
+            timeout_s=timeout_s,
+            is_expiry_expected=is_expiry_expected,
+            partitioner=settings.partitioner,
+            proves=proves,
+            ahead=LookAhead(settings.bootstrap_servers, settings.kafka_options),
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -144,6 +168,7 @@ class LogReader:
         self.close()
 
     def close(self) -> None:
+        self._unreadable.close()
         self._consumer.close()
 
     def extents(self, topic: str, partitions: Iterable[int] | None = None) -> dict[int, Extent]:

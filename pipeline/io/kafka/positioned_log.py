@@ -18,7 +18,8 @@ from pipeline.domain.refusals import Refusal
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import broker_failure, presented, record_of, traceparent_of
 from pipeline.io.kafka.known_brokers import KnownBrokers
-from pipeline.io.kafka.unreadable import Unreadable
+from pipeline.io.kafka.look_ahead import LookAhead
+from pipeline.io.kafka.unreadable import WARY_S, Unreadable
 
 SESSION_TIMEOUT_MS: Final = 6_000
 PENDING_KILOBYTES_MAX: Final = 32_768
@@ -94,7 +95,7 @@ class PositionedLog(Generic[ContentT]):
             "fetch.wait.max.ms": 20,
             "queued.max.messages.kbytes": PENDING_KILOBYTES_MAX,
         }
-        self._unreadable = Unreadable(bootstrap_servers, group, options)
+        self._unreadable = Unreadable(bootstrap_servers, group, options, LookAhead(bootstrap_servers, options), WARY_S)
         self._brokers = KnownBrokers()
         self._consumer = Consumer(
             {**client.reader_options(bootstrap_servers, group, options, tuning), **self._brokers.options}
@@ -130,7 +131,9 @@ class PositionedLog(Generic[ContentT]):
         """Go back to the database's positions. Raises what `positions` raises."""
         self._unreadable.forget()
         self._next = dict(self._positions(self._assigned_partitions))
-        self._consumer.assign([TopicPartition(self._topic, *position) for position in self._next.items()])
+        places = [TopicPartition(self._topic, *position) for position in self._next.items()]
+        self._consumer.assign(self._unreadable.looked_at(places))
+        self._unreadable.let_go(self._consumer, places)
 
     @property
     def positions(self) -> Mapping[int, int]:
@@ -147,6 +150,7 @@ class PositionedLog(Generic[ContentT]):
     def close(self) -> None:
         self._is_closing = True
         client.leave_group(self._consumer)
+        self._unreadable.close()
 
     def _end(self, partition: int) -> int:
         where = TopicPartition(self._topic, partition)

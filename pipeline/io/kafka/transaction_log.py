@@ -208,6 +208,7 @@ class TransactionLog:
         loop = asyncio.get_running_loop()
         if self._reader is not None:
             await loop.run_in_executor(None, self._reader.join, BROKER_TIMEOUT_S)
+            await loop.run_in_executor(None, self._unreadable.close)
         with contextlib.suppress(BrokerFailed):  # the broker can't be told, and aborts in the end without it
             await loop.run_in_executor(self._committer, self._take_back)
         await loop.run_in_executor(self._committer, client.leave_group, self._consumer)
@@ -243,10 +244,14 @@ class TransactionLog:
 
     def _change_aside(self, partitions: frozenset[int], is_aside: bool) -> None:
         with self._lock:
-            self._abort_opened()
             self._aside = self._aside | partitions if is_aside else self._aside - partitions
-            self._epoch += 1
-            self._must_seek = True
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Drop the batches under way, to read from the last commits; `_lock` is held."""
+        self._abort_opened()
+        self._epoch += 1
+        self._must_seek = True
         self._metadata_renewed.clear()
 
     # Writing
@@ -258,9 +263,8 @@ class TransactionLog:
         meanwhile, or all were given back. Raises BrokerFailed when this worker is fenced or the broker stays out of
         reach.
         """
-        if self._is_closed:
-            return False
-        return await asyncio.get_running_loop().run_in_executor(self._committer, self._commit, batch, outgoing)
+        loop = asyncio.get_running_loop()
+        return not self._is_closed and await loop.run_in_executor(self._committer, self._commit, batch, outgoing)
 
     def release(self) -> None:
         """Record that one batch is through, committed or dropped, so that another may be read."""
@@ -384,15 +388,19 @@ class TransactionLog:
 
     def _next_batch(self) -> Batch | None:
         """Read what has arrived, up to the limit: wait for one record, then take what is there without waiting."""
-        epoch = self._epoch
         self._pause_what_is_aside()
+        if self._unreadable.is_wary and self._position.keys() - self._paused - self._unreadable.held:
+            with self._lock:
+                self._begin_anew()
+        epoch = self._epoch
         messages, self._stashed = self._stashed, []
         messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not messages and self._unreadable.is_empty:
             messages += self._consumer.consume(1, IDLE_POLL_S)
             messages += self._consumer.consume(self._batch_records_max - len(messages), 0)
         if not self._metadata_renewed.is_set():
-            self._renew_metadata()
+            self._metadata = self._consumer.consumer_group_metadata()
+            self._metadata_renewed.set()
         self._brokers.check()
         # Before anything is dropped, as a fatal error is told only once.
         messages = self._unreadable.sifted(messages, self._position)
@@ -409,10 +417,6 @@ class TransactionLog:
             self._consumer.resume([TopicPartition(self._topic, each) for each in (self._paused - aside) & held])
             self._consumer.pause([TopicPartition(self._topic, each) for each in aside])
             self._paused = frozenset(aside)
-
-    def _renew_metadata(self) -> None:
-        self._metadata = self._consumer.consumer_group_metadata()
-        self._metadata_renewed.set()
 
     def _batch(self, messages: Sequence[Message], epoch: int) -> Batch | None:
         records, traceparents = records_of(messages, is_traced=self._is_traced)
@@ -436,7 +440,8 @@ class TransactionLog:
             if not is_unreadable(message.error()):
                 raise_unless_passing(message.error())  # at once, as this may be why batches wait for a commit
             self._stashed.append(message)
-        self._renew_metadata()
+        self._metadata = self._consumer.consumer_group_metadata()
+        self._metadata_renewed.set()
         read = {p.partition for p in self._consumer.assignment()} - self._paused - self._unreadable.held
         self._consumer.resume([p for p in partitions if p.partition in read])
 
@@ -484,14 +489,11 @@ class TransactionLog:
 
     def _give_up(self, partitions: list[TopicPartition]) -> None:
         """Wait for a transaction under way; a batch that is read but not committed will never be committed."""
-        self._metadata_renewed.clear()
         if not self._stopping.is_set():
             self._join_pulse.begin()  # partitions that are given back, or lost, are followed by an assignment
         with self._lock:
-            self._abort_opened()  # the partitions' next owner waits for pending offsets
-            self._epoch += 1
+            self._begin_anew()  # the partitions' next owner waits for pending offsets
             for partition in partitions:
                 self._position.pop(partition.partition, None)
                 self._committed.pop(partition.partition, None)
             self._paused -= {partition.partition for partition in partitions}  # it comes back running
-            self._must_seek = True
