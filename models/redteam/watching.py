@@ -15,7 +15,17 @@ import numpy as np
 
 from models.redteam.target import Target
 from pipeline.breaker import BreakerRecord, History, Routing, ScopeReading, Watch, advance, hours_touched
-from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of, difference, is_part, is_probe, probe_scope
+from pipeline.breaker.answer_counts import (
+    ALL,
+    SUMS,
+    Answer,
+    Counts,
+    counts_of,
+    difference,
+    is_part,
+    is_probe,
+    probe_scope,
+)
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.states import unwritten
 from pipeline.decide.verdict import Mode
@@ -31,7 +41,7 @@ LEAD_MS: Final = 8 * 60_000
 STEPS_MAX: Final = 2_000
 """Evaluations of one plan, 16 hours of them at 30 s; a longer plan against the breaker is our bug."""
 _LATENCY_MS: Final = 20
-_NO_COUNTS: Final = Counts()[:6]
+_NO_COUNTS: Final = Counts()[:SUMS]
 """An hour keeps all counts of a scope but latencies."""
 
 
@@ -85,7 +95,7 @@ class BreakerWatching:
         self._made += 1
         return Answer(
             drawn.outcome, drawn.fraud_probability_ppm, drawn.segments, drawn.channel, f"honest {self._made}",
-            is_of_nothing=drawn.is_of_nothing, is_of_known_account=True,
+            is_of_nothing=drawn.is_of_nothing, is_of_known_account=True, is_doubted=drawn.is_doubted,
         )  # fmt: skip
 
     def _evaluate(self, total: dict[str, Counts]) -> None:
