@@ -48,14 +48,8 @@ GOALS_MIN: Final = {
     "x2 at 5/s, first hour of a version, a day of history": 15.0,
     "40 % of a postcode": 10.0,
     "escalations x3 at 50/s": 3.0,
-    "escalations x2 at 50/s": 5.0,
-    "escalations x2 at 5/s": 15.0,
     "escalations x3 at 50/s, first hour of a version": 3.0,
-    "escalations x2 at 50/s, first hour of a version": 5.0,
-    "escalations x2 at 5/s, first hour of a version": 15.0,
     "escalations x3 at 50/s, first hour of a version, a day of history": 3.0,
-    "escalations x2 at 50/s, first hour of a version, a day of history": 5.0,
-    "escalations x2 at 5/s, first hour of a version, a day of history": 15.0,
 }
 FALSE_TRIPS_A_YEAR_MAX: Final = 1.0
 TRIPS_A_DAY_MAX: Final = 2
