@@ -21,6 +21,9 @@ ALERTS_READ: Final = 500
 """Alerts of an incident that are read one by one, the first; all are counted."""
 TRANSITIONS_READ: Final = 2_000
 """Transitions of an incident, the first; the first and the last of each scope are read in any case."""
+PAGES_MAX: Final = 200
+"""Groups of alerts that are ended with an incident; each takes a signature. An incident has a few dozen at most, and
+beyond 50 scopes they are one."""
 _SQL: Final = statements("pipeline.incident", "incident")
 
 
@@ -98,6 +101,21 @@ def append_alert(connection: Connection, incident_id: str, told: Alert, place: P
         "evidence": Jsonb(told.evidence),
     }
     connection.execute(_SQL["append_alert"], row)
+
+
+class PageOfIncident(NamedTuple):
+    """A group of alerts that people are told of. is_whole: whether all of it that isn't over is of the incident."""
+
+    group_id: str
+    code: str
+    scope: str
+    is_whole: bool
+
+
+def read_pages(connection: Connection, incident_id: str) -> list[PageOfIncident]:
+    """Return the groups that hold an alert of the incident and that nothing says are over, the oldest first."""
+    asked = {"incident_id": UUID(incident_id), "limit": PAGES_MAX}
+    return [PageOfIncident(*row) for row in connection.execute(_SQL["read_pages"], asked).fetchall()]
 
 
 def append_event(connection: Connection, incident_id: str, event: PersonEvent) -> None:
