@@ -23,12 +23,16 @@ SELECT EXISTS (
 
 -- name: standing
 -- The incidents of a kind that nothing says are resolved, or whose resolutions are yet to be proved: their scopes, the
--- first and last of their alerts, and whether there is a resolution.
+-- first and last of their alerts, whether there is a resolution, and whether they hold what a worker is proved to have told.
 SELECT opened.incident_id::text, array_agg(DISTINCT told.scope),
     (extract(epoch FROM min(told.raised_at)) * 1000)::bigint, (extract(epoch FROM max(told.raised_at)) * 1000)::bigint,
     EXISTS (
         SELECT FROM control.incident_event AS said
         WHERE said.incident_id = opened.incident_id AND said.kind = 'RESOLVED'
+    ),
+    EXISTS (
+        SELECT FROM control.incident_alert AS held JOIN control.breaker_transition AS moved USING (alert_id)
+        WHERE held.incident_id = opened.incident_id AND moved.author <> %(unproved)s
     )
 FROM control.incident AS opened JOIN control.incident_alert AS told USING (incident_id)
 WHERE opened.kind = %(kind)s AND NOT opened.incident_id::text = ANY (%(resolved)s::text[])

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.breaker.told_transitions import UNPROVED, ToldTransition
 from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.incident.acts import expected
 from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent, ToldAlert
@@ -70,15 +70,15 @@ class OpenIncidents:
 
     def of(self, connection: Connection, kind: IncidentKind, registry: Registry) -> list[Standing]:
         """Within the caller's transaction, who has its turn."""
-        asked = {"kind": str(kind), "resolved": sorted(self._resolved)}
+        asked = {"kind": str(kind), "resolved": sorted(self._resolved), "unproved": UNPROVED}
         found = []
-        for incident_id, scopes, first_ms, last_ms, has_resolution in connection.execute(
+        for incident_id, scopes, first_ms, last_ms, has_resolution, is_proved in connection.execute(
             _SQL["standing"], asked
         ).fetchall():
             if has_resolution and _is_resolved(connection, incident_id, registry):
                 self._resolved.add(incident_id)
                 continue
-            found.append(Standing(incident_id, frozenset(scopes), first_ms, last_ms))
+            found.append(Standing(incident_id, frozenset(scopes), first_ms, last_ms, is_proved))
         return found
 
 
