@@ -21,8 +21,7 @@ from pipeline.incident.incident_store import PageOfIncident, append_event, read_
 from pipeline.incident.incidents import EVENTS_MAX, EventKind, Incident, PersonEvent, is_possible
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, failures_named
-from pipeline.oncall.desk_store import DeskRefused, append_group_act
-from pipeline.oncall.groups import EventKind as OnCallEvent
+from pipeline.oncall.desk_store import DeskRefused, end_group
 from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
@@ -101,7 +100,7 @@ def _end_pages(connection: Connection, incident_id: str, by: Identity) -> None:
     for page in read_pages(connection, incident_id):
         if page.is_whole:
             note = f"the incident {incident_id} is resolved"
-            append_group_act(connection, OnCallEvent.RESOLVED, page.group_id, note, by)
+            end_group(connection, page.group_id, note, by)
 
 
 def refusal_of(incident: Incident, registry: Registry, by: Identity, said: Said) -> str | None:
