@@ -205,10 +205,10 @@ _COLUMN: Final = {Outcome.ALLOW: 0, Outcome.BLOCK: 1, Outcome.ESCALATE: 2}
 
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
-    sums = map(operation, first[:SUMS], second[:SUMS])
+    allow, block, escalate, errors, scores, squares, doubt, known = map(operation, first[:SUMS], second[:SUMS])
     is_plain = second.latency == _NO_LATENCY  # true of every scope but `all`; this spares two thirds of the work
     latency = first.latency if is_plain else tuple(map(operation, first.latency, second.latency))
-    return Counts(*sums, latency=latency)
+    return Counts(allow, block, escalate, errors, scores, squares, doubt, known, latency)
 
 
 def _counts(tally: list[int]) -> Counts:

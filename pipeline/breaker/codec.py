@@ -231,7 +231,9 @@ _NO_DOUBTS: Final = (0, 0.0, 0.0)
 
 
 def _counts(row: Sequence[int]) -> Counts:
-    return Counts(*row[:SUMS], latency=tuple(row[SUMS:]))
+    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, doubt, doubt_known, *latency = row
+    sums = allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, doubt, doubt_known
+    return Counts(*sums, tuple(latency))
 
 
 def _sums(stored: Sequence[int]) -> list[int]:

@@ -104,7 +104,7 @@ def test_hours_kept_by_an_earlier_release_make_a_yardstick_of_rates_and_none_of_
     history = History()
     history.restore(told, START_MS + 96 * hour_ms)
     doubts = history.seasonal(MODEL, START_MS + 96 * hour_ms, DEFAULTS).doubts
-    assert doubts.count / doubts.answered == pytest.approx(20 / 950)
+    assert doubts.counted / doubts.answered == pytest.approx(20 / 950)
 
 
 def test_too_few_days_that_tell_of_doubts_are_no_seasonal_yardstick():
@@ -214,5 +214,5 @@ def test_a_usual_share_is_kept_through_an_incident_without_its_season():
     assert world.minutes_to_trip(traffic(120, 0.3, seed=6)) is not None
     frozen = world.record.frozen.doubts
     assert (frozen.is_seasonal, frozen.level) == (False, 1.0)
-    assert frozen.count / frozen.answered == pytest.approx(0.02, rel=0.1)
+    assert frozen.counted / frozen.answered == pytest.approx(0.02, rel=0.1)
     assert isinstance(frozen, Usual)

@@ -33,9 +33,9 @@ class Hour(NamedTuple):
 
 
 class Usual(NamedTuple):
-    """What is usual of a share: `count` of `answered` answers."""
+    """What is usual of a share: `counted` of `answered` answers."""
 
-    count: int
+    counted: int
     answered: int
     correlation: float  # within an hour beyond chance
     is_seasonal: bool
@@ -92,8 +92,8 @@ def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
 
     doubts = first.doubts
     if doubts is not None and second.doubts is not None:
-        beside = second.doubts.count * doubts.answered / second.doubts.answered
-        doubts = doubts._replace(count=round(between(doubts.count, beside)))
+        beside = second.doubts.counted * doubts.answered / second.doubts.answered
+        doubts = doubts._replace(counted=round(between(doubts.counted, beside)))
     return first._replace(
         doubts=doubts,
         allow=round(between(first.allow, second.allow * first.answered / second.answered)),

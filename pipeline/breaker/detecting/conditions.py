@@ -232,9 +232,11 @@ def _spike(
     is_shifted = cumulated >= limits.shift_evidence
     if known is None or (total < limits.minimum_sample and not is_shifted):
         return None
-    if not is_shifted and not is_spike(count, total, known.count, known.answered, known.correlation, points, limits.z):
+    if not is_shifted and not is_spike(
+        count, total, known.counted, known.answered, known.correlation, points, limits.z
+    ):
         return Calm(condition)
-    share, usual = 100 * count / max(total, 1), 100 * known.count / known.answered
+    share, usual = 100 * count / max(total, 1), 100 * known.counted / known.answered
     when, factor = "at this time of day" if known.is_seasonal else "before", limits.shift_factor(known)
     evidence = (
         f"the model {verb} {share:.1f} % of {total:,} payments in {settings.window_s} s, "
@@ -283,8 +285,8 @@ def _doubts_cumulated(seen: Observation, cumulated: float, limits: Limits) -> fl
     if usual is None:
         return 0.0
     span, factor = seen.span, limits.shift_factor(usual)
-    share = at_level(usual_share(usual.count, usual.answered), usual.level)
-    most = at_level(likely_range(usual.count, usual.answered)[1], usual.level)
+    share = at_level(usual_share(usual.counted, usual.answered), usual.level)
+    most = at_level(likely_range(usual.counted, usual.answered)[1], usual.level)
     account = limits.account_share(seen.window.doubt_known, span.doubt_known)
     as_usual, sought = rise(share, most, factor, SLACK if usual.is_seasonal else 1.0, account)
     added = evidence(span.doubt, span.doubt_known, as_usual, sought, usual.correlation)

@@ -124,7 +124,7 @@ def _rate(condition: Condition, seen: Observation, watch: Watch, limits: Limits)
     }[condition]
     trips_at = None
     if known is not None:
-        usual, answered, correlation, z = known.count, known.answered, known.correlation, limits.z
+        usual, answered, correlation, z = known.counted, known.answered, known.correlation, limits.z
         trips_at = _least(total, lambda n: bool(is_spike(n, total, usual, answered, correlation, points, z)))
     return Gauge(
         condition,
@@ -143,7 +143,7 @@ def _yardstick(known: Usual | None) -> str:
     if known is None:
         return ""
     when = "at this time of day" if known.is_seasonal else "before"
-    return f"{100 * known.count / known.answered:.1f} % is usual {when}, of {known.answered:,} payments"
+    return f"{100 * known.counted / known.answered:.1f} % is usual {when}, of {known.answered:,} payments"
 
 
 def _drift(seen: Observation, watch: Watch, limits: Limits) -> Gauge:

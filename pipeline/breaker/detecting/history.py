@@ -248,8 +248,12 @@ class History:
 
 
 def _counts_kept(kept: BreakerHour, place: int) -> Counts:
-    counts = kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)]
-    return Counts(*counts, *kept.doubts[DOUBTS_KEPT * place : DOUBTS_KEPT * (place + 1)])
+    allow, block, escalate, errors, scores, squares = kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)]
+    counts = Counts(allow, block, escalate, errors, scores, squares)
+    if not kept.doubts:
+        return counts
+    doubt, doubt_known = kept.doubts[DOUBTS_KEPT * place : DOUBTS_KEPT * (place + 1)]
+    return counts._replace(doubt=doubt, doubt_known=doubt_known)
 
 
 def _counts_of(hours: Mapping[int, Hour], of: Hour) -> Counts:

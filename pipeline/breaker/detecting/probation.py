@@ -100,8 +100,8 @@ def doubt_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, f
     """Return the same two shares of what the model escalates by itself; None where what is usual isn't known."""
     if seen.baseline is None or (known := seen.baseline.doubts) is None:
         return None
-    usual = max(BAD_SHARE_MIN, usual_share(known.count, known.answered))
-    likely = max(usual, float(likely_range(known.count, known.answered)[1]))
+    usual = max(BAD_SHARE_MIN, usual_share(known.counted, known.answered))
+    likely = max(usual, float(likely_range(known.counted, known.answered)[1]))
     return _shares_told_apart(usual, likely, settings.escalate_rate_spike_points)
 
 

@@ -148,7 +148,7 @@ def test_lanes_with_a_day_behind_them_are_judged_by_what_a_new_version_inherits(
             assert ours == pytest.approx(
                 [
                     *(known.answered, known.allow, known.block),
-                    *(known.block_level, known.stop_level, known.doubts.count),
+                    *(known.block_level, known.stop_level, known.doubts.counted),
                 ]
             )
 
