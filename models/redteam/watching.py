@@ -14,8 +14,18 @@ from typing import Final
 import numpy as np
 
 from models.redteam.target import Target
-from pipeline.breaker import BreakerRecord, History, Routing, ScopeReading, Watch, advance, hours_touched
-from pipeline.breaker.answer_counts import ALL, Answer, Counts, counts_of, difference, is_part, is_probe, probe_scope
+from pipeline.breaker import BreakerRecord, History, Routing, ScopeReading, Watch, advance, draw_of, hours_touched
+from pipeline.breaker.answer_counts import (
+    ALL,
+    SUMS,
+    Answer,
+    Counts,
+    counts_of,
+    difference,
+    is_part,
+    is_probe,
+    probe_scope,
+)
 from pipeline.breaker.detecting.account_weights import AccountWeights
 from pipeline.breaker.states import unwritten
 from pipeline.decide.verdict import Mode
@@ -31,7 +41,7 @@ LEAD_MS: Final = 8 * 60_000
 STEPS_MAX: Final = 2_000
 """Evaluations of one plan, 16 hours of them at 30 s; a longer plan against the breaker is our bug."""
 _LATENCY_MS: Final = 20
-_NO_COUNTS: Final = Counts()[:6]
+_NO_COUNTS: Final = Counts()[:SUMS]
 """An hour keeps all counts of a scope but latencies."""
 
 
@@ -63,7 +73,7 @@ class BreakerWatching:
             self._evaluate(self._counted())
 
     def mode_of(self, payment: Transaction) -> Mode:
-        return Mode(*self._routing.route_of(payment.transaction_id, payment.segments, payment.channel.value))
+        return Mode(*self._routing.route_of(payment.account_id, payment.segments, payment.channel.value))
 
     def add(self, answers: Sequence[Answer]) -> None:
         self._answers += answers
@@ -74,7 +84,8 @@ class BreakerWatching:
         honest = [self._honest(self._rng.choice(pool)) for _ in range(HONEST_PER_S * self._step_ms // 1000)]
         answers, self._answers = [*honest, *self._answers], []
         window_ms = settings.window_s * 1000
-        counting = self._weights.counted(answers, settings.account_window_max, window_ms, self._now_ms)
+        draw_ms = settings.open_period_s * 1000
+        counting = self._weights.counted(answers, settings.account_window_max, window_ms, self._now_ms, draw_ms)
         counts = counts_of(counting, _LATENCY_MS, len(answers), self._version, settings.declares)
         before = self._totals[-1]
         total = {scope: before.get(scope, Counts()).plus(counts.get(scope, Counts())) for scope in before | counts}
@@ -85,7 +96,7 @@ class BreakerWatching:
         self._made += 1
         return Answer(
             drawn.outcome, drawn.fraud_probability_ppm, drawn.segments, drawn.channel, f"honest {self._made}",
-            is_of_nothing=drawn.is_of_nothing, is_of_known_account=True,
+            is_of_nothing=drawn.is_of_nothing, is_of_known_account=True, is_doubted=drawn.is_doubted,
         )  # fmt: skip
 
     def _evaluate(self, total: dict[str, Counts]) -> None:
@@ -123,7 +134,8 @@ class BreakerWatching:
         return difference(self._totals[-1].get(scope, Counts()), then.get(scope, Counts()))
 
     def _routes(self) -> Routing:
-        return Routing(self._records, self._version, self._settings.declares)
+        draw = draw_of(self._now_ms, self._settings)
+        return Routing(self._records, self._version, self._settings.declares, draw)
 
 
 _HISTORIES: dict[tuple[int, int], tuple[Target, History]] = {}

@@ -53,7 +53,7 @@ def lay_baseline(stage: Stage) -> None:
 def _hour(stage: Stage, answers: list[Decision], number: int) -> BreakerHour:
     counts = _counts(answers, 100 + STRAY_PERCENT * (1 if number // 24 % 2 else -1))
     scopes = [ALL, f"model:{stage.models.good}"]
-    return BreakerHour(number * HOUR_MS, scopes, counts * len(scopes), [])
+    return BreakerHour(number * HOUR_MS, scopes, counts * len(scopes), [], [])
 
 
 def _counts(answers: list[Decision], percent: int) -> list[int]:

@@ -9,7 +9,7 @@ from pipeline.breaker.detecting.history import HISTORY_MS, History, hours_touche
 from pipeline.breaker.detecting.judging import judge, next_event
 from pipeline.breaker.evaluating import Affected, ScopeReading, Transition, advance
 from pipeline.breaker.losses import LINEAGE_MAX, Lineage, transitions_after_loss
-from pipeline.breaker.routing import Governing, Routing
+from pipeline.breaker.routing import Governing, Routing, draw_of
 from pipeline.breaker.settings import SEGMENTS_MAX, BreakerSettings, Condition
 from pipeline.breaker.states import (
     MONITOR,
@@ -52,6 +52,7 @@ __all__ = [
     "Watch",
     "advance",
     "diagram",
+    "draw_of",
     "governed",
     "hours_touched",
     "is_possible",

@@ -32,6 +32,8 @@ def breaker_alert(transition: Transition) -> Alert:
         "block": str(window.block),
         "escalate": str(window.escalate),
         "errors": str(window.errors),
+        "doubt": str(window.doubt),
+        "doubt_known": str(window.doubt_known),
         "conditions": json.dumps([trip._asdict() for trip in transition.trips]),
         "window_from_ms": str(affected.from_ms),
         "error_window_from_ms": str(affected.error_from_ms),

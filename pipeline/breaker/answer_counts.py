@@ -7,6 +7,8 @@ Invariants
 The counts are of the model's own answers, whatever the route. After a trip the model answers in shadow, and the
 fallback's outcomes must not hide that it is still wrong. A hard guardrail's block isn't the model's answer, so it isn't
 counted.
+
+An escalation may be a soft guardrail's as well as the model's. `doubt` counts the model's own alone.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ SEGMENT_OTHER: Final = "segment:other"
 """The scope of all segments that the policy doesn't declare."""
 SCOPE_BYTES_MAX: Final = 128
 _PROBE_PREFIX: Final = "probe:"
+SUMS: Final = 8
+"""Counts of a scope before its latencies."""
 _NO_LATENCY: Final = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
 
 DeclaresOf = Callable[[str, str], bool]
@@ -37,7 +41,12 @@ DeclaresOf = Callable[[str, str], bool]
 
 
 class Counts(NamedTuple):
-    """Counts of one scope over one span. `errors` are payments that the model was asked about but did not answer."""
+    """Counts of one scope over one span. `errors` are payments that the model was asked about but did not answer.
+
+    doubt: payments that the model would have a person decide, because it is too unsure to allow them; whatever else
+    escalates them. doubt_known: answers of which that is known. Workers and hours of before there was this count add to
+    neither, so what they don't say is unknown and not zero.
+    """
 
     allow: int = 0
     block: int = 0
@@ -45,6 +54,8 @@ class Counts(NamedTuple):
     errors: int = 0
     score_sum_ppm: int = 0  # the sum of the fraud probabilities; that of 9 · 10^9 answers is below 2^53
     score_square_sum_ppm: int = 0  # the sum of their squares, as fractions of 1, in millionths
+    doubt: int = 0
+    doubt_known: int = 0
     latency: tuple[int, ...] = _NO_LATENCY  # payments in each bucket of LATENCY_BOUNDS_MS
 
     @property
@@ -82,18 +93,21 @@ class Answer:
         is_of_known_account: bool = False,
         apart: str | None = None,
         probed: str | None = None,
+        is_doubted: bool | None = None,
     ) -> None:
         """is_of_nothing: the payment moves no money. is_of_known_account: its account was there the day before.
 
         apart: the part of the traffic that governs it where that isn't CLOSED. probed: the scope on whose probation the
         model answered, if any.
 
+        is_doubted: the model itself would have a person decide; None where nobody says.
+
         Payments whose account isn't named count together as those of one account.
         """
         self.outcome, self.fraud_probability_ppm, self.segments = outcome, fraud_probability_ppm, segments
         self.channel, self.account_id = channel, account_id
         self.is_of_nothing, self.is_of_known_account = is_of_nothing, is_of_known_account
-        self.apart, self.probed = apart, probed
+        self.apart, self.probed, self.is_doubted = apart, probed, is_doubted
 
 
 def counts_of(
@@ -107,7 +121,7 @@ def counts_of(
     may be more than the answers that count.
     """
     # Many payments share their segments, so each combination is tallied once and then added to its scopes.
-    combined: defaultdict[_Combination, list[int]] = defaultdict(lambda: [0] * 6)
+    combined: defaultdict[_Combination, list[int]] = defaultdict(lambda: [0] * SUMS)
     for answer in answers:
         outcome, probability_ppm = answer.outcome, answer.fraud_probability_ppm
         tally = combined[(tuple(answer.segments.items()), answer.channel, answer.apart, answer.probed)]
@@ -115,7 +129,10 @@ def counts_of(
         if probability_ppm is not None:
             tally[4] += probability_ppm
             tally[5] += probability_ppm * probability_ppm
-    tallies: defaultdict[str, list[int]] = defaultdict(lambda: [0] * 6)
+        if outcome is not None and answer.is_doubted is not None:
+            tally[6] += answer.is_doubted
+            tally[7] += 1
+    tallies: defaultdict[str, list[int]] = defaultdict(lambda: [0] * SUMS)
     for (segments, channel, apart, probed), tally in combined.items():
         scopes = (ALL, *_scopes_within(segments, channel, declares)) if apart is None else (apart,)
         for scope in (*scopes, *_probe_scopes(probed)):
@@ -177,7 +194,7 @@ def total_of(counts: Iterable[Counts]) -> Counts:
 def difference(later: Counts, earlier: Counts) -> Counts:
     """Return the counts between two readings of running totals; zeros where the totals were lost in between."""
     counts = later.minus(earlier)
-    return counts if min(*counts[:6], *counts.latency) >= 0 else Counts()
+    return counts if min(*counts[:SUMS], *counts.latency) >= 0 else Counts()
 
 
 def score_mean_ppm(counts: Counts) -> float:
@@ -188,15 +205,16 @@ _COLUMN: Final = {Outcome.ALLOW: 0, Outcome.BLOCK: 1, Outcome.ESCALATE: 2}
 
 
 def _combined(operation: Callable[[int, int], int], first: Counts, second: Counts) -> Counts:
-    allow, block, escalate, errors, score_sum, score_squares = map(operation, first[:6], second[:6])
+    allow, block, escalate, errors, scores, squares, doubt, known = map(operation, first[:SUMS], second[:SUMS])
     is_plain = second.latency == _NO_LATENCY  # true of every scope but `all`; this spares two thirds of the work
     latency = first.latency if is_plain else tuple(map(operation, first.latency, second.latency))
-    return Counts(allow, block, escalate, errors, score_sum, score_squares, latency)
+    return Counts(allow, block, escalate, errors, scores, squares, doubt, known, latency)
 
 
 def _counts(tally: list[int]) -> Counts:
-    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm2 = tally
-    return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm2 // 1_000_000)
+    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm2, doubt, doubt_known = tally
+    squares_ppm = score_square_sum_ppm2 // 1_000_000
+    return Counts(allow, block, escalate, errors, score_sum_ppm, squares_ppm, doubt, doubt_known)
 
 
 def _histogram(latency_ms: int, payments: int) -> tuple[int, ...]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pipeline.breaker import Affected, BreakerRecord, Cause, Condition, Event, Lineage, Transition, Trip, Watch
-from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, Counts, is_probe
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.answer_counts import LATENCY_BOUNDS_MS, SUMS, Counts, is_probe
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 from pipeline.domain.decision import BreakerState
 
 LINEAGE: Final = "lineage"
@@ -22,6 +22,12 @@ SWITCHED: Final = "switched"
 _NO_SCOPES: Final = frozenset({LINEAGE, SWITCHED})
 _USUAL: Final = "usual|"
 """Begins the names under which the watches keep what was usual in a scope. No scope's name begins so."""
+_DOUBTS: Final = "doubts|"
+"""Likewise the evidence on what the model escalates by itself, which earlier releases don't have."""
+_STREAKS_FIRST: Final = 5
+"""Streaks that stand in a watch's own place: those of the conditions before ESCALATE_RATE_SPIKE."""
+_WATCH_FIRST: Final = 10
+"""Values of a watch that stand in its own place; what came later stands under names that earlier releases pass over."""
 
 
 class Unreadable(ValueError):
@@ -86,19 +92,21 @@ def excluded_member(scope: str, hour_ms: int) -> str:
 
 def counters(counts: Counts) -> Iterator[tuple[str, int]]:
     """Yield the name and the increment of each counter that isn't 0."""
-    for name, value in zip(COUNTERS, (*counts[:6], *counts.latency), strict=True):
+    for name, value in zip(COUNTERS, (*counts[:SUMS], *counts.latency), strict=True):
         if value:
             yield name, value
 
 
 def totals_from(flat: Sequence[str]) -> dict[str, Counts]:
-    """Return counts by scope from the alternating fields and values of a totals hash."""
+    """Return counts by scope from the alternating fields and values of a totals hash.
+
+    A count that this version doesn't know, which a later one adds, is passed over.
+    """
     values: defaultdict[str, list[int]] = defaultdict(lambda: [0] * len(COUNTERS))
     for field, value in zip(flat[::2], flat[1::2], strict=True):
         counter, _, scope = field.partition("|")
-        if counter == _POSITION:
-            continue
-        values[scope][_COUNTER_INDEX[counter]] = int(value)
+        if counter in _COUNTER_INDEX:
+            values[scope][_COUNTER_INDEX[counter]] = int(value)
     return {scope: _counts(row) for scope, row in values.items()}
 
 
@@ -143,21 +151,28 @@ def watches_from(text: str) -> dict[str, Watch]:
     try:
         stored = json.loads(text)
         usual = {name: _baseline(_Object(kept[-1])) for name, kept in stored.items() if name.startswith(_USUAL)}
-        return {
-            scope: Watch(tuple(streaks), *rest)._replace(usual=usual.get(_USUAL + scope))
-            for scope, (streaks, *rest) in stored.items()
-            if len(streaks) == len(Condition)
-        }
+        doubts = {name: kept for name, (_, *kept) in stored.items() if name.startswith(_DOUBTS)}
+        found = {}
+        for scope, (streaks, *rest) in stored.items():
+            if len(streaks) == _STREAKS_FIRST:
+                streak, shift, evidence = doubts.get(_DOUBTS + scope, _NO_DOUBTS)
+                found[scope] = Watch((*streaks, streak), *rest)._replace(
+                    usual=usual.get(_USUAL + scope), doubt_shift=shift, doubt_evidence=evidence
+                )
+        return found
     except (ValueError, TypeError, KeyError) as error:
         raise Unreadable(f"the breaker's stored watch can't be read: {error}") from error
 
 
 def watches_to_json(watches: Mapping[str, Watch]) -> str:
-    """Write each watch, and what it keeps as usual under a name of its own: earlier releases pass over that."""
+    """Write each watch, and what earlier releases don't know of it under names of its own: they pass over those."""
     written: dict[str, Sequence[object]] = {}
     for scope, watch in watches.items():
         if watch != Watch():
-            written[scope] = watch[:-1]
+            *streaks, streak = watch.streaks
+            written[scope] = [streaks, *watch[1:_WATCH_FIRST]]
+            if (doubts := (streak, watch.doubt_shift, watch.doubt_evidence)) != _NO_DOUBTS:
+                written[_DOUBTS + scope] = [[], *doubts]
         if watch.usual is not None:
             written[_USUAL + scope] = [[], watch.usual._asdict()]
     return json.dumps(written)
@@ -196,7 +211,7 @@ def transition_from(text: str) -> Transition:
             Event(stored.text("event")),
             _record(stored.text("scope"), stored.text("after")),
             stored.number("at_ms"),
-            _counts([_number(each) for each in (*sums, *latency)]),
+            _counts([*_sums([_number(each) for each in sums]), *[_number(each) for each in latency]]),
             tuple([_trip(_Object(each)) for each in stored.array("trips")]),
             _affected(stored.member("affected")),
         )
@@ -205,16 +220,27 @@ def transition_from(text: str) -> Transition:
 
 
 COUNTERS: Final = (
-    *("allow", "block", "escalate", "errors", "score", "squares"),
+    *("allow", "block", "escalate", "errors", "score", "squares", "doubt", "doubt_known"),
     *(f"latency_{bound_ms}" for bound_ms in (*LATENCY_BOUNDS_MS, "more")),
 )
 _POSITION: Final = "position"
 _COUNTER_INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 
 
+_NO_DOUBTS: Final = (0, 0.0, 0.0)
+
+
 def _counts(row: Sequence[int]) -> Counts:
-    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, *latency = row
-    return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, tuple(latency))
+    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, doubt, doubt_known, *latency = row
+    sums = allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm, doubt, doubt_known
+    return Counts(*sums, tuple(latency))
+
+
+def _sums(stored: Sequence[int]) -> list[int]:
+    """Return the sums of a stored window; one of before doubts were counted knows of none."""
+    if len(stored) not in (SUMS, SUMS - 2):
+        raise ValueError(f"a window has {len(stored)} sums")
+    return [*stored, *(0,) * (SUMS - len(stored))]
 
 
 def _record(scope: str, text: str) -> BreakerRecord:
@@ -270,7 +296,18 @@ def _baseline(stored: _Object) -> Baseline:
         is_seasonal=stored.truth("is_seasonal"),
         block_level=_real(stored["block_level"]),
         stop_level=_real(stored["stop_level"]),
+        doubts=_doubts(stored),
     )
+
+
+def _doubts(stored: _Object) -> Usual | None:
+    """Return what is usual of the model's own escalations; None where it isn't known, as before it was counted."""
+    if not stored.has("doubts"):
+        return None
+    doubt, known, correlation, is_seasonal, times = stored.array("doubts")
+    if not isinstance(is_seasonal, bool):
+        raise TypeError("is_seasonal is neither true nor false")
+    return Usual(_number(doubt), _number(known), _real(correlation), is_seasonal, _real(times))
 
 
 class _Object:
@@ -283,6 +320,9 @@ class _Object:
 
     def __getitem__(self, name: str) -> object:
         return self._read[name]
+
+    def has(self, name: str) -> bool:
+        return self._read.get(name) is not None
 
     def member(self, name: str) -> _Object:
         return _Object(self[name])

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts, is_part
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 from pipeline.breaker.detecting.blindness import (
     Blindness,
     blind_since_ms,
@@ -44,6 +44,7 @@ class ScopeReading(NamedTuple):
     trailing: Baseline | None
     inherited: Baseline | None = None  # of what other versions answered before a model version, and beside it
     probes: Counts = Counts()  # in the span
+    doubts: Usual | None = None  # of other versions, or the scope's own last day, where the baseline tells nothing
 
 
 class Affected(NamedTuple):
@@ -120,6 +121,8 @@ def advance(
 def observed(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Observation:
     """Return the readings with the baselines that a scope in this state is judged by."""
     baseline, drift_baseline = _baseline(record, reading, watch), reading.seasonal or record.frozen
+    if baseline is not None and baseline.doubts is None:
+        baseline = baseline._replace(doubts=_doubts(record, reading))
     return Observation(reading.window, reading.error_window, reading.span, baseline, drift_baseline, reading.probes)
 
 
@@ -133,6 +136,14 @@ def _baseline(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Bas
     if known is None and _is_in_loop(record):
         known = reading.trailing or watch.usual
     return record.frozen if known is None else known
+
+
+def _doubts(record: BreakerRecord, reading: ScopeReading) -> Usual | None:
+    """Return what is usual of the model's own escalations where the baseline doesn't know, as in the days after they
+    were first counted."""
+    if _is_in_loop(record):
+        return reading.doubts
+    return None if record.frozen is None else record.frozen.doubts
 
 
 def _kept(record: BreakerRecord, reading: ScopeReading, watch: Watch) -> Baseline | None:
@@ -155,8 +166,10 @@ def _frozen(own: Baseline | None, used: Baseline | None) -> Baseline | None:
 
     It serves any hour, so it is no longer seasonal. Its scores judge drift only if they are the scope's own.
     """
-    if own is not None:
-        return own._replace(is_seasonal=False, block_level=1.0, stop_level=1.0)
     if used is None:
         return None
-    return used._replace(is_seasonal=False, score_sigma_ppm=None, block_level=1.0, stop_level=1.0)
+    doubts = None if used.doubts is None else used.doubts._replace(is_seasonal=False, level=1.0)
+    sigma_ppm = None if own is None else own.score_sigma_ppm
+    return (own or used)._replace(
+        is_seasonal=False, score_sigma_ppm=sigma_ppm, block_level=1.0, stop_level=1.0, doubts=doubts
+    )

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self
 
 from pipeline.breaker.detecting.baselines import HOUR_MS
-from pipeline.breaker.detecting.history import COUNTS_KEPT, HOURS_KEPT_MAX
+from pipeline.breaker.detecting.history import COUNTS_KEPT, DOUBTS_KEPT, HOURS_KEPT_MAX
 from pipeline.domain.context import BreakerHour
 from pipeline.domain.log import Outgoing, Record
 from pipeline.domain.refusals import Refusal
@@ -87,7 +87,10 @@ class HourTopic:
         decoded = self._wire.decode_breaker_hour(record.value)
         if isinstance(decoded, Refusal) or len(decoded.counts) != COUNTS_KEPT * len(decoded.scopes):
             return None
-        return decoded if min(decoded.counts, default=0) >= 0 and decoded.start_ms >= 0 else None
+        if len(decoded.doubts) not in (0, DOUBTS_KEPT * len(decoded.scopes)):
+            return None
+        numbers = (*decoded.counts, *decoded.doubts)
+        return decoded if min(numbers, default=0) >= 0 and decoded.start_ms >= 0 else None
 
 
 def _key(hour: BreakerHour) -> bytes:

@@ -18,7 +18,7 @@ from pipeline.breaker.answer_counts import (
     segment_scope,
 )
 from pipeline.breaker.codec import Claimed
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 from pipeline.breaker.detecting.history import HISTORY_MS
 from pipeline.domain.decision import BreakerState
 
@@ -37,7 +37,10 @@ def scope_reading(scope: str, claimed: Claimed, history: History, settings: Brea
         trailing = history.trailing(scope, now_ms, claimed.window_mark_ms, at_window, settings)
         if trailing is None and scope.startswith(MODEL_PREFIX):
             inherited = _usual_before_another(scope, claimed)
+    known = seasonal or everywhere or inherited or trailing
+    is_told = known is None or known.doubts is not None
     return ScopeReading(
+        doubts=None if is_told else _doubts_meanwhile(scope, claimed, history, settings),
         window=difference(total, at_window),
         error_window=difference(total, claimed.at_error_window.get(scope, none)),
         span=difference(total, claimed.at_before.get(scope, none)),
@@ -47,6 +50,20 @@ def scope_reading(scope: str, claimed: Claimed, history: History, settings: Brea
         inherited=inherited,
         probes=difference(claimed.totals.get(probes, none), claimed.at_before.get(probes, none)),
     )
+
+
+def _doubts_meanwhile(scope: str, claimed: Claimed, history: History, settings: BreakerSettings) -> Usual | None:
+    """Return what is usual of the model's own escalations while the yardstick is of days that don't tell of them.
+
+    Of a version it is what other versions answered, or else, as of a part, the last day of its own.
+    """
+    now_ms, mark_ms, before = claimed.now_ms, claimed.window_mark_ms, claimed.at_window
+    if scope.startswith(MODEL_PREFIX):
+        others = history.inherited(scope, now_ms, mark_ms, before, settings)
+        if others is not None and others.doubts is not None:
+            return others.doubts
+    own = history.trailing(scope, now_ms, mark_ms, before.get(scope, Counts()), settings)
+    return None if own is None else own.doubts
 
 
 def _usual_before_another(scope: str, claimed: Claimed) -> Baseline | None:

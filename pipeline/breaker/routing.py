@@ -4,8 +4,9 @@ Invariants
 1. The worst state among the payment's scopes governs, in the order UNKNOWN, FORCED_OPEN, OPEN, HALF_OPEN, CLOSED.
    Of several on probation the least share governs. Among equals `all` comes first, then the model's version, then
    channels and segments by name.
-2. The model answers everything in CLOSED. In HALF_OPEN it answers a share that the transaction id and the record of
-   the governing scope choose, so every worker chooses the same, and whoever names payments can't choose.
+2. The model answers everything in CLOSED. In HALF_OPEN it answers the accounts of a share that the record of the
+   governing scope and the present draw choose, so whoever names payments can't choose, and whoever tries again with
+   another id draws nothing anew.
 3. A scope that isn't recorded is CLOSED only where `all` is recorded; otherwise everything is UNKNOWN (I4).
 4. A drill never changes which state governs, nor whom it answers by: only how decisions name the scope.
 """
@@ -25,6 +26,7 @@ from pipeline.breaker.answer_counts import (
     model_scope,
     segment_scope,
 )
+from pipeline.breaker.settings import BreakerSettings
 from pipeline.breaker.states import BreakerRecord, unwritten
 from pipeline.domain.decision import DRILL_PREFIX, BreakerState
 
@@ -45,10 +47,14 @@ class Routing:
     """The routes of one batch's payments. `uniform` answers for all of them; it is None where payments differ."""
 
     def __init__(
-        self, records: Mapping[str, BreakerRecord], model_version: str | None, declares: DeclaresOf = _declares_none
+        self,
+        records: Mapping[str, BreakerRecord],
+        model_version: str | None,
+        declares: DeclaresOf = _declares_none,
+        draw: int = 0,
     ) -> None:
-        """Take the states of the scopes. declares: the segments that are counted on their own."""
-        self._declares = declares
+        """Take the states of the scopes. declares: the segments that are counted on their own. draw: `draw_of` now."""
+        self._declares, self._draw = declares, draw
         everywhere = [ALL] if model_version is None else [ALL, model_scope(model_version)]
         self._worst = _worst(records, everywhere)
         self._parts = {
@@ -57,14 +63,14 @@ class Routing:
             if is_part(scope) and _severity(record) < _severity(self._worst)
         }
         is_uniform = not self._parts and self._worst.state is not BreakerState.HALF_OPEN
-        self.uniform: Governing | None = _governing(self._worst, "") if is_uniform else None
+        self.uniform: Governing | None = _governing(self._worst, "", draw) if is_uniform else None
 
     @property
     def is_plain(self) -> bool:
         """True where every scope is CLOSED, so that `uniform` lets the model answer everything."""
         return self.uniform is not None and self.uniform.use_model
 
-    def route_of(self, transaction_id: str, segments: Mapping[str, str], channel: str | None = None) -> Governing:
+    def route_of(self, account_id: str, segments: Mapping[str, str], channel: str | None = None) -> Governing:
         if self.uniform is not None:
             return self.uniform
         governing = self._worst
@@ -72,7 +78,7 @@ class Routing:
             found = self._parts.get(scope)
             if found is not None and _severity(found) < _severity(governing):
                 governing = found
-        return _governing(governing, transaction_id)
+        return _governing(governing, account_id, self._draw)
 
     def _scopes_of(self, segments: Mapping[str, str], channel: str | None) -> set[str]:
         """Return the scopes of a payment's channel and segments, and that of the others where one is counted there.
@@ -85,10 +91,18 @@ class Routing:
         return scopes if channel is None else scopes | {channel_scope(channel)}
 
 
-def _governing(record: BreakerRecord, transaction_id: str) -> Governing:
+def draw_of(now_ms: int, settings: BreakerSettings) -> int:
+    """Return the number of the present draw. What an account draws on probation holds for an open period.
+
+    With one draw for ever, a scope of few accounts may have none in its sample, and nothing would ever judge it.
+    """
+    return now_ms // (settings.open_period_s * 1000)
+
+
+def _governing(record: BreakerRecord, account_id: str, draw: int) -> Governing:
     use_model = record.state is BreakerState.CLOSED
     if record.state is BreakerState.HALF_OPEN:
-        use_model = half_open_bucket(record, transaction_id) < record.share_percent * 100
+        use_model = half_open_bucket(record, account_id, draw) < record.share_percent * 100
     return Governing(record.state, marked_scope(record), use_model)
 
 
@@ -97,15 +111,16 @@ def marked_scope(record: BreakerRecord) -> str:
     return f"{DRILL_PREFIX}{record.drill}:{record.scope}" if record.is_drill else record.scope
 
 
-def half_open_bucket(record: BreakerRecord, transaction_id: str) -> int:
-    """Return a number from 0 to 9,999, evenly spread and for ever the same for an id in one probation.
+def half_open_bucket(record: BreakerRecord, account_id: str, draw: int) -> int:
+    """Return a number from 0 to 9,999, evenly spread and the same for an account in one draw of one probation.
 
-    The publisher names the id, and a hash of that alone would let it choose ids that pass. So the hash is keyed with a
-    salt that is drawn for the probation. Moments and versions alone could be tried one by one. A growing share keeps
-    the ids that it has, and adds more.
+    The hash is keyed with a salt that is drawn for the probation, so nobody can tell which accounts pass; moments and
+    versions alone could be tried one by one. A payment's id takes no part: who sends a payment that was stopped again,
+    under another id, would draw again until the model that is on probation answers. A growing share keeps the accounts
+    that it has in a draw, and adds more.
     """
-    key = hashlib.sha256(f"{record.scope}\n{record.salt}".encode()).digest()
-    return int.from_bytes(hashlib.blake2b(transaction_id.encode(), key=key, digest_size=8).digest()) % 10_000
+    key = hashlib.sha256(f"{record.scope}\n{record.salt}\n{draw}".encode()).digest()
+    return int.from_bytes(hashlib.blake2b(account_id.encode(), key=key, digest_size=8).digest()) % 10_000
 
 
 _RANK: Final = {

@@ -36,6 +36,7 @@ class Condition(StrEnum):
     BLOCK_RATE_SPIKE = "BLOCK_RATE_SPIKE"
     ALLOW_RATE_SPIKE = "ALLOW_RATE_SPIKE"
     MODEL_DRIFT = "MODEL_DRIFT"
+    ESCALATE_RATE_SPIKE = "ESCALATE_RATE_SPIKE"
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
@@ -88,6 +89,8 @@ class BreakerSettings:
     half_open_minimum_sample: Sample
     segments: Mapping[str, tuple[str, ...]]
     """The values of each segment that are counted on their own; all others are counted together."""
+    escalate_rate_spike_points: Points = 15
+    """Of what the model escalates by itself. Policies of before it was counted don't say, and get the default."""
 
     def __post_init__(self) -> None:
         if self.latency_p99_ms not in LATENCY_BOUNDS_MS:

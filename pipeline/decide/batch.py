@@ -30,7 +30,7 @@ from pipeline.decide.phrase_books.money import foreign_money
 from pipeline.decide.rollout.candidate import Candidate, Encoding
 from pipeline.decide.rollout.sharing import Rollout
 from pipeline.decide.rules import hits_of
-from pipeline.decide.verdict import Mode, Regime, Verdict, verdicts_of
+from pipeline.decide.verdict import Mode, ModelAnswer, Regime, Verdict, verdicts_of
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState, Outcome, Route, Silence, unmarked_scope
 from pipeline.domain.features import COLUMN, EVENT, NONE, STATE, UNKNOWN, Matrix, feature_matrix
@@ -178,7 +178,7 @@ class Judged:
                 self._count_silence(payment, verdict)
                 continue
             answers = self.candidate_answers if payment.is_candidates else self.answers
-            answers.append(_answer(payment, verdict, answer.outcome, answer.fraud_probability_ppm))
+            answers.append(_answer(payment, verdict, answer))
             if route is Route.FALLBACK and answer.outcome is not verdict.outcome:
                 self.shadow_disagreements += 1
         for worth, amounts_minor in worths.items():
@@ -191,18 +191,18 @@ class Judged:
             self.unasked += 1
             return
         answers = self.candidate_answers if payment.is_candidates else self.answers
-        answers.append(_answer(payment, verdict, None, None))
+        answers.append(_answer(payment, verdict, None))
         if verdict.silence is Silence.FAILED:
             self.model_faults[verdict.fault] += 1
 
 
-def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probability_ppm: int | None) -> Answer:
+def _answer(payment: Payment, verdict: Verdict, answer: ModelAnswer | None) -> Answer:
     transaction, (state, scope, use_model, _) = payment.decoded.transaction, verdict.mode
     if state is not BreakerState.CLOSED:
         scope = unmarked_scope(scope)
     return Answer(
-        outcome,
-        probability_ppm,
+        None if answer is None else answer.outcome,
+        None if answer is None else answer.fraud_probability_ppm,
         transaction.segments,
         transaction.channel.value,
         transaction.account_id,
@@ -210,6 +210,7 @@ def _answer(payment: Payment, verdict: Verdict, outcome: Outcome | None, probabi
         is_of_known_account=payment.is_of_known_account,
         apart=scope if state is not BreakerState.CLOSED and is_part(scope) else None,
         probed=scope if use_model and state is BreakerState.HALF_OPEN else None,
+        is_doubted=None if answer is None else answer.is_doubted,
     )
 
 

@@ -114,10 +114,11 @@ class BreakerWatch:
         except BreakerUnavailable as error:
             log.warning("breaker_unavailable", why=str(error))
         self._report(states)
-        champion = modes_under(records, in_force)
+        now_ms = time.time_ns() // 1_000_000
+        champion = modes_under(records, in_force, now_ms)
         if rollout is None or not is_in_the_loop(records, rollout.model.version):
             return champion
-        return shared_modes(champion, modes_under(records, rollout.candidate), rollout.sharing)
+        return shared_modes(champion, modes_under(records, rollout.candidate, now_ms), rollout.sharing)
 
     async def record(
         self,
@@ -147,7 +148,8 @@ class BreakerWatch:
         # A reading of a window reaches back by up to an interval more.
         window_ms = (settings.window_s + settings.evaluation_interval_s) * 1000
         now_ms = time.monotonic_ns() // 1_000_000
-        counted = self._weights.counted(answers, settings.account_window_max, window_ms, now_ms)
+        draw_ms = settings.open_period_s * 1000
+        counted = self._weights.counted(answers, settings.account_window_max, window_ms, now_ms, draw_ms)
         if self._weights.uncounted:
             metrics.BREAKER_NEW_UNCOUNTED.inc(self._weights.uncounted)
             self._weights.uncounted, self._is_crowded = 0, True

@@ -83,9 +83,11 @@ class ModelAnswer:
     outcome: Outcome
     fraud_probability_ppm: int
     score_micro: int
+    is_doubted: bool  # the model itself would have a person decide, whatever else does; no part of the decision
 
-    def __init__(self, outcome: Outcome, fraud_probability_ppm: int, score_micro: int) -> None:
+    def __init__(self, outcome: Outcome, fraud_probability_ppm: int, score_micro: int, is_doubted: bool) -> None:
         self.outcome, self.fraud_probability_ppm, self.score_micro = outcome, fraud_probability_ppm, score_micro
+        self.is_doubted = is_doubted
 
 
 @dataclass(init=False)
@@ -331,7 +333,8 @@ class _Answers:
         """`soft` are the soft rules that the row meets; they make an ALLOW an ESCALATE."""
         allowed = Outcome.ESCALATE if soft else Outcome.ALLOW
         outcome = Outcome.BLOCK if self._is_fraud[position] else allowed
-        return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position])
+        is_doubted = outcome is Outcome.ESCALATE and any([rule.reads_confidence for rule in soft])
+        return ModelAnswer(outcome, self._probability_ppm[position], self._score_micro[position], is_doubted)
 
     def _model_reasons(
         self, row: int, position: int, told: int, facts: list[str], reasons: list[Reason], *, is_lowering: bool

@@ -105,9 +105,12 @@ class BreakerHour(NamedTuple):
     Fields in the order of `schemas/breaker_hour.v1.avsc`. counts: six of each of the scopes, in their order: allowed,
     blocked, escalated, failed, the sum of the fraud probabilities in millionths, that of their squares. excluded:
     scopes, or `*` for every one, in which an incident touched the hour, so that it says nothing of what is usual.
+    doubts: two of each of the scopes: what the model escalated by itself, and of how many answers that is known; empty
+    where it was not counted, which is unknown and not zero.
     """
 
     start_ms: int
     scopes: list[str]
     counts: list[int]
     excluded: list[str]
+    doubts: list[int]

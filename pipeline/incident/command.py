@@ -130,7 +130,7 @@ def _do(
     from pipeline.incident.desk_store import Said
     from pipeline.incident.dora import Answer, Criterion
     from pipeline.incident.incidents import EventKind
-    from pipeline.incident.report_command import do, not_closed, show_brief
+    from pipeline.incident.report_command import do, not_closed, pages_of, show_brief
     from pipeline.people.identity_command import identity_of
 
     settings = settings_from_environment("incident-desk")
@@ -145,3 +145,8 @@ def _do(
     show_brief(output, after)
     if said.kind is EventKind.RESOLVED and (scopes := not_closed(after)):
         output.note(f"The breaker is not closed in {', '.join(scopes)}; a trip there opens another incident.")
+    if said.kind is EventKind.RESOLVED and (pages := pages_of(settings, after)):
+        output.note(
+            f"Still firing, as other alerts are in them, too: {', '.join(pages)}. `fraud alerts list` shows them, and "
+            "`fraud alerts resolve` ends them."
+        )

@@ -2,6 +2,9 @@
 
 Whether an act is possible is judged by what is proved at that moment, and nobody places an alert meanwhile, so that no
 alert joins what is just being resolved.
+
+Who resolves an incident says that what people were paged for is over. So the same transaction holds that person's act
+on each group of alerts that is the incident's alone, and the service of alerts tells every sink, once it runs.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ from psycopg import errors
 from pipeline.domain.free_text import reason_fault, tidied
 from pipeline.incident.acts import ROLES, expected
 from pipeline.incident.dora import Answer, Criterion
-from pipeline.incident.incident_store import append_event, read_incident, take_turn
+from pipeline.incident.incident_store import PageOfIncident, append_event, read_incident, read_pages, take_turn
 from pipeline.incident.incidents import EVENTS_MAX, EventKind, Incident, PersonEvent, is_possible
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, failures_named
+from pipeline.oncall.desk_store import DeskRefused, end_group
 from pipeline.people.act_store import read_registry, sign_act
 from pipeline.people.key_files import Identity
 from pipeline.people.registry import Registry
@@ -70,13 +74,33 @@ def act(
                 wanted = expected(incident_id, event)
                 signed = sign_act(connection, by, wanted.kind, wanted.subject, registry)
                 append_event(connection, incident_id, event._replace(act=signed))
+                if said.kind is EventKind.RESOLVED:
+                    _end_pages(connection, incident_id, by)
             return _read(connection, incident_id, registry)
         except errors.CheckViolation as error:
             # Our own triggers' sentences name no incident; a constraint's message would quote one.
             own = None if error.diag.constraint_name else error.diag.message_primary
             raise ActRefused(own or "a check failed") from None
+        except DeskRefused as refusal:
+            raise ActRefused(f"the pages about it can't be ended: {refusal}") from None
         except errors.UniqueViolation:
             raise ActRefused("somebody else acted at the same moment; look at the incident again") from None
+
+
+def pages_left(connection: Connection, incident_id: str) -> list[PageOfIncident]:
+    """Return the groups of alerts that are not over, though the incident is: they hold others' alerts, too.
+
+    Raises DatabaseRefused, DatabaseUnavailable.
+    """
+    with failures_named():
+        return read_pages(connection, incident_id)
+
+
+def _end_pages(connection: Connection, incident_id: str, by: Identity) -> None:
+    for page in read_pages(connection, incident_id):
+        if page.is_whole:
+            note = f"the incident {incident_id} is resolved"
+            end_group(connection, page.group_id, note, by)
 
 
 def refusal_of(incident: Incident, registry: Registry, by: Identity, said: Said) -> str | None:

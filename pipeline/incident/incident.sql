@@ -23,12 +23,16 @@ SELECT EXISTS (
 
 -- name: standing
 -- The incidents of a kind that nothing says are resolved, or whose resolutions are yet to be proved: their scopes, the
--- first and last of their alerts, and whether there is a resolution.
+-- first and last of their alerts, whether there is a resolution, and whether they hold what a worker is proved to have told.
 SELECT opened.incident_id::text, array_agg(DISTINCT told.scope),
     (extract(epoch FROM min(told.raised_at)) * 1000)::bigint, (extract(epoch FROM max(told.raised_at)) * 1000)::bigint,
     EXISTS (
         SELECT FROM control.incident_event AS said
         WHERE said.incident_id = opened.incident_id AND said.kind = 'RESOLVED'
+    ),
+    EXISTS (
+        SELECT FROM control.incident_alert AS held JOIN control.breaker_transition AS moved USING (alert_id)
+        WHERE held.incident_id = opened.incident_id AND moved.author <> %(unproved)s
     )
 FROM control.incident AS opened JOIN control.incident_alert AS told USING (incident_id)
 WHERE opened.kind = %(kind)s AND NOT opened.incident_id::text = ANY (%(resolved)s::text[])
@@ -143,3 +147,27 @@ JOIN control.incident AS other ON other.kind = this.kind AND other.incident_id <
 JOIN control.incident_alert AS theirs ON theirs.incident_id = other.incident_id
 JOIN control.incident_alert AS ours ON ours.incident_id = this.incident_id AND ours.scope = theirs.scope
 WHERE this.incident_id = %s ORDER BY other.raised_at DESC LIMIT 100;
+
+-- name: read_pages
+-- The groups of alerts that are not over and hold an alert of this incident, the oldest first; and whether all that is
+-- not over of each is this incident's, as far as it is known by ids.
+WITH ours AS (SELECT DISTINCT alert_id::text AS alert_id FROM control.incident_alert WHERE incident_id = %(incident_id)s),
+held AS (SELECT DISTINCT turn.group_id FROM control.alert_turn AS turn JOIN ours USING (alert_id)),
+latest AS (
+    SELECT DISTINCT ON (turn.group_id, turn.alert_id) turn.group_id, turn.alert_id, turn.is_over
+    FROM control.alert_turn AS turn JOIN held USING (group_id)
+    ORDER BY turn.group_id, turn.alert_id, turn.turn DESC
+)
+SELECT opened.group_id::text, opened.code, opened.scope, NOT EXISTS (
+    SELECT FROM latest
+    WHERE latest.group_id = opened.group_id AND NOT latest.is_over AND latest.alert_id NOT IN (SELECT alert_id FROM ours)
+) AND NOT EXISTS (
+    SELECT FROM control.alert_event AS raised WHERE raised.group_id = opened.group_id AND raised.is_counted
+)
+FROM control.alert_group AS opened JOIN held USING (group_id)
+WHERE NOT EXISTS (
+    SELECT FROM control.alert_event AS over WHERE over.group_id = opened.group_id AND over.kind = 'RESOLVED'
+) AND NOT EXISTS (
+    SELECT FROM control.alert_act AS done WHERE done.group_id = opened.group_id AND done.kind = 'RESOLVED'
+)
+ORDER BY opened.opened_at, opened.group_id LIMIT %(limit)s;

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from pipeline.breaker.told_transitions import ToldTransition
+from pipeline.breaker.told_transitions import UNPROVED, ToldTransition
 from pipeline.domain.alert import Alert, IncidentKind
 from pipeline.incident.acts import expected
 from pipeline.incident.incidents import AlertGroup, EventKind, Incident, PersonEvent, ToldAlert
@@ -21,6 +21,9 @@ ALERTS_READ: Final = 500
 """Alerts of an incident that are read one by one, the first; all are counted."""
 TRANSITIONS_READ: Final = 2_000
 """Transitions of an incident, the first; the first and the last of each scope are read in any case."""
+PAGES_MAX: Final = 200
+"""Groups of alerts that are ended with an incident; each takes a signature. An incident has a few dozen at most, and
+beyond 50 scopes they are one."""
 _SQL: Final = statements("pipeline.incident", "incident")
 
 
@@ -67,15 +70,15 @@ class OpenIncidents:
 
     def of(self, connection: Connection, kind: IncidentKind, registry: Registry) -> list[Standing]:
         """Within the caller's transaction, who has its turn."""
-        asked = {"kind": str(kind), "resolved": sorted(self._resolved)}
+        asked = {"kind": str(kind), "resolved": sorted(self._resolved), "unproved": UNPROVED}
         found = []
-        for incident_id, scopes, first_ms, last_ms, has_resolution in connection.execute(
+        for incident_id, scopes, first_ms, last_ms, has_resolution, is_proved in connection.execute(
             _SQL["standing"], asked
         ).fetchall():
             if has_resolution and _is_resolved(connection, incident_id, registry):
                 self._resolved.add(incident_id)
                 continue
-            found.append(Standing(incident_id, frozenset(scopes), first_ms, last_ms))
+            found.append(Standing(incident_id, frozenset(scopes), first_ms, last_ms, is_proved))
         return found
 
 
@@ -98,6 +101,21 @@ def append_alert(connection: Connection, incident_id: str, told: Alert, place: P
         "evidence": Jsonb(told.evidence),
     }
     connection.execute(_SQL["append_alert"], row)
+
+
+class PageOfIncident(NamedTuple):
+    """A group of alerts that people are told of. is_whole: whether all of it that isn't over is of the incident."""
+
+    group_id: str
+    code: str
+    scope: str
+    is_whole: bool
+
+
+def read_pages(connection: Connection, incident_id: str) -> list[PageOfIncident]:
+    """Return the groups that hold an alert of the incident and that nothing says are over, the oldest first."""
+    asked = {"incident_id": UUID(incident_id), "limit": PAGES_MAX}
+    return [PageOfIncident(*row) for row in connection.execute(_SQL["read_pages"], asked).fetchall()]
 
 
 def append_event(connection: Connection, incident_id: str, event: PersonEvent) -> None:

@@ -3,7 +3,9 @@
 Invariants
 1. The same raising of an alert leads to the same incident id, whenever and how often it is read.
 2. An alert never joins an incident that somebody is proved to have resolved.
-3. What is kept of an alert fits its columns, whatever it says: text of any length, characters and times.
+3. What a worker is proved to have told never joins an incident in which nothing is proved. Whoever may write alerts.v1
+   could else open one beforehand, and who resolves that as made up would end what the worker told of.
+4. What is kept of an alert fits its columns, whatever it says: text of any length, characters and times.
 """
 
 from __future__ import annotations
@@ -34,18 +36,20 @@ _NUL: Final = "\x00"  # PostgreSQL holds it in no text
 
 
 class Standing(NamedTuple):
-    """An open incident: its scopes, and its first and last alert."""
+    """An open incident: its scopes, and its first and last alert. is_proved: whether it holds what a worker is proved
+    to have told."""
 
     incident_id: str
     scopes: frozenset[str]
     first_ms: int
     last_ms: int
+    is_proved: bool = False
 
-    def joined_by(self, told: Alert) -> Standing:
+    def joined_by(self, told: Alert, *, is_proved: bool = False) -> Standing:
         at_ms = told.raised_at_ms
         return self._replace(
             scopes=self.scopes | {told.scope}, first_ms=min(self.first_ms, at_ms), last_ms=max(self.last_ms, at_ms)
-        )
+        )._replace(is_proved=self.is_proved or is_proved)
 
 
 def kept(told: Alert) -> Alert:
@@ -64,14 +68,17 @@ def kept(told: Alert) -> Alert:
     )
 
 
-def joined(told: Alert, open_incidents: Sequence[Standing]) -> Standing | None:
+def joined(told: Alert, open_incidents: Sequence[Standing], *, is_proved: bool = False) -> Standing | None:
     """Return the open incident of its kind that an alert joins, or None where it opens one.
+
+    is_proved: a worker is proved to have told it, so that only an incident that holds such an alert will do.
 
     The latest that has its scope goes first; then the latest whose first or last alert is within JOINED_MS. What lies
     between them doesn't count, or one alert of a wrong clock would take in everything up to its time. Beyond OPEN_MAX
     it is the one whose first or last alert is nearest.
     """
-    latest_first = sorted(open_incidents, key=lambda each: (each.last_ms, each.incident_id), reverse=True)
+    fitting = [each for each in open_incidents if each.is_proved or not is_proved]
+    latest_first = sorted(fitting, key=lambda each: (each.last_ms, each.incident_id), reverse=True)
     for each in latest_first:
         if told.scope in each.scopes:
             return each

@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.domain.decision import BreakerState
 from pipeline.domain.money import count_text, money_text, pounds_text
 from pipeline.domain.times import utc_text
-from pipeline.incident.desk_store import ActRefused, Said, act
+from pipeline.incident.desk_store import ActRefused, Said, act, pages_left
 from pipeline.incident.dora import Answer, classify
 from pipeline.incident.incident_store import ids_like, like_it, newest_ids, read_incident
 from pipeline.incident.incidents import Incident, IncidentState, timeline
@@ -69,6 +69,12 @@ def do(settings: Settings, wanted: str, by: Identity, said: Said, *, is_assessed
         except ActRefused as refusal:
             fix = f"`fraud incident show {incident_id}` shows how it stands."
             raise Failure(f"Refused: {refusal}.", fix, FAILED_CHECK) from refusal
+
+
+def pages_of(settings: Settings, incident: Incident) -> list[str]:
+    """Say of each group of alerts about it that is not over, though the incident is."""
+    with connected(settings) as connection:
+        return [f"{page.code} ({page.scope})" for page in pages_left(connection, incident.incident_id)]
 
 
 def not_closed(incident: Incident) -> list[str]:

@@ -160,12 +160,14 @@ class IncidentService:
             registry = self._registry.read(connection)
             placing = _Placing(connection, self._open, registry, self._lookback_ms)
             for told, place, unproved in every:
-                if (transition := told_transition(told)) is not None:
+                transition = told_transition(told)
+                if transition is not None:
                     transition = transition.unproved(unproved) if unproved else transition
                     append_transition(connection, told, transition, place)
                 if (kind := kind_of(told.code, told.severity)) is not None:
                     # Its scope and its times are whoever's word, so they are no part of what a model did.
-                    placing.place(IncidentKind.FORGERY if unproved else kind, told, place)
+                    is_proved = transition is not None and not unproved
+                    placing.place(IncidentKind.FORGERY if unproved else kind, told, place, is_proved=is_proved)
         metrics.ALERTS.inc(len(every))
         for incident_id, kind, told in placing.opened:
             metrics.OPENED.labels(kind).inc()
@@ -181,11 +183,11 @@ class _Placing:
         self._standing: dict[IncidentKind, dict[str, Standing]] = {}
         self.opened: list[tuple[str, IncidentKind, Alert]] = []
 
-    def place(self, kind: IncidentKind, told: Alert, place: Place) -> None:
+    def place(self, kind: IncidentKind, told: Alert, place: Place, *, is_proved: bool) -> None:
         if is_stored(self._connection, told):
             return
         standing = self._open_ones(kind)
-        found = joined(told, list(standing.values()))
+        found = joined(told, list(standing.values()), is_proved=is_proved)
         if found is None:
             incident_id = incident_id_of(kind, told)
             # Before a drill nothing was wrong.
@@ -195,7 +197,7 @@ class _Placing:
             found = Standing(incident_id, frozenset(), told.raised_at_ms, told.raised_at_ms)
             self.opened.append((incident_id, kind, told))
         append_alert(self._connection, found.incident_id, told, place)
-        standing[found.incident_id] = found.joined_by(told)
+        standing[found.incident_id] = found.joined_by(told, is_proved=is_proved)
 
     def _open_ones(self, kind: IncidentKind) -> dict[str, Standing]:
         """The open incidents of a kind. Nobody changes them meanwhile: the transaction has its turn."""

@@ -33,13 +33,14 @@ _log = structlog.stdlib.get_logger("alerts")
 
 
 class GroupAct(NamedTuple):
-    """What a proven person did about a group."""
+    """What a proven person did about a group. at_ms: when, by the database's clock."""
 
     act: str
     group_id: str
     kind: EventKind
     by: str
     note: str
+    at_ms: int
 
 
 class _Kept(NamedTuple):
@@ -60,7 +61,7 @@ class Answers:
         self._step_back()
         wanted = {"after": self._acts_reached, "limit": ROWS_A_LOOK}
         rows = connection.execute(_SQL["acts_to_do"], wanted).fetchall()
-        found = [GroupAct(act, group_id, EventKind(kind), by, note) for _, act, group_id, kind, by, note in rows]
+        found = [GroupAct(act, group_id, EventKind(kind), *said) for _, act, group_id, kind, *said in rows]
         claims: dict[str | None, Expected] = {
             each.act: group_act(each.kind, each.group_id, each.note, each.by) for each in found
         }

@@ -28,6 +28,11 @@ def append_group_act(connection: Connection, kind: EventKind, group_id: str, not
     _append(connection, "append_act", by, group_act(kind, group_id, note, by.name), fields)
 
 
+def end_group(connection: Connection, group_id: str, note: str, by: Identity) -> None:
+    """Say that what a group is about is over. Raises DeskRefused, DatabaseRefused, DatabaseUnavailable."""
+    append_group_act(connection, EventKind.RESOLVED, group_id, note, by)
+
+
 def append_silence(connection: Connection, wish: SilenceWish, by: Identity) -> None:
     """Raises DeskRefused, DatabaseRefused, DatabaseUnavailable."""
     _append(connection, "append_silence", by, silence_act(wish, by.name), {**wish._asdict(), "by": by.name})

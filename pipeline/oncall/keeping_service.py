@@ -50,6 +50,7 @@ from pipeline.oncall.silences import Silence, silence_alert, silenced
 from pipeline.oncall.sinks.rendering import RESOLVED_MS
 from pipeline.oncall.store import (
     LastEvent,
+    alerts_since,
     append_event,
     append_group,
     append_turns,
@@ -227,7 +228,11 @@ class GroupKeeper:
         if group is None:
             return
         if act.kind is EventKind.RESOLVED:
+            came = {key: turn for key, turn in group.turns.items() if key in alerts_since(connection, act.act)}
+            is_again = bool(came) or group.raised_at_ms > act.at_ms
             self._resolve(connection, act.group_id, now_ms, act.note, act)
+            if is_again:  # nobody said of this that it is over
+                self._begin_again(connection, replace(group, turns=came or group.turns), now_ms)
             return
         event = GroupEvent(EventKind.ACKNOWLEDGED, now_ms, actor=act.by, note=act.note, act=act.act)
         moved = self._groups[act.group_id] = append_event(connection, group, event)

@@ -115,7 +115,8 @@ FROM control.alert_attempt WHERE delivery_id = ANY (%(deliveries)s::uuid[]) ORDE
 -- name: acts_to_do
 -- What people did about groups that are not over, and that has not been carried out, in order of what was signed after
 -- this sequence.
-SELECT signed.sequence, encode(done.act, 'hex'), done.group_id::text, done.kind, done.acted_by, done.note
+SELECT signed.sequence, encode(done.act, 'hex'), done.group_id::text, done.kind, done.acted_by, done.note,
+    (extract(epoch FROM done.recorded_at) * 1000)::bigint
 FROM control.alert_act AS done JOIN control.signed_act AS signed ON signed.digest = done.act
 WHERE signed.sequence > %(after)s
     AND NOT EXISTS (SELECT FROM control.alert_event AS carried WHERE carried.act = done.act)
@@ -170,3 +171,8 @@ FROM control.alert_delivery WHERE group_id = %(group_id)s ORDER BY planned_at, s
 -- name: group_of_alert
 -- The group that holds an alert, the newest one.
 SELECT group_id::text FROM control.alert_turn WHERE alert_id = %(alert_id)s ORDER BY recorded_at DESC LIMIT 1;
+
+-- name: alerts_since
+-- The alerts of a group that were raised, or raised again, since it was said to be over.
+SELECT DISTINCT turn.alert_id FROM control.alert_turn AS turn JOIN control.alert_act AS done USING (group_id)
+WHERE done.act = decode(%(act)s, 'hex') AND turn.recorded_at > done.recorded_at AND NOT turn.is_over;

@@ -119,6 +119,11 @@ class Routes:
         """The first route that takes the group."""
         return next(route for route in self.routes if route.takes(key))
 
+    def heard(self, key: GroupKey, level: int) -> set[str]:
+        """The sinks that have been told of a group that was escalated so often, or may have been."""
+        route = self.route_of(key)
+        return {*route.sinks, *(name for escalation in route.escalations[:level] for name in escalation.sinks)}
+
     def told(self, key: GroupKey, sinks: Sequence[str]) -> tuple[str, ...]:
         """Those of these sinks that are told of the group."""
         if not key.scope.startswith(SINK_SCOPE):

@@ -373,7 +373,7 @@ class AlertService:
         for name, client in self._clients.refreshes.items():
             assert isinstance(client, Alertmanager), "only Alertmanager is told again"
             told = [group for group in firing if name in self._outbox.sinks_told(group.group_id)]
-            over = [group for group in ended if name in self._routes.route_of(group.key).sinks]
+            over = [group for group in ended if name in self._routes.heard(group.key, group.escalated_level)]
             alerts = [self._alert(name, group, now_ms + FIRING_MS, now_ms) for group in told]
             alerts += [self._alert(name, group, group.resolved_at_ms or now_ms, now_ms) for group in over]
             if alerts and not self._senders.is_busy(_REFRESH + name):

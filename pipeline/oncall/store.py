@@ -154,6 +154,11 @@ def group_of_alert(connection: Connection, alert_id: str) -> str | None:
     return None if found is None else str(found[0])
 
 
+def alerts_since(connection: Connection, act: str) -> set[str]:
+    """The ids of the alerts that came into a group after it was said to be over."""
+    return {alert_id for (alert_id,) in connection.execute(_SQL["alerts_since"], {"act": act}).fetchall()}
+
+
 def read_deliveries(connection: Connection, group_ids: Iterable[str]) -> list[Delivery]:
     """The messages about these groups and all that have not ended, as they stand; see `_with_attempts`."""
     rows = connection.execute(_SQL["deliveries_of"], {"groups": list(group_ids)}).fetchall()

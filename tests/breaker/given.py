@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from pipeline.breaker import BreakerRecord, BreakerSettings, Cause
 from pipeline.breaker.answer_counts import Counts
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 from pipeline.domain.decision import BreakerState
 
 PAGE = Path(__file__).parents[2] / "docs" / "breaker.md"
@@ -33,8 +33,10 @@ def record(state: BreakerState = BreakerState.CLOSED, scope: str = "model:m1", *
 
 def answers(total: int, block: int = 0, escalate: int = 0, **changed: object) -> Counts:
     """Return counts whose scores have a mean of 2 % and a standard deviation of 10 %."""
-    return Counts(total - block - escalate, block, escalate, 0, 20_000 * total, 10_400 * total)._replace(**changed)
+    counts = Counts(total - block - escalate, block, escalate, 0, 20_000 * total, 10_400 * total, 0, total)
+    return counts._replace(**changed)
 
 
 def baseline(answered: int, allow: int, block: int, **changed: object) -> Baseline:
-    return Baseline(answered, allow, block, 0.0, 20_000.0, 500.0, True)._replace(**changed)
+    doubts = Usual(answered // 100, answered, 0.0, is_seasonal=bool(changed.get("is_seasonal", True)))
+    return Baseline(answered, allow, block, 0.0, 20_000.0, 500.0, True, doubts=doubts)._replace(**changed)

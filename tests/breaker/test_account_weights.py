@@ -10,7 +10,7 @@ from pipeline.domain.decision import Outcome
 WINDOW_MS = 330_000
 
 
-def answer(account_id: str, outcome: Outcome | None = Outcome.BLOCK, **how: bool) -> Answer:
+def answer(account_id: str, outcome: Outcome | None = Outcome.BLOCK, **how: object) -> Answer:
     return Answer(outcome, 1, {}, None, account_id, **how)
 
 
@@ -100,3 +100,20 @@ def test_3_new_accounts_that_do_not_count_are_told():
     assert 1_000 < weights.uncounted <= 2_000 - 625
     weights.counted([answer(f"m{number}") for number in range(500)], 2, WINDOW_MS, 2 * WINDOW_MS)
     assert weights.uncounted <= 2_000 - 625, "once nobody known pays, new ones are all there is"
+
+
+def test_4_on_a_probation_an_account_counts_once_a_draw_and_elsewhere_as_ever():
+    weights, draw_ms, probed = AccountWeights(b"salt"), 600_000, []
+    for minute in range(21):
+        batch = [answer("one", probed="model:m1"), answer("two", probed="model:m1"), answer("three")]
+        counted = weights.counted(batch, 100, WINDOW_MS, minute * 60_000, draw_ms)
+        probed += [(minute, each.account_id) for each in counted if each.probed is not None]
+        assert [each.account_id for each in counted] == ["one", "two", "three"]
+    assert probed == [(minute, name) for minute in (0, 10, 20) for name in ("one", "two")]
+
+
+def test_what_no_longer_counts_on_a_probation_stays_as_the_worker_made_it():
+    weights, made = AccountWeights(b"salt"), [answer("one", probed="all"), answer("one", probed="all")]
+    first, second = weights.counted(made, 2, WINDOW_MS, 0, 600_000)
+    assert (first.probed, second.probed, made[1].probed) == ("all", None, "all")
+    assert (second.outcome, second.account_id) == (made[1].outcome, "one")

@@ -148,7 +148,7 @@ def test_confirmation_is_of_evaluations_running():
     bad, calm = seen(answers(10_000, 9_000)), seen(answers(10_000, 4_000, 500))
     watch = judge("model:m1", bad, Watch(), DEFAULTS).watch
     watch = judge("model:m1", calm, watch, DEFAULTS).watch
-    assert judge("model:m1", bad, watch, DEFAULTS).watch.streaks == (0, 0, 1, 0, 0)
+    assert judge("model:m1", bad, watch, DEFAULTS).watch.streaks == (0, 0, 1, 0, 0, 0)
 
 
 BAD, GOOD = seen(answers(10_000, 9_000)), seen(answers(10_000, 4_000, 500))

@@ -42,7 +42,7 @@ def topic(settings) -> HourTopic:
 
 
 def hour(number: int, block: int = 1, excluded: tuple[str, ...] = ()) -> BreakerHour:
-    return BreakerHour(number * HOUR_MS + 7_000, ["all"], [100, block, 0, 0, 5, 6], list(excluded))
+    return BreakerHour(number * HOUR_MS + 7_000, ["all"], [100, block, 0, 0, 5, 6], list(excluded), [])
 
 
 def test_latest_record_of_each_hour_is_read_back_in_order(topic):
@@ -55,7 +55,8 @@ def test_latest_record_of_each_hour_is_read_back_in_order(topic):
 def test_hours_that_say_nothing_sound_are_passed_over(topic):
     broken = hour(2)._replace(counts=[1, 2, 3])
     negative = hour(3)._replace(counts=[-1, 0, 0, 0, 0, 0])
-    asyncio.run(topic.keep([hour(1), broken, negative]))
+    doubts = [hour(4)._replace(doubts=[1]), hour(5)._replace(doubts=[-1, 9])]
+    asyncio.run(topic.keep([hour(1), broken, negative, *doubts]))
     asyncio.run(topic._append(topic._seal([Outgoing(topic._topic, b"9", b"junk")])))
     assert topic.read() == [hour(1)]
 

@@ -3,10 +3,10 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.breaker import SEGMENT_OTHER, BreakerRecord, Governing, Routing
+from pipeline.breaker import SEGMENT_OTHER, BreakerRecord, Governing, Routing, draw_of
 from pipeline.decide.verdict import Mode
 from pipeline.domain.decision import BreakerState
-from tests.breaker.given import record
+from tests.breaker.given import DEFAULTS, record
 
 SW, NE = "segment:postcode_area=SW", "segment:postcode_area=NE"
 CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.HALF_OPEN
@@ -89,15 +89,15 @@ def test_probation_lets_a_tenth_through():
     assert 900 < len(sample) < 1_100
 
 
-def test_sample_is_the_same_for_ever_in_one_probation_and_grows_with_its_share():
+def test_sample_is_the_same_in_one_draw_of_a_probation_and_grows_with_its_share():
     found = [number for number in range(60) if routing({"all": HALF_OPEN}).route_of(f"t{number}", {}).use_model]
-    assert found == [5, 12, 18, 44, 48]
+    assert found == [17, 23, 30, 58]
     more = {number for number in range(60) if routing({"all": HALF_OPEN}, 25).route_of(f"t{number}", {}).use_model}
     assert more > set(found)
 
 
-def sample_of(probation: BreakerRecord) -> set[int]:
-    built = Routing({probation.scope: probation}, "m1")
+def sample_of(probation: BreakerRecord, draw: int = 0) -> set[int]:
+    built = Routing({probation.scope: probation}, "m1", declares, draw)
     return {number for number in range(10_000) if built.route_of(f"t{number}", {}).use_model}
 
 
@@ -110,6 +110,18 @@ def test_ids_that_passed_in_one_probation_pass_in_another_by_chance_alone():
     assert passed == sample_of(first._replace(version=8, since_ms=9))
     plain = {number for number in range(10_000) if int(sha256(f"t{number}".encode()).hexdigest()[:16], 16) % 10 == 0}
     assert len(passed & plain) < len(passed) // 5
+
+
+def test_each_draw_is_of_other_accounts_so_a_scope_of_few_is_not_left_without_any():
+    first = record(HALF_OPEN, "all", share_percent=10, salt="one")
+    passed = sample_of(first)
+    assert len(passed & sample_of(first, draw=1)) < len(passed) // 5
+    few = [any(number < 20 for number in sample_of(first._replace(share_percent=1), draw)) for draw in range(60)]
+    assert 0 < sum(few) < 60
+    draws = [
+        draw_of(at_ms, DEFAULTS) for at_ms in (0, 1000 * DEFAULTS.open_period_s - 1, 1000 * DEFAULTS.open_period_s)
+    ]
+    assert draws == [0, 0, 1]
 
 
 def test_probation_of_no_share_lets_nothing_through():

@@ -237,12 +237,19 @@ def test_what_was_usual_in_the_parts_is_forgotten_with_a_shift_that_a_person_acc
 
 def test_what_is_usual_survives_being_stored_and_is_passed_over_by_earlier_releases():
     known = baseline(36, 35, 0, is_seasonal=False, score_sigma_ppm=None)
-    watches = {SEGMENT: Watch(usual=known), "model:m1": Watch(good=2), ALL: Watch(good=1, usual=known)}
+    doubtful = Watch((0, 0, 0, 0, 0, 1), doubt_shift=2.5, doubt_evidence=-1.0)
+    watches = {
+        SEGMENT: Watch(usual=known),
+        "model:m1": Watch(good=2),
+        ALL: Watch(good=1, usual=known),
+        "model:m2": doubtful,
+    }
     stored = codec.watches_to_json(watches)
     assert codec.watches_from(stored) == watches
-    as_before = {name: row for name, row in json.loads(stored).items() if len(row[0]) == len(Watch().streaks)}
-    assert {name: len(row) for name, row in as_before.items()} == dict.fromkeys(watches, len(Watch()) - 1)
+    as_before = {name: row for name, row in json.loads(stored).items() if len(row[0]) == 5}
+    assert {name: len(row) for name, row in as_before.items()} == dict.fromkeys(watches, 10)
     assert codec.watches_from(codec.without_usual(stored, lambda scope: scope == SEGMENT)) == {
         "model:m1": Watch(good=2),
+        "model:m2": doubtful,
         ALL: watches[ALL],
     }

@@ -118,6 +118,26 @@ def test_soft_guardrail_escalates_what_the_model_allows(values, code):
     assert (v.outcome, v.route, v.rules_triggered[0]) == (Outcome.ESCALATE, Route.MODEL, code)
 
 
+@pytest.mark.parametrize("mode", [CLOSED, OPEN])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"ip_fraud_reports": NONE, "is_new_beneficiary": 1, "amount_gbp_minor": 300_000}, True),
+        (
+            {"ip_fraud_reports": NONE, "is_new_beneficiary": 1, "amount_gbp_minor": 300_000, "event_age_hours": 168},
+            True,
+        ),
+        ({"event_age_hours": 168}, False),
+        ({}, False),
+        ({"ip_fraud_reports": 3, "amount_gbp_minor": 300_000, "is_new_beneficiary": 1, "event_age_hours": 168}, False),
+    ],
+    ids=["unsure", "unsure and a guardrail", "a guardrail alone", "sure", "blocks, and a guardrail"],
+)
+def test_model_doubts_where_it_is_unsure_itself_and_not_where_a_guardrail_escalates(values, expected, mode):
+    """In shadow, too: the breaker counts what a model that is out of the loop would do."""
+    assert verdict(mode, **values).model_answer.is_doubted is expected
+
+
 @pytest.mark.parametrize(
     "values",
     [

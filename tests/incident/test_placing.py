@@ -89,7 +89,7 @@ def test_an_alert_that_is_read_late_joins_the_incident_that_it_comes_before() ->
     known = [standing("a", "all", NOON_MS + 5)]
     found = joined(tripped("model:wrong-1"), known)
     assert found is not None
-    assert (NOON_MS, NOON_MS + 5) == found.joined_by(tripped("model:wrong-1"))[2:]
+    assert (NOON_MS, NOON_MS + 5) == found.joined_by(tripped("model:wrong-1"))[2:4]
 
 
 @given(ALERTS)
@@ -131,3 +131,14 @@ def test_decisions_are_suspect_from_the_breaker_s_window_where_that_is_longer() 
     assert plain == since(NOON_MS - LOOKBACK_MS + 1), "what is suspect is never less than what is looked back"
     assert NOON_MS - JOINED_MS == since(NOON_MS - JOINED_MS)
     assert plain == since(0) == since("") == since(1) == since(NOON_MS + 1)
+
+
+def test_3_what_a_worker_is_proved_to_have_told_joins_no_incident_in_which_nothing_is():
+    made_up = Standing("made-up", frozenset({"model:wrong-1"}), NOON_MS, NOON_MS)
+    assert joined(tripped(), [made_up], is_proved=True) is None
+    assert joined(tripped(), [made_up]) is made_up
+    flood = [made_up._replace(incident_id=str(number)) for number in range(OPEN_MAX)]
+    assert joined(tripped(), flood, is_proved=True) is None, "they can't keep it from opening one either"
+    proved = made_up.joined_by(tripped(), is_proved=True)
+    assert joined(tripped(), [*flood, proved], is_proved=True) is proved
+    assert proved.joined_by(tripped()).is_proved, "what anybody may have written takes nothing from it"

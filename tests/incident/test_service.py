@@ -12,6 +12,7 @@ import pytest
 from psycopg import errors
 
 from ops.stack.embedded import EmbeddedStack
+from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.states import Event
 from pipeline.domain.decision import BreakerState
 from pipeline.incident import desk_store
@@ -489,3 +490,22 @@ def test_transition_that_no_worker_is_proved_to_have_told_stands_in_the_history_
             "NOT PROVED to be a worker's word (SEAL_MISSING): the model answers as usual",
         ),
     ]
+
+
+def test_a_true_trip_opens_its_own_incident_beside_one_that_anybody_may_have_made_up(
+    topic: AlertTopic, url: str, owner: Connection
+) -> None:
+    """Who resolves the made-up one would else end the trip's page, too."""
+    made_up = alert(AlertCode.BIAS_GAP, "It fares worse.", "model:wrong-1", {"gap": "1"}, NOON_MS - MINUTE_MS)
+    with closing(topic.service(url)) as service:
+        topic.publish([made_up])
+        caught_up(service)
+        topic.publish([tripped()])
+        caught_up(service)
+    with closing(topic.service(url)) as service:  # which knows what is proved from the database
+        topic.publish([tripped(at_ms=NOON_MS + MINUTE_MS)])
+        caught_up(service)
+    counts = owner.execute(
+        "SELECT min(code), count(*) FROM control.incident_alert GROUP BY incident_id ORDER BY 1"
+    ).fetchall()
+    assert [("BIAS_GAP", 1), ("BREAKER_TRIP", 2)] == counts

@@ -84,7 +84,7 @@ RECORDS = {
         *(TEXT, st.sampled_from(SwitchPosition), LONG, LONG, TEXT, TEXT, st.booleans()),
         *(TEXT, st.binary(max_size=90), TEXT, TEXT, LONG, TEXT),
     ),
-    BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4) for each in (TEXT, LONG, TEXT))),
+    BreakerHour: st.builds(BreakerHour, LONG, *(st.lists(each, max_size=4) for each in (TEXT, LONG, TEXT, LONG))),
 }
 SCHEMAS = {
     Reversal: "decision.v1",

@@ -33,7 +33,7 @@ from pipeline.breaker.detecting.detectors import (
 )
 
 HOURS_JUDGED: Final = 7 * 24 + 1
-COLUMNS_OF_AN_HOUR: Final = 5
+COLUMNS_OF_AN_HOUR: Final = 7
 HOURS_KEPT: Final = HOURS_JUDGED + 1
 Flags = NDArray[np.bool_]
 
@@ -46,8 +46,11 @@ class Yardstick(NamedTuple):
     block: Integers
     correlation: Floats
     mean_ppm: Floats
+    doubt: Integers
+    doubt_correlation: Floats
     block_level: Floats | float = 1.0
     stop_level: Floats | float = 1.0
+    doubt_level: Floats | float = 1.0
 
 
 class Hours:
@@ -55,10 +58,11 @@ class Hours:
 
     def __init__(self, lanes: int) -> None:
         self.known = 0
-        self._counts = {name: np.zeros((HOURS_KEPT, lanes), np.int64) for name in ("total", "allow", "block", "score")}
+        names = ("total", "allow", "block", "score", "doubt")
+        self._counts = {name: np.zeros((HOURS_KEPT, lanes), np.int64) for name in names}
 
-    def add(self, total: Integers, allow: Integers, block: Integers, score_sum_ppm: Integers) -> None:
-        for name, counts in zip(self._counts, (total, allow, block, score_sum_ppm), strict=True):
+    def add(self, total: Integers, allow: Integers, block: Integers, score_sum_ppm: Integers, doubt: Integers) -> None:
+        for name, counts in zip(self._counts, (total, allow, block, score_sum_ppm, doubt), strict=True):
             self._counts[name] = np.concatenate([self._counts[name][1:], counts[None, :]])
         self.known += 1
 
@@ -73,7 +77,7 @@ class Hours:
         """
         newest, count = (-1, 8) if ahead < 0 else (ahead - 24, 7)
         at = [HOURS_KEPT + newest - 24 * day for day in range(count)]
-        total, allow, block, score = (self._counts[name][at] for name in self._counts)
+        total, allow, block, score, doubt = (self._counts[name][at] for name in self._counts)
         answered = total.sum(axis=0)
         return Yardstick(
             answered,
@@ -81,6 +85,8 @@ class Hours:
             block.sum(axis=0),
             _correlation(total, block),
             score.sum(axis=0) / np.maximum(answered, 1),
+            doubt.sum(axis=0),
+            _correlation(total, doubt),
         )
 
     def sigma_ppm(self) -> Floats:
@@ -94,22 +100,25 @@ class Hours:
         sigma: Floats = np.sqrt(squares / (HOURS_JUDGED - 24))
         return sigma
 
-    def levels(self) -> tuple[Floats, Floats]:
-        """Return the levels of blocks and of non-allows, as History has them."""
+    def levels(self) -> tuple[Floats, Floats, Floats]:
+        """Return the levels of blocks, of non-allows and of doubts, as History has them."""
         late = [HOURS_KEPT - 1 - back for back in range(LEVEL_HOURS)]
         same = [at - 24 * day for at in late for day in range(1, 8) if at - 24 * day >= HOURS_KEPT - HOURS_JUDGED]
-        (total, allow, block), (usual_total, usual_allow, usual_block) = (
-            tuple(self._counts[name][at].sum(axis=0) for name in ("total", "allow", "block")) for at in (late, same)
+        (total, allow, block, doubt), (usual_total, usual_allow, usual_block, usual_doubt) = (
+            tuple(self._counts[name][at].sum(axis=0) for name in ("total", "allow", "block", "doubt"))
+            for at in (late, same)
         )
         return (
             level(block, total, usual_block, usual_total),
             level(total - allow, total, usual_total - usual_allow, usual_total),
+            level(doubt, total, usual_doubt, usual_total),
         )
 
     def last_day(self) -> Yardstick:
         """Return the baseline without a season: the last 24 hours."""
-        total, allow, block, score = (counts[-24:].sum(axis=0) for counts in self._counts.values())
-        return Yardstick(total, allow, block, np.zeros(len(total)), score / np.maximum(total, 1))
+        total, allow, block, score, doubt = (counts[-24:].sum(axis=0) for counts in self._counts.values())
+        none = np.zeros(len(total))
+        return Yardstick(total, allow, block, none, score / np.maximum(total, 1), doubt, none)
 
 
 class Held(NamedTuple):
@@ -127,7 +136,7 @@ class Judges:
         self._z = math.sqrt(settings.significance_z**2 + 2 * math.log(peers))
         self._enough = settings.shift_evidence + math.log(peers)
         self._least = settings.segment_minimum_sample if is_part else settings.minimum_sample
-        self._shifts = np.zeros((2, lanes))  # of blocks rising, and of non-allows falling
+        self._shifts = np.zeros((3, lanes))  # of blocks rising, of non-allows falling, and of doubts rising
         self._window, self._error_window = settings.window_s // STEP_S, settings.error_window_s // STEP_S
 
     def judge(
@@ -135,8 +144,8 @@ class Judges:
     ) -> Held:
         """Judge some steps. before: the steps before them, at least a window of them."""
         settings = self.settings
-        total, allow, block = (_windows(getattr(steps, name), getattr(before, name), self._window)
-                               for name in ("total", "allow", "block"))  # fmt: skip
+        total, allow, block, doubt = (_windows(getattr(steps, name), getattr(before, name), self._window)
+                                      for name in ("total", "allow", "block", "doubt"))  # fmt: skip
         enough = total >= self._least
         found = {
             Condition.BLOCK_RATE_SPIKE: enough & is_spike(
@@ -146,6 +155,10 @@ class Judges:
             Condition.ALLOW_RATE_SPIKE: enough & is_spike(
                 allow, total, yardstick.allow, yardstick.answered, yardstick.correlation,
                 settings.allow_rate_spike_points, self._z,
+            ),
+            Condition.ESCALATE_RATE_SPIKE: enough & is_spike(
+                doubt, total, yardstick.doubt, yardstick.answered, yardstick.doubt_correlation,
+                settings.escalate_rate_spike_points, self._z,
             ),
             Condition.ERROR_RATE: self._reached(
                 steps.errors, before.errors, steps, before, settings.error_rate_percent
@@ -194,17 +207,21 @@ class Judges:
             likely_range(yardstick.answered - yardstick.allow, yardstick.answered)[0], yardstick.stop_level
         )
         least_stops = np.broadcast_to(least_stops, total.shape)
+        doubts = at_level(usual_share(yardstick.doubt, yardstick.answered), yardstick.doubt_level)
+        most_doubts = at_level(likely_range(yardstick.doubt, yardstick.answered)[1], yardstick.doubt_level)
         slack = SLACK if is_seasonal else 1.0
         account = self.settings.account_window_max / np.maximum(np.maximum(total, steps.total * self._window), 1)
-        (usual, sought), (usual_stops, sought_stops) = (
+        (usual, sought), (usual_stops, sought_stops), (doubts, sought_doubts) = (
             rise(usual, most, factor, slack, account),
             fall(usual_stops, least_stops, factor, slack),
+            rise(doubts, most_doubts, factor, slack, account),
         )
         stops = steps.total - steps.allow
         added = np.stack(
             [
                 evidence(steps.block, steps.total, usual, sought, yardstick.correlation),
                 evidence(stops, steps.total, usual_stops, sought_stops, yardstick.correlation),
+                evidence(steps.doubt, steps.total, doubts, sought_doubts, yardstick.doubt_correlation),
             ],
             axis=1,
         )
@@ -229,8 +246,8 @@ def interpolated(hours: Hours, evaluations: int, settings: BreakerSettings) -> Y
     beside = here + np.where(into >= 0.5, 1, -1)
     weight = np.abs(into - 0.5)[:, None]
     found = _blended(_rows(of_hour, here), _rows(of_hour, beside), weight)
-    block_level, stop_level = hours.levels()
-    return found._replace(block_level=block_level, stop_level=stop_level)
+    block_level, stop_level, doubt_level = hours.levels()
+    return found._replace(block_level=block_level, stop_level=stop_level, doubt_level=doubt_level)
 
 
 def _rows(of_hour: Mapping[int, Yardstick], ahead: Floats) -> Yardstick:
@@ -246,6 +263,7 @@ def _blended(first: Yardstick, second: Yardstick, weight: Floats) -> Yardstick:
         allow=np.rint(first.allow + (second.allow * scale - first.allow) * weight).astype(np.int64),
         block=np.rint(first.block + (second.block * scale - first.block) * weight).astype(np.int64),
         mean_ppm=first.mean_ppm + (second.mean_ppm - first.mean_ppm) * weight,
+        doubt=np.rint(first.doubt + (second.doubt * scale - first.doubt) * weight).astype(np.int64),
     )
 
 

@@ -77,7 +77,8 @@ class Run:
                 held = self._judged(now, before)
                 found.append(Evaluated(at_s, held, self.tripped(held)))
             past = _cut(steps, hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
-            self._hours.add(*(each.sum(axis=0) for each in (past.total, past.allow, past.block, past.score_sum_ppm)))
+            kept = (past.total, past.allow, past.block, past.score_sum_ppm, past.doubt)
+            self._hours.add(*(each.sum(axis=0) for each in kept))
         self._before = _cut(steps if judged is None else judged, STEPS_A_DAY - self._carried, STEPS_A_DAY)
         return found
 

@@ -1,4 +1,4 @@
-"""Each of the five conditions alone: it holds at its stated limit, and not one step below.
+"""Each of the conditions alone: it holds at its stated limit, and not one step below.
 
 The limits are those of the shipped policy, by the breaker's own code. Significance is asked for at z = 1, as otherwise
 no drift of 2 σ would be significant; that the shipped z then warns and doesn't trip is a case of its own.
@@ -13,11 +13,14 @@ from typing import Final
 from ops.bench.breaker.cases import NEW, Case, shipped
 from pipeline.breaker import BreakerSettings, Condition, Observation, Watch, judge
 from pipeline.breaker.answer_counts import ALL, LATENCY_BOUNDS_MS, Counts
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 
 SAMPLE: Final = 10_000
-USUAL: Final = Baseline(100_000, 55_000, 40_000, 0.0, 20_000.0, 5_000.0, True)
-"""The model allows 55 of a hundred payments and blocks 40; hourly mean scores stray by 0.5 points about 2."""
+USUAL: Final = Baseline(
+    100_000, 55_000, 40_000, 0.0, 20_000.0, 5_000.0, True, doubts=Usual(3_000, 100_000, 0.0, is_seasonal=True)
+)
+"""The model allows 55 of a hundred payments, blocks 40, and escalates 3 by itself; hourly mean scores stray by 0.5
+points about 2."""
 CALM: Final = Counts()
 
 
@@ -52,6 +55,16 @@ def block_rate() -> Case:
 def allow_rate() -> Case:
     at = SAMPLE * (55 + shipped().allow_rate_spike_points) // 100
     return _case(NEW, Condition.ALLOW_RATE_SPIKE, lambda allow: _rates(1_000, SAMPLE - 1_000 - allow), at, "allows")
+
+
+def escalate_rate() -> Case:
+    at = SAMPLE * (3 + shipped().escalate_rate_spike_points) // 100
+
+    def seen(doubt: int) -> Observation:
+        window = _answers(SAMPLE, 4_000, doubt)._replace(doubt=doubt, doubt_known=SAMPLE)
+        return Observation(window, CALM, CALM, USUAL, None)
+
+    return _case(NEW, Condition.ESCALATE_RATE_SPIKE, seen, at, "escalations of the model's own")
 
 
 def model_drift() -> Case:
@@ -101,5 +114,6 @@ CONDITIONS: Final[dict[str, Callable[[], Case]]] = {
     "block rate alone": block_rate,
     "allow rate alone": allow_rate,
     "drift alone": model_drift,
+    "escalate rate alone": escalate_rate,
     "two sigma warn": two_sigma,
 }

@@ -32,6 +32,7 @@ class Steps(NamedTuple):
     slow: Integers
     score_sum_ppm: Integers
     score_square_sum_ppm: Integers
+    doubt: Integers  # what the model escalates by itself
 
     @property
     def allow(self) -> Integers:
@@ -67,13 +68,22 @@ class Profile(NamedTuple):
     world: World = MILD
 
 
+DOUBT_PER_BLOCK: Final = 0.8
+"""Usual share of what the model escalates by itself, as a part of that of blocks, in the same rhythm and waves."""
+
+
 class Fault(NamedTuple):
-    """A model gone wrong for some seconds: blocks times `factor`, and `added` of what it would not have blocked."""
+    """A model gone wrong for some seconds: blocks times `factor`, and `added` of what it would not have blocked.
+
+    doubt_factor, doubt_added: the same of what it escalates by itself.
+    """
 
     from_s: Floats  # one for each lane
     factor: float = 1.0
     added: float = 0.0
     until_s: Floats | float = np.inf
+    doubt_factor: float = 1.0
+    doubt_added: float = 0.0
 
 
 class Traffic:
@@ -81,6 +91,7 @@ class Traffic:
 
     def __init__(self, profile: Profile, seed: int) -> None:
         self._profile, self._random = profile, np.random.default_rng(seed)
+        self._doubts = np.random.default_rng([seed, 1])  # of its own, so that the others are drawn as without it
         self._lanes = len(profile.peak_rate)
         self._day = self._random.integers(0, 365, self._lanes)
         self._drifted = np.zeros(self._lanes)  # of the hour, as a logarithm
@@ -91,15 +102,19 @@ class Traffic:
         rate, share = self._usual(seconds, steps)
         total = self._random.poisson(rate * STEP_S)
         usual = np.minimum(share, 0.9)
-        wrong = usual if fault is None else _wrong(usual, seconds, fault)
+        wrong = usual if fault is None else _wrong(usual, seconds, fault, fault.factor, fault.added)
         block = self._random.binomial(total, wrong)
-        total, block = self._with_bursts(total, block, steps)
+        doubtful = usual * DOUBT_PER_BLOCK
+        if fault is not None:
+            doubtful = _wrong(doubtful, seconds, fault, fault.doubt_factor, fault.doubt_added)
+        doubt = self._doubts.binomial(total - block, doubtful)
+        total, block, doubt = self._with_bursts(total, block, doubt, steps)
         escalate = self._random.binomial(total - block, 0.03)
         errors, slow = self._random.binomial(total, 0.0002), self._random.binomial(total, 0.001)
         scores = self._scores(total, wrong)
         self._day = self._day + 1
         squares = (total * 0.0104 * 1_000_000).astype(np.int64)
-        return Steps(total, block, escalate, errors, slow, scores, squares)
+        return Steps(total, block, escalate, errors, slow, scores, squares, doubt)
 
     def _usual(self, seconds: Integers, steps: int) -> tuple[Floats, Floats]:
         profile, day, random, world = self._profile, self._day, self._random, self._profile.world
@@ -139,11 +154,17 @@ class Traffic:
             found.append(comes & (at >= begins) & (at < begins + lasts))
         return found[0], found[1]
 
-    def _with_bursts(self, total: Integers, block: Integers, steps: int) -> tuple[Integers, Integers]:
-        """Add bursts of single accounts that the model blocks, four a day, by what an account may weigh."""
+    def _with_bursts(
+        self, total: Integers, block: Integers, doubt: Integers, steps: int
+    ) -> tuple[Integers, Integers, Integers]:
+        """Add bursts of single accounts that the model blocks, four a day, by what an account may weigh.
+
+        As many accounts have it escalate as much; those payments are among the others.
+        """
         comes = self._random.random((steps, self._lanes)) < 4 / STEPS_A_DAY
         added = comes * self._profile.account_max
-        return total + added, block + added
+        doubted = (self._doubts.random((steps, self._lanes)) < 4 / STEPS_A_DAY) * self._profile.account_max
+        return total + added, block + added, np.minimum(doubt + doubted, total - block)
 
     def _scores(self, total: Integers, share: Floats) -> Integers:
         mean_ppm = 20_000 * share / 0.0245
@@ -151,10 +172,10 @@ class Traffic:
         return np.maximum(total * mean_ppm + noise, 0).astype(np.int64)
 
 
-def _wrong(usual: Floats, seconds: Integers, fault: Fault) -> Floats:
-    """Return the shares of blocks with the fault; a step in which it begins has a part of it."""
+def _wrong(usual: Floats, seconds: Integers, fault: Fault, factor: float, added: float) -> Floats:
+    """Return the shares with the fault; a step in which it begins has a part of it."""
     begun = np.clip((seconds + STEP_S - fault.from_s) / STEP_S, 0.0, 1.0)
     part = begun - np.clip((seconds + STEP_S - fault.until_s) / STEP_S, 0.0, 1.0)
-    wrong = np.minimum(usual * fault.factor, 0.95)
-    wrong = wrong + fault.added * (1 - wrong)
+    wrong = np.minimum(usual * factor, 0.95)
+    wrong = wrong + added * (1 - wrong)
     return usual + (wrong - usual) * part

@@ -35,7 +35,7 @@ _VERDICT = Verdict(
     Route.MODEL,
     Mode(BreakerState.CLOSED, "all", True),
     CONFIDENCE_CERTAIN_BP,
-    ModelAnswer(Outcome.ALLOW, 1_234, -6_543_210),
+    ModelAnswer(Outcome.ALLOW, 1_234, -6_543_210, False),
     f"Allowed because {', '.join(_FACTS)}.",
     _REASONS,
     [],

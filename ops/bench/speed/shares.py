@@ -86,9 +86,9 @@ def _judge(wire: WireFormat, champion: Regime, candidate: Regime, share_ppm: int
 
 def _judged_us(judge: Judge, reading: Reading, observed: Sequence[PartitionObservation]) -> float:
     began = time.process_time()
-    modes = modes_under(CLOSED, judge.in_force)
+    modes = modes_under(CLOSED, judge.in_force, 0)
     if judge.rollout is not None:
-        modes = shared_modes(modes, modes_under(CLOSED, judge.rollout.candidate), judge.rollout.sharing)
+        modes = shared_modes(modes, modes_under(CLOSED, judge.rollout.candidate, 0), judge.rollout.sharing)
     judged = Judged.whole(judge.judge(reading, observed, modes, NOON_MS))
     taken_s = time.process_time() - began
     assert judged.outcomes.total() == BATCH_RECORDS, "every payment is decided"

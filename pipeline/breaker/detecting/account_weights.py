@@ -5,6 +5,8 @@ Invariants
 2. Memory is fixed, whatever accounts there are.
 3. New accounts take nothing from those that were known before. Where enough payments of known accounts count, those of
    new ones that count are at most a quarter as many, and NEW_FLOOR more, however many accounts somebody makes up.
+4. On a probation an account's answers count once a draw. The sample is of accounts, and what one account is answered
+   is much of a kind: counted each time, one that the model rightly blocks could condemn it.
 
 An account costs whoever publishes payments nothing, so any number of new ones could drown what happens to customers.
 Where few known accounts pay, as in a deployment's first days, new ones are all that there is to judge by, and count.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from copy import copy
 from hashlib import blake2b
 from typing import Final
 
@@ -42,13 +45,19 @@ class AccountWeights:
 
     def __init__(self, salt: bytes, places: int = PLACES) -> None:
         self._salt, self._most = salt, 0
-        self._known, self._new = _Places(places), _Places(places)
+        self._known, self._new, self._probed = _Places(places), _Places(places), _Places(places)
+        self._draw_ms = 0
         self._known_recent, self._new_recent = _Recent(), _Recent()
         self.uncounted = 0
         """Payments of new accounts that didn't count because others had taken their share."""
 
-    def counted(self, answers: Sequence[Answer], most: int, window_ms: int, now_ms: int) -> list[Answer]:
+    def counted(
+        self, answers: Sequence[Answer], most: int, window_ms: int, now_ms: int, draw_ms: int = 0
+    ) -> list[Answer]:
         """Return the answers that count: those about money, and of each account no more than `most` in a window.
+
+        draw_ms: how long a draw of a probation holds; 0 where there is none. What counts, but no more in that draw, is
+        returned as of no probation.
 
         Those of known accounts come first. A payment of nothing costs its publisher nothing, so any number of them
         could drown those that matter. One that the model fails on counts all the same: it says nothing of rates, but of
@@ -64,7 +73,19 @@ class AccountWeights:
         # Known accounts go first, so that the bound on new ones doesn't depend on who comes first in a batch.
         known = [each for each in relevant if each.is_of_known_account and self._admit_known(each, window_ms, now_ms)]
         new = [each for each in relevant if not each.is_of_known_account and self._admit_new(each, window_ms, now_ms)]
-        return known + new
+        if draw_ms != self._draw_ms:
+            self._draw_ms = draw_ms
+            self._probed.clear(1, now_ms - draw_ms)
+        return [self._once_a_draw(each, now_ms) for each in known + new]
+
+    def _once_a_draw(self, answer: Answer, now_ms: int) -> Answer:
+        if answer.probed is None or not self._draw_ms:
+            return answer
+        if self._probed.admit(self._hash(answer), self._draw_ms, now_ms):
+            return answer
+        again = copy(answer)
+        again.probed = None
+        return again
 
     def _admit_known(self, answer: Answer, window_ms: int, now_ms: int) -> bool:
         if not self._known.admit(self._hash(answer), window_ms, now_ms):

@@ -32,8 +32,21 @@ class Hour(NamedTuple):
     counts: Counts
 
 
+class Usual(NamedTuple):
+    """What is usual of a share: `counted` of `answered` answers."""
+
+    counted: int
+    answered: int
+    correlation: float  # within an hour beyond chance
+    is_seasonal: bool
+    level: float = 1.0  # times as much as usual in the last clean hours
+
+
 class Baseline(NamedTuple):
-    """The answers that are usual for a scope. `score_sigma_ppm` is None where too few hours are known."""
+    """The answers that are usual for a scope. `score_sigma_ppm` is None where too few hours are known.
+
+    doubts: None where it isn't known what the model escalates by itself, as in hours of before that was counted.
+    """
 
     answered: int
     allow: int
@@ -44,6 +57,7 @@ class Baseline(NamedTuple):
     is_seasonal: bool
     block_level: float = 1.0  # times as much as usual was blocked in the last clean hours; the cumulative sum heeds it
     stop_level: float = 1.0  # the same of what wasn't allowed
+    doubts: Usual | None = None
 
 
 def baseline_of(
@@ -57,7 +71,17 @@ def baseline_of(
     total = total_of(hour.counts for hour in recent)
     if len(recent) < days_minimum or total.answered < sample_minimum:
         return None
-    return _baseline(total, _correlation(recent), hourly_score_sigma_ppm(hours), is_seasonal=True)
+    blocks = _correlation([(hour.counts.answered, hour.counts.block) for hour in recent])
+    found = _baseline(total, blocks, hourly_score_sigma_ppm(hours), is_seasonal=True)
+    return found._replace(doubts=_doubts_of(recent, days_minimum=days_minimum, sample_minimum=sample_minimum))
+
+
+def _doubts_of(hours: Sequence[Hour], *, days_minimum: int, sample_minimum: int) -> Usual | None:
+    """Return what is usual of the model's own escalations, by the hours that tell of them."""
+    known = [(hour.counts.doubt_known, hour.counts.doubt) for hour in hours if hour.counts.doubt_known]
+    if len(known) < days_minimum or sum(total for total, _ in known) < sample_minimum:
+        return None
+    return Usual(sum(doubt for _, doubt in known), sum(total for total, _ in known), _correlation(known), True)
 
 
 def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
@@ -66,7 +90,12 @@ def blended(first: Baseline, second: Baseline, weight: float) -> Baseline:
     def between(own: float, other: float) -> float:
         return own + (other - own) * weight
 
+    doubts = first.doubts
+    if doubts is not None and second.doubts is not None:
+        beside = second.doubts.counted * doubts.answered / second.doubts.answered
+        doubts = doubts._replace(counted=round(between(doubts.counted, beside)))
     return first._replace(
+        doubts=doubts,
         allow=round(between(first.allow, second.allow * first.answered / second.answered)),
         block=round(between(first.block, second.block * first.answered / second.answered)),
         score_mean_ppm=between(first.score_mean_ppm, second.score_mean_ppm),
@@ -77,7 +106,10 @@ def trailing_baseline(total: Counts, *, sample_minimum: int) -> Baseline | None:
     """Return a baseline of what came just before, for when there is too little history for a seasonal one."""
     if total.answered < sample_minimum:
         return None
-    return _baseline(total, 0.0, None, is_seasonal=False)
+    doubts = None
+    if total.doubt_known >= sample_minimum:
+        doubts = Usual(total.doubt, total.doubt_known, 0.0, is_seasonal=False)
+    return _baseline(total, 0.0, None, is_seasonal=False)._replace(doubts=doubts)
 
 
 def hourly_score_sigma_ppm(hours: Sequence[Hour]) -> float | None:
@@ -107,15 +139,16 @@ def _baseline(total: Counts, correlation: float, sigma_ppm: float | None, *, is_
     return Baseline(total.answered, total.allow, total.block, correlation, mean_ppm, sigma_ppm, is_seasonal)
 
 
-def _correlation(hours: Sequence[Hour]) -> float:
-    """Return the intra-class correlation of blocks in an hour, by the moments of a beta-binomial (Williams, 1982)."""
-    sizes = [hour.counts.answered for hour in hours if hour.counts.answered]
-    blocks = [hour.counts.block for hour in hours if hour.counts.answered]
-    share = sum(blocks) / sum(sizes)
+def _correlation(hours: Sequence[tuple[int, int]]) -> float:
+    """Return the intra-class correlation within an hour, by the moments of a beta-binomial (Williams, 1982).
+
+    hours: the size of each, and how many of it were blocked, or doubted.
+    """
+    found = [(size, count) for size, count in hours if size]
+    sizes = [size for size, _ in found]
+    share = sum(count for _, count in found) / sum(sizes)
     if len(sizes) < 2 or share in (0.0, 1.0):
         return 0.0
-    chi_square = sum(
-        (block - size * share) ** 2 / (size * share * (1 - share)) for block, size in zip(blocks, sizes, strict=True)
-    )
+    chi_square = sum((count - size * share) ** 2 / (size * share * (1 - share)) for size, count in found)
     excess = chi_square / (len(sizes) - 1) - 1
     return min(max(0.0, excess / max(fmean(sizes) - 1, 1.0)), 1.0)

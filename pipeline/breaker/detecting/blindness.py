@@ -18,7 +18,7 @@ UNKNOWN_AFTER_MS: Final = 6 * HOUR_MS
 """For full windows that nothing known measures: a new deployment has enough within an hour or two."""
 QUIET_AFTER_MS: Final = DAY_MS
 """Windows with payments, but never enough to judge: nights are quiet, whole days aren't."""
-_RATES: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE})
+_RATES: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE, Condition.ESCALATE_RATE_SPIKE})
 _SERVICE: Final = frozenset({Condition.ERROR_RATE, Condition.LATENCY_P99})
 _DRIFT: Final = frozenset({Condition.MODEL_DRIFT})
 

@@ -1,4 +1,4 @@
-"""The five conditions. Each returns a Trip where it holds, Calm where it was judged and doesn't hold, None otherwise.
+"""The conditions. Each returns a Trip where it holds, Calm where it was judged and doesn't hold, None otherwise.
 
 Where many scopes are judged side by side, chance gets as many tries. With m scopes of a kind, evidence must therefore
 be ln m nats stronger, and z becomes √(z² + 2 ln m). Both keep the false alarms of all of them together at those of one
@@ -11,7 +11,7 @@ import math
 from typing import Final, NamedTuple
 
 from pipeline.breaker.answer_counts import Counts, latency_p99_ms, score_mean_ppm
-from pipeline.breaker.detecting.baselines import Baseline
+from pipeline.breaker.detecting.baselines import Baseline, Usual
 from pipeline.breaker.detecting.detectors import (
     SLACK,
     UNSEASONAL_FACTOR,
@@ -46,7 +46,8 @@ class Watch(NamedTuple):
     sums. The three after them are of the sequential test on probation (`probation`), and so is sampled: the payments
     since the present share began. blind_since_ms: since when the scope can't be judged (`blindness`),
     drift_blind_since_ms: on drift; 0 where it can. usual: what the latest evaluations took for usual without a season,
-    for when an incident elsewhere takes the hours that it was made of.
+    for when an incident elsewhere takes the hours that it was made of. doubt_shift and doubt_evidence: the cumulative
+    sum and the sequential test of what the model escalates by itself.
     """
 
     streaks: tuple[int, ...] = (0,) * len(Condition)
@@ -60,13 +61,16 @@ class Watch(NamedTuple):
     drift_blind_since_ms: int = 0
     sampled: int = 0
     usual: Baseline | None = None
+    doubt_shift: float = 0.0
+    doubt_evidence: float = 0.0
 
 
 class Trip(NamedTuple):
     """A condition that holds. `excess` is `observed` - `limit`, in `unit`; `counted` of `sample` payments make it
     up.
 
-    counted: failures, slow payments, blocks or allows; 0 of drift, which is about all of them.
+    counted: failures, slow payments, blocks, allows or the model's own escalations; 0 of drift, which is about all of
+    them.
     """
 
     condition: Condition
@@ -109,7 +113,7 @@ class Limits(NamedTuple):
     def minimum_sample(self) -> int:
         return self.settings.segment_minimum_sample if self.is_part else self.settings.minimum_sample
 
-    def account_share(self, seen: Observation) -> float:
+    def account_share(self, in_window: int, in_span: int) -> float:
         """Return the largest share of a full window's answers that one account can make up.
 
         The window of a version that has just begun holds little, so what a window of spans like this one would hold
@@ -117,11 +121,11 @@ class Limits(NamedTuple):
         """
         settings = self.settings
         spans = settings.window_s / settings.evaluation_interval_s
-        return settings.account_window_max / max(seen.window.answered, seen.span.answered * spans, 1)
+        return settings.account_window_max / max(in_window, in_span * spans, 1)
 
-    def shift_factor(self, baseline: Baseline) -> float:
+    def shift_factor(self, usual: Usual | Baseline) -> float:
         shift = self.settings.shift_percent / 100
-        return 1 + (shift if baseline.is_seasonal else UNSEASONAL_FACTOR * shift)
+        return 1 + (shift if usual.is_seasonal else UNSEASONAL_FACTOR * shift)
 
 
 def service_findings(seen: Observation, settings: BreakerSettings) -> list[Finding]:
@@ -136,6 +140,7 @@ def model_findings(seen: Observation, watch: Watch, limits: Limits) -> list[Find
         block_rate_spike(seen, watch, limits),
         allow_rate_spike(seen, watch, limits),
         model_drift(seen, limits),
+        escalate_rate_spike(seen, watch, limits),
     ]
 
 
@@ -183,41 +188,56 @@ LATENCY_BEYOND_MS: Final = 10_001
 """Stands for a 99th percentile beyond the last bound of the histogram."""
 
 
+class Rate(NamedTuple):
+    """A share of the window's answers, and what is usual of it; that is None where it isn't known."""
+
+    counted: int
+    sample: int
+    usual: Usual | None
+
+
+def rate(condition: Condition, seen: Observation) -> Rate:
+    """Return what a condition on a rate compares: blocks, allows, or what the model escalates by itself."""
+    window, baseline = seen.window, seen.baseline
+    if condition is Condition.ESCALATE_RATE_SPIKE:
+        return Rate(window.doubt, window.doubt_known, None if baseline is None else baseline.doubts)
+    is_block = condition is Condition.BLOCK_RATE_SPIKE
+    counted = window.block if is_block else window.allow
+    if baseline is None:
+        return Rate(counted, window.answered, None)
+    usual = baseline.block if is_block else baseline.allow
+    return Rate(counted, window.answered, Usual(usual, baseline.answered, baseline.correlation, baseline.is_seasonal))
+
+
 def block_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
-    usual = None if seen.baseline is None else seen.baseline.block
     points = limits.settings.block_rate_spike_points
-    return _spike(
-        Condition.BLOCK_RATE_SPIKE, "blocks", seen, seen.window.block, usual, points, watch.block_shift, limits
-    )
+    return _spike(Condition.BLOCK_RATE_SPIKE, "blocks", seen, points, watch.block_shift, limits)
 
 
 def allow_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
-    usual = None if seen.baseline is None else seen.baseline.allow
     points = limits.settings.allow_rate_spike_points
-    return _spike(
-        Condition.ALLOW_RATE_SPIKE, "allows", seen, seen.window.allow, usual, points, watch.allow_shift, limits
-    )
+    return _spike(Condition.ALLOW_RATE_SPIKE, "allows", seen, points, watch.allow_shift, limits)
+
+
+def escalate_rate_spike(seen: Observation, watch: Watch, limits: Limits) -> Finding:
+    """Judge what the model itself would have a person decide; a guardrail's escalation is none of the model's."""
+    points = limits.settings.escalate_rate_spike_points
+    return _spike(Condition.ESCALATE_RATE_SPIKE, "itself would escalate", seen, points, watch.doubt_shift, limits)
 
 
 def _spike(
-    condition: Condition,
-    verb: str,
-    seen: Observation,
-    count: int,
-    usual_count: int | None,
-    points: int,
-    cumulated: float,
-    limits: Limits,
+    condition: Condition, verb: str, seen: Observation, points: int, cumulated: float, limits: Limits
 ) -> Finding:
-    settings, baseline, total = limits.settings, seen.baseline, seen.window.answered
+    settings, (count, total, known) = limits.settings, rate(condition, seen)
     is_shifted = cumulated >= limits.shift_evidence
-    if baseline is None or usual_count is None or (total < limits.minimum_sample and not is_shifted):
+    if known is None or (total < limits.minimum_sample and not is_shifted):
         return None
-    answered, correlation = baseline.answered, baseline.correlation
-    if not is_shifted and not is_spike(count, total, usual_count, answered, correlation, points, limits.z):
+    if not is_shifted and not is_spike(
+        count, total, known.counted, known.answered, known.correlation, points, limits.z
+    ):
         return Calm(condition)
-    share, usual = 100 * count / max(total, 1), 100 * usual_count / answered
-    when = "at this time of day" if baseline.is_seasonal else "before"
+    share, usual = 100 * count / max(total, 1), 100 * known.counted / known.answered
+    when, factor = "at this time of day" if known.is_seasonal else "before", limits.shift_factor(known)
     evidence = (
         f"the model {verb} {share:.1f} % of {total:,} payments in {settings.window_s} s, "
         f"{share - usual:+.1f} points on the {usual:.1f} % usual {when}; the limit is +{points} points"
@@ -225,27 +245,28 @@ def _spike(
     if is_shifted:
         evidence += (
             f", or cumulative evidence of {limits.shift_evidence:.1f} for a lasting shift "
-            f"by {100 * (limits.shift_factor(baseline) - 1):.0f} %, which stands at {cumulated:.1f}"
+            f"by {100 * (factor - 1):.0f} %, which stands at {cumulated:.1f}"
         )
     return Trip(condition, share - usual, points, share - usual - points, "points", count, total, evidence, is_shifted)
 
 
 def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
-    """Return the watch with this span added to both sums: that of blocks rising and that of non-allows falling.
+    """Return the watch with this span added to the sums: of blocks and of doubts rising, and of non-allows falling.
 
     What one account may weigh in a window, all of it blocked, is no evidence: by night it would double few blocks.
     """
     baseline, span = seen.baseline, seen.span
     if baseline is None:
-        return watch._replace(block_shift=0.0, allow_shift=0.0)
-    factor, enough, correlation = limits.shift_factor(baseline), limits.shift_evidence, baseline.correlation
+        return watch._replace(block_shift=0.0, allow_shift=0.0, doubt_shift=0.0)
+    factor = limits.shift_factor(baseline)
+    enough, correlation = limits.shift_evidence, baseline.correlation
     stopped, answered = baseline.answered - baseline.allow, baseline.answered
     usual_blocks = at_level(usual_share(baseline.block, answered), baseline.block_level)
     usual_stops = at_level(usual_share(stopped, answered), baseline.stop_level)
     most_blocks = at_level(likely_range(baseline.block, answered)[1], baseline.block_level)
     least_stops = at_level(likely_range(stopped, answered)[0], baseline.stop_level)
     slack = SLACK if baseline.is_seasonal else 1.0
-    account = limits.account_share(seen)
+    account = limits.account_share(seen.window.answered, span.answered)
     blocks_as_usual, blocks_sought = rise(usual_blocks, most_blocks, factor, slack, account)
     stops_as_usual, stops_sought = fall(usual_stops, least_stops, factor, slack)
     blocks, stops = span.block, span.answered - span.allow
@@ -254,7 +275,22 @@ def shifts_cumulated(seen: Observation, watch: Watch, limits: Limits) -> Watch:
     return watch._replace(
         block_shift=float(cusum(watch.block_shift, added, enough)),
         allow_shift=float(cusum(watch.allow_shift, stops_added, enough)),
+        doubt_shift=_doubts_cumulated(seen, watch.doubt_shift, limits),
     )
+
+
+def _doubts_cumulated(seen: Observation, cumulated: float, limits: Limits) -> float:
+    """Return the sum of a rise of what the model escalates by itself; 0 where what is usual of it isn't known."""
+    usual = None if seen.baseline is None else seen.baseline.doubts
+    if usual is None:
+        return 0.0
+    span, factor = seen.span, limits.shift_factor(usual)
+    share = at_level(usual_share(usual.counted, usual.answered), usual.level)
+    most = at_level(likely_range(usual.counted, usual.answered)[1], usual.level)
+    account = limits.account_share(seen.window.doubt_known, span.doubt_known)
+    as_usual, sought = rise(share, most, factor, SLACK if usual.is_seasonal else 1.0, account)
+    added = evidence(span.doubt, span.doubt_known, as_usual, sought, usual.correlation)
+    return float(cusum(cumulated, added, limits.shift_evidence))
 
 
 def model_drift(seen: Observation, limits: Limits) -> Finding:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pipeline.breaker.answer_counts import ALL, is_part, score_mean_ppm
-from pipeline.breaker.detecting.baselines import Baseline
-from pipeline.breaker.detecting.conditions import Limits, Observation, Watch
+from pipeline.breaker.detecting.baselines import Usual
+from pipeline.breaker.detecting.conditions import Limits, Observation, Watch, rate
 from pipeline.breaker.detecting.detectors import is_spike
 from pipeline.breaker.detecting.judging import judge, wants
 from pipeline.breaker.detecting.probation import evidence_bound
@@ -19,9 +19,10 @@ from pipeline.domain.decision import BreakerState
 class Gauge(NamedTuple):
     """A detector's standing. `trips_at` is the least count of the sample at which its condition holds.
 
-    counted, trips_at: failures, slow payments, blocks or allows, of `sample`; None where no count would do. evidence:
-    of the cumulative sum, which trips by itself at `evidence_enough`; 0 where the condition has none. running:
-    evaluations in which it has held, of the `confirmations` that it takes. missing: why it can't be judged, or nothing.
+    counted, trips_at: failures, slow payments, blocks, allows or the model's own escalations, of `sample`; None where
+    no count would do. evidence: of the cumulative sum, which trips by itself at `evidence_enough`; 0 where the
+    condition has none. running: evaluations in which it has held, of the `confirmations` that it takes. missing: why it
+    can't be judged, or nothing.
     """
 
     condition: Condition
@@ -41,6 +42,7 @@ class ProbationGauge(NamedTuple):
 
     answers: its own since the share began. evidence: of the sequential test, which passes it at -evidence_enough and
     fails it at evidence_enough. lax_evidence: the same of what is held back, 0 unless too many allows had tripped it.
+    doubt_evidence: of what it escalates by itself, 0 unless too much of that had.
     good: evaluations running in which nothing was wanting, of the `confirmations` that it takes. seconds_left: the
     least time that it still stays at this share. waits_for: what the latest evaluation lacked, in words.
     """
@@ -54,6 +56,7 @@ class ProbationGauge(NamedTuple):
     confirmations: int
     seconds_left: int
     waits_for: tuple[str, ...]
+    doubt_evidence: float = 0.0
 
 
 def probation_gauge(
@@ -75,6 +78,7 @@ def probation_gauge(
         settings.confirmations,
         max(-(-left_ms // 1000), 0),
         tuple(wants(record, judgement, seen, watch, settings)),
+        watch.doubt_evidence if Condition.ESCALATE_RATE_SPIKE in record.cause.tripped_by else 0.0,
     )
 
 
@@ -88,6 +92,7 @@ def gauges(scope: str, seen: Observation, watch: Watch, settings: BreakerSetting
         _rate(Condition.BLOCK_RATE_SPIKE, seen, watch, limits),
         _rate(Condition.ALLOW_RATE_SPIKE, seen, watch, limits),
         _drift(seen, watch, limits),
+        _rate(Condition.ESCALATE_RATE_SPIKE, seen, watch, limits),
     ]
 
 
@@ -111,14 +116,15 @@ def _share(
 
 
 def _rate(condition: Condition, seen: Observation, watch: Watch, limits: Limits) -> Gauge:
-    settings, baseline, total = limits.settings, seen.baseline, seen.window.answered
-    is_block = condition is Condition.BLOCK_RATE_SPIKE
-    count = seen.window.block if is_block else seen.window.allow
-    points = settings.block_rate_spike_points if is_block else settings.allow_rate_spike_points
+    settings, (count, total, known) = limits.settings, rate(condition, seen)
+    points, shift = {
+        Condition.BLOCK_RATE_SPIKE: (settings.block_rate_spike_points, watch.block_shift),
+        Condition.ALLOW_RATE_SPIKE: (settings.allow_rate_spike_points, watch.allow_shift),
+        Condition.ESCALATE_RATE_SPIKE: (settings.escalate_rate_spike_points, watch.doubt_shift),
+    }[condition]
     trips_at = None
-    if baseline is not None:
-        usual, answered = baseline.block if is_block else baseline.allow, baseline.answered
-        correlation, z = baseline.correlation, limits.z
+    if known is not None:
+        usual, answered, correlation, z = known.counted, known.answered, known.correlation, limits.z
         trips_at = _least(total, lambda n: bool(is_spike(n, total, usual, answered, correlation, points, z)))
     return Gauge(
         condition,
@@ -126,19 +132,18 @@ def _rate(condition: Condition, seen: Observation, watch: Watch, limits: Limits)
         total,
         trips_at,
         *_running(condition, watch, settings),
-        watch.block_shift if is_block else watch.allow_shift,
+        shift,
         limits.shift_evidence,
-        _missing(baseline is None, total, limits),
-        _yardstick(baseline, is_block=is_block),
+        _missing(known is None, total, limits),
+        _yardstick(known),
     )
 
 
-def _yardstick(baseline: Baseline | None, *, is_block: bool) -> str:
-    if baseline is None:
+def _yardstick(known: Usual | None) -> str:
+    if known is None:
         return ""
-    usual = 100 * (baseline.block if is_block else baseline.allow) / baseline.answered
-    when = "at this time of day" if baseline.is_seasonal else "before"
-    return f"{usual:.1f} % is usual {when}, of {baseline.answered:,} payments"
+    when = "at this time of day" if known.is_seasonal else "before"
+    return f"{100 * known.counted / known.answered:.1f} % is usual {when}, of {known.answered:,} payments"
 
 
 def _drift(seen: Observation, watch: Watch, limits: Limits) -> Gauge:

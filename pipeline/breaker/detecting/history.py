@@ -6,10 +6,10 @@ Readings of the running totals come in about once an hour; the counts of an hour
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import Final, NamedTuple
 
-from pipeline.breaker.answer_counts import ALL, Counts, difference, is_part, is_probe, total_of
+from pipeline.breaker.answer_counts import ALL, SUMS, Counts, difference, is_part, is_probe, total_of
 from pipeline.breaker.detecting.baselines import (
     BASELINE_MS,
     DAY_MS,
@@ -28,7 +28,9 @@ from pipeline.domain.context import BreakerHour
 HISTORY_MS: Final = BASELINE_MS + DAY_MS
 HOURS_KEPT_MAX: Final = HISTORY_MS // HOUR_MS
 COUNTS_KEPT: Final = 6
-"""Counts of a scope that an hour keeps: all but latencies, which no baseline is made of."""
+"""Counts of a scope that an hour keeps in `counts`; latencies it doesn't keep, as no baseline is made of them."""
+DOUBTS_KEPT: Final = SUMS - COUNTS_KEPT
+"""Counts of a scope that it keeps in `doubts`, on the model's own escalations; hours of before have none."""
 EVERY_SCOPE: Final = "*"
 _HOUR_MIN_MS: Final = 5 * 60_000
 _HOUR_MAX_MS: Final = 75 * 60_000
@@ -60,7 +62,7 @@ class History:
         self._seasonal: dict[tuple[Source, int], Baseline | None] = {}  # by source and hour of day
         self._last_day: dict[str, Counts] = {}
         self._inherited: dict[str, Counts] = {}  # by model version; what others answered in the known hours
-        self._levels: dict[Source, tuple[float, float]] = {}
+        self._levels: dict[Source, tuple[float, float, float]] = {}
         self._oldest_ms: dict[Source, int] = {}
         self._unkept: set[int] = set()
 
@@ -80,7 +82,7 @@ class History:
         """Take in hours that were kept elsewhere, oldest first; one that is known from readings stays as it is."""
         for kept in hours:
             for place, scope in enumerate(kept.scopes):
-                counts = _counts_kept(kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)])
+                counts = _counts_kept(kept, place)
                 self._hours[scope].setdefault(hour_of(kept.start_ms), Hour(kept.start_ms, counts))
             self._excluded |= {(scope, hour_of(kept.start_ms)) for scope in kept.excluded}
         self._drop_before(now_ms - HISTORY_MS)
@@ -102,13 +104,14 @@ class History:
     def _kept(self, hour_ms: int) -> BreakerHour:
         found = {scope: hours[hour_ms] for scope, hours in sorted(self._hours.items()) if hour_ms in hours}
         start_ms = next((hour.start_ms for hour in found.values()), hour_ms)
-        counts = [number for hour in found.values() for number in _numbers(hour.counts)]
+        counts = [number for hour in found.values() for number in hour.counts[:COUNTS_KEPT]]
+        doubts = [number for hour in found.values() for number in hour.counts[COUNTS_KEPT:SUMS]]
         excluded = sorted(scope for scope, excluded_ms in self._excluded if excluded_ms == hour_ms)
-        return BreakerHour(start_ms, list(found), counts, excluded)
+        return BreakerHour(start_ms, list(found), counts, excluded, doubts)
 
     def _put(self, scope: str, hour: Hour) -> None:
         hour_ms, known = hour_of(hour.start_ms), self._hours[scope]
-        if hour_ms not in known or _numbers(known[hour_ms].counts) != _numbers(hour.counts):
+        if hour_ms not in known or known[hour_ms].counts[:SUMS] != hour.counts[:SUMS]:
             self._unkept.add(hour_ms)
         known[hour_ms] = hour
 
@@ -137,11 +140,13 @@ class History:
         if here is None:
             return None
         found = here if beside is None else blended(here, beside, abs(into_hour - 0.5))
-        block_level, stop_level = self._levels_of(source, now_ms)
-        return found._replace(block_level=block_level, stop_level=stop_level)
+        block_level, stop_level, doubt_level = self._levels_of(source, now_ms)
+        doubts = None if found.doubts is None else found.doubts._replace(level=doubt_level)
+        return found._replace(block_level=block_level, stop_level=stop_level, doubts=doubts)
 
-    def _levels_of(self, source: Source, now_ms: int) -> tuple[float, float]:
-        """Return the levels of blocks and of non-allows lately, against the same hours of the days before."""
+    def _levels_of(self, source: Source, now_ms: int) -> tuple[float, float, float]:
+        """Return the levels of blocks, of non-allows and of the model's own escalations lately, against the same hours
+        of the days before."""
         if source not in self._levels:
             hours = self._week_of(source, now_ms)
             begin_ms = hour_of(now_ms) - LEVEL_HOURS * HOUR_MS
@@ -153,6 +158,7 @@ class History:
             self._levels[source] = (
                 float(level(lately.block, lately.answered, before.block, before.answered)),
                 float(level(stops, lately.answered, usual_stops, before.answered)),
+                float(level(lately.doubt, lately.doubt_known, before.doubt, before.doubt_known)),
             )
         return self._levels[source]
 
@@ -241,13 +247,13 @@ class History:
         return (scope, hour_ms) in self._excluded or (EVERY_SCOPE, hour_ms) in self._excluded
 
 
-def _numbers(counts: Counts) -> tuple[int, int, int, int, int, int]:
-    return counts[:6]
-
-
-def _counts_kept(numbers: Sequence[int]) -> Counts:
-    allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm = numbers
-    return Counts(allow, block, escalate, errors, score_sum_ppm, score_square_sum_ppm)
+def _counts_kept(kept: BreakerHour, place: int) -> Counts:
+    allow, block, escalate, errors, scores, squares = kept.counts[COUNTS_KEPT * place : COUNTS_KEPT * (place + 1)]
+    counts = Counts(allow, block, escalate, errors, scores, squares)
+    if not kept.doubts:
+        return counts
+    doubt, doubt_known = kept.doubts[DOUBTS_KEPT * place : DOUBTS_KEPT * (place + 1)]
+    return counts._replace(doubt=doubt, doubt_known=doubt_known)
 
 
 def _counts_of(hours: Mapping[int, Hour], of: Hour) -> Counts:

@@ -6,7 +6,8 @@ Invariants
 3. No single evaluation decides, whatever burst it holds, and what is likely to be usual condemns nobody.
 
 Blocks are tested where it is known what is usual; payments that the model fails on count with them. What it no longer
-holds back is tested, too, where too many allows had tripped the scope. In shadow the model answers everything
+holds back is tested, too, where too many allows had tripped the scope, and what it escalates by itself where that had.
+In shadow the model answers everything
 meanwhile, and all conditions go on being judged on that.
 """
 
@@ -41,7 +42,11 @@ def probes_added(seen: Observation, watch: Watch, settings: BreakerSettings) -> 
     lax_evidence = 0.0
     if lax is not None:
         lax_evidence = sprt(watch.lax_evidence, probes.answered - probes.allow, probes.answered, *lax, bound)
+    doubt_evidence = 0.0
+    if (doubtful := doubt_shares(seen, settings)) is not None:
+        doubt_evidence = sprt(watch.doubt_evidence, probes.doubt, probes.doubt_known, *doubtful, bound)
     return watch._replace(
+        doubt_evidence=float(doubt_evidence),
         probes=watch.probes + probes.handled,
         bad_evidence=float(bad_evidence),
         lax_evidence=float(lax_evidence),
@@ -54,6 +59,8 @@ def standing(watch: Watch, tripped_by: tuple[Condition, ...], settings: BreakerS
     relevant = [watch.bad_evidence]
     if Condition.ALLOW_RATE_SPIKE in tripped_by:
         relevant.append(watch.lax_evidence)
+    if Condition.ESCALATE_RATE_SPIKE in tripped_by:
+        relevant.append(watch.doubt_evidence)
     if any(evidence >= bound for evidence in relevant):
         return Standing.FAILED
     return Standing.PASSED if all(evidence <= -bound for evidence in relevant) else Standing.UNDECIDED
@@ -61,7 +68,9 @@ def standing(watch: Watch, tripped_by: tuple[Condition, ...], settings: BreakerS
 
 def conditions_tested(seen: Observation) -> frozenset[Condition]:
     """Return the conditions that the test itself judges, be there ever so few payments in a window."""
-    return frozenset() if seen.baseline is None else _TESTED
+    if seen.baseline is None:
+        return frozenset()
+    return _TESTED if seen.baseline.doubts is None else _TESTED | {Condition.ESCALATE_RATE_SPIKE}
 
 
 _TESTED: Final = frozenset({Condition.BLOCK_RATE_SPIKE, Condition.ALLOW_RATE_SPIKE})
@@ -84,7 +93,20 @@ def bad_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, flo
         blocks, answered = seen.baseline.block, seen.baseline.answered
         usual = max(usual, usual_share(blocks, answered))
         likely = max(usual, float(likely_range(blocks, answered)[1]))
-    points = settings.block_rate_spike_points / 100
+    return _shares_told_apart(usual, likely, settings.block_rate_spike_points)
+
+
+def doubt_shares(seen: Observation, settings: BreakerSettings) -> tuple[float, float] | None:
+    """Return the same two shares of what the model escalates by itself; None where what is usual isn't known."""
+    if seen.baseline is None or (known := seen.baseline.doubts) is None:
+        return None
+    usual = max(BAD_SHARE_MIN, usual_share(known.counted, known.answered))
+    likely = max(usual, float(likely_range(known.counted, known.answered)[1]))
+    return _shares_told_apart(usual, likely, settings.escalate_rate_spike_points)
+
+
+def _shares_told_apart(usual: float, likely: float, limit_points: int) -> tuple[float, float]:
+    points = limit_points / 100
     return likely, min(max(usual + points, likely + points / 2), (1 + likely) / 2)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pipeline.breaker import Routing
+from pipeline.breaker import Routing, draw_of
 from pipeline.breaker.answer_counts import ALL, model_scope
 from pipeline.breaker.states import BreakerRecord
 from pipeline.decide.rollout.sharing import Sharing
@@ -24,10 +24,11 @@ ModeOf = Callable[[Transaction], Mode]
 _IN_THE_LOOP: Final = frozenset({BreakerState.CLOSED, BreakerState.HALF_OPEN})
 
 
-def modes_under(records: Mapping[str, BreakerRecord], in_force: Regime) -> ModeOf:
-    """Return the breaker's word on each payment that this regime's model would answer."""
+def modes_under(records: Mapping[str, BreakerRecord], in_force: Regime, now_ms: int) -> ModeOf:
+    """Return the breaker's word on each payment that this regime's model would answer, if it is decided now."""
     version = None if in_force.model is None else in_force.model.version
-    routing = Routing(records, version, in_force.policy.breaker.declares)
+    settings = in_force.policy.breaker
+    routing = Routing(records, version, settings.declares, draw_of(now_ms, settings))
     if routing.uniform is not None:
         uniform = Mode(*routing.uniform)
         return lambda _transaction: uniform
@@ -57,4 +58,4 @@ def shared_modes(champion: ModeOf, candidate: ModeOf, sharing: Sharing) -> ModeO
 
 
 def _mode(routing: Routing, transaction: Transaction) -> Mode:
-    return Mode(*routing.route_of(transaction.transaction_id, transaction.segments, transaction.channel))
+    return Mode(*routing.route_of(transaction.account_id, transaction.segments, transaction.channel))

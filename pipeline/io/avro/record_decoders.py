@@ -305,7 +305,8 @@ def read_breaker_hour(body: bytes, at: int) -> tuple[BreakerHour, int]:
     scopes, at = _read_array(body, at, read_text)
     counts, at = _read_array(body, at, read_long)
     excluded, at = _read_array(body, at, read_text)
-    return BreakerHour(start_ms, scopes, counts, excluded), at
+    doubts, at = _read_array(body, at, read_long)
+    return BreakerHour(start_ms, scopes, counts, excluded, doubts), at
 
 
 def _read_array(body: bytes, at: int, read: Callable[[bytes, int], tuple[ElementT, int]]) -> tuple[list[ElementT], int]:

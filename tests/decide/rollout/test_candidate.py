@@ -60,9 +60,9 @@ def judged(judge: Judge, records: list[Record], states: Mapping[str, BreakerReco
     reading = judge.read(records)
     events = judge.state_events(reading, [Span(0, 0, len(records), 0)])
     observations = MemoryState().observe(events)
-    modes = modes_under(states, judge.in_force)
+    modes = modes_under(states, judge.in_force, 0)
     if judge.rollout is not None and is_in_the_loop(states, judge.rollout.model.version):
-        modes = shared_modes(modes, modes_under(states, judge.rollout.candidate), judge.rollout.sharing)
+        modes = shared_modes(modes, modes_under(states, judge.rollout.candidate, 0), judge.rollout.sharing)
     return Judged.whole(judge.judge(reading, observations, modes, NOON_MS + 5))
 
 
@@ -98,10 +98,32 @@ def test_a_candidate_out_of_the_loop_leaves_its_share_to_the_champion(state: Bre
 
 def test_a_candidate_on_probation_answers_a_part_of_its_share() -> None:
     states = closed(**{"model:test-2": BreakerState.HALF_OPEN})
-    shared = judged(judge_of(small_model(), rollout_at(1_000_000)), batch_of(400), states)
+    payers = [
+        payer for payer in (f"payer-{number}" for number in range(9_000)) if PARTITIONING.of(payer.encode()) == 0
+    ][:400]
+    asked = [
+        record(number, PAYMENT._replace(transaction_id=f"tx-{number}", account_id=payer))
+        for number, payer in enumerate(payers)
+    ]
+    shared = judged(judge_of(small_model(), rollout_at(1_000_000)), asked, states)
     routes = [(each.model_version, str(each.route)) for each in decisions_of(shared)]
     assert {version for version, _ in routes} == {"test-2"}
     assert 0 < routes.count(("test-2", "MODEL")) < routes.count(("test-2", "FALLBACK"))
+
+
+def test_who_tries_again_with_other_ids_draws_no_other_route_on_probation() -> None:
+    """Of 300 payments that one account tried, a model on probation at 1 % answered two or three."""
+    states = closed(**{"model:test-1": BreakerState.HALF_OPEN})
+    mode_of = modes_under(states, judge_of(small_model()).in_force, 0)
+    found = [
+        {
+            mode_of(PAYMENT._replace(transaction_id=f"try {number}", account_id=account)).use_model
+            for number in range(30)
+        }
+        for account in [f"account {number}" for number in range(300)]
+    ]
+    assert {len(routes) for routes in found} == {1}
+    assert 0 < found.count({True}) < 300
 
 
 def test_i4_nothing_is_a_candidates_where_the_breaker_says_nothing() -> None:

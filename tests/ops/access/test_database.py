@@ -79,7 +79,7 @@ CONTROL_APPENDERS = {
     "control.alert_attempt": {"fraud_alerts"},
     "control.own_alert": {"fraud_alerts"},
     "control.own_alert_told": {"fraud_alerts"},
-    "control.alert_act": {"fraud_oncall"},
+    "control.alert_act": {"fraud_oncall", "fraud_incident"},
     "control.alert_silence": {"fraud_oncall"},
     "control.alert_silence_end": {"fraud_oncall"},
     "control.signed_act": {  # three of its columns (tests/people)

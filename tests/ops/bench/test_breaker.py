@@ -19,6 +19,7 @@ LANES, DAYS = 4, 8
 SETTINGS = shipped()
 PROFILE = Profile(np.array([50.0, 20.0, 5.0, 1.0]), np.full(LANES, 0.0245))
 FAULT = Fault(np.array([5 * 3600.0, 9 * 3600.0, 40_000.0, 11 * 3600.0]), factor=2.5)
+DOUBTS = FAULT._replace(factor=1.0, doubt_factor=2.5)
 
 
 class Recorded(Traffic):
@@ -33,20 +34,20 @@ class Recorded(Traffic):
         return self.days[-1]
 
 
-@pytest.fixture(scope="module")
-def ran():
+@pytest.fixture(scope="module", params=[FAULT, DOUBTS], ids=["blocks", "escalations"])
+def ran(request):
     traffic = Recorded(PROFILE, seed=5)
     run = Run(SETTINGS, traffic, LANES, Kind())
     run.warm(DAYS)
-    tripped = [each.tripped for each in run.day(FAULT)]
+    tripped = [each.tripped for each in run.day(request.param)]
     return traffic, np.concatenate(tripped)
 
 
 def counts_of(traffic: Recorded, lane: int) -> list[Counts]:
     steps = [np.concatenate([getattr(day, name)[:, lane] for day in traffic.days]).tolist() for name in Steps._fields]
     return [
-        Counts(total - block - escalate, block, escalate, 0, score, squares)
-        for total, block, escalate, _errors, _slow, score, squares in zip(*steps, strict=True)
+        Counts(total - block - escalate, block, escalate, 0, score, squares, doubt, total)
+        for total, block, escalate, _errors, _slow, score, squares, doubt in zip(*steps, strict=True)
     ]
 
 
@@ -83,6 +84,15 @@ def test_lane_trips_first_at_the_evaluation_at_which_the_breaker_does(ran, lane)
     assert np.flatnonzero(tripped[:, lane])[0] == expected
 
 
+def kept(steps: Steps):
+    return steps.total, steps.allow, steps.block, steps.score_sum_ppm, steps.doubt
+
+
+def counted(sums, lane: int) -> Counts:
+    total, allow, block, score, doubt = (int(each[lane]) for each in sums)
+    return Counts(allow, block, total - allow - block, 0, score, 0, doubt, total)
+
+
 def test_lanes_baselines_are_those_of_the_breakers_history():
     traffic, hours, history = Recorded(PROFILE, seed=6), Hours(LANES), History()
     scopes = [f"model:{lane}" for lane in range(LANES)]
@@ -92,11 +102,10 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
         steps = traffic.day()
         for hour in range(24):
             part = slice(hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
-            sums = [each[part].sum(axis=0) for each in (steps.total, steps.allow, steps.block, steps.score_sum_ppm)]
+            sums = [each[part].sum(axis=0) for each in kept(steps)]
             hours.add(*sums)
             for lane, scope in enumerate(scopes):
-                total, allow, block, score = (int(each[lane]) for each in sums)
-                totals = {**totals, scope: totals[scope].plus(Counts(allow, block, total - allow - block, 0, score))}
+                totals = {**totals, scope: totals[scope].plus(counted(sums, lane))}
             history.add(START_MS + (day * 24 + hour + 1) * 3_600_000, totals)
     found, sigma_ppm = interpolated(hours, STEPS_AN_HOUR, SETTINGS), hours.sigma_ppm()
     for evaluation in range(STEPS_AN_HOUR):
@@ -104,7 +113,11 @@ def test_lanes_baselines_are_those_of_the_breakers_history():
         for lane, scope in enumerate(scopes):
             known = history.seasonal(scope, now_ms, SETTINGS)
             ours = [float(column[evaluation][lane]) for column in found[:5]]
-            assert (known.block_level, known.stop_level) == pytest.approx((found[5][lane], found[6][lane]))
+            levels = (known.block_level, known.stop_level, known.doubts.level)
+            assert levels == pytest.approx((found.block_level[lane], found.stop_level[lane], found.doubt_level[lane]))
+            doubts = (found.doubt[evaluation][lane], found.doubt_correlation[evaluation][lane])
+            assert known.doubts[:2] == (doubts[0], known.answered)
+            assert known.doubts.correlation == pytest.approx(doubts[1])
             assert ours == pytest.approx(
                 [known.answered, known.allow, known.block, known.correlation, known.score_mean_ppm]
             )
@@ -119,21 +132,24 @@ def test_lanes_with_a_day_behind_them_are_judged_by_what_a_new_version_inherits(
     steps = traffic.day()
     for hour in range(24):
         part = slice(hour * STEPS_AN_HOUR, (hour + 1) * STEPS_AN_HOUR)
-        sums = [each[part].sum(axis=0) for each in (steps.total, steps.allow, steps.block, steps.score_sum_ppm)]
+        sums = [each[part].sum(axis=0) for each in kept(steps)]
         hours.add(*sums)
         for lane, history in enumerate(histories):
-            total, allow, block, score = (int(each[lane]) for each in sums)
-            totals[lane] = totals[lane].plus(Counts(allow, block, total - allow - block, 0, score))
+            totals[lane] = totals[lane].plus(counted(sums, lane))
             history.add(START_MS + (hour + 1) * 3_600_000, {"all": totals[lane]})
     found = interpolated(hours, STEPS_AN_HOUR, SETTINGS)
     for evaluation in range(STEPS_AN_HOUR):
         now_ms = START_MS + 86_400_000 + evaluation * STEP_S * 1000
         for lane in range(2):  # the others have no 500 payments in an hour of the night
             known = histories[lane].inherited("model:new", now_ms, now_ms, {"all": totals[lane]}, SETTINGS)
-            ours = [float(column[evaluation][lane]) for column in found[:3]] + [found[5][lane], found[6][lane]]
+            ours = [float(column[evaluation][lane]) for column in found[:3]]
+            ours += [found.block_level[lane], found.stop_level[lane], found.doubt[evaluation][lane]]
             assert known.is_seasonal
             assert ours == pytest.approx(
-                [known.answered, known.allow, known.block, known.block_level, known.stop_level]
+                [
+                    *(known.answered, known.allow, known.block),
+                    *(known.block_level, known.stop_level, known.doubts.counted),
+                ]
             )
 
 
