@@ -330,8 +330,8 @@ CREATE TRIGGER bound_executor_position BEFORE INSERT OR UPDATE ON control.consum
 -- Executions
 
 -- A time that a record claims, as a column holds it: the nearest that a column can hold (claim_ms in
--- pipeline/domain/times.py). Adding to a time with a zone depends on the session's, by PostgreSQL's book, and a function
--- that does so is called, where this one becomes a part of the query.
+-- pipeline/domain/times.py). Adding to a time with a zone depends on the session's, by PostgreSQL's book, and a
+-- function that does so is called, where this one becomes a part of the query.
 CREATE FUNCTION ledger.claimed_time(at_ms bigint) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (timestamp '1970-01-01'
@@ -351,9 +351,9 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
--- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01; each is looked up
--- by its key, the second where the first has none. A snapshot is unpacked once: what joins it to an empty one keeps it
--- whole in memory, where each look at a stored one unpacks all of it.
+-- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01; each is looked
+-- up by its key, the second where the first has none. A snapshot is unpacked once: what joins it to an empty one keeps
+-- it whole in memory, where each look at a stored one unpacks all of it.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -786,39 +786,16 @@ END
 $$;
 
 -- No account is taken below its limit, nor a recall below zero, without what is set aside of it for people
--- (0093_rail_statement.sql), which is looked for only where anything ever was. Whoever takes has locked the account, so
--- that two who take at once see each other.
+-- (ledger.means, 0093_rail_statement.sql). Whoever takes has locked the account, so that two who take at once see each
+-- other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     PERFORM ledger.lock_accounts(account_ids, currencies);
     PERFORM FROM unnest(account_ids, currencies, are_spent) AS taken (account_id, currency, is_spent)
-    LEFT JOIN ledger.account AS opened USING (account_id, currency)
-    LEFT JOIN LATERAL (
-        SELECT was.through_number, was.balance_minor FROM ledger.balance_checkpoint AS was
-        WHERE was.account_id = taken.account_id AND was.currency = taken.currency
-        ORDER BY was.through_number DESC LIMIT 1
-    ) AS checkpoint ON true
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(entry.amount_minor), 0) AS amount_minor FROM (
-            SELECT moved.amount_minor FROM ledger.posting AS moved
-            WHERE moved.destination_account_id = taken.account_id AND moved.currency = taken.currency
-                AND moved.number > coalesce(checkpoint.through_number, 0)
-            UNION ALL
-            SELECT -moved.amount_minor FROM ledger.posting AS moved
-            WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
-                AND moved.number > coalesce(checkpoint.through_number, 0)
-        ) AS entry
-    ) AS since
-    WHERE (taken.is_spent AND opened.account_id IS NULL)
-        OR coalesce(checkpoint.balance_minor, 0) + since.amount_minor - coalesce(
-            CASE WHEN (
-                SELECT EXISTS (SELECT FROM ledger.recovery_case AS given WHERE given.claimed_account_id IS NOT NULL)
-            ) THEN (
-                SELECT sum(claim.amount_minor) FROM ledger.claim
-                WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
-            ) END, 0)
-            < CASE WHEN taken.is_spent THEN -opened.overdraft_limit_minor ELSE 0 END
+    CROSS JOIN LATERAL ledger.means(taken.account_id, taken.currency) AS has
+    WHERE (taken.is_spent AND has.overdraft_limit_minor IS NULL)
+        OR has.there_minor < CASE WHEN taken.is_spent THEN -has.overdraft_limit_minor ELSE 0 END
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('posting', 'is_covered');

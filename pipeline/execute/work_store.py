@@ -58,7 +58,7 @@ class Rows:
         """Takes the work to where `moved` is. ruling: the act by which people have it there."""
         name, caused_at_ms = work.subject.payment.execution_id, work.subject.caused_at_ms
         origin = work.origin if ruling is None else RULING
-        left_out = []
+        left_out: list[Transition] = []
         for transition in moved.transitions:
             self.transitions.append(NewTransition(name, caused_at_ms, transition, origin, ruling))
             if transition.step in ASKS_RAIL:
