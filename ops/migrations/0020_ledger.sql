@@ -148,26 +148,29 @@ BEGIN
 END
 $$;
 
--- Returns an account's present balance, summed from its last checkpoint on, and how many postings that took. A balance is
--- numeric: whatever the amounts are that it sums, it doesn't overflow, which would stop everybody who pays.
-CREATE FUNCTION ledger.standing(of_account text, of_currency text, OUT balance_minor numeric, OUT tail bigint)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog AS $$
-    WITH checkpoint AS (
-        SELECT coalesce(max(through_number), 0) AS through_number FROM ledger.balance_checkpoint
-        WHERE account_id = of_account AND currency = of_currency
-    ), entry AS (
-        SELECT -amount_minor AS amount_minor FROM ledger.posting, checkpoint
-        WHERE source_account_id = of_account AND currency = of_currency AND number > checkpoint.through_number
-        UNION ALL
-        SELECT amount_minor FROM ledger.posting, checkpoint
-        WHERE destination_account_id = of_account AND currency = of_currency AND number > checkpoint.through_number
-    )
-    SELECT coalesce(sum(entry.amount_minor), 0) + coalesce((
-        SELECT was.balance_minor FROM ledger.balance_checkpoint AS was, checkpoint
+-- Returns an account's present balance, summed from its last checkpoint on, and how many postings that took. A balance
+-- is numeric: whatever the amounts are that it sums, it doesn't overflow, which would stop everybody who pays. It has
+-- no settings of its own, so that it becomes a part of the query that asks.
+CREATE FUNCTION ledger.standing(of_account text, of_currency text) RETURNS TABLE (balance_minor numeric, tail bigint)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT coalesce(checkpoint.balance_minor, 0) + since.amount_minor, since.postings
+    FROM (SELECT) AS one
+    LEFT JOIN LATERAL (
+        SELECT was.through_number, was.balance_minor FROM ledger.balance_checkpoint AS was
         WHERE was.account_id = of_account AND was.currency = of_currency
-            AND was.through_number = checkpoint.through_number
-    ), 0), count(entry.amount_minor)
-    FROM entry
+        ORDER BY was.through_number DESC LIMIT 1
+    ) AS checkpoint ON true
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(entry.amount_minor), 0) AS amount_minor, count(*) AS postings FROM (
+            SELECT gained.amount_minor FROM ledger.posting AS gained
+            WHERE gained.destination_account_id = of_account AND gained.currency = of_currency
+                AND gained.number > coalesce(checkpoint.through_number, 0)
+            UNION ALL
+            SELECT -spent.amount_minor FROM ledger.posting AS spent
+            WHERE spent.source_account_id = of_account AND spent.currency = of_currency
+                AND spent.number > coalesce(checkpoint.through_number, 0)
+        ) AS entry
+    ) AS since
 $$;
 
 -- Each posting as its two entries.

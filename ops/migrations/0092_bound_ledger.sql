@@ -330,11 +330,12 @@ CREATE TRIGGER bound_executor_position BEFORE INSERT OR UPDATE ON control.consum
 -- Executions
 
 -- A time that a record claims, as a column holds it: the nearest that a column can hold (claim_ms in
--- pipeline/domain/times.py).
+-- pipeline/domain/times.py). Adding to a time with a zone depends on the session's, by PostgreSQL's book, and a
+-- function that does so is called, where this one becomes a part of the query.
 CREATE FUNCTION ledger.claimed_time(at_ms bigint) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT timestamptz '1970-01-01+00'
-        + least(greatest(at_ms, -62104060800000), 253339228799999) * interval '1 millisecond'
+    SELECT (timestamp '1970-01-01'
+        + least(greatest(at_ms, -62104060800000), 253339228799999) * interval '1 millisecond') AT TIME ZONE 'UTC'
 $$;
 
 -- Whether what an execution says of its payment for the decision workers, when it was made and what it was counted as
@@ -350,16 +351,26 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
 $$;
 
 -- An execution is what the audit log has at its place: the decision with all that is paid under it. So nothing is
--- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01.
+-- executed before it is audited. A decision's row is filed under its broker time, or under 1970-01-01; each is looked
+-- up by its key, the second where the first has none. A snapshot is unpacked once: what joins it to an empty one keeps
+-- it whole in memory, where each look at a stored one unpacks all of it.
 CREATE FUNCTION ledger.bind_executions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_memoize = off AS $$
 BEGIN
     PERFORM FROM written
-    LEFT JOIN audit.ai_decision_log AS decided
-        ON decided.filed_at = ANY (ARRAY[written.logged_at, timestamptz '1970-01-01+00'])
-        AND decided.topic_partition = written.topic_partition AND decided.topic_offset = written.topic_offset
-    LEFT JOIN LATERAL (SELECT decided.input_snapshot -> 'transaction' AS paid OFFSET 0) AS snapshot ON true
+    LEFT JOIN LATERAL (
+        SELECT stored.*, stored.snapshot -> 'transaction' AS paid FROM (
+            SELECT found.decision_id, found.execution_id, found.logged_at, found.decision, found.transaction_id,
+                found.account_id, found.input_snapshot || '{}' AS snapshot
+            FROM (VALUES (written.logged_at), (timestamptz '1970-01-01+00')) AS place (filed_at)
+            JOIN audit.ai_decision_log AS found
+                ON found.filed_at = place.filed_at AND found.topic_partition = written.topic_partition
+                AND found.topic_offset = written.topic_offset
+            LIMIT 1
+        ) AS stored OFFSET 0
+    ) AS decided ON true
     LEFT JOIN ledger.saga_hearing AS first ON first.aim = '' AND first.cause = written.cause
     WHERE (written.decision_id, written.execution_id, written.logged_at, written.cause, written.aim)
             IS DISTINCT FROM (decided.decision_id, decided.execution_id, decided.logged_at,
@@ -367,11 +378,11 @@ BEGIN
         OR (written.transaction_id, written.account_id) IS DISTINCT FROM (decided.transaction_id, decided.account_id)
         OR (written.transaction_id, written.account_id, written.beneficiary_account_id, written.currency,
             written.amount_minor)
-            IS DISTINCT FROM (snapshot.paid ->> 'transaction_id', snapshot.paid ->> 'account_id',
-                              snapshot.paid ->> 'beneficiary_account_id', snapshot.paid ->> 'currency',
-                              (snapshot.paid ->> 'amount_minor')::bigint)
+            IS DISTINCT FROM (decided.paid ->> 'transaction_id', decided.paid ->> 'account_id',
+                              decided.paid ->> 'beneficiary_account_id', decided.paid ->> 'currency',
+                              (decided.paid ->> 'amount_minor')::bigint)
         OR written.caused_at NOT IN (written.logged_at, timestamptz '1970-01-01+00')
-        OR NOT ledger.is_told_as_decided(written.event_time, written.amount_gbp_minor, decided.input_snapshot)
+        OR NOT ledger.is_told_as_decided(written.event_time, written.amount_gbp_minor, decided.snapshot)
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('execution', 'is_as_audited');
@@ -645,7 +656,8 @@ CREATE CONSTRAINT TRIGGER bind_cause AFTER INSERT ON ledger.cause DEFERRABLE INI
 -- execution's steps is looked up; the others follow it.
 CREATE FUNCTION ledger.bind_transitions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_memoize = off AS $$
 BEGIN
     -- The saga's table is hashed once a statement; NOT IN would pass over what is NULL.
     PERFORM FROM (
@@ -774,39 +786,16 @@ END
 $$;
 
 -- No account is taken below its limit, nor a recall below zero, without what is set aside of it for people
--- (0093_rail_statement.sql), which is looked for only where anything ever was. Whoever takes has locked the account, so
--- that two who take at once see each other.
+-- (ledger.means, 0093_rail_statement.sql). Whoever takes has locked the account, so that two who take at once see each
+-- other.
 CREATE FUNCTION ledger.require_funds(account_ids text[], currencies text[], are_spent boolean[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     PERFORM ledger.lock_accounts(account_ids, currencies);
     PERFORM FROM unnest(account_ids, currencies, are_spent) AS taken (account_id, currency, is_spent)
-    LEFT JOIN ledger.account AS opened USING (account_id, currency)
-    LEFT JOIN LATERAL (
-        SELECT was.through_number, was.balance_minor FROM ledger.balance_checkpoint AS was
-        WHERE was.account_id = taken.account_id AND was.currency = taken.currency
-        ORDER BY was.through_number DESC LIMIT 1
-    ) AS checkpoint ON true
-    CROSS JOIN LATERAL (
-        SELECT coalesce(sum(entry.amount_minor), 0) AS amount_minor FROM (
-            SELECT moved.amount_minor FROM ledger.posting AS moved
-            WHERE moved.destination_account_id = taken.account_id AND moved.currency = taken.currency
-                AND moved.number > coalesce(checkpoint.through_number, 0)
-            UNION ALL
-            SELECT -moved.amount_minor FROM ledger.posting AS moved
-            WHERE moved.source_account_id = taken.account_id AND moved.currency = taken.currency
-                AND moved.number > coalesce(checkpoint.through_number, 0)
-        ) AS entry
-    ) AS since
-    WHERE (taken.is_spent AND opened.account_id IS NULL)
-        OR coalesce(checkpoint.balance_minor, 0) + since.amount_minor - coalesce(
-            CASE WHEN (
-                SELECT EXISTS (SELECT FROM ledger.recovery_case AS given WHERE given.claimed_account_id IS NOT NULL)
-            ) THEN (
-                SELECT sum(claim.amount_minor) FROM ledger.claim
-                WHERE claim.account_id = taken.account_id AND claim.currency = taken.currency
-            ) END, 0)
-            < CASE WHEN taken.is_spent THEN -opened.overdraft_limit_minor ELSE 0 END
+    CROSS JOIN LATERAL ledger.means(taken.account_id, taken.currency) AS has
+    WHERE (taken.is_spent AND has.overdraft_limit_minor IS NULL)
+        OR has.there_minor < CASE WHEN taken.is_spent THEN -has.overdraft_limit_minor ELSE 0 END
     LIMIT 1;
     IF FOUND THEN
         PERFORM ledger.refuse_row('posting', 'is_covered');
@@ -822,7 +811,8 @@ $$;
 -- while tables are small, and kept: they must look rows up all the same.
 CREATE FUNCTION ledger.bind_postings() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET enable_memoize = off AS $$
 DECLARE
     account_ids text[];
     currencies text[];
@@ -830,7 +820,8 @@ DECLARE
     is_being_restored boolean;
 BEGIN
     PERFORM FROM written
-    LEFT JOIN ledger.saga_movement AS moves ON moves.step = written.step
+    -- The few movements are read once a statement, and kept.
+    LEFT JOIN (SELECT * FROM ledger.saga_movement OFFSET 0) AS moves ON moves.step = written.step
     LEFT JOIN ledger.execution AS heard ON heard.execution_id = written.execution_id
     LEFT JOIN ledger.funding AS funded
         ON funded.execution_id = CASE WHEN moves.step IS NULL THEN written.execution_id END

@@ -106,6 +106,26 @@ JOIN review.recovery_closing AS closed
 WHERE given.claimed_account_id IS NOT NULL;
 GRANT SELECT ON ledger.claim, ledger.released_claim TO fraud_executor, fraud_reader;
 
+-- What an account may be asked for: its balance without what is set aside of it for people, which is looked for only
+-- where anything ever was; how far below zero it may go (NULL: never opened); and how many postings that took to sum.
+-- The executor asks before it posts, and the guard of postings (0092_bound_ledger.sql) once more, by the same words.
+CREATE FUNCTION ledger.means(of_account text, of_currency text)
+RETURNS TABLE (there_minor numeric, overdraft_limit_minor bigint, tail bigint)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT standing.balance_minor - coalesce(
+            CASE WHEN (
+                SELECT EXISTS (SELECT FROM ledger.recovery_case AS given WHERE given.claimed_account_id IS NOT NULL)
+            ) THEN (
+                SELECT sum(claim.amount_minor) FROM ledger.claim
+                WHERE claim.account_id = of_account AND claim.currency = of_currency
+            ) END, 0),
+        opened.overdraft_limit_minor, standing.tail
+    FROM ledger.standing(of_account, of_currency) AS standing
+    LEFT JOIN ledger.account AS opened ON opened.account_id = of_account AND opened.currency = of_currency
+$$;
+REVOKE EXECUTE ON FUNCTION ledger.means(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ledger.means(text, text) TO fraud_executor;
+
 -- The rail's statements
 
 -- What a day's steps were is asked by the time of recording; they are appended in about that order.

@@ -130,35 +130,11 @@ WHERE execution_id = ANY(%s::uuid[]) GROUP BY execution_id, account_id;
 SELECT ledger.lock_accounts(%s::text[], %s::text[]);
 
 -- name: read_limits
--- What accounts have, without what is set aside for people, which is looked for only where anything ever was; how far
--- below zero they may go (NULL: never opened); and how many postings that took to sum.
-SELECT wanted.account_id, wanted.currency,
-    coalesce(checkpoint.balance_minor, 0) + since.amount_minor - coalesce(
-        CASE WHEN (
-            SELECT EXISTS (SELECT FROM ledger.recovery_case AS given WHERE given.claimed_account_id IS NOT NULL)
-        ) THEN (
-            SELECT sum(claim.amount_minor) FROM ledger.claim
-            WHERE claim.account_id = wanted.account_id AND claim.currency = wanted.currency
-        ) END, 0),
-    account.overdraft_limit_minor, since.postings
+-- What accounts have, without what is set aside for people; how far below zero they may go (NULL: never opened); and
+-- how many postings that took to sum.
+SELECT wanted.account_id, wanted.currency, has.there_minor, has.overdraft_limit_minor, has.tail
 FROM unnest(%s::text[], %s::text[]) AS wanted (account_id, currency)
-LEFT JOIN ledger.account USING (account_id, currency)
-LEFT JOIN LATERAL (
-    SELECT was.through_number, was.balance_minor FROM ledger.balance_checkpoint AS was
-    WHERE was.account_id = wanted.account_id AND was.currency = wanted.currency
-    ORDER BY was.through_number DESC LIMIT 1
-) AS checkpoint ON true
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(entry.amount_minor), 0) AS amount_minor, count(*) AS postings FROM (
-        SELECT gained.amount_minor FROM ledger.posting AS gained
-        WHERE gained.destination_account_id = wanted.account_id AND gained.currency = wanted.currency
-            AND gained.number > coalesce(checkpoint.through_number, 0)
-        UNION ALL
-        SELECT -spent.amount_minor FROM ledger.posting AS spent
-        WHERE spent.source_account_id = wanted.account_id AND spent.currency = wanted.currency
-            AND spent.number > coalesce(checkpoint.through_number, 0)
-    ) AS entry
-) AS since;
+CROSS JOIN LATERAL ledger.means(wanted.account_id, wanted.currency) AS has;
 
 -- name: take_checkpoint
 -- Appends where an account stands, so that its balance takes few postings to sum again.

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from pipeline.domain.in_force import InForce
 from pipeline.execute.ledger_store import NewCause, NewExecution, NewPosting, NewRecovery, NewTransition, Stored
-from pipeline.execute.postings import NOTHING_RECALLED, Advance, Recalled, Subject
+from pipeline.execute.postings import NOTHING_RECALLED, PART_STEPS, Advance, Recalled, Subject
 from pipeline.execute.saga import ASKS_RAIL, RECOVERED_BY_PEOPLE, RULING, Saga, Transition
 
 ORIGINS: Final = {"DECIDED": "DECISION", "REVIEWED": "REVIEW", "REVERSED": "REVERSAL"}
@@ -56,22 +56,24 @@ class Rows:
 
     def add(self, work: Work, moved: Advance, ruling: str | None = None) -> None:
         """Takes the work to where `moved` is. ruling: the act by which people have it there."""
-        caused_at_ms = work.subject.caused_at_ms
+        name, caused_at_ms = work.subject.payment.execution_id, work.subject.caused_at_ms
         origin = work.origin if ruling is None else RULING
+        left_out: list[Transition] = []
         for transition in moved.transitions:
-            self.transitions.append(
-                NewTransition(work.subject.payment.execution_id, caused_at_ms, transition, origin, ruling)
-            )
+            self.transitions.append(NewTransition(name, caused_at_ms, transition, origin, ruling))
+            if transition.step in ASKS_RAIL:
+                work.is_asked = False
             if transition.reason is not None:
                 work.why = transition.reason
+                if transition.reason in RECOVERED_BY_PEOPLE:
+                    left_out.append(transition)
         # Parts first: what is missing is what is out after them.
         for posting in moved.postings:
-            work.recalled = work.recalled.after(posting.step, posting.amount_minor)
+            if posting.step in PART_STEPS:
+                work.recalled = work.recalled.after(posting.step, posting.amount_minor)
             self.postings.append(NewPosting(posting, work.event_time_ms, caused_at_ms))
         work.saga = moved.saga
-        if any(transition.step in ASKS_RAIL for transition in moved.transitions):
-            work.is_asked = False
-        self.recoveries += [_recovery(work, each) for each in moved.transitions if each.reason in RECOVERED_BY_PEOPLE]
+        self.recoveries += [_recovery(work, each) for each in left_out]
 
 
 def _recovery(work: Work, transition: Transition) -> NewRecovery:

@@ -141,6 +141,18 @@ def test_a_hot_account_gets_a_checkpoint(desk, monkeypatch):
     assert (desk.balance(PAYER), desk.findings()) == (100_000 - 60, [])
 
 
+def test_what_an_account_may_be_asked_for_becomes_a_part_of_the_query(owner):
+    """A call with every account would plan and run a query with each."""
+    lines = owner.execute(
+        "EXPLAIN SELECT has.tail FROM unnest('{a}'::text[], '{GBP}'::text[]) AS wanted (account_id, currency)"
+        " CROSS JOIN LATERAL ledger.means(wanted.account_id, wanted.currency) AS has"
+    ).fetchall()
+    plan = "\n".join(line for (line,) in lines)
+    assert "balance_checkpoint" in plan
+    assert "Function Scan on means" not in plan
+    assert "Function Scan on standing" not in plan
+
+
 def test_a_wrong_checkpoint_is_found(desk, owner):
     desk.open(GB29_0001=1_000)
     owner.execute("INSERT INTO ledger.balance_checkpoint SELECT 'GB29-0001', 'GBP', max(number), 7 FROM ledger.posting")

@@ -61,6 +61,22 @@ def test_claimed_times_stop_nothing(desk, at_ms):
     assert desk.state(paid) == "REVERSED"
 
 
+@pytest.mark.parametrize("at_ms", WRONG_MS, ids=range(len(WRONG_MS)))
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Pacific/Apia"])
+def test_claimed_time_is_the_same_wherever_the_session_is(owner, at_ms, zone):
+    owner.execute("SELECT set_config('timezone', %s, false)", [zone])
+    (found,) = owner.execute("SELECT (extract(epoch FROM ledger.claimed_time(%s)) * 1000)::bigint", [at_ms]).fetchone()
+    assert found == claim_ms(at_ms)
+
+
+def test_claimed_time_becomes_a_part_of_the_query(owner):
+    """The guard of executions asks for it with every row; a call of a function costs as much as looking a row up."""
+    plan = owner.execute(
+        "EXPLAIN (VERBOSE) SELECT ledger.claimed_time(at_ms) FROM generate_series(1::bigint, 2) AS at_ms"
+    ).fetchall()
+    assert not any("claimed_time" in line for (line,) in plan)
+
+
 def test_month_without_a_partition_stops_no_payment(desk, owner):
     """The job that makes partitions has not run, and nobody has looked."""
     month = time.strftime("%Y_%m", time.gmtime(NOW_MS / 1000))
