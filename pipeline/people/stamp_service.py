@@ -35,6 +35,8 @@ class PeopleStamper:
         self._stamped_s = float("-inf")
         self._written_head: str | None = None
         self._why_not: str | None = None
+        self.lost: str | None = None
+        """Why the file is left alone, where the database has lost acts that it has."""
 
     def step(self, connection: Connection) -> None:
         """Write the file where it is time to. Raises psycopg's exceptions.
@@ -51,10 +53,11 @@ class PeopleStamper:
             self._fail(registry.broken or "nobody is registered yet")
             return
         if lost := self._lost(registry):
-            self._fail(
-                f"the database has lost {lost} acts that {self._path} has: `fraud people verify --file` tells which"
-            )
+            which = "`fraud people verify --file` tells which"
+            self.lost = f"the database has lost {lost} acts that {self._path} has: {which}"
+            self._fail(self.lost)
             return
+        self.lost = None
         signature = self._sign(stamp_bytes(registry.root, registry.head, as_of_ms))
         try:
             write_people(self._path, self._reader.acts, Stamp(as_of_ms, registry.head, self._key_id, signature))
