@@ -223,7 +223,7 @@ class Applier:
     def _require_audited(self, plan_id: str) -> None:
         """Before a first run, have the audit log hold what stands on the topic. A database that was put back may have
         lost approval and progress, and then the audit log alone tells what was appended under this plan."""
-        if not read_progress(self._connection, plan_id):
+        if not self._is_begun(plan_id, read_registry(self._connection)):
             topic = self._topics.decisions
             behind = wait_for_readers(self._connection, topic, READERS_PATIENCE_S, readers=AUDIT)
             if behind is not None:
