@@ -54,7 +54,9 @@ def _shown(output: Output, act: Callable[[], list[Count]]) -> None:
     try:
         counts = act()
     except (CopyBroken, Unfillable) as error:
-        raise Failure(f"The copy can't be used: {error}.", "Use another folder.", FAILED_CHECK) from error
+        raise Failure(
+            f"The copy can't be used: {error}.", "Use another folder, or other brokers.", FAILED_CHECK
+        ) from error
     except OSError as error:
         raise Failure(f"A file can't be had: {error.strerror or error}.", "Name another folder.") from error
     for each in counts:

@@ -3,20 +3,27 @@
 A folder holds one file for each stretch of a partition that was copied at one time, and manifest.json. A file is
 frames, one a record: offset, time, key, value, headers. The manifest has, of each partition, where the topic began and
 ended, and the stretches in order with their SHA-256. What stands in no stretch is no copy.
+
+The manifest is of the last run that came to its end, since only then do all topics end at about one moment. How far a
+run has come that did not stands in another file, by which the next goes on.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MANIFEST: Final = "manifest.json"
+UNFINISHED: Final = "unfinished.json"
+LOCK: Final = "lock"
 _NUMBERS: Final = struct.Struct(">qqH")  # offset, timestamp_ms, number of headers
 _LENGTH: Final = struct.Struct(">i")  # -1: there is none
 FIELD_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -37,12 +44,18 @@ class Copied(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A stretch of a partition, in a file."""
+    """A stretch of a partition, in a file.
+
+    last_offset and last_sha256: the place of its last record, and the digest of that one's frame; -1 and nothing where
+    it holds none. By them the next run knows that it goes on with the same topic.
+    """
 
     name: str
     end: int  # the offset after the stretch, commit markers included
     records: int
     sha256: str
+    last_offset: int
+    last_sha256: str
 
 
 class PartitionCopy(NamedTuple):
@@ -55,38 +68,82 @@ class PartitionCopy(NamedTuple):
     def end(self) -> int:
         return self.parts[-1].end if self.parts else self.begin
 
+    @property
+    def last(self) -> Part | None:
+        """The stretch with the record that was copied last; None where there is none."""
+        return next((part for part in reversed(self.parts) if part.records), None)
+
 
 Manifest = dict[str, dict[int, PartitionCopy]]
 """By topic, without its prefix, and partition."""
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, name: str = MANIFEST) -> Manifest:
     """Empty where there is none yet. Raises CopyBroken."""
     try:
-        content = json.loads((folder / MANIFEST).read_text())
+        content = json.loads((folder / name).read_text())
         if content["format"] != FORMAT:
             raise CopyBroken(f"{folder} holds a copy of format {content['format']}, this release reads {FORMAT}")
+        if content["sha256"] != _digest(content["topics"]):
+            raise CopyBroken(f"{folder / name} is not what was written there")
         return {topic: {int(number): _partition(each) for number, each in partitions.items()}
                 for topic, partitions in content["topics"].items()}  # fmt: skip
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CopyBroken(f"{folder / MANIFEST} can't be read: {type(error).__name__}") from error
+        raise CopyBroken(f"{folder / name} can't be read: {type(error).__name__}") from error
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace it as a whole, so that a crash leaves the one before."""
+def read_under_way(folder: Path) -> Manifest:
+    """What a run that did not come to its end has copied, and the runs before it. Raises CopyBroken."""
+    return read_manifest(folder, UNFINISHED) or read_manifest(folder)
+
+
+def write_manifest(folder: Path, manifest: Manifest, *, is_whole: bool) -> None:
+    """Replace it as a whole, so that a crash leaves the one before. is_whole: the run has come to its end."""
     topics = {
         topic: {str(number): {"begin": each.begin, "parts": [part._asdict() for part in each.parts]}
                 for number, each in partitions.items()}
         for topic, partitions in manifest.items()
     }  # fmt: skip
-    path = folder / f"{MANIFEST}.new"
+    name = MANIFEST if is_whole else UNFINISHED
+    path = folder / f"{name}.new"
     with _opened(path) as file:
-        file.write(json.dumps({"format": FORMAT, "topics": topics}, indent=1).encode() + b"\n")
+        content = {"format": FORMAT, "sha256": _digest(topics), "topics": topics}
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    path.replace(folder / MANIFEST)
+    path.replace(folder / name)
+    if is_whole:
+        forget_under_way(folder)
+
+
+def forget_under_way(folder: Path) -> None:
+    """Drop what a run has copied that did not come to its end: the log doesn't go on there any more, or it is whole."""
+    (folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def require_files(folder: Path, manifest: Manifest) -> None:
+    """Raise CopyBroken where a file is not what was written, so that nothing is made of a copy that is damaged."""
+    for partitions in manifest.values():
+        for copy in partitions.values():
+            for part in copy.parts:
+                with _intact(folder, part):
+                    pass
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep others from the folder: two runs at once would write the same files. Raises CopyBroken, OSError."""
+    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CopyBroken(f"another command is at work in {folder}") from error
+        yield
+    finally:
+        os.close(descriptor)  # and the lock with it
 
 
 class PartWriter:
@@ -96,33 +153,36 @@ class PartWriter:
         self.name = f"{topic}-{partition:04d}-{first:020d}.records"
         self._file = _opened(folder / self.name)
         self._sha256, self._records = hashlib.sha256(), 0
+        self._last: Copied | None = None
 
     def write(self, record: Copied) -> None:
         frame = encode(record)
         self._sha256.update(frame)
         self._file.write(frame)
         self._records += 1
+        self._last = record
 
     def close(self, end: int) -> Part:
         """Sync it; what the manifest names is on disk."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        return Part(self.name, end, self._records, self._sha256.hexdigest())
+        last = (-1, "") if self._last is None else (self._last.offset, record_digest(self._last))
+        return Part(self.name, end, self._records, self._sha256.hexdigest(), *last)
 
 
 def read_part(folder: Path, part: Part) -> Iterator[Copied]:
     """Yield its records. Raises CopyBroken before the first where the file is not what was written."""
-    path = folder / part.name
-    try:
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != part.sha256:
-                raise CopyBroken(f"{part.name} is not what was written there")
-            file.seek(0)
+    with _intact(folder, part) as file:
+        try:
             while (record := decode(file)) is not None:
                 yield record
-    except OSError as error:
-        raise CopyBroken(f"{part.name} can't be read: {error.strerror or error}") from error
+        except OSError as error:
+            raise CopyBroken(f"{part.name} can't be read: {error.strerror or error}") from error
+
+
+def record_digest(record: Copied) -> str:
+    return hashlib.sha256(encode(record)).hexdigest()
 
 
 def encode(record: Copied) -> bytes:
@@ -163,6 +223,28 @@ def _taken(file: BinaryIO) -> bytes | None:
     if len(value) < size:
         raise CopyBroken("a file ends within a record")
     return value
+
+
+@contextmanager
+def _intact(folder: Path, part: Part) -> Iterator[BinaryIO]:
+    """A stretch's file, from its beginning, once its digest was found right. Raises CopyBroken."""
+    try:
+        file = (folder / part.name).open("rb")
+    except OSError as error:
+        raise CopyBroken(f"{part.name} can't be read: {error.strerror or error}") from error
+    with file:
+        try:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+        except OSError as error:
+            raise CopyBroken(f"{part.name} can't be read: {error.strerror or error}") from error
+        if digest != part.sha256:
+            raise CopyBroken(f"{part.name} is not what was written there")
+        yield file
+
+
+def _digest(topics: object) -> str:
+    return hashlib.sha256(json.dumps(topics, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _partition(content: dict[str, Any]) -> PartitionCopy:

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its types s
     ResourceType,
 )
 
-from ops.stack.topics import FOR_EVER, TOPICS, Topic, topic_settings
+from ops.stack.topics import FOR_EVER, TOPICS, Cleanup, Topic, topic_settings
 from ops.topics.copies import (
     Copied,
     CopyBroken,
@@ -33,14 +33,19 @@ from ops.topics.copies import (
     Part,
     PartitionCopy,
     PartWriter,
+    forget_under_way,
+    held,
     read_manifest,
     read_part,
+    read_under_way,
+    record_digest,
+    require_files,
     write_manifest,
 )
 from ops.topics.filling import How, Write, writes
 from pipeline.io.kafka import client
 from pipeline.io.kafka.client import BrokerAway, broker_failure, raise_unless_passing
-from pipeline.io.kafka.log_reader import LogReader
+from pipeline.io.kafka.log_reader import Extent, LogReader
 from pipeline.io.kafka.topic_settings import CREATE_TIME, TIMESTAMP_TYPE
 from pipeline.io.settings import Settings
 
@@ -72,34 +77,47 @@ class Count(NamedTuple):
 
 
 def back_up(settings: Settings, folder: Path) -> list[Count]:
-    """Add to the folder's copy what came since, of every topic. Raises BrokerFailed, CopyBroken and OSError."""
+    """Add to the folder's copy what came since, of every topic. Raises BrokerFailed, CopyBroken and OSError.
+
+    All ends are asked for before the first record is copied, what follows before what it follows from: an
+    announcement's end before its decision's, that before its payment's. A copy with a decision whose payment it lacks
+    would give the payment's place to another payment, which the audit log and the state take for decided.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    manifest = read_manifest(folder)
     counts = []
-    with LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader:
+    with held(folder), LogReader(settings.bootstrap_servers, GROUP, settings.kafka_options) as reader:
+        manifest = read_under_way(folder)
+        extents = {topic.name: reader.extents(settings.topic(topic.name)) for topic in reversed(TOPICS)}
         for topic in TOPICS:
-            kept = manifest.setdefault(topic.name, {})
-            extents = reader.extents(settings.topic(topic.name))
-            for partition, extent in extents.items():
+            kept, found = manifest.setdefault(topic.name, {}), extents[topic.name]
+            if not kept.keys() <= found.keys():
+                raise CopyBroken(f"{topic.name} has fewer partitions than the copy: is it another topic?")
+            for partition, extent in found.items():
                 before = kept.get(partition, PartitionCopy(extent.low, ()))
-                if extent.high < before.end:
-                    raise CopyBroken(f"{topic.name}[{partition}] ends before the copy does: is it another topic?")
                 first = max(before.end, extent.low)
                 with closing(Messages(settings, topic.name)) as messages:
+                    _require_same(messages, topic, partition, before, extent)
                     parts = tuple(_copied(messages, topic, partition, first, extent.high, folder))
                 kept[partition] = PartitionCopy(extent.low, (*before.parts, *parts))
                 count = sum(part.records for part in parts)
                 counts.append(Count(topic.name, partition, count, extent.low, kept[partition].end))
-                write_manifest(folder, manifest)
+                write_manifest(folder, manifest, is_whole=False)
+        write_manifest(folder, manifest, is_whole=True)
     return counts
 
 
 def put_back(settings: Settings, folder: Path, replication_factor: int, say: Say) -> list[Count]:
     """Make the copy's topics, which must not be there, and write what it holds. Raises what `back_up` raises, and
     Unfillable."""
+    with held(folder):
+        return _put_back(settings, folder, replication_factor, say)
+
+
+def _put_back(settings: Settings, folder: Path, replication_factor: int, say: Say) -> list[Count]:
     manifest = read_manifest(folder)
     if not manifest:
-        raise CopyBroken(f"{folder} holds no copy")
+        raise CopyBroken(f"{folder} holds no copy that has come to its end")
+    require_files(folder, manifest)
     admin = client.admin_client(settings.bootstrap_servers, settings.kafka_options)
     try:
         _make(admin, settings, manifest, replication_factor)
@@ -112,7 +130,31 @@ def put_back(settings: Settings, folder: Path, replication_factor: int, say: Say
     except KafkaException as error:
         raise broker_failure("the topics could not be written", error) from error
     _compare(settings, manifest, folder)
+    forget_under_way(folder)
     return counts
+
+
+def _require_same(messages: Messages, topic: Topic, partition: int, before: PartitionCopy, extent: Extent) -> None:
+    """Raise CopyBroken unless the partition goes on where the copy ends. One that was made anew, or lost its end and
+    has grown again, may be as long; the record that was copied last tells it apart."""
+    where, last = f"{topic.name}[{partition}]", before.last
+    if extent.high < before.end:
+        raise CopyBroken(f"{where} ends before the copy does: is it another topic?")
+    if last is None:
+        return
+    if extent.low > before.end:
+        lost = extent.low - before.end
+        raise CopyBroken(f"{where} has deleted {lost:,} offsets before they were copied, so the copy would have a gap")
+    if extent.low <= last.last_offset:
+        found = next(messages.read(partition, last.last_offset, last.last_offset + 1), None)
+        if found is None and topic.cleanup is Cleanup.COMPACT:
+            return  # another record of its key came since
+        if found is None or record_digest(found) != last.last_sha256:
+            raise CopyBroken(
+                f"{where} has not the record that was copied last, at {last.last_offset}: is it another topic?"
+            )
+    elif topic.retention_ms == FOR_EVER:
+        raise CopyBroken(f"{where} keeps its records for ever, and has deleted what was copied: is it another topic?")
 
 
 def _copied(messages: Messages, topic: Topic, partition: int, first: int, end: int, folder: Path) -> Iterator[Part]:
@@ -180,8 +222,11 @@ def _bytes(held: str | bytes | None) -> bytes | None:
 
 
 def _make(admin: AdminClient, settings: Settings, manifest: Manifest, replication_factor: int) -> None:
-    """Make the topics, with their writer's times, and nothing that would delete what is written. One that is there is
-    refused, whatever it holds."""
+    """Make the topics, with their writer's times, and nothing that would delete what is written. Where one is there,
+    whatever it holds, none is made."""
+    there = admin.list_topics(timeout=DELIVERY_S).topics.keys()
+    if standing := sorted(settings.topic(name) for name in manifest if settings.topic(name) in there):
+        raise CopyBroken(f"the brokers have {', '.join(standing)}; delete what an interrupted restore has left")
     new = []
     for topic in TOPICS:
         if topic.name in manifest:

@@ -48,19 +48,32 @@ ROWS_A_FETCH: Final = 1000
 class RegistryReader:
     """The registry as a process knows it: only what came since is read and proved. For one thread.
 
+    On another connection it is read from its beginning, since the database may have been put back meanwhile, and what
+    comes then takes numbers that had been read. On the same one, acts that were read are there, or nothing counts.
+
     `faults`: why acts among them count as nothing, by digest. `acts`: the others, in order.
     """
 
     def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._last: SignedAct | None = None
         self._registry, self._reached = Registry(), 0
         self.faults: dict[str, str] = {}
         self.acts: list[SignedAct] = []
 
     def read(self, connection: Connection) -> Registry:
         """Read on. Raises psycopg's exceptions."""
+        if connection is not self._connection:
+            self._begin()
+            self._connection = connection
         rows = connection.execute(_SQL["read_registry_acts"], [self._reached]).fetchall()
+        if self._last is not None:
+            if not rows or _signed_act(rows[0][1:]) != self._last:
+                self._registry = self._registry._replace(broken="acts that were read before are not there any more")
+                return self._registry
+            del rows[0]
         for sequence, *row in rows:
-            signed = _signed_act(row)
+            signed = self._last = _signed_act(row)
             self._registry, fault = advanced(self._registry, signed, CHECKS)
             self._reached = sequence
             if fault is None:
@@ -68,6 +81,10 @@ class RegistryReader:
             else:
                 self.faults[signed.digest] = fault
         return self._registry
+
+    def _begin(self) -> None:
+        self._registry, self._reached, self._last = Registry(), 0, None
+        self.faults, self.acts = {}, []
 
 
 def registry_acts(connection: Connection) -> list[SignedAct]:

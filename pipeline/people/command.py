@@ -141,12 +141,16 @@ def verify(
     root: Annotated[
         str | None, typer.Option("--root", metavar="DIGEST", help="What `fraud people first-admin` printed.")
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", metavar="FILE", help="FRAUD_PEOPLE_FILE: names its acts that the database has lost."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check every signed act, and every row that stands for one. Exit 1 where one counts as nothing."""
+    """Check every signed act, and every row that stands for one. Exit 1 where one counts as nothing, or is lost."""
     from pipeline.people.verify_command import show_faults, verified
 
-    found = verified(settings_from_environment(), root)
+    found = verified(settings_from_environment(), root, file)
     raise typer.Exit(0 if show_faults(Output(as_json=as_json), found) else 1)
 
 

@@ -5,11 +5,14 @@ The session's key is made here and never leaves; its commitment goes along as th
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +30,10 @@ from pipeline.people.token_client import ProviderKeyRefused, canonical_jwk, nonc
 TIMEOUT_S: Final = 10.0
 LOGIN_S_MAX: Final = 300.0
 """Time that a person has to log in."""
+REQUEST_S: Final = 10.0
+"""Time that a connection to the callback has to say something."""
+ANSWERS_MAX: Final = 16
+"""Answers that wait to be looked at; what is nobody's here is looked at within a moment."""
 ANSWER_BYTES_MAX: Final = 256 * 1024
 KEYS_MAX: Final = 32
 LOOPBACK: Final = "127.0.0.1"
@@ -81,7 +88,11 @@ def discovered(issuer: str, client_id: str, claim: str) -> Provider:
 
 
 def log_in(
-    provider: Provider, show: Callable[[str], None], now_ms: Callable[[], int], name: str | None = None
+    provider: Provider,
+    show: Callable[[str], None],
+    now_ms: Callable[[], int],
+    name: str | None = None,
+    login_s_max: float = LOGIN_S_MAX,
 ) -> Login:
     """Have a person log in at the address that is shown. Raises LoginFailed.
 
@@ -97,7 +108,7 @@ def log_in(
             provider.authorization_endpoint, code_verifier=verifier, nonce=nonce_of(public), prompt="login"
         )
         show(url)
-        answer = callback.awaited(state)
+        answer = callback.awaited(state, login_s_max)
         if "iss" in answer and answer["iss"] != provider.issuer:
             raise LoginFailed("another provider than the one that was asked has answered")
         try:
@@ -127,12 +138,17 @@ def _proved(provider: Provider, private: Ed25519PrivateKey, id_token: object, at
 
 
 class _Callback:
-    """Takes the provider's answer on a port of this machine's loopback."""
+    """Takes the provider's answer on a port of this machine's loopback.
+
+    Each connection has a thread: browsers open some in advance and send nothing on them, and the answer comes on
+    another.
+    """
 
     def __init__(self) -> None:
-        self._answers: list[dict[str, str]] = []
-        self._has_answer = threading.Event()
-        self._server = HTTPServer((LOOPBACK, 0), self._handler())
+        self._answers: queue.Queue[dict[str, str]] = queue.Queue(ANSWERS_MAX)
+        self._server = ThreadingHTTPServer((LOOPBACK, 0), self._handler())
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
@@ -147,13 +163,16 @@ class _Callback:
         self._server.shutdown()
         self._server.server_close()
 
-    def awaited(self, state: str) -> Mapping[str, str]:
+    def awaited(self, state: str, login_s_max: float) -> Mapping[str, str]:
         """Return the first answer with this state; others are of somebody else. Raises LoginFailed."""
-        if not self._has_answer.wait(LOGIN_S_MAX):
-            raise LoginFailed(f"nobody has logged in within {LOGIN_S_MAX:.0f} s")
-        answer = self._answers[0]
-        if not secrets.compare_digest(answer.get("state", "").encode(), state.encode()):
-            raise LoginFailed("the answer is not to what was asked")
+        until = time.monotonic() + login_s_max
+        while True:
+            try:
+                answer = self._answers.get(timeout=max(until - time.monotonic(), 0.0))
+            except queue.Empty:
+                raise LoginFailed(f"nobody has logged in within {login_s_max:.0f} s") from None
+            if secrets.compare_digest(answer.get("state", "").encode(), state.encode()):
+                break
         if "code" not in answer:
             raise LoginFailed("the provider has logged nobody in")
         return answer
@@ -162,11 +181,14 @@ class _Callback:
         callback = self
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = REQUEST_S
+
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                if parts.path == CALLBACK and not callback._has_answer.is_set():
-                    callback._answers.append({name: each[0] for name, each in parse_qs(parts.query).items()})
-                    callback._has_answer.set()
+                if parts.path == CALLBACK:
+                    with contextlib.suppress(queue.Full):
+                        found = {name: each[0] for name, each in parse_qs(parts.query).items()}
+                        callback._answers.put(found, timeout=REQUEST_S)
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; charset=utf-8")
                 self.end_headers()

@@ -3,9 +3,9 @@
 INSERT INTO control.signed_act (content, signature, evidence) VALUES (%(content)s, %(signature)s, %(evidence)s);
 
 -- name: read_registry_acts
--- The acts that say who people are and what they may do, after one, in their order.
+-- The acts that say who people are and what they may do, from one on, in their order.
 SELECT sequence, content, signature, evidence FROM control.signed_act
-WHERE is_of_registry AND sequence > %s ORDER BY sequence;
+WHERE is_of_registry AND sequence >= %s ORDER BY sequence;
 
 -- name: read_acts
 -- The signed acts with these names.

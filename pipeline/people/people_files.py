@@ -34,10 +34,11 @@ class Stamp(NamedTuple):
 
 
 class PeopleFile(NamedTuple):
-    """stamp: None where nothing says as of when the file is."""
+    """stamp: None where nothing says as of when the file is. acts: the registry's, in order."""
 
     registry: Registry
     stamp: Stamp | None
+    acts: tuple[SignedAct, ...]
 
     def is_stamped_by(self, public: bytes, is_signed: Callable[[bytes, bytes, bytes], bool]) -> bool:
         """Return whether a raw public key has signed the stamp, and over these people."""
@@ -64,7 +65,7 @@ def write_people(path: Path, acts: Iterable[SignedAct], stamp: Stamp | None = No
 
 def read_people(path: Path) -> PeopleFile:
     """Raises PeopleFileRefused."""
-    registry, stamp = Registry(), None
+    registry, stamp, acts = Registry(), None, []
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             read = json.loads(line)
@@ -78,13 +79,25 @@ def read_people(path: Path) -> PeopleFile:
             registry, fault = advanced(registry, signed, CHECKS)
             if fault is not None:
                 raise PeopleFileRefused(f"an act of {path} counts as nothing: {fault}")
+            acts.append(signed)
     except OSError as error:
         raise PeopleFileRefused(f"{path} can't be read ({error.strerror})") from error
     except (ValueError, KeyError, TypeError):
         raise PeopleFileRefused(f"{path} holds no people, as `fraud people export` writes them") from None
     if not registry.root:
         raise PeopleFileRefused(f"{path} holds nobody")
-    return PeopleFile(registry, stamp)
+    return PeopleFile(registry, stamp, tuple(acts))
+
+
+def lost_acts(path: Path, root: str, known: Iterable[str]) -> tuple[SignedAct, ...]:
+    """Return the acts of a registry that a file has, and that are not among the known ones, by their digests.
+
+    There are none where the file is another registry's. Raises PeopleFileRefused.
+    """
+    kept, there = read_people(path), set(known)
+    if kept.registry.root != root:
+        return ()
+    return tuple(signed for signed in kept.acts if signed.digest not in there)
 
 
 def _line(signed: SignedAct) -> str:

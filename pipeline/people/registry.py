@@ -8,15 +8,19 @@ Invariants
 3. A key is one person's for ever, and signs nothing from its revocation on, whatever time it says: in the registry
    order tells, elsewhere the time at which somebody else's clock saw the act.
 4. What was proven once is proven years later, by the same acts.
-5. A login is a person's by the provider's `iss` and `sub`, which an ADMIN has bound to them, once and for ever. Names
+5. A provider's key is what it is made of. Once it is revoked, no other name, use or claim makes it count.
+6. A login is a person's by the provider's `iss` and `sub`, which an ADMIN has bound to them, once and for ever. Names
    and addresses that a provider gives may change, or become somebody else's, and prove nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pipeline.people.acts import (
@@ -43,6 +47,8 @@ SUBJECT_CHARACTERS_MAX: Final = 255
 REASON_CHARACTERS_MAX: Final = 500
 SEEN_WITHIN_MS: Final = 5 * 60_000
 """How far an act's own time may be from the time at which it came: clocks differ, and people hesitate."""
+KEYS_KEPT: Final = 256
+"""Providers' keys whose material is remembered; a provider has some a year."""
 _REVOCATIONS: Final = (ActKind.ROLE_REVOKED, ActKind.KEY_REVOKED)
 _PUBLIC_BYTES: Final = 32
 _SUBJECT: Final = re.compile(rf"[!-~]{{1,{SUBJECT_CHARACTERS_MAX}}}")
@@ -165,6 +171,21 @@ def login_id(issuer: str, subject: str) -> str:
     return hashlib.sha256(LOGIN + "\n".join([issuer, subject]).encode()).hexdigest()
 
 
+@lru_cache(KEYS_KEPT)
+def key_material(jwk: str) -> str:
+    """Return what whoever has the private half of a provider's key has, however the key is written.
+
+    That is an RSA key's modulus, whatever its exponent, and a curve with a point's `x`, of which both `y` are theirs.
+    """
+    try:
+        read = json.loads(jwk)
+        name = "n" if read["kty"] == "RSA" else "x"
+        number = base64.urlsafe_b64decode(read[name] + "=" * (-len(read[name]) % 4)).lstrip(b"\0")
+        return f"{read['kty']} {read.get('crv')} {number.hex()}"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return jwk  # no provider's key: nothing is signed by it
+
+
 def possession_bytes(name: str, public: bytes) -> bytes:
     """Return what a key signs to show that it is to be `name`'s."""
     return POSSESSION + name.encode() + b"\n" + public
@@ -279,7 +300,8 @@ def _is_login_gone(registry: Registry, signed: SignedAct, act: Act, checks: Chec
     """
     if signed.evidence is None or act.key_id in registry.keys:
         return False
-    trusted = [key for key in _trusted(registry, act.at_ms) if _id_of(key) not in registry.revoked]
+    ended = _ended(registry)
+    trusted = [key for key in _trusted(registry, act.at_ms) if key_material(key.jwk) not in ended]
     return checks.token_fault(signed.evidence, act.name, act.at_ms, trusted, _bound(registry, None)) is not None
 
 
@@ -337,14 +359,16 @@ def _key_refusal(registry: Registry, subject: Subject, checks: Checks) -> GrantR
 
 
 def _provider_refusal(registry: Registry, subject: Subject) -> GrantRefusal | None:
-    """A key is named by its own digest, so that one that was revoked does not come back."""
+    """What was revoked does not come back, under another name or with another claim either."""
     texts = [subject.get(name) for name in ("issuer", "client_id", "claim", "jwk")]
     if not all(isinstance(text, str) and text for text in texts):
         return GrantRefusal.PROVIDER_MALFORMED
     key_id = provider_key_id(*map(str, texts))
     if subject.get("key") != key_id:
         return GrantRefusal.PROVIDER_MALFORMED
-    return GrantRefusal.KEY_TAKEN if key_id in registry.providers or key_id in registry.revoked else None
+    is_ended = key_material(str(subject["jwk"])) in _ended(registry)
+    is_taken = key_id in registry.providers or key_id in registry.revoked
+    return GrantRefusal.KEY_TAKEN if is_taken or is_ended else None
 
 
 def _login_refusal(registry: Registry, subject: Subject) -> GrantRefusal | None:
@@ -373,7 +397,8 @@ def _revocation_refusal(registry: Registry, act: Act, *, is_admin: bool) -> Gran
 def _can_administer(registry: Registry) -> bool:
     """Whether some ADMIN has a key that counts, or could log in."""
     admins = [name for name in registry.names.values() if registry.person(name).holds(Role.ADMIN)]
-    asked = {key.issuer for name, key in registry.providers.items() if name not in registry.revoked}
+    ended = _ended(registry)
+    asked = {key.issuer for key in registry.providers.values() if key_material(key.jwk) not in ended}
     if any(login.name in admins and login.issuer in asked for login in _bound(registry, None).values()):
         return True
     return any(
@@ -425,15 +450,21 @@ def _with_word(registry: Registry, name: str, word: RoleWord) -> Registry:
 
 def _trusted(registry: Registry, at_ms: int) -> list[ProviderKey]:
     """The providers' keys that counted at a time."""
+    ended = _ended(registry)
     return [
         key
-        for key_id, key in registry.providers.items()
-        if key.trusted_at_ms <= at_ms and at_ms < registry.revoked.get(key_id, at_ms + 1)
+        for key in registry.providers.values()
+        if key.trusted_at_ms <= at_ms < ended.get(key_material(key.jwk), at_ms + 1)
     ]
 
 
-def _id_of(key: ProviderKey) -> str:
-    return provider_key_id(key.issuer, key.client_id, key.claim, key.jwk)
+def _ended(registry: Registry) -> dict[str, int]:
+    """From when keys of providers count no more, by what they are made of."""
+    ended: dict[str, int] = {}
+    for name in registry.providers.keys() & registry.revoked.keys():
+        material, at_ms = key_material(registry.providers[name].jwk), registry.revoked[name]
+        ended[material] = min(at_ms, ended.get(material, at_ms))
+    return ended
 
 
 def _bound(registry: Registry, at_ms: int | None) -> dict[str, KnownLogin]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from pipeline.domain.money import count_text
+from pipeline.domain.times import utc_text
 from pipeline.io.postgres import Connection, failures_named
 from pipeline.io.settings import Settings
 from pipeline.people.act_store import (
@@ -17,11 +19,13 @@ from pipeline.people.act_store import (
     read_claims,
     read_registry_rows,
 )
-from pipeline.people.acts import Act, ActKind, act_of, key_id_of
+from pipeline.people.acts import Act, ActKind, SignedAct, act_of, key_id_of
+from pipeline.people.people_files import PeopleFileRefused, lost_acts
 from pipeline.people.registry import Expected, Registry, act_fault
 from pipeline.people.roles import REVIEWERS, Role
 from pipeline.people.watch_service import ActWatch
 from pipeline.terminal.connection import connected
+from pipeline.terminal.failures import Failure
 from pipeline.terminal.output import Output
 
 ROLES: Final[Mapping[ActKind, tuple[Role, ...]]] = {
@@ -70,13 +74,22 @@ class Verified(NamedTuple):
     faults: list[Fault]
 
 
-def verified(settings: Settings, root: str | None) -> Verified:
-    """`root`: the registry's, as it was kept outside; None: nothing outside says who the first ADMIN is."""
-    with connected(settings) as connection, failures_named():
-        return verify(connection, root)
+def verified(settings: Settings, root: str | None, file: Path | None) -> Verified:
+    """`root`: the registry's, as it was kept outside; None: nothing outside says who the first ADMIN is.
+
+    file: of people, that was kept outside the database, too. Failure where it holds none.
+    """
+    try:
+        with connected(settings) as connection, failures_named():
+            return verify(connection, root, file)
+    except PeopleFileRefused as refusal:
+        raise Failure(
+            f"{refusal}.", "Name a file that the review service, or `fraud people export`, wrote."
+        ) from refusal
 
 
-def verify(connection: Connection, root: str | None) -> Verified:
+def verify(connection: Connection, root: str | None, file: Path | None = None) -> Verified:
+    """Raises PeopleFileRefused."""
     reader, watch = RegistryReader(), ActWatch()
     registry = reader.read(connection)._replace(broken=None)  # the act that broke it is told of below
     faults: list[Fault] = []
@@ -88,6 +101,8 @@ def verify(connection: Connection, root: str | None) -> Verified:
         unproved, is_more = watch.look(connection)
         faults += [Fault("control.signed_act", each.digest, each.name, each.why) for each in unproved]
     faults += _registry_faults(connection, reader)
+    if file is not None:
+        faults += map(_lost, lost_acts(file, registry.root, [signed.digest for signed in reader.acts]))
     rows = 0
     for chunk in read_claims(connection):
         rows += len(chunk)
@@ -102,6 +117,14 @@ def show_faults(output: Output, found: Verified) -> bool:
     root = f"the registry's root is {found.root}" if found.root else "nobody has begun the registry"
     output.note(f"{count_text(found.acts, 'signed act')} and {count_text(found.rows, 'row')} looked at; {root}.")
     return not found.faults
+
+
+def _lost(signed: SignedAct) -> Fault:
+    """An act that the database had before it was put back."""
+    act = act_of(signed.content)
+    about = " ".join(f"{name} {act.subject[name]}" for name in ("name", "role", "key", "login") if name in act.subject)
+    why = f"the database has lost it: {act.kind}, {about}, at {utc_text(act.at_ms)}"
+    return Fault("control.signed_act", signed.digest, act.name, why)
 
 
 def _registry_faults(connection: Connection, reader: RegistryReader) -> Iterator[Fault]:

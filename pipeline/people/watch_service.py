@@ -29,13 +29,15 @@ class ActWatch:
     def __init__(self, recent: int | None = None) -> None:
         """`recent`: only so many of the latest acts are looked at, and all that come; None: every one."""
         self._reader, self._recent, self._reached = RegistryReader(), recent, 0
+        self._connection: Connection | None = None
         self.looked_at = 0
 
     def look(self, connection: Connection) -> tuple[list[Unproved], bool]:
         """Return what is wrong among the next acts, and whether there were any."""
         registry = self._reader.read(connection)
-        if self._recent is not None:
-            self._reached, self._recent = max(0, latest_sequence(connection) - self._recent), None
+        if connection is not self._connection:  # the database may have been put back: its next acts have old numbers
+            latest = 0 if self._recent is None else latest_sequence(connection) - self._recent
+            self._reached, self._connection = max(0, latest), connection
         found = acts_since(connection, self._reached, ACTS_A_LOOK)
         for sequence, _ in found:
             self._reached = sequence

@@ -46,7 +46,8 @@ class Reviewing:
         if self._stamper is not None:
             with failures_named():
                 self._stamper.step(self._held.connection())
-        return self._service.step(self._held.connection())
+        held = self._service.step(self._held.connection())
+        return held if self._stamper is None or held is not None else self._stamper.lost
 
     def begin_again(self) -> None:
         """Read again what was read but not stored."""

@@ -6,7 +6,9 @@ Invariants
 2. Every changing line leads to one reversal, in the plan's order, in whole transactions, and at most one payment. What
    stands on the topics is the truth about how far it came: a run begins by shutting out its predecessor, ending what
    that left open, and looking every record up, in the audit log or on the topic since the first run began. So nothing
-   is appended twice, and nothing is left out: what was written down about progress and releases proves neither.
+   is appended twice, and nothing is left out: what was written down about progress and releases proves neither. Nor
+   does it prove that no run began: a plan is approved only where the audit log has come to the topic's end, and has no
+   reversal of it.
 3. Only what was approved is applied: the plan's bytes are read once, into a file of this process, and hashed; every
    record is made from a line of that file, and bears the digest. And only what is so is approved: before that, each
    line is derived again from the records, and the totals are added up from the lines.
@@ -40,9 +42,9 @@ from pipeline.people.store import person_of
 from pipeline.rollback.acts import approved, begun, planned, run_subject
 from pipeline.rollback.blast_radius import radius_of_lines
 from pipeline.rollback.derivation_store import Derivation, Differing
-from pipeline.rollback.ends_service import TopicEnds
+from pipeline.rollback.ends_service import AUDIT, READERS_PATIENCE_S, TopicEnds, wait_for_readers
 from pipeline.rollback.pace_service import CHUNK_RECORDS_MAX, Pace, chunks
-from pipeline.rollback.plan_content_store import PlanContent, read_content
+from pipeline.rollback.plan_content_store import PlanContent, PlanRefused, read_content
 from pipeline.rollback.plan_store import (
     Progress,
     ProgressKind,
@@ -154,6 +156,7 @@ class Applier:
             if content is None:
                 return ApplyRefusal.ALTERED
             with content:
+                self._require_audited(plan_id)
                 approval = self._approval(plan, content, approver)
                 if not isinstance(approval, Approval):
                     return approval
@@ -204,6 +207,8 @@ class Applier:
             )
             if refusal is not None:
                 return refusal
+            if stored is None and _is_applied(connection, content):
+                return ApplyRefusal.APPLIED_BEFORE
             differing = self._differing(plan, content, is_pending=stored is None)
             if differing is not None:
                 return differing
@@ -214,6 +219,15 @@ class Applier:
             act = sign_act(connection, approver, expected.kind, expected.subject, registry)
             approve(connection, plan, approval, act)
             return approval
+
+    def _require_audited(self, plan_id: str) -> None:
+        """Before a first run, have the audit log hold what stands on the topic. A database that was put back may have
+        lost approval and progress, and then the audit log alone tells what was appended under this plan."""
+        if not self._is_begun(plan_id, read_registry(self._connection)):
+            topic = self._topics.decisions
+            behind = wait_for_readers(self._connection, topic, READERS_PATIENCE_S, readers=AUDIT)
+            if behind is not None:
+                raise PlanRefused(f"The plan would not be applied on what is so: {behind}")
 
     def _differing(
         self, plan: StoredPlan, content: PlanContent, *, is_pending: bool
@@ -320,8 +334,8 @@ class _Run:
         ends = dict(topics.decisions.ends()), dict(topics.transactions.ends())
         written = read_progress(self._connection, self._plan_id)
         if not written:
-            self._begin(Progress(ProgressKind.STARTED, self._by.name, 0, *ends), 1)
-            self.first = self.progress
+            self.first = Progress(ProgressKind.STARTED, self._by.name, 0, *ends)
+            self._begin(self.first._replace(appended=self._standing(topics.decisions, lines)), 1)
             return
         # The first row is its author's, as is proved before a run goes on; the others are anybody's who has the role.
         self.first = written[0]
@@ -468,6 +482,14 @@ def _overtaken(connection: Connection, content: PlanContent) -> int:
         names = replaced_names(connection, [line.decision_id for line in chunk])
         count += sum(names.get(line.decision_id) != (line.replaces_kind, line.replaces_id) for line in chunk)
     return count
+
+
+def _is_applied(connection: Connection, content: PlanContent) -> bool:
+    """Whether the audit log has reversals under this plan."""
+    return any(
+        audited_reversals(connection, content.header.plan_id, [line.decision_id for line in chunk])
+        for chunk in chunks(content.changing(), CHUNK_RECORDS_MAX)
+    )
 
 
 def _of_topic(ends: Mapping[TopicPartition, int], topic: str) -> dict[int, int]:

@@ -20,6 +20,9 @@ READERS: Final = {
     "review": "the review service",
 }
 """Consumers of decisions.v1 whose positions are looked at, and what they are called."""
+AUDIT: Final = {"audit": READERS["audit"]}
+READERS_PATIENCE_S: Final = 60.0
+"""Time that audit, executor and reviews have to come to the topic's end; they are moments behind while they run."""
 POLL_S: Final = 0.5
 
 
@@ -47,19 +50,23 @@ def wait_for_readers(
     topic: TopicEnds,
     patience_s: float,
     wait: Callable[[float], object] = time.sleep,
+    *,
+    readers: Mapping[str, str] = READERS,
 ) -> Behind | None:
-    """Wait until all readers have what stood on the topic at the call; else say who is behind, after `patience_s`."""
+    """Wait until all `readers` have what stood on the topic at the call; else say who is behind, after `patience_s`."""
     ends = {partition: end for partition, end in topic.ends().items() if end}
     deadline = time.monotonic() + patience_s
-    while (behind := _behind(connection, topic, ends)) is not None:
+    while (behind := _behind(connection, topic, ends, readers)) is not None:
         if time.monotonic() >= deadline:
             return behind
         wait(POLL_S)
     return None
 
 
-def _behind(connection: Connection, topic: TopicEnds, ends: Mapping[int, int]) -> Behind | None:
-    positions = positions_of(connection, topic.name, list(READERS))
+def _behind(
+    connection: Connection, topic: TopicEnds, ends: Mapping[int, int], readers: Mapping[str, str]
+) -> Behind | None:
+    positions = positions_of(connection, topic.name, list(readers))
     for consumer, found in positions.items():
         lagging = {partition: found.get(partition, 0) for partition, end in ends.items()}
         lagging = {partition: offset for partition, offset in lagging.items() if offset < ends[partition]}
@@ -68,5 +75,5 @@ def _behind(connection: Connection, topic: TopicEnds, ends: Mapping[int, int]) -
         # A partition may end with markers of transactions, which no position passes: only a record is behind.
         for record in topic.read(lagging):
             if record.source.offset < ends[record.source.partition]:
-                return Behind(READERS[consumer], record.source.partition, record.source.offset)
+                return Behind(readers[consumer], record.source.partition, record.source.offset)
     return None

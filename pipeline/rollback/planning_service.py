@@ -24,7 +24,7 @@ from pipeline.replay.regimes import RegimeOf
 from pipeline.rollback.acts import planned
 from pipeline.rollback.blast_radius import Adding
 from pipeline.rollback.derivation_store import Criteria, Derivation, feeds_text
-from pipeline.rollback.ends_service import TopicEnds, wait_for_readers
+from pipeline.rollback.ends_service import READERS_PATIENCE_S, TopicEnds, wait_for_readers
 from pipeline.rollback.plan_content_store import ContentWriter, PlanRefused
 from pipeline.rollback.plan_store import (
     SELECTED_MAX,
@@ -36,8 +36,6 @@ from pipeline.rollback.plan_store import (
 )
 from pipeline.rollback.reversal import PlanHeader, plan_refusal
 
-READERS_PATIENCE_S: Final = 60.0
-"""Time that audit, executor and reviews have to come to the topic's end; they are moments behind while they run."""
 _AS_RECORDED: Final = Version(AS_RECORDED, b"")
 
 

@@ -212,6 +212,9 @@ class ApplyRefusal(StrEnum):
     EXPIRED = "the plan has expired; make a new one"
     ADDED_OTHERWISE = "its totals are not what its lines add up to"
     OVERTAKEN = "decisions of the plan were reviewed or reversed since it was made, says the ledger; make a new one"
+    APPLIED_BEFORE = (
+        "reversals of it stand on decisions.v1, and the database has lost who approved them; make a new one"
+    )
 
 
 class Approval(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,8 @@ from rfc3161_client import decode_timestamp_response as decoded
 ANSWER_S: Final = 10.0
 ANSWER_BYTES_MAX: Final = 64 * 1024
 """A timestamp with a chain of certificates takes 3 to 8 KB."""
+APART_MS_MAX: Final = 300_000
+"""Most time between this clock and the authority's; the verifier refuses what is further apart."""
 
 
 class TimestampMissing(Exception):
@@ -38,9 +41,13 @@ class Authority:
         for root in self._roots:
             builder = builder.add_root_certificate(root)
         try:
-            builder.build().verify_message(decoded(answer), text)
-        except (VerificationError, ValueError) as error:
+            response = decoded(answer)
+            builder.build().verify_message(response, text)
+            apart_ms = response.tst_info.gen_time.timestamp() * 1000 - time.time_ns() // 1_000_000
+        except (VerificationError, ValueError, OverflowError) as error:
             raise TimestampMissing(f"the authority's timestamp does not hold ({error})") from error
+        if abs(apart_ms) > APART_MS_MAX:
+            raise TimestampMissing(f"the authority's clock is {apart_ms / 60_000:+,.0f} minutes from this one")
         return answer
 
     def _asked(self, request: bytes) -> bytes:

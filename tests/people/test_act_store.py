@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.domain.decision import Outcome
 from pipeline.io.clock import now_ms
 from pipeline.io.filing import server_now_ms
 from pipeline.io.postgres import Connection, DatabaseRefused, connect, failures_named
+from pipeline.keys.key_files import SigningKey
+from pipeline.people import stamp_service
 from pipeline.people.act_store import RegistryReader, append_act, read_registry, sign_act
 from pipeline.people.acts import ActKind, SignedAct
+from pipeline.people.key_files import Identity
+from pipeline.people.people_files import read_people, write_people
 from pipeline.people.roles import GrantRefusal, Role
+from pipeline.people.stamp_service import PeopleStamper
 from pipeline.people.store import change_role, name_first_admin, register_key, revoke_key
 from pipeline.people.verify_command import verify
 from pipeline.people.watch_service import ActWatch
@@ -23,12 +30,13 @@ from pipeline.review.case_store import CaseFile, append_event
 from pipeline.review.cases import Kind, ReviewRefusal, State, subject_of
 from pipeline.review.desk_store import Acted, ReviewDesk
 from pipeline.review.proof_store import void_reason
-from tests.known import appoint, enrol, grant, identity, revoke
+from tests.known import appoint, enrol, grant, identity, private_of, revoke
 from tests.review.forged import append_forged, event_of, look
 from tests.review.given import BLOCK, HOUR_MS, LARGE, RULES, SMALL
 from tests.review.planted import plant
 from tests.servers import url_as
 
+STAMPING = SigningKey(Ed25519PrivateKey.generate())
 INSERT_ACT = "INSERT INTO control.signed_act (content, signature) VALUES (%s, %s)"
 
 
@@ -422,6 +430,93 @@ def test_who_has_read_the_registry_notices_when_its_end_is_exchanged(owner: Conn
         owner.execute(f"DELETE FROM control.signed_act WHERE digest = {last}".encode())
     revoke(owner, "ben", "REVIEWER")
     assert reader.read(owner).broken is not None
+
+
+def put_back(owner: Connection, acts: int) -> None:
+    """As a database is that was restored from a copy which lacks the last acts: what comes gets their numbers."""
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        last = f"(SELECT digest FROM control.signed_act ORDER BY sequence DESC LIMIT {acts})"
+        owner.execute(f"DELETE FROM control.person_grant WHERE act IN {last}".encode())
+        owner.execute(f"DELETE FROM control.signed_act WHERE digest IN {last}".encode())
+        owner.execute(
+            "SELECT setval(pg_get_serial_sequence('control.signed_act', 'sequence'), max(sequence))"
+            " FROM control.signed_act"
+        )
+
+
+def test_who_goes_on_beside_a_database_that_was_put_back_hears_of_what_comes(
+    owner: Connection, people: None, database_url: str
+) -> None:
+    """The next revocation takes a number that was read before the restore."""
+    reader, watch = RegistryReader(), ActWatch()
+    assert reader.read(owner).person("ben").holds(Role.REVIEWER)
+    while watch.look(owner)[1]:
+        pass
+    put_back(owner, 1)
+    revoke(owner, "ben", "REVIEWER")
+    with closing(connect(database_url, "test")) as again:
+        registry = reader.read(again)
+        assert (registry.broken, registry.person("ben").roles) == (None, frozenset())
+        before = watch.looked_at
+        assert watch.look(again)[1]
+        assert watch.looked_at > before
+    assert reader.read(owner) == registry
+
+
+def test_acts_that_a_restore_has_lost_are_told_and_the_file_that_has_them_is_kept(
+    owner: Connection, people: None, tmp_path: Path
+) -> None:
+    """Else whoever was revoked since the backup could act again, and a new stamp would say so as of now."""
+    revoke(owner, "ben", "REVIEWER")
+    file = tmp_path / "people"
+    PeopleStamper(file, STAMPING.key_id, STAMPING.sign).step(owner)
+    kept = file.read_bytes()
+    assert verify(owner, None, file).faults == []
+    put_back(owner, 1)
+    assert read_registry(owner).person("ben").holds(Role.REVIEWER)
+    PeopleStamper(file, STAMPING.key_id, STAMPING.sign).step(owner)
+    assert file.read_bytes() == kept
+    [fault] = verify(owner, None, file).faults
+    assert "the database has lost it: ROLE_REVOKED, name ben role REVIEWER" in fault.why
+    revoke(owner, "ben", "REVIEWER")  # made again, it is another act
+    file.unlink()
+    PeopleStamper(file, STAMPING.key_id, STAMPING.sign).step(owner)
+    assert read_people(file).registry == read_registry(owner)
+
+
+def test_a_stamper_that_was_there_before_the_restore_keeps_the_file_too(
+    owner: Connection, people: None, tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stamp_service, "STAMP_INTERVAL_S", 0.0)
+    file = tmp_path / "people"
+    stamper = PeopleStamper(file, STAMPING.key_id, STAMPING.sign)
+    revoke(owner, "ben", "REVIEWER")
+    stamper.step(owner)
+    kept = file.read_bytes()
+    assert stamper.lost is None
+    put_back(owner, 1)
+    with closing(connect(database_url, "test")) as again:
+        stamper.step(again)
+        assert stamper.lost is not None, "the review service is not ready"
+        assert file.read_bytes() == kept
+        file.unlink()
+        stamper.step(again)
+    assert stamper.lost is None
+
+
+def test_a_file_of_another_registry_or_of_nobody_is_replaced(owner: Connection, people: None, tmp_path: Path) -> None:
+    file = tmp_path / "people"
+    for there in ("", "rubbish\n"):
+        file.write_text(there)
+        PeopleStamper(file, STAMPING.key_id, STAMPING.sign).step(owner)
+        assert read_people(file).registry == read_registry(owner)
+    other = Identity("eve", private_of("eve"))
+    claim = {"public": other.claim().public.hex(), "possession": other.claim().possession.hex()}
+    first = other.sign(ActKind.FIRST_ADMIN, {"name": "eve", "previous": "", **claim}, now_ms(), "")
+    write_people(file, [first])
+    PeopleStamper(file, STAMPING.key_id, STAMPING.sign).step(owner)
+    assert read_people(file).registry == read_registry(owner)
 
 
 def test_verify_says_when_the_root_is_another(owner: Connection, people: None) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
@@ -23,8 +25,8 @@ from pipeline.people.act_store import read_registry
 from pipeline.people.acts import Evidence
 from pipeline.people.key_files import Identity, raw
 from pipeline.people.login_client import LoginFailed, Provider, discovered, log_in
-from pipeline.people.registry import KnownLogin, ProviderKey, login_id
-from pipeline.people.roles import GrantRefusal
+from pipeline.people.registry import KnownLogin, ProviderKey, key_material, login_id, provider_key_id
+from pipeline.people.roles import GrantRefusal, Role
 from pipeline.people.session_files import read_session, write_session
 from pipeline.people.store import bind_login, person_of, revoke_key, trust_provider
 from pipeline.people.token_client import ALGORITHMS, ProviderKeyRefused, canonical_jwk, nonce_of, token_fault
@@ -269,6 +271,27 @@ def test_only_an_admin_accepts_a_provider_and_a_key_that_was_revoked_never_comes
     assert person_of(read_registry(owner), logged_in(provider)).name == "ann"
 
 
+def test_a_providers_key_that_was_revoked_counts_under_no_other_name_either(
+    desk: ReviewDesk, owner: Connection, provider: OpenIdProvider
+) -> None:
+    """Whoever has it has it, whatever the provider, or our settings, call it: a kid, a use, a claim."""
+    trust(owner, provider)
+    [key] = described(provider).keys().values()
+    [(other_id, other)] = described(provider)._replace(claim="email").keys().items()
+    subject = {"issuer": other.issuer, "client_id": other.client_id, "claim": other.claim, "jwk": other.jwk}
+    assert trust_provider(owner, {**subject, "key": other_id}, identity("ada")) is None
+    session = logged_in(provider)
+    assert person_of(read_registry(owner), session).holds(Role.REVIEWER)
+    assert isinstance(desk.claim(opened(owner), session), Acted)
+    assert revoke_key(owner, other_id, "broken into", identity("ada")) is None
+    with pytest.raises(DatabaseRefused, match="no provider's key is accepted"):
+        desk.claim(opened(owner), logged_in(provider))
+    renamed = json.dumps({**json.loads(key.jwk), "kid": "second"}, sort_keys=True, separators=(",", ":"))
+    again = {"issuer": key.issuer, "client_id": key.client_id, "claim": key.claim, "jwk": renamed}
+    key_id = provider_key_id(*again.values())
+    assert trust_provider(owner, {**again, "key": key_id}, identity("ada")) is GrantRefusal.KEY_TAKEN
+
+
 # Tokens, without servers.
 
 PRIVATE = RSAKey.generate_key(2048, {"kid": "k", "use": "sig"}, private=True, auto_kid=False)
@@ -410,18 +433,59 @@ def test_what_is_no_providers_key_is_not_accepted(jwk: dict[str, object]) -> Non
         canonical_jwk(jwk)
 
 
+@pytest.mark.parametrize("changed", [{"kid": "other"}, {"use": "enc"}, {"alg": "PS256"}, {"e": "Aw"}, {"n": "AA"}])
+def test_a_key_is_what_it_is_made_of(changed: dict[str, str]) -> None:
+    jwk = json.loads(PUBLIC_JWK)
+    if "n" in changed:  # the same number behind a zero
+        number = base64.urlsafe_b64decode(jwk["n"] + "==")
+        changed = {"n": base64.urlsafe_b64encode(b"\0" + number).decode()}
+    assert key_material(json.dumps({**jwk, **changed})) == key_material(PUBLIC_JWK)
+    other = RSAKey.generate_key(2048, private=True).as_dict(private=False)
+    assert key_material(json.dumps(other)) != key_material(PUBLIC_JWK)
+
+
+def test_both_points_of_a_curve_with_one_x_are_one_key_and_curves_are_not() -> None:
+    ec = {"kty": "EC", "crv": "P-256", "x": "AQ", "y": "Ag"}
+    assert key_material(json.dumps(ec)) == key_material(json.dumps({**ec, "y": "Aw"}))
+    assert key_material(json.dumps(ec)) != key_material(json.dumps({**ec, "crv": "P-521"}))
+    assert key_material(json.dumps(ec)) != key_material(json.dumps({"kty": "OKP", "crv": "Ed25519", "x": "AQ"}))
+
+
+@pytest.mark.parametrize("jwk", ["", "[]", "{}", '{"kty":"RSA"}', '{"kty":"RSA","n":5}', "[" * 9_000])
+def test_what_is_no_key_is_made_of_itself(jwk: str) -> None:
+    assert key_material(jwk) == jwk
+
+
 def test_a_private_key_is_kept_only_as_its_public_half() -> None:
     assert canonical_jwk(PRIVATE.as_dict(private=True)) == PUBLIC_JWK
 
 
+def callback_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query)["redirect_uri"][0]
+
+
 def test_an_answer_to_another_question_logs_nobody_in(provider: OpenIdProvider) -> None:
     def browse(url: str) -> None:
-        redirect = dict(each.split("=", 1) for each in url.partition("?")[2].split("&"))["redirect_uri"]
-        answer = redirect.replace("%3A", ":").replace("%2F", "/") + "?code=stolen&state=other"
-        threading.Thread(target=provider.browse, args=[answer]).start()
+        provider.browse(f"{callback_of(url)}?code=stolen&state=other")
 
-    with pytest.raises(LoginFailed, match="not to what was asked"):
-        log_in(described(provider), browse, now_ms)
+    with pytest.raises(LoginFailed, match="nobody has logged in"):
+        log_in(described(provider), browse, now_ms, login_s_max=0.1)
+
+
+def test_what_else_comes_to_the_callback_keeps_nobody_from_logging_in(provider: OpenIdProvider) -> None:
+    """Any page may have the browser ask there, and the browser opens connections on which it says nothing."""
+    silent: list[socket.socket] = []
+
+    def browse(url: str) -> None:
+        where = urlsplit(callback_of(url))
+        silent.extend(socket.create_connection((str(where.hostname), where.port)) for _ in range(3))
+        for query in ("", "?code=stolen&state=other", "?state=other&error=access_denied"):
+            provider.browse(callback_of(url) + query)
+        provider.browse(url)
+
+    assert log_in(described(provider), browse, now_ms, login_s_max=5).name == "ann"
+    for each in silent:
+        each.close()
 
 
 def test_a_token_for_another_session_logs_nobody_in(provider: OpenIdProvider) -> None:

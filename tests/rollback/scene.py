@@ -34,7 +34,7 @@ class Scene:
 
     def __init__(self, stack, database_url, owner, connection, archive, directory, desk, blocked=30, allowed=20):
         self.prefix = unused_prefix()
-        self.connection, self.archive = connection, archive
+        self.connection, self.archive, self._owner = connection, archive, owner
         self.environment = {
             "FRAUD_BOOTSTRAP_SERVERS": stack.bootstrap_servers,
             "FRAUD_DATABASE_URL": url_as(database_url, "fraud_rollback"),
@@ -71,8 +71,21 @@ class Scene:
         now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
         return planner.plan(request, str(uuid4()), now_ms).header.plan_id
 
-    def apply(self, by="abe", plan_id=None, rate=FLAT_OUT, stopping=None, advance=lambda _: None, *, is_heard=True):
-        """The executor hears each portion as it is appended, or nothing (`is_heard`); nobody waits for it."""
+    def apply(
+        self,
+        by="abe",
+        plan_id=None,
+        rate=FLAT_OUT,
+        stopping=None,
+        advance=lambda _: None,
+        *,
+        is_heard=True,
+        is_audited=True,
+    ):
+        """The executor hears each portion as it is appended, or nothing (`is_heard`); nobody waits for it.
+
+        is_audited: the audit log says that it has come to the topic's end.
+        """
 
         def advanced(done):
             if is_heard:
@@ -80,16 +93,29 @@ class Scene:
             advance(done)
 
         with LogReader.of(self.settings) as log:
+            if is_audited:
+                self._move_audit(log)
             applier = _applier(self.settings, WIRE, self.connection, log, patience_s=0.0)
             return applier.apply(plan_id or self.plan_id, identity(by), rate, stopping or threading.Event(), advanced)
 
-    def hear(self):
+    def _move_audit(self, log):
+        """What was fed by hand has places of its own; partitions that have none there count from the topic's end."""
+        topic = f"{self.prefix}decisions.v1"
+        for partition, extent in log.extents(topic).items():
+            self._owner.execute(
+                "INSERT INTO control.consumer_position AS known (consumer, topic, partition, next_offset)"
+                " VALUES ('audit', %s, %s, %s) ON CONFLICT (consumer, topic, partition) DO UPDATE"
+                " SET next_offset = greatest(known.next_offset, excluded.next_offset)",
+                [topic, partition, extent.high],
+            )
+
+    def hear(self, *, is_executed=True):
         """Audit log and executor take in what stands on decisions.v1."""
         found = self.news("decisions.v1")
         fresh = [one.value for one in found[self._heard :]]
         self._heard = len(found)
         if fresh:
-            self.audited.append(fresh)
+            self.audited.append(fresh, is_executed=is_executed)
 
     def news(self, topic):
         self.read[topic] += self.tails[topic].news()

@@ -75,15 +75,16 @@ class Audited:
         self._next = self._log.open(connection, [0])[0]
         self._funded: set[str] = set()
 
-    def append(self, values: Sequence[bytes]) -> None:
+    def append(self, values: Sequence[bytes], *, is_executed: bool = True) -> None:
         records = []
         for offset, value in enumerate(values, start=self._next):
             content = record_of(value)
             records.append(LogRecord(0, offset, NOON_MS, content.account_id.encode(), value, content))
         self._log.store(self._connection, records)
-        self._fund([record.content for record in records])
         end = self._next + len(records)
-        self.desk.execution.accept(self.desk.connection, LogBatch(records, [PositionMove(0, self._next, end)]))
+        if is_executed:
+            self._fund([record.content for record in records])
+            self.desk.execution.accept(self.desk.connection, LogBatch(records, [PositionMove(0, self._next, end)]))
         self._next = end
 
     def _fund(self, records: Sequence[DecisionRecord]) -> None:

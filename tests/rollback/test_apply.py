@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 from pipeline.io.postgres import connect
 from pipeline.rollback import apply_service
 from pipeline.rollback.apply_service import AnotherIsApplied, NoSuchPlan, ProgressBroken
-from pipeline.rollback.plan_content_store import read_content
+from pipeline.rollback.plan_content_store import PlanRefused, read_content
 from pipeline.rollback.plan_store import ProgressKind, read_plan, read_progress, turn_to_apply
 from pipeline.rollback.reversal import ApplyRefusal
 from tests.decisions import record_of
@@ -282,3 +282,49 @@ def test_a_reversal_that_nobody_proves_to_have_written_counts_for_nothing(scene)
     scene = scene(blocked=5, allowed=5)
     append(scene, forged_reversal(scene), None)
     assert scene.apply().appended == 10
+
+
+def lose(owner, *tables):
+    """What a database that was put back has not got any more."""
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        for table in tables:
+            owner.execute(f"DELETE FROM {table}")
+
+
+APPROVED = ("control.rollback_progress", "control.rollback_release", "control.rollback_approval")
+
+
+def test_a_plan_whose_approval_was_lost_with_the_database_is_not_applied_twice(scene, owner):
+    """PostgreSQL was put back to a time before the approval; the audit log was filled again, the ledger was not."""
+    scene = scene(blocked=3, allowed=2)
+    scene.apply(is_heard=False)
+    scene.hear(is_executed=False)
+    lose(owner, *APPROVED)
+    assert scene.apply(by="both", is_heard=False) is ApplyRefusal.APPLIED_BEFORE
+    assert len(scene.news("decisions.v1")) == 5
+
+
+def test_nobody_approves_a_plan_before_the_audit_log_has_come_to_the_end(scene, owner, monkeypatch):
+    """After a database was put back, the audit log lacks what was appended under the plan."""
+    scene = scene(blocked=3, allowed=2)
+    scene.apply(is_heard=False)
+    lose(owner, *APPROVED)
+    with owner.transaction():
+        owner.execute("SET LOCAL session_replication_role = replica")
+        owner.execute("UPDATE control.consumer_position SET next_offset = 0 WHERE consumer = 'audit'")
+    monkeypatch.setattr(apply_service, "READERS_PATIENCE_S", 0.0)
+    with pytest.raises(PlanRefused, match="the audit log has not taken in decisions"):
+        scene.apply(by="both", is_audited=False)
+    assert len(scene.news("decisions.v1")) == 5
+
+
+def test_a_run_whose_progress_was_lost_with_the_database_appends_no_reversal_again(scene, owner):
+    """A payment that nobody has decided yet is published once more, by the same bytes: a worker knows its duplicate."""
+    scene = scene(blocked=3, allowed=2)
+    scene.apply()
+    lose(owner, "control.rollback_progress", "control.rollback_release")
+    again = scene.apply()
+    assert (again.appended, again.here, again.is_complete) == (5, 0, True)
+    assert len(scene.news("decisions.v1")) == 5
+    assert len({one.value for one in scene.news("transactions.v1")}) == 3

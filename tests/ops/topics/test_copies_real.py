@@ -11,7 +11,7 @@ from confluent_kafka.admin import ConfigResource, ResourceType
 from ops.processes.servers import free_port
 from ops.stack.kafka.broker import bootstrap_servers, kafka_broker
 from ops.stack.topics import TOPICS, TopicOutcome, create_topics
-from ops.topics.copies import CopyBroken, read_manifest
+from ops.topics.copies import CopyBroken, Part, PartitionCopy, read_manifest, write_manifest
 from ops.topics.topic_copies import Messages, back_up, put_back
 from pipeline.io.kafka.client import BrokerFailed, admin_client
 from pipeline.io.kafka.log_reader import LogReader
@@ -88,6 +88,9 @@ def test_topics_come_back_with_their_offsets_and_times_and_go_on_stamped_by_the_
         again = back_up(first, copy)
         assert sum(each.records for each in again) == 2 + 690
         assert back_up(first, copy) == [each._replace(records=0) for each in again]
+        ahead = read_manifest(copy)
+        ahead[TOPIC][0] = PartitionCopy(0, (*ahead[TOPIC][0].parts, Part("lost", 99, 0, "", -1, "")))
+        write_manifest(copy, ahead, is_whole=False)  # of a run that the loss of the brokers has ended
         was = {(topic.name, number): records_of(first, topic.name, number)
                for topic in TOPICS for number in (0, 3) if topic.is_partitioned or not number}  # fmt: skip
     with broker_in(tmp_path / "two") as second:
@@ -104,6 +107,9 @@ def test_topics_come_back_with_their_offsets_and_times_and_go_on_stamped_by_the_
         assert settings["message.timestamp.type"].value == "LogAppendTime"
         with pytest.raises((BrokerFailed, CopyBroken)):
             put_back(second, copy, 1, lambda _: None)
+        assert [each.records for each in back_up(second, copy) if each.records] == []  # they are the same topics
+        Writer(second).plain(3)
+        assert [each.records for each in back_up(second, copy) if each.records] == [3]
 
 
 def test_a_copy_of_another_topic_is_not_gone_on_with(tmp_path):
@@ -116,6 +122,8 @@ def test_a_copy_of_another_topic_is_not_gone_on_with(tmp_path):
         create_topics(second.bootstrap_servers)
         with pytest.raises(CopyBroken, match="another topic"):
             back_up(second, copy)
+        with pytest.raises(CopyBroken, match=r"the brokers have accounts\.v1"):
+            put_back(second, copy, 1, lambda _: None)
     assert read_manifest(copy)[TOPIC][0].end == 5
 
 

@@ -102,7 +102,7 @@ def test_a_copy_is_its_owners_alone_and_what_was_changed_is_found(tmp_path):
     writer = PartWriter(tmp_path, "decisions.v1", 0, 5)
     writer.write(at(5))
     part = writer.close(7)
-    write_manifest(tmp_path, {"decisions.v1": {0: PartitionCopy(5, (part,))}})
+    write_manifest(tmp_path, {"decisions.v1": {0: PartitionCopy(5, (part,))}}, is_whole=True)
     path = tmp_path / part.name
     assert path.stat().st_mode & 0o777 == 0o600
     [kept] = read_manifest(tmp_path)["decisions.v1"][0].parts
