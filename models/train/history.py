@@ -11,11 +11,12 @@ customer_id, terminal_id, amount_minor). Segments are read, and no feature knows
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ from pipeline.publish.whole_check import check, payments_of
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Digest
 
 LABEL_DELAY_DAYS: Final = 7
 """Days after which a payment enters the label windows, as in the state store where nothing else is set."""
@@ -138,6 +142,14 @@ def _is_ordered(source: PaymentSource) -> bool:
         more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
         raise HistoryRefused(f"{sentence_of(checked.faults[0], source.unit).removesuffix('.')}{more}")
     return checked.is_ordered
+
+
+def examples_digest(examples: Examples) -> Digest:
+    """Hash features, truth and times, in this order; a digest that goes on where more was taught."""
+    digest = hashlib.sha256(examples.features.astype("<i8").tobytes())
+    digest.update(examples.fraud.astype("u1").tobytes())
+    digest.update(examples.event_time_ms.astype("<i8").tobytes())
+    return digest
 
 
 class _Observer:
