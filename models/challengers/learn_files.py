@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score  # type: ignore[import-untyp
 from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
-from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, examples_digest
+from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, examples_sha256
 from models.train.learn import MODEL_FEATURES
 from models.train.lineage import code, libraries
 from models.train.settled import DAY_MS
@@ -89,7 +89,7 @@ def write_learned(examples: Examples, directory: Path, learner: str, seed: int) 
             "seed": seed,
             "examples": len(known.fraud),
             "frauds": int(known.fraud.sum()),
-            "data_sha256": examples_digest(examples).hexdigest(),
+            "data_sha256": examples_sha256(examples),
             "average_precision_ppm": round(precision * PPM),
             "code": code(),
             "libraries": {**libraries(), "skl2onnx": skl2onnx.__version__},

@@ -16,7 +16,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,6 @@ from pipeline.publish.whole_check import check, payments_of
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.state_event import StateEvent
 from pipeline.state.windows import Windows
-
-if TYPE_CHECKING:
-    from hashlib import _Hash as Digest
 
 LABEL_DELAY_DAYS: Final = 7
 """Days after which a payment enters the label windows, as in the state store where nothing else is set."""
@@ -144,12 +141,13 @@ def _is_ordered(source: PaymentSource) -> bool:
     return checked.is_ordered
 
 
-def examples_digest(examples: Examples) -> Digest:
-    """Hash features, truth and times, in this order; a digest that goes on where more was taught."""
+def examples_sha256(examples: Examples, more: bytes = b"") -> str:
+    """Hash features, truth and times, in this order, and what else was taught."""
     digest = hashlib.sha256(examples.features.astype("<i8").tobytes())
     digest.update(examples.fraud.astype("u1").tobytes())
     digest.update(examples.event_time_ms.astype("<i8").tobytes())
-    return digest
+    digest.update(more)
+    return digest.hexdigest()
 
 
 class _Observer:

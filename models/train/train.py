@@ -36,8 +36,8 @@ from models.train.history import (
     Examples,
     HistoryRefused,
     events_of,
-    examples_digest,
     examples_of,
+    examples_sha256,
     generated,
 )
 from models.train.learn import Learner, fit
@@ -252,9 +252,7 @@ def _median(column: Matrix) -> int:
 
 def _sha256(history: History) -> str:
     """Hash what was taught: features, truth, times, and weights where there are any."""
-    digest = examples_digest(history.examples)
-    digest.update(b"" if history.weight is None else history.weight.astype("<f8").tobytes())
-    return digest.hexdigest()
+    return examples_sha256(history.examples, b"" if history.weight is None else history.weight.astype("<f8").tobytes())
 
 
 def main() -> None:

@@ -101,9 +101,13 @@ def versions_in(registry: Registry, manifest: str) -> list[str]:
 
 
 def challengers_of(known: Known) -> list[str]:
-    """Return the challengers that are no glass boxes, and share no version's name."""
-    found = DirectoryRegistry(known.challengers)
-    return [name for name in versions_in(found, CHALLENGER_MANIFEST) if not known.registry.names(name)]
+    """Return the challengers that are no glass boxes, and share no version's name. Failure where they can't be read."""
+    try:
+        found = versions_in(DirectoryRegistry(known.challengers), CHALLENGER_MANIFEST)
+        return [name for name in found if not known.registry.names(name)]
+    except ModelRefused as refusal:
+        what = f"The challengers in {known.challengers} can't be listed: {refusal}."
+        raise Failure(what, "Set FRAUD_CHALLENGERS_PATH to a folder of them, or to none that there is.") from refusal
 
 
 def show_facts(output: Output, facts: Facts) -> None:

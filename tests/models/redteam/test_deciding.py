@@ -27,7 +27,7 @@ from pipeline.io.avro.wire import WireFormat
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.periods import DAY_MS
 from pipeline.state.windows import MemoryState, PartitionEvents
-from tests.models.redteam.given import SEED, carried, scene, shipped, target
+from tests.models.redteam.given import SEED, carried, first_choices, scene, shipped, target
 from tests.records import policy
 
 
@@ -205,7 +205,8 @@ def test_a_sum_that_is_unlike_the_account_does_not_go_out_in_parts_of_a_day_each
 )
 def test_guardrails_on_what_payments_claim_are_met_by_an_attack(choices: Mapping[str, int], code: str) -> None:
     """No attack handed in a payment later than 10 hours after its time, and these three met none."""
-    _, course = carried("split-over-claims", wealth=9, mule_hours=24 * 400, **choices)
+    whole = {**first_choices("split-over-claims"), "wealth": 9, "mule_hours": 24 * 400, **choices}
+    _, course = carried_out(BY_NAME["split-over-claims"], target(), whole, 0)
     assert code in {met for each in course.rules for met in each}
 
 

@@ -1,7 +1,7 @@
 """A version's whole life, as docs/models.md has it: every command in its order, on servers, and with days that pass.
 
-A gate that asks for a day in the shadow, and for an hour at each share, can't be walked in a test by the clock that there
-is. So every process is given one that a file moves (moved_clock.c); all else is what a person has.
+A gate that asks for a day in the shadow, and for an hour at each share, can't be walked in a test by the clock that
+there is. So every process is given one that a file moves (moved_clock.c); all else is what a person has.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ HOUR_S: Final = 3_600
 WAIT_S: Final = 120.0
 TOLD_DAYS: Final = 3
 """A file's label comes three days after its payment, so these are at least as old."""
-HISTORY_DAYS: Final = 6
+WARM_DAYS: Final = 8
+"""Days before the history: in a simulator's first week its gangs have only begun."""
+HISTORY_DAYS: Final = 8
 LIVE_DAYS: Final = 3
 TRAFFIC: Final = {"seed": 11, "accounts": 2_500, "fraud_share": 0.02}
 SHORT: Final = {
@@ -42,6 +44,7 @@ PLAN: Final = 'features = ["amount_gbp_minor", "beneficiary_age_hours", "local_m
 PEOPLE: Final = {"ann": "OPERATOR", "rita": "RISK", "cora": "COMPLIANCE", "edda": "ENGINEERING", "rev": "REVIEWER"}
 APPROVERS: Final = ("rita", "cora", "edda")
 SERVICES: Final = ("worker", "audit", "shadow", "incident")
+PORTS: Final = ("FRAUD_WEB_PORT", "FRAUD_AUDIT_PORT", "FRAUD_SHADOW_PORT", "FRAUD_INCIDENT_PORT")
 FIRST, NEXT = "bank-1", "bank-2"
 
 
@@ -105,12 +108,14 @@ def write_files(folder: Path) -> None:
     """Write a history to learn from, and what is paid after it, by the same people."""
     now_ms = time.time_ns() // 1_000_000
     end_ms = now_ms - int(TOLD_DAYS * DAY_MS) - HOUR_S * 1_000
-    start_ms = (end_ms - (HISTORY_DAYS + LIVE_DAYS) * DAY_MS) // (HOUR_S * 1_000) * HOUR_S * 1_000
-    settings = TrafficSettings(start_ms=start_ms, days=HISTORY_DAYS + LIVE_DAYS, **TRAFFIC)  # type: ignore[arg-type]
-    live_ms = start_ms + HISTORY_DAYS * DAY_MS
+    days = WARM_DAYS + HISTORY_DAYS + LIVE_DAYS
+    start_ms = (end_ms - days * DAY_MS) // (HOUR_S * 1_000) * HOUR_S * 1_000
+    settings = TrafficSettings(start_ms=start_ms, days=days, **TRAFFIC)  # type: ignore[arg-type]
+    warm_ms = start_ms + WARM_DAYS * DAY_MS
+    live_ms = warm_ms + HISTORY_DAYS * DAY_MS
     with (folder / "history.jsonl").open("w") as history, (folder / "live.jsonl").open("w") as live:
         for event in traffic_events(settings):
-            if isinstance(event, LabelledTransaction):
+            if isinstance(event, LabelledTransaction) and event.transaction.event_time_ms >= warm_ms:
                 payment = event.transaction
                 said = {name: value for name, value in payment._asdict().items() if value is not None}
                 said |= {
