@@ -1,7 +1,6 @@
-"""A version's whole life, as docs/models.md has it: every command in its order, on servers, and with days that pass.
+"""A version's way to the gate, as docs/models.md has it: every command in its order, on servers, with a day that passes.
 
-A gate that asks for a day in the shadow, and for an hour at each share, can't be walked in a test by the clock that
-there is. So every process is given one that a file moves (moved_clock.c); all else is what a person has.
+A gate that asks for a day in the shadow can't be walked in a test by the clock that there is. So every process is given one that a file moves (moved_clock.c); all else is what a person has.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ PAGE_BYTES = 4_096
 @pytest.mark.nightly
 @pytest.mark.timeout(WALK_S + 60)
 @pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="the clock is moved by C, on Linux")
-def test_a_version_is_trained_promoted_rolled_back_retired_and_replayed_by_commands_alone(
+def test_a_version_is_trained_signed_tried_reviewed_and_checked_by_commands_alone(
     tmp_path: Path,
 ) -> None:
     library, moved = tmp_path / "moved_clock.so", tmp_path / "moved"

@@ -1,4 +1,4 @@
-"""The life of a version by commands alone, on the embedded stack, in a process whose clock a file moves.
+"""A version's way from training to the gate by commands alone, on the embedded stack, under a clock that a file moves.
 
 It is run by its test (tests/promotion/walk/test_walk.py). Each command is called as a person types it; what it says is
 held against what docs/models.md promises.
@@ -36,9 +36,10 @@ LIVE_DAYS: Final = 3
 TRAFFIC: Final = {"seed": 11, "accounts": 2_500, "fraud_share": 0.02}
 SHORT: Final = {
     "shadow_days": 1, "shadow_payments": 500, "review_each_stratum": 5, "share_hours": 1, "share_payments": 5,
-    "stop_outcome_points": 50, "budget": 4, "trials": 28, "chance_percent": 20,
+    "agreement_percent": 95, "agreement_stopped_percent": 50, "stop_outcome_points": 50,
+    "budget": 4, "trials": 28, "chance_percent": 20,
 }  # fmt: skip
-"""Spans of the policy that are as short as they may be, but for the shares."""
+"""Spans of the policy that are as short as they may be, and what two models of so few payments can agree in."""
 PLAN: Final = 'features = ["amount_gbp_minor", "beneficiary_age_hours", "local_minute_of_day"]\n[grid]\n'
 """Features that the payment alone says: the walk's state begins empty, and would count what it can't know yet."""
 PEOPLE: Final = {"ann": "OPERATOR", "rita": "RISK", "cora": "COMPLIANCE", "edda": "ENGINEERING", "rev": "REVIEWER"}
@@ -170,18 +171,17 @@ def approved(walk: Walk, version: str, *rest: str) -> None:
     walk.act_as("ann")
 
 
-def evidence(walk: Walk) -> None:
-    """Have everything filed that the gate asks for, in the order of docs/models.md."""
+def reviewed(walk: Walk) -> None:
+    """Say of every disagreement who was right."""
     listed = walk.fraud("models", "disagreements", NEXT, "--json", "--limit", 500)
     wanted = [json.loads(line)["decision_id"] for line in listed.splitlines() if line.startswith("{")]
+    assert wanted, "two models that never differ show nothing"
     walk.act_as("rev")
     for each in wanted:
         reason = "the payee is known to the payer"
         walk.fraud("models", "review-disagreement", NEXT, each, "CHALLENGER_RIGHT", "--reason", reason)
     walk.act_as("ann")
-    walk.fraud("models", "check", NEXT, "--evidence")
-    walk.fraud("models", "bias", NEXT, "--evidence")
-    walk.fraud("models", "red-team", NEXT, "--evidence", "models.key")
+    assert "No disagreement." in walk.fraud("models", "disagreements", NEXT, "--open")
 
 
 def main(folder: Path) -> None:
@@ -227,35 +227,13 @@ def life(walk: Walk) -> None:
     walk.move_clock(24)
     for _ in range(2):
         walk.publish(2_000)
-    walk.fraud("models", "shadow", NEXT)
-    evidence(walk)
-    unapproved = walk.fraud("models", "promote", NEXT, "--reason", "it finds more fraud", code=1)
-    assert [line for line in unapproved.splitlines() if line.startswith("  ")] == [
-        f"  Nobody has approved it as {role}." for role in ("RISK", "COMPLIANCE", "ENGINEERING")
-    ]
-    approved(walk, NEXT)
-    walk.fraud("models", "card", NEXT, "--out", "card.md")
-    walk.fraud("models", "promote", NEXT, "--reason", "it finds more fraud")
-    for share, count in ((10, 1_200), (50, 200), (100, 100)):
-        too_soon = walk.fraud("models", "rollout", "step", "--reason", "it does well so far", code=1)
-        assert "It has had its share for 0 hours" in too_soon
-        walk.publish(count)
-        walk.move_clock(1.01)
-        walk.fraud("models", "rollout")
-        stepped = walk.fraud("models", "rollout", "step", "--reason", "it does well so far")
-        assert f"decides {share} %" in stepped or "decides every payment" in stepped
-    walk.publish(100)
-    kept = walk.fraud("models", "retire", NEXT, "--reason", "it stops too many", code=1)
-    assert "is champion" in kept
-    walk.fraud("models", "rollback", "--reason", "it stops too many")
-    walk.publish(50)
-    walk.fraud("models", "try", FIRST, "--reason", "the trial has ended")
-    walk.fraud("models", "retire", NEXT, "--reason", "it stops too many")
-    replayed = walk.fraud("models", "replay", NEXT)
-    assert "identical" in replayed, replayed
-    walk.fraud("models", "verify")
-    walk.fraud("models", "list")
-    walk.fraud("models", "show", NEXT)
+    assert "1 whole day covered" in walk.fraud("models", "shadow", NEXT)
+    reviewed(walk)
+    assert "golden: passed, evidence/bank-2/golden-" in walk.quietly("models", "check", NEXT, "--evidence")
+    lacking = walk.fraud("models", "promote", NEXT, "--reason", "it finds more fraud", code=1)
+    assert "no evidence of golden" not in lacking
+    assert "It ran in shadow on" not in lacking
+    assert f"There is no evidence of bias for {NEXT} (`fraud models bias {NEXT} --evidence`)." in lacking
 
 
 if __name__ == "__main__":
