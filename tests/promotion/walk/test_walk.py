@@ -1,6 +1,7 @@
-"""A version's way to the gate, as docs/models.md has it: every command in its order, on servers, with a day that passes.
+"""A version's way to the gate, as docs/models.md has it: every command in its order, on servers, and a day that passes.
 
-A gate that asks for a day in the shadow can't be walked in a test by the clock that there is. So every process is given one that a file moves (moved_clock.c); all else is what a person has.
+A gate that asks for a day in the shadow can't be walked in a test by the clock that there is. So every process is given
+one that a file moves (moved_clock.c); all else is what a person has.
 """
 
 from __future__ import annotations
