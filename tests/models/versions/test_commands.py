@@ -494,4 +494,4 @@ def test_a_challenger_as_onnx_is_neither_approved_nor_promoted_nor_one_of_two(
     (bank / "net-1").mkdir()
     (bank / "net-1" / "manifest.json").write_bytes(b"{}")
     twice = fraud("models", "try", "net-1", "--reason", "it may find more")
-    assert (twice.code, "two models have the version" in twice.err) == (1, True)
+    assert (twice.code, "Two models have the version" in twice.err) == (1, True), twice.err
