@@ -192,7 +192,7 @@ TABLE: Final = (
             ),
             Group(
                 "models",
-                "train card list show verify sign approve try retire begin confirm challenger shadow "
+                "train card list show verify approve retire begin confirm challenger sign try shadow "
                 "disagreements review-disagreement red-team bias drift check promote rollout rollback diff replay",
                 "Train models, try, approve, promote and watch them.",
                 "models.train.command models.card.command models.versions.command models.challengers.command "

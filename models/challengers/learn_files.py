@@ -14,7 +14,6 @@ import numpy as np
 
 # Neither library ships types.
 import skl2onnx  # type: ignore[import-untyped]
-import sklearn  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from skl2onnx.common.data_types import FloatTensorType  # type: ignore[import-untyped]
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier  # type: ignore[import-untyped]
@@ -23,8 +22,9 @@ from sklearn.metrics import average_precision_score  # type: ignore[import-untyp
 from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
 from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
-from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused
+from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, examples_sha256
 from models.train.learn import MODEL_FEATURES
+from models.train.lineage import code, libraries
 from models.train.settled import DAY_MS
 from models.train.train import history_of_file
 from pipeline.domain.features import COLUMN
@@ -36,6 +36,7 @@ OPSET: Final = {"": 17, "ai.onnx.ml": 3}
 TEST_SHARE: Final = 0.2
 """The last part of the history, on which the challenger is measured, and from which it never learns."""
 FRAUDS_MIN: Final = 20
+PPM: Final = 1_000_000
 DIFFERENCE_MAX: Final = 1e-4
 """Largest difference between the estimator's probability and ONNX's: its floats are of 32 bits."""
 FLIPPED_SHARE_MAX: Final = 0.001
@@ -78,6 +79,7 @@ def write_learned(examples: Examples, directory: Path, learner: str, seed: int) 
     rows = columns(later)
     expected = estimator.predict_proba(rows)[:, 1]
     _compare(content, rows, expected)
+    precision = float(average_precision_score(later.fraud, expected))
     write_onnx(
         directory,
         content,
@@ -87,10 +89,12 @@ def write_learned(examples: Examples, directory: Path, learner: str, seed: int) 
             "seed": seed,
             "examples": len(known.fraud),
             "frauds": int(known.fraud.sum()),
-            "libraries": {"scikit-learn": sklearn.__version__, "skl2onnx": skl2onnx.__version__},
+            "data_sha256": examples_sha256(examples),
+            "average_precision_ppm": round(precision * PPM),
+            "code": code(),
+            "libraries": {**libraries(), "skl2onnx": skl2onnx.__version__},
         },
     )
-    precision = float(average_precision_score(later.fraud, expected))
     digest = hashlib.sha256((directory / "challenger.json").read_bytes()).hexdigest()
     return Learned(digest, len(known.fraud), int(known.fraud.sum()), round(precision, 4), len(content))
 

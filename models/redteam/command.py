@@ -60,7 +60,8 @@ def red_team(
         raise Failure(what, "Leave --seed, --budget, --trials and --quick out.")
     base = QUICK if quick else FULL
     effort = Effort(budget or base.budget, trials or base.trials)
-    settings, output = settings_from_environment(), Output(as_json=as_json)
+    settings = settings_from_environment("command" if evidence is None else "evidence")
+    output = Output(as_json=as_json)
     if replay is not None:
         raise typer.Exit(0 if teaming.replayed(settings, version, replay, output) else 1)
     with progress("attacking", teaming.ATTACKS) as advance:

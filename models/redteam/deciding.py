@@ -50,6 +50,7 @@ class Course(NamedTuple):
 
     outcomes: tuple[str, ...]  # an Outcome, or REFUSED
     routes: tuple[str, ...]
+    rules: tuple[tuple[str, ...], ...]  # the codes of the rules that each met, in the policy's order
     sought_minor: int
     through_minor: int  # stolen: it ended in ALLOW
     escalated_minor: int
@@ -70,6 +71,15 @@ class Course(NamedTuple):
     @property
     def is_success(self) -> bool:
         return self.through_minor >= SUCCESS_MINOR and self.net_minor > 0
+
+
+class _Ended(NamedTuple):
+    """What became of an act."""
+
+    outcome: str
+    route: str
+    amount_minor: int
+    rules: tuple[str, ...]
 
 
 class _Follower(NamedTuple):
@@ -97,7 +107,7 @@ class _Thief:
         self._breaker = self._watching()
 
     def course(self) -> Course:
-        ended: list[tuple[str, str, int]] = []
+        ended: list[_Ended] = []
         for acts in self._batches():
             ended += self._decided(acts)
         return self._summed(ended)
@@ -123,8 +133,7 @@ class _Thief:
         if acts:
             yield acts[begin:]
 
-    def _decided(self, acts: Sequence[Act]) -> list[tuple[str, str, int]]:
-        """Return what became of each act: outcome, route, pence."""
+    def _decided(self, acts: Sequence[Act]) -> list[_Ended]:
         now_ms = acts[0].logged_at_ms
         self._take_in(now_ms)
         if self._breaker is not None:
@@ -142,10 +151,15 @@ class _Thief:
         judged = Judged.whole(judge.judge(reading, observed, modes, acts[-1].logged_at_ms))
         if self._breaker is not None:
             self._breaker.add(judged.answers)
-        ended = [(REFUSED, "", 0)] * len(acts)
+        ended = [_Ended(REFUSED, "", 0, ())] * len(acts)
         for payment, verdict in zip(judged.decided, judged.verdicts, strict=True):
             place = payment.record.source.offset - begin
-            ended[place] = (verdict.outcome.value, verdict.route.value, max(payment.event[_AMOUNT], 0))
+            ended[place] = _Ended(
+                verdict.outcome.value,
+                verdict.route.value,
+                max(payment.event[_AMOUNT], 0),
+                tuple(verdict.rules_triggered),
+            )
             self._follow(acts[place], payment, verdict)
         return ended
 
@@ -205,17 +219,18 @@ class _Thief:
                 case RiskSignal() as signal:
                     self._state.upsert_risk_signal(signal, LogPlace(signal.observed_at_ms, self._made))
 
-    def _summed(self, ended: Sequence[tuple[str, str, int]]) -> Course:
+    def _summed(self, ended: Sequence[_Ended]) -> Course:
         stolen = {outcome.value: 0 for outcome in Outcome} | {REFUSED: 0}
         own = 0
-        for act, (outcome, _, amount_minor) in zip(self._plan.acts, ended, strict=True):
+        for act, each in zip(self._plan.acts, ended, strict=True):
             if act.role is Role.STEAL:
-                stolen[outcome] += amount_minor
+                stolen[each.outcome] += each.amount_minor
             else:
-                own += amount_minor
+                own += each.amount_minor
         return Course(
-            outcomes=tuple(outcome for outcome, _, _ in ended),
-            routes=tuple(route for _, route, _ in ended),
+            outcomes=tuple(each.outcome for each in ended),
+            routes=tuple(each.route for each in ended),
+            rules=tuple(each.rules for each in ended),
             sought_minor=sum(stolen.values()),
             through_minor=stolen[Outcome.ALLOW.value],
             escalated_minor=stolen[Outcome.ESCALATE.value],

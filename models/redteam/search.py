@@ -75,7 +75,7 @@ def carried_out(strategy: Strategy, target: Target, choices: Choices, scene_numb
 def space_of(strategy: Strategy, target: Target) -> Mapping[str, tuple[int, ...]]:
     if strategy.knows is None:
         return strategy.space
-    return {**strategy.space, **strategy.knows(target.in_force.model)}
+    return {**strategy.space, **strategy.knows(target.in_force.model, target.in_force.policy)}
 
 
 def _worth(find: Find) -> tuple[int, tuple[int, ...]]:

@@ -11,6 +11,7 @@ customer_id, terminal_id, amount_minor). Segments are read, and no feature knows
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -138,6 +139,15 @@ def _is_ordered(source: PaymentSource) -> bool:
         more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
         raise HistoryRefused(f"{sentence_of(checked.faults[0], source.unit).removesuffix('.')}{more}")
     return checked.is_ordered
+
+
+def examples_sha256(examples: Examples, more: bytes = b"") -> str:
+    """Hash features, truth and times, in this order, and what else was taught."""
+    digest = hashlib.sha256(examples.features.astype("<i8").tobytes())
+    digest.update(examples.fraud.astype("u1").tobytes())
+    digest.update(examples.event_time_ms.astype("<i8").tobytes())
+    digest.update(more)
+    return digest.hexdigest()
 
 
 class _Observer:

@@ -1,7 +1,8 @@
-"""Train a glass-box model on labelled history and write its artefact, in one command.
+"""Learn a glass-box model from labelled history and write its artefact: all that `fraud models train` does with one.
 
-    python -m models.train.train --history PATH --out models/registry --version V
-    python -m models.train.train --generate --out models/registry --version V     (the shipped default)
+    python -m models.train.train --out models/registry --version V     (the shipped default)
+
+learns from the project's own seeded traffic, by the plan that the command follows where it is given none.
 
 The history is split by time: the model learns from the first part, the next calibrates it, and the last measures it.
 Features and settings are chosen within the first part (`models.train.choosing`). The same history, plan, seed, code and
@@ -15,7 +16,6 @@ Handbook's validation folds, and probabilities that no calibration table fully m
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,18 +31,25 @@ from models.card.measuring.measured import Measured, numbered
 from models.simulator import TrafficEvent, TrafficSettings
 from models.train.choosing import FOLDS, Advance, Plan, choose, parameters, rounds_of_choosing, told
 from models.train.compile import calibrate, compile_terms
-from models.train.history import LABEL_DELAY_DAYS, Examples, HistoryRefused, events_of, examples_of, generated
+from models.train.history import (
+    LABEL_DELAY_DAYS,
+    Examples,
+    HistoryRefused,
+    events_of,
+    examples_of,
+    examples_sha256,
+    generated,
+)
 from models.train.learn import Learner, fit
 from models.train.lineage import code, libraries
 from models.train.metrics import Metrics, measure
-from models.train.plan_files import given_plan
+from models.train.plan_files import default_plan
 from models.train.reference import with_reference
-from models.train.settled import DAY_MS, UNLABELLED, History, Truth, final, settled
+from models.train.settled import UNLABELLED, History, Truth, final, settled
 from models.versions.locations import version_fault
 from pipeline.domain.features import COLUMN, FEATURES, NONE, Matrix
 from pipeline.publish.file_map import FileMap
-from pipeline.publish.payment_files import NO_MAP
-from pipeline.publish.payment_source import LABELLED_AFTER_MS, Unreadable
+from pipeline.publish.payment_source import LABELLED_AFTER_MS
 from pipeline.terminal.output import unseen
 
 LEARNED_PERCENT: Final = 65
@@ -66,12 +73,6 @@ Before real use, train it on the institution's own history."""
 HISTORY_LIMITS = """\
 It knows frauds of the kinds and the times in its history; new schemes and drift are what monitoring, the circuit
 breaker and the fallback rules are for."""
-
-
-def train(history: Path, out_dir: Path, version: str, seed: int, rules: FileMap = NO_MAP, jobs: int = 1) -> Metrics:
-    """Write `out_dir/version` from a file of labelled payments, by the default learner: nothing is chosen."""
-    taught = history_of_file(history, rules, LABEL_DELAY_DAYS * DAY_MS)
-    return train_history(taught, out_dir / version, given_plan(seed), HISTORY_LIMITS, jobs)
 
 
 def history_of_file(
@@ -98,6 +99,15 @@ def _end_ms(examples: Examples) -> int:
     """
     count = len(examples.event_time_ms)
     return int(examples.event_time_ms[count - 1 - count // SLIPS_ONE_IN])
+
+
+def train_default(traffic: TrafficSettings, directory: Path, seed: int, jobs: int = 1) -> Metrics:
+    """Write the shipped default: what the command learns, from the project's own traffic, whose labels are all in."""
+    source = (
+        f"The project's own seeded traffic generator (seed {traffic.seed}, {traffic.accounts:,} accounts, "
+        f"{traffic.days} days)"
+    )
+    return train_history(final(generated(traffic), source), directory, default_plan(seed), _GENERATED_LIMITS, jobs)
 
 
 def train_examples(
@@ -242,19 +252,13 @@ def _median(column: Matrix) -> int:
 
 def _sha256(history: History) -> str:
     """Hash what was taught: features, truth, times, and weights where there are any."""
-    examples = history.examples
-    digest = hashlib.sha256(examples.features.astype("<i8").tobytes())
-    digest.update(examples.fraud.astype("u1").tobytes())
-    digest.update(examples.event_time_ms.astype("<i8").tobytes())
-    digest.update(b"" if history.weight is None else history.weight.astype("<f8").tobytes())
-    return digest.hexdigest()
+    return examples_sha256(history.examples, b"" if history.weight is None else history.weight.astype("<f8").tobytes())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m models.train.train", description=__doc__.partition("\n")[0])
-    origin = parser.add_mutually_exclusive_group(required=True)
-    origin.add_argument("--history", type=Path, help="a parquet or CSV file of labelled payments")
-    origin.add_argument("--generate", action="store_true", help="train on the project's own seeded traffic")
+    parser = argparse.ArgumentParser(
+        prog="python -m models.train.train", description="Learn the shipped default from the project's own traffic."
+    )
     parser.add_argument("--out", type=Path, required=True, help="the registry's directory")
     parser.add_argument("--version", required=True)
     parser.add_argument("--seed", type=int, default=1)
@@ -262,22 +266,9 @@ def main() -> None:
     asked = parser.parse_args()
     if (fault := version_fault(asked.version)) is not None:
         parser.error(fault)
-    if asked.generate:
-        traffic = DEFAULT_TRAFFIC
-        source = (
-            f"The project's own seeded traffic generator (seed {traffic.seed}, {traffic.accounts:,} accounts, "
-            f"{traffic.days} days)"
-        )
-        directory = asked.out / asked.version
-        metrics = train_examples(
-            generated(traffic), directory, Learner(asked.seed), source, _GENERATED_LIMITS, asked.jobs
-        )
-    else:
-        try:
-            metrics = train(asked.history, asked.out, asked.version, asked.seed, jobs=asked.jobs)
-        except (HistoryRefused, Unreadable) as refused:
-            raise SystemExit(str(refused)) from refused
-    for name, value in metrics._asdict().items():
+    for name, value in (
+        train_default(DEFAULT_TRAFFIC, asked.out / asked.version, asked.seed, asked.jobs)._asdict().items()
+    ):
         print(f"{name:32}{value:>12,}")
 
 

@@ -1,8 +1,8 @@
-"""`fraud models sign`, `approve`, `try`, `retire`, `begin` and `confirm`: each adds to the registry alone."""
+"""`fraud models sign`, `approve`, `try`, `retire`, `begin` and `confirm`: each adds, and nothing is written over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from models.versions.listing_command import no_version
 from models.versions.loading_files import Trust, trust_of
 from models.versions.locations import Alias
 from models.versions.records import sha256_of, vouched
-from models.versions.registry_files import registry_at
+from models.versions.registry_files import Registry, registry_at
 from models.versions.signature_files import require_signed, signed_artefact
 from pipeline.domain.money import count_text
 from pipeline.io.clock import now_ms
@@ -46,6 +46,13 @@ POLICY_BYTES_MAX = 256 * 1024
 """As everybody reads a policy."""
 
 
+class Beside(NamedTuple):
+    """A version that stands beside the registry. load: verifies its files; raises ModelRefused."""
+
+    registry: Registry
+    load: Callable[[str, Mapping[str, bytes]], object]
+
+
 class Signed(NamedTuple):
     version: str
     key_id: str
@@ -67,14 +74,14 @@ class Approved(NamedTuple):
     failed: int
 
 
-def sign(settings: Settings, version: str) -> Signed:
+def sign(settings: Settings, version: str, beside: Beside | None = None) -> Signed:
     """Failure where the version can't be loaded, is signed already, or the key set doesn't trust the key."""
-    with _refusals():
-        registry = registry_at(settings.model_registry)
+    with refusals():
+        registry = registry_at(settings.model_registry) if beside is None else beside.registry
         contents = read_artefact(registry, version)
         if SIGNATURE in contents:
             refuse(f"version '{version}' is signed already, and nothing of a version is written over")
-        load_contents(version, contents)
+        _load(version, contents, beside)
         key = _artefacts_key(settings)
         trust = _trust(settings)
         signature = signed_artefact(version, contents, key)
@@ -93,7 +100,7 @@ def approve(settings: Settings, version: str, role: Role, answer: str) -> Approv
         fix = "`fraud people list` shows who does."
         raise Failure(f"Refused: you don't hold the role {role}, or your key isn't registered.", fix, FAILED_CHECK)
     at_ms = trusted_now_ms(settings)
-    with _refusals():
+    with refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         contents = read_artefact(registry, version)
         load_contents(version, contents)
@@ -108,17 +115,18 @@ def approve(settings: Settings, version: str, role: Role, answer: str) -> Approv
         return Approved(version, digest_of(registry, version), role, by.name, standing.missing, on, len(failed))
 
 
-def put_on_trial(settings: Settings, version: str, reason: str) -> HistoryRecord:
+def put_on_trial(settings: Settings, version: str, reason: str, beside: Beside | None = None) -> HistoryRecord:
     """Name the challenger. Failure where the version isn't signed and sound, or is retired.
 
     The record before may be signed by a key that counts no more: what it named decides nothing.
     """
     by, key, at_ms = _mover(settings), _models_key(settings), trusted_now_ms(settings)
-    with _refusals():
+    with refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
+        registry = registry if beside is None else beside.registry
         require_not_retired(read_history(registry, trust.keys), version)
         contents = read_artefact(registry, version)
-        load_contents(version, contents)
+        _load(version, contents, beside)
         require_signed(version, contents, trust.keys, at_ms, None)
         keys = vouched(trust.keys)
         before = alias_records(registry, keys, Alias.CHALLENGER)
@@ -132,7 +140,7 @@ def put_on_trial(settings: Settings, version: str, reason: str) -> HistoryRecord
 def retire(settings: Settings, version: str, reason: str) -> HistoryRecord:
     """Failure where an alias names it, or is being moved to it, or somebody moved an alias in the same moment."""
     by, key = _mover(settings), _models_key(settings)
-    with _refusals():
+    with refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         history = read_history(registry, trust.keys)  # before the aliases: what is begun after it voids this
         require_not_retired(history, version)
@@ -154,7 +162,7 @@ def begin(settings: Settings, version: str, reason: str) -> HistoryRecord:
     """Failure where there was a champion before, or the version isn't signed and approved."""
     by, key, people = _mover(settings), _models_key(settings), _people(settings)
     at_ms, seen = _noted(settings)
-    with _refusals():
+    with refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         records = alias_records(registry, trust.keys, Alias.CHAMPION)
         require_no_way_back(Alias.CHAMPION, records, seen)
@@ -183,7 +191,7 @@ def confirm(settings: Settings, reason: str) -> HistoryRecord:
     """
     by, key = _mover(settings), _models_key(settings)
     at_ms, seen = _noted(settings)
-    with _refusals():
+    with refusals():
         registry, trust = registry_at(settings.model_registry), _trust(settings)
         trust = trust._replace(keys=vouched(trust.keys))
         records = alias_records(registry, trust.keys, Alias.CHAMPION)
@@ -233,6 +241,14 @@ def _noted(settings: Settings) -> tuple[int, Seen | None]:
         return now_ms(), None
     with connected(settings) as connection:
         return server_now_ms(connection), latest_seen(connection)
+
+
+def _load(version: str, contents: Mapping[str, bytes], beside: Beside | None) -> None:
+    """Raises ModelRefused for what nobody could load."""
+    if beside is None:
+        load_contents(version, contents)
+    else:
+        beside.load(version, contents)
 
 
 def _mover(settings: Settings) -> str:
@@ -296,7 +312,7 @@ def _models_key(settings: Settings) -> SigningKey:
         key = SigningKey.from_file(settings.models_key_file)
     except SigningKeyRefused as refusal:
         raise Failure(f"{refusal}.", fix) from refusal
-    with _refusals():
+    with refusals():
         why = untrusted(_trust(settings).keys, KeyUse.MODELS, key.key_id, now_ms(), None)
     if why is not None:
         raise Failure(f"Nobody would heed what this key signs: {why}.", fix)
@@ -322,7 +338,7 @@ def _reason(reason: str) -> str:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     try:
         yield
     except VersionMissing as missing:

@@ -54,14 +54,6 @@ def verify_versions(
     raise typer.Exit(1 if any(each.fault is not None for each in found) else 0)
 
 
-@models_app.command("sign")
-def sign_version(version: Version, as_json: Json = False) -> None:
-    """Sign a version. The key is that of FRAUD_ARTEFACTS_KEY_FILE."""
-    from models.versions.act_command import show_signed, sign
-
-    show_signed(Output(as_json=as_json), sign(settings_from_environment(), version))
-
-
 @models_app.command("approve")
 def approve_version(
     version: Version,
@@ -80,18 +72,6 @@ def approve_version(
     from pipeline.people.roles import Role
 
     show_approved(Output(as_json=as_json), approve(settings_from_environment(), version, Role(role.value), answer))
-
-
-@models_app.command("try")
-def try_version(version: Version, reason: Reason, as_json: Json = False) -> None:
-    """Name the challenger, which answers in the shadow.
-
-    It answers beside the champion, decides nothing, and needs nobody's approval. A trial ends when another version is
-    named, such as the champion.
-    """
-    from models.versions.act_command import put_on_trial, show_event
-
-    show_event(Output(as_json=as_json), put_on_trial(settings_from_environment(), version, reason))
 
 
 @models_app.command("retire")

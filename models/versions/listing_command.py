@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from models.artefact.files import MANIFEST, SIGNATURE
@@ -12,14 +13,20 @@ from models.versions.alias_files import alias_records
 from models.versions.aliases import ALL_PPM, AliasRecord
 from models.versions.approval_files import standing_approvals
 from models.versions.approvals import Approval, grounds_words
-from models.versions.artefact_files import read_artefact
+from models.versions.artefact_files import digest_of, read_artefact
 from models.versions.evidence_files import evidence_root
 from models.versions.history import HistoryRecord, retired
 from models.versions.history_files import read_history
 from models.versions.loading_files import Trust, pointed_at, trust_of
 from models.versions.locations import Alias, is_version
 from models.versions.records import sha256_of
-from models.versions.registry_files import Registry, registry_at
+from models.versions.registry_files import (
+    CHALLENGER_MANIFEST,
+    DirectoryRegistry,
+    Registry,
+    registry_at,
+    with_challenger,
+)
 from models.versions.signature_files import require_signed
 from pipeline.domain.times import utc_text
 from pipeline.io.clock import now_ms
@@ -35,6 +42,7 @@ class Known(NamedTuple):
     """What the registry says of all its versions; `pointer`: the champion of a registry without signed records."""
 
     registry: Registry
+    challengers: Path
     trust: Trust | None
     aliases: dict[str, list[AliasRecord]]
     history: list[HistoryRecord]
@@ -46,6 +54,7 @@ class Facts(NamedTuple):
 
     `fault`: why the version can't be relied upon, in a sentence; None where nothing is wrong with what it has.
     `approvals`: what each was given on. `evidence`: the root of the evidence of now; None where it isn't known.
+    `is_onnx`: it is no glass box, stands beside the registry, and never decides.
     """
 
     version: str
@@ -57,11 +66,12 @@ class Facts(NamedTuple):
     fault: str | None
     approvals: tuple[Approval, ...] = ()
     evidence: str | None = None
+    is_onnx: bool = False
 
 
 def facts_of_all(settings: Settings) -> list[Facts]:
     known = known_of(settings)
-    return [_facts(known, version) for version in versions_of(known.registry)]
+    return [_facts(known, version) for version in sorted({*versions_of(known.registry), *challengers_of(known)})]
 
 
 def known_of(settings: Settings) -> Known:
@@ -69,9 +79,9 @@ def known_of(settings: Settings) -> Known:
     try:
         registry, trust = registry_at(settings.model_registry), trust_of(settings)
         if trust is None:
-            return Known(registry, None, {}, [], _pointer(registry))
+            return Known(registry, settings.challengers_path, None, {}, [], _pointer(registry))
         aliases = {alias.value: alias_records(registry, trust.keys, alias) for alias in Alias}
-        return Known(registry, trust, aliases, read_history(registry, trust.keys), None)
+        return Known(registry, settings.challengers_path, trust, aliases, read_history(registry, trust.keys), None)
     except ModelRefused as refusal:
         what = f"The registry {settings.model_registry} can't be relied upon: {refusal}."
         raise Failure(what, "`fraud models verify` says more.", FAILED_CHECK) from refusal
@@ -83,11 +93,26 @@ def no_version(what: str) -> Failure:
 
 
 def versions_of(registry: Registry) -> list[str]:
-    return [name for name in registry.names("") if is_version(name) and MANIFEST in registry.names(name)]
+    return versions_in(registry, MANIFEST)
+
+
+def versions_in(registry: Registry, manifest: str) -> list[str]:
+    return [name for name in registry.names("") if is_version(name) and manifest in registry.names(name)]
+
+
+def challengers_of(known: Known) -> list[str]:
+    """Return the challengers that are no glass boxes, and share no version's name. Failure where they can't be read."""
+    try:
+        found = versions_in(DirectoryRegistry(known.challengers), CHALLENGER_MANIFEST)
+        return [name for name in found if not known.registry.names(name)]
+    except ModelRefused as refusal:
+        what = f"The challengers in {known.challengers} can't be listed: {refusal}."
+        raise Failure(what, "Set FRAUD_CHALLENGERS_PATH to a folder of them, or to none that there is.") from refusal
 
 
 def show_facts(output: Output, facts: Facts) -> None:
     words = [
+        "ONNX, never decides" if facts.is_onnx else None,
         facts.alias,
         "unsigned" if facts.signed_by is None else f"signed by {facts.signed_by}",
         None if facts.approved is None else f"approved by {facts.approved}",
@@ -102,9 +127,10 @@ def show_facts(output: Output, facts: Facts) -> None:
 def show_whole(output: Output, settings: Settings, version: str) -> None:
     """Failure where there is no such version."""
     known = known_of(settings)
-    if version not in versions_of(known.registry):
+    if version not in versions_of(known.registry) and version not in challengers_of(known):
         raise no_version(f"the registry has no version '{version}'")
-    facts, lineage = _facts(known, version), _lineage(known.registry, version)
+    facts = _facts(known, version)
+    lineage = _made_of(known, version) if facts.is_onnx else _lineage(known.registry, version)
     told = [record for record in known.history if record.version == version]
     if output.as_json:
         history = [{**record._asdict(), "reasons": list(record.reasons)} for record in told]
@@ -157,7 +183,39 @@ def seen_at_ms(records: Sequence[AliasRecord], version: str, signature: bytes | 
     )
 
 
+def _beside(known: Known, version: str) -> Registry:
+    return with_challenger(known.registry, known.challengers, version)
+
+
+def _onnx_facts(known: Known, version: str) -> Facts:
+    """What a challenger that is no glass box has: files, a signature, its place in the alias. Nobody approves it."""
+    digest, signed_by, fault = "", None, None
+    try:
+        beside = _beside(known, version)
+        contents = read_artefact(beside, version)
+        digest = digest_of(beside, version)
+        if known.trust is not None and SIGNATURE in contents:
+            signed_by = require_signed(version, contents, known.trust.keys, now_ms(), None)
+        records = known.aliases.get(Alias.CHALLENGER, [])
+        if records and records[-1].version == version and records[-1].digest != digest:
+            fault = "it is not the model that the alias was moved to"
+    except ModelRefused as refusal:
+        fault = str(refusal)
+    return Facts(version, digest, _alias(known, version), signed_by, None, None, fault, is_onnx=True)
+
+
+def _made_of(known: Known, version: str) -> dict[str, Json]:
+    """What its manifest says of it."""
+    try:
+        manifest = parsed(read_artefact(_beside(known, version), version).get(CHALLENGER_MANIFEST, b""), MANIFEST)
+    except ModelRefused as refusal:
+        return {"lineage": f"can't be read: {refusal}"}
+    return {name: manifest.get(name) for name in ("features", "made_of")} if isinstance(manifest, dict) else {}
+
+
 def _facts(known: Known, version: str) -> Facts:
+    if MANIFEST not in known.registry.names(version):
+        return _onnx_facts(known, version)
     digest, signed_by, evidence, fault = "", None, None, None
     approvals: tuple[Approval, ...] = ()
     try:

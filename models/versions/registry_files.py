@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from models.artefact.files import MANIFEST
 from models.artefact.plain_files import read_plain
 from models.artefact.strict import ModelRefused
 
@@ -25,6 +26,10 @@ READ_S: Final = 5
 """Longest wait for a bucket; a worker looks at its registry beside the loop that decides."""
 ATTEMPTS_MAX: Final = 2
 S3: Final = "s3"
+CHALLENGER_MANIFEST: Final = "challenger.json"
+"""The manifest of a challenger that is no glass box; pipeline.shadow.onnx_files says what it holds."""
+CHALLENGER_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Largest file of such a one: a forest of 500 deep trees takes some 40 MB."""
 _UNTELLABLE: Final = re.compile("[^ -~]")
 """What no name of ours holds: others would spoil a terminal, or can't be written to a log or a database at all."""
 PARTIAL_BYTES: Final = 8
@@ -156,6 +161,50 @@ class BucketRegistry:
             if _is_taken(error):
                 raise AlreadyThere(f"'{name}' stands in the registry already, and is never written over") from error
             raise _unavailable(f"'{name}' can't be written to the registry", error) from error
+
+
+class BesideRegistry:
+    """A registry, and one version that stands in a folder of its own beside it: a challenger that is no glass box.
+
+    What names its files and signs records of them is the registry's own code. Whoever asks for its manifest by the name
+    that every version's has gets its own, so that its digest is told, and pinned, as theirs are.
+    """
+
+    def __init__(self, registry: Registry, folder: Path) -> None:
+        self._registry, self.version, self._own = registry, folder.name, DirectoryRegistry(folder.parent)
+
+    @property
+    def location(self) -> str:
+        return self._registry.location
+
+    def read(self, name: str, bytes_max: int) -> bytes | None:
+        version, slash, file = name.partition("/")
+        if not slash or version != self.version:
+            return self._registry.read(name, bytes_max)
+        beside = CHALLENGER_MANIFEST if file == MANIFEST else file
+        return self._own.read(f"{version}/{beside}", max(bytes_max, CHALLENGER_BYTES_MAX))
+
+    def names(self, folder: str) -> list[str]:
+        if folder != self.version:
+            return self._registry.names(folder)
+        return self._own.names(folder)
+
+    def create(self, name: str, content: bytes) -> None:
+        own = self._own if name.partition("/")[0] == self.version else self._registry
+        own.create(name, content)
+
+
+def with_challenger(registry: Registry, challengers: Path, version: str) -> Registry:
+    """Return a registry in which a version is found that is none of its own; itself where there is no such folder.
+
+    Raises ModelRefused where both hold one of that name: one name is one model.
+    """
+    folder = challengers / version
+    if not (folder / CHALLENGER_MANIFEST).exists():
+        return registry
+    if registry.names(version):
+        raise ModelRefused(f"two models have the version '{version}', one of them no glass box")
+    return BesideRegistry(registry, folder)
 
 
 def _tellable(name: str) -> str:

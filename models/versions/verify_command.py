@@ -20,7 +20,7 @@ from models.versions.loading_files import Trust, load_by_alias, trust_of
 from models.versions.locations import Alias, is_version
 from models.versions.memory_files import Memory
 from models.versions.records import vouched
-from models.versions.registry_files import Registry, registry_at
+from models.versions.registry_files import Registry, registry_at, with_challenger
 from models.versions.signature_files import require_signed
 from pipeline.io.clock import now_ms
 from pipeline.io.settings import Settings
@@ -43,7 +43,7 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
     """Return what was looked at. version: None stands for all there is. Failure where it is none of the registry's."""
     try:
         registry, trust = registry_at(settings.model_registry), trust_of(settings)
-        if version is not None and not (is_version(version) and registry.names(version)):
+        if version is not None and not (is_version(version) and _names(settings, registry, version)):
             raise no_version(f"the registry has no version '{version}'")
         versions = versions_of(registry) if version is None else [version]
         if not versions:
@@ -57,11 +57,33 @@ def verified(settings: Settings, version: str | None) -> list[Verified]:
     if version is None:
         versions = sorted({*versions, *_told_of(registry, trust), *(record.version for record in records)})
     for each in versions:
+        if _is_beside(settings, registry, each):
+            found.append(_found(f"challenger {each}", partial(_challenger, settings, registry, trust, each)))
+            continue
         found.append(_found(f"version {each}", partial(_version, registry, trust, each, records)))
         found.append(_found(f"evidence of {each}", partial(_evidence, settings, registry, trust, each)))
     if not settings.has_database:
         found.append(Verified("evidence in the database", None, NOT_ASKED))
     return found
+
+
+def _names(settings: Settings, registry: Registry, version: str) -> list[str]:
+    return with_challenger(registry, settings.challengers_path, version).names(version)
+
+
+def _is_beside(settings: Settings, registry: Registry, version: str) -> bool:
+    """Return whether only a challenger that is no glass box is called so; its folder stands beside the registry."""
+    return not registry.names(version) and bool(_names(settings, registry, version))
+
+
+def _challenger(settings: Settings, registry: Registry, trust: Trust, version: str) -> None:
+    """Verify the files of one by its signature, and by what records say that was on trial. Raises ModelRefused."""
+    beside = with_challenger(registry, settings.challengers_path, version)
+    contents, records = read_artefact(beside, version), alias_records(registry, vouched(trust.keys), Alias.CHALLENGER)
+    require_signed(version, contents, trust.keys, now_ms(), None)
+    named = [each for each in records if each.version == version]
+    if named and named[-1].digest != digest_of(beside, version):
+        refuse(f"challenger '{version}' is not the model that the alias was moved to")
 
 
 def _evidence(settings: Settings, registry: Registry, trust: Trust, version: str) -> None:

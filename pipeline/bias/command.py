@@ -44,7 +44,8 @@ def bias(
     """
     from pipeline.bias.report_command import show_bias
 
-    if not show_bias(settings_from_environment(), version, days, Output(as_json=as_json), is_evidence=is_evidence):
+    settings = settings_from_environment("evidence" if is_evidence else "command")
+    if not show_bias(settings, version, days, Output(as_json=as_json), is_evidence=is_evidence):
         raise typer.Exit(1)
 
 
@@ -63,5 +64,6 @@ def drift(
     """
     from pipeline.bias.drift_report_command import show_drift
 
-    if not show_drift(settings_from_environment(), version, days, Output(as_json=as_json), is_evidence=is_evidence):
+    settings = settings_from_environment("evidence" if is_evidence else "command")
+    if not show_drift(settings, version, days, Output(as_json=as_json), is_evidence=is_evidence):
         raise typer.Exit(1)

@@ -59,6 +59,7 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = MappingProxyType(
         "bias": frozenset({Need.KAFKA, Need.DATABASE, Need.SEAL_KEYS}),
         "incident-desk": frozenset({Need.DATABASE}),
         "promotion": frozenset({Need.KAFKA, Need.DATABASE}),  # a person who moves the champion, and tells of it
+        "evidence": frozenset({Need.DATABASE}),  # a person who files what a check found
         "alerts": frozenset({Need.KAFKA, Need.DATABASE, Need.ALERT_SECRETS, Need.SEAL_KEYS}),
         "oncall": frozenset({Need.DATABASE}),
         "breaker": frozenset({Need.KAFKA}),  # its kill switch must work while Redis is away, or not set up
@@ -91,6 +92,7 @@ DATABASE_ROLES: Final[Mapping[str, str]] = MappingProxyType(
         "bias": "fraud_bias",
         "incident-desk": "fraud_incident",
         "promotion": "fraud_incident",
+        "evidence": "fraud_incident",
         "desk": "fraud_review",
         "bookkeeper": "fraud_treasurer",  # opens and funds accounts, and executes nothing
         "alerts": "fraud_alerts",

@@ -106,7 +106,7 @@ def _reasons(facts: Facts) -> Iterator[tuple[Reason, str]]:
 
 def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[str]:
     if found is None:
-        yield f"There is no evidence of {kind} for {facts.version}."
+        yield f"There is no evidence of {kind} for {facts.version} (`{filed_by(kind, facts.version)}`)."
         return
     if found.digest != facts.digest:
         yield f"The evidence of {kind} is about another artefact, {found.digest[:16]}."
@@ -122,6 +122,17 @@ def _evidence_faults(facts: Facts, kind: str, found: Found | None) -> Iterator[s
         yield from _grounds_faults(facts, kind, found)
     if kind == "red-team" and facts.limits is not None:
         yield from _red_team_faults(facts, facts.limits, found)
+
+
+def filed_by(kind: str, version: str) -> str:
+    """Return the command that files evidence of a kind that the gate asks for."""
+    match kind:
+        case "red-team":
+            return f"fraud models red-team {version} --evidence KEYFILE"
+        case "bias":
+            return f"fraud models bias {version} --evidence"
+        case _:
+            return f"fraud models check {version} --evidence"
 
 
 def _grounds_faults(facts: Facts, kind: str, found: Found) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pipeline.terminal.output import Output
 shadow_app = typer.Typer()
 models_app = typer.Typer()
 
-Version = Annotated[str, typer.Argument(metavar="VERSION", help="The challenger's version.", show_default=False)]
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="The version.", show_default=False)]
 Digest = Annotated[
     str | None,
     typer.Option("--digest", metavar="HEX", help="Its files' digest, where several had that version.", min=64, max=64),
@@ -34,6 +34,31 @@ def run() -> None:
 
     settings = settings_from_environment("shadow")
     run_shadow(settings, wire_format(settings))
+
+
+@models_app.command("sign")
+def sign_version(version: Version, as_json: Json = False) -> None:
+    """Sign a version. The key is that of FRAUD_ARTEFACTS_KEY_FILE.
+
+    A challenger as ONNX stands in a folder of FRAUD_CHALLENGERS_PATH, and is signed there.
+    """
+    from models.versions.act_command import show_signed
+    from pipeline.shadow.trial_command import sign_version as signed
+
+    show_signed(Output(as_json=as_json), signed(settings_from_environment(), version))
+
+
+@models_app.command("try")
+def try_version(version: Version, reason: Reason, as_json: Json = False) -> None:
+    """Name the challenger, which answers in the shadow.
+
+    It answers beside the champion, decides nothing, and needs nobody's approval. A trial ends when another version is
+    named, such as the champion.
+    """
+    from models.versions.act_command import show_event
+    from pipeline.shadow.trial_command import try_version as tried
+
+    show_event(Output(as_json=as_json), tried(settings_from_environment(), version, reason))
 
 
 @models_app.command("shadow")

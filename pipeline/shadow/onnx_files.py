@@ -2,6 +2,7 @@
 
     <version>/model.onnx        the model: standard operators over one matrix of float32, and nothing beside it
     <version>/challenger.json   SHA-256 of the model, its features, what it was made of; canonical
+    <version>/model.sig         a signature over both, which models/versions verifies; it may be missing here
 
 Invariants
 1. Loading verifies everything and returns a challenger, or raises ModelRefused with one sentence.
@@ -18,15 +19,20 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.artefact.files import FORBIDDEN_FEATURES, SIGNATURE
 from models.artefact.plain_files import read_plain
 from models.artefact.strict import Json, ModelRefused, array, canonical, mapping, parsed, refuse
+from models.versions.registry_files import CHALLENGER_BYTES_MAX, CHALLENGER_MANIFEST
+from models.versions.signature_files import SIGNATURE_BYTES_MAX
 from pipeline.domain.features import COLUMN
 from pipeline.shadow.challenger import Statistical, TookTooLong
 
@@ -35,10 +41,13 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 MODEL: Final = "model.onnx"
-MANIFEST: Final = "challenger.json"
-MODEL_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Largest model: a forest of 500 deep trees takes some 40 MB."""
+MANIFEST: Final = CHALLENGER_MANIFEST
+MODEL_BYTES_MAX: Final = CHALLENGER_BYTES_MAX
+FILES: Final = frozenset({MODEL, MANIFEST, SIGNATURE})
 MANIFEST_BYTES_MAX: Final = 256 * 1024
+_BYTES_MAX: Final = MappingProxyType(
+    {MODEL: MODEL_BYTES_MAX, MANIFEST: MANIFEST_BYTES_MAX, SIGNATURE: SIGNATURE_BYTES_MAX}
+)
 NODES_MAX: Final = 2_000
 """Most operators; what skl2onnx makes of a pipeline has some dozens."""
 RUN_S_MAX: Final = 10.0
@@ -63,20 +72,24 @@ class OnnxMissing(Exception):
 
 def load_onnx(directory: Path) -> Statistical:
     """Load and verify a challenger. Raises ModelRefused, OnnxMissing."""
-    version = directory.name
     try:
-        if not VERSION.fullmatch(version):
-            refuse("the directory's name is not a version (letters, digits, dots, hyphens)")
-        content, manifest = _contents(directory)
-        said = mapping(parsed(manifest, MANIFEST), MANIFEST, _KEYS)
-        if type(said["format"]) is not int or (said["format"], said["version"]) != (FORMAT, version):
-            refuse("its manifest is of another format or version")
-        if hashlib.sha256(content).hexdigest() != said["model_sha256"]:
-            refuse(f"the SHA-256 of '{MODEL}' is not the manifest's")
-        features = _features(said["features"])
-        session = checked_session(content, len(features))
+        return load_onnx_contents(directory.name, read_onnx(directory))
     except ModelRefused as refusal:
-        raise ModelRefused(f"challenger '{version}' is refused: {refusal}") from refusal
+        raise ModelRefused(f"challenger '{directory.name}' is refused: {refusal}") from refusal
+
+
+def load_onnx_contents(version: str, contents: Mapping[str, bytes]) -> Statistical:
+    """Verify files that were read, and load what they are. Raises ModelRefused, OnnxMissing."""
+    if not VERSION.fullmatch(version):
+        refuse("the directory's name is not a version (letters, digits, dots, hyphens)")
+    content, manifest = contents.get(MODEL, b""), contents.get(MANIFEST, b"")
+    said = mapping(parsed(manifest, MANIFEST), MANIFEST, _KEYS)
+    if type(said["format"]) is not int or (said["format"], said["version"]) != (FORMAT, version):
+        refuse("its manifest is of another format or version")
+    if hashlib.sha256(content).hexdigest() != said["model_sha256"]:
+        refuse(f"the SHA-256 of '{MODEL}' is not the manifest's")
+    features = _features(said["features"])
+    session = checked_session(content, len(features))
     return Statistical(version, hashlib.sha256(manifest).digest(), features, _Probabilities(session))
 
 
@@ -177,19 +190,20 @@ class _Probabilities:
         return pairs[:, 1] if pairs.ndim == 2 and pairs.shape[1] == 2 else np.full(0, np.nan, dtype=np.float32)
 
 
-def _contents(directory: Path) -> tuple[bytes, bytes]:
+def read_onnx(directory: Path) -> dict[str, bytes]:
+    """Return a challenger's files, read once: what is verified is what is loaded. Raises ModelRefused."""
     try:
-        if strangers := sorted(entry.name for entry in directory.iterdir() if entry.name not in (MODEL, MANIFEST)):
+        names = {entry.name for entry in directory.iterdir()}
+        if strangers := sorted(names - FILES):
             refuse(f"it holds the unexpected file '{strangers[0]}'")
-        if any((directory / name).is_symlink() for name in (MODEL, MANIFEST)):
+        if any((directory / name).is_symlink() for name in names):
             refuse("one of its files is a link")
-        content = read_plain(directory / MODEL, MODEL_BYTES_MAX)
-        manifest = read_plain(directory / MANIFEST, MANIFEST_BYTES_MAX)
+        contents = {name: read_plain(directory / name, _BYTES_MAX[name]) for name in sorted(names | {MODEL, MANIFEST})}
     except OSError as error:
         raise ModelRefused(f"its files can't be read ({error.strerror})") from error
-    if len(content) > MODEL_BYTES_MAX or len(manifest) > MANIFEST_BYTES_MAX:
+    if any(len(content) > _BYTES_MAX[name] for name, content in contents.items()):
         refuse("a file of it is too large")
-    return content, manifest
+    return contents
 
 
 def _features(value: Json) -> tuple[str, ...]:
@@ -198,6 +212,8 @@ def _features(value: Json) -> tuple[str, ...]:
         refuse("its feature list is empty or names a feature twice")
     if unknown := [name for name in names if name not in COLUMN]:
         refuse(f"it wants the unknown feature '{unknown[0][:60]}'")
+    if guarded := sorted(FORBIDDEN_FEATURES.intersection(names)):
+        refuse(f"only guardrails may use '{guarded[0]}'")
     return names
 
 

@@ -224,7 +224,8 @@ def _lines(found: Report) -> Iterable[str]:
 def _span(whole: ShadowSummary) -> str:
     if not whole.sample:
         return "and so nothing is known"
-    return f"{utc_text(whole.first_ms)} to {utc_text(whole.last_ms)}, {whole.days_covered} whole days covered"
+    days = count_text(whole.days_covered, "whole day")
+    return f"{utc_text(whole.first_ms)} to {utc_text(whole.last_ms)}, {days} covered"
 
 
 def _told(rate: Rate) -> str:

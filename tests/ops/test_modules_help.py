@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 import models.evaluate.__main__
-import models.train.train
 import ops.structure.__main__
 
 
@@ -19,10 +18,6 @@ def test_history_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(SystemExit) as evaluated:
         models.evaluate.__main__.main()
     assert expected == evaluated.value.code
-    monkeypatch.setattr(sys, "argv", ["train", "--history", str(missing), "--out", str(tmp_path), "--version", "v"])
-    with pytest.raises(SystemExit) as trained:
-        models.train.train.main()
-    assert expected == trained.value.code
 
 
 def test_folder_without_the_project_is_named(

@@ -68,3 +68,20 @@ def test_without_the_key_of_models_nothing_is_filed(stage: Stage, check: Check, 
     assert answer.code == 2
     assert "The evidence can't be written" in answer.err
     assert filed_evidence(stage.registry, CANDIDATE, stage.keys) == []
+
+
+@pytest.mark.parametrize("kind", ["bias", "drift"])
+def test_evidence_is_filed_in_the_role_that_may_where_the_address_leaves_it_open(
+    stage: Stage, fraud: Fraud, stack: EmbeddedStack, tmp_path: Path, kind: str
+) -> None:
+    """The stacks' address does, and the reader's role may record nothing: so nobody could promote on them."""
+    (tmp_path / "keys").write_text(key_set_text(stage.keys))
+    stage.shadow(CANDIDATE)
+    answer = fraud(
+        "models", kind, CANDIDATE, "--evidence",
+        bootstrap_servers=stack.bootstrap_servers, topic_prefix=unused_prefix(),
+        database_url=url_as(stage.database_url, "{role}"), model_registry=stage.archive.registry,
+        seal_keys_file=tmp_path / "keys", models_key_file=tmp_path / "models.pem", policy_path=POLICY_PATH.resolve(),
+    )  # fmt: skip
+    assert "refused" not in answer.err, answer.err
+    assert [kind] == [each.evidence.kind for each in filed_evidence(stage.registry, CANDIDATE, stage.keys)]

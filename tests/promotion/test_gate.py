@@ -21,6 +21,7 @@ from pipeline.promotion.facts import (
     Unread,
 )
 from pipeline.promotion.gate import APPROVING_ROLES, Reason, refusals
+from tests.commands import Fraud
 from tests.promotion.given import CHAMPION, DIGEST, FACTS, LIMITS, NOW_MS, SHADOW, found_of
 
 OTHER = "f" * 64
@@ -321,3 +322,13 @@ def test_figures_pass_exactly_where_they_reach_the_limits(payments: int, agreed:
     is_possible = agreed <= payments and stopped <= payments and same <= min(stopped, agreed)
     reaches = payments >= 10_000 and agreed >= 0.98 * payments and stopped and same >= 0.9 * stopped
     assert (refusals(facts) == []) == bool(is_possible and reaches)
+
+
+@pytest.mark.parametrize("kind", ASKED_KINDS)
+def test_whoever_lacks_evidence_is_told_the_command_that_files_it(fraud: Fraud, kind: str) -> None:
+    """Four of the six kinds come from one command, and nothing said from which."""
+    [text] = [each.text for each in refusals(with_evidence(kind, None)) if each.reason is Reason.EVIDENCE]
+    command = text.partition("`")[2].partition("`")[0]
+    group, verb, version, flag = command.split()[1:5]
+    assert (group, version, flag) == ("models", FACTS.version, "--evidence")
+    assert "--evidence" in fraud(group, verb, "--help").out

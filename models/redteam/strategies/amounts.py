@@ -8,7 +8,17 @@ import numpy as np
 
 from models.artefact.scoring import Model
 from models.redteam.scene import MINUTE_MS, Origin, Scene
-from models.redteam.strategies.strategy import HOURS, LIMITS_MINOR, MULE_HOURS, ORIGINS, WEALTH, Choices, Strategy
+from models.redteam.strategies.strategy import (
+    AMOUNT,
+    HOURS,
+    MULE_HOURS,
+    ORIGINS,
+    WEALTH,
+    Choices,
+    Strategy,
+    limits_minor,
+)
+from pipeline.decide.policy import Policy
 from pipeline.domain.payment import AMOUNT_MINOR_MAX, Channel
 from pipeline.state.periods import HOUR_MS
 
@@ -22,7 +32,7 @@ _ZONES = ("Europe/London", "America/New_York", "Asia/Tokyo", "Pacific/Kiritimati
 
 def _near_limits(scene: Scene, choices: Choices) -> None:
     victim, mule = scene.victim(choices["wealth"]), scene.mule(choices["mule_hours"])
-    limit_minor = LIMITS_MINOR[choices["limit"]]
+    limit_minor = choices["limit_minor"]
     amount_minor = limit_minor - 1 - limit_minor * choices["below_bp"] // 10_000
     at_ms = scene.at(0, choices["hour"])
     for number in range(choices["count"]):
@@ -34,7 +44,7 @@ NEAR_LIMITS = Strategy(
     "near-limits",
     "amounts just under each limit, several in a row",
     {
-        "limit": tuple(range(len(LIMITS_MINOR))),
+        "limit_minor": (500_000,),
         "below_bp": (0, 50, 200, 500, 1_500),
         "count": (1, 2, 3, 5, 8),
         "gap_min": (1, 10, 61, 240, 1_441),
@@ -44,6 +54,7 @@ NEAR_LIMITS = Strategy(
         "wealth": WEALTH,
     },
     _near_limits,
+    lambda _, policy: {"limit_minor": limits_minor(policy)},
 )
 
 
@@ -61,11 +72,11 @@ def _boundary(scene: Scene, choices: Choices) -> None:
     )  # fmt: skip
 
 
-def _cuts(model: Model | None) -> Mapping[str, tuple[int, ...]]:
+def _cuts(model: Model | None, policy: Policy) -> Mapping[str, tuple[int, ...]]:
     """Amounts at which a rule or the model's own table steps, with the least and the greatest."""
-    cuts: set[int] = {0, 1, AMOUNT_MINOR_MAX, *LIMITS_MINOR}
+    cuts: set[int] = {0, 1, AMOUNT_MINOR_MAX, *limits_minor(policy)}
     for term in () if model is None else model.terms:
-        if term.features == ("amount_gbp_minor",):
+        if term.features == (AMOUNT,):
             edges = term.edges[0]
             cuts.update(edges[np.linspace(0, len(edges) - 1, min(_CUTS_MAX, len(edges))).astype(np.int64)].tolist())
     return {"amount_minor": tuple(sorted(cuts))}
@@ -75,7 +86,7 @@ BOUNDARY = Strategy(
     "boundary",
     "each value at the edge of a rule or of a cut of the model's tables: amounts, minutes, ages, what may be missing",
     {
-        "amount_minor": (0, 1, *LIMITS_MINOR, AMOUNT_MINOR_MAX),
+        "amount_minor": (0, 1, AMOUNT_MINOR_MAX),
         "off_minor": (-1, 0, 1),
         "minute": (0, 59, 60, 299, 300, 540, 720, 1_020, 1_439),
         "logged_after_min": (0, 5, 6, 60, 600),

@@ -33,6 +33,41 @@ SPLIT_TIME = Strategy(
 )
 
 
+def _split_claims(scene: Scene, choices: Choices) -> None:
+    """All is handed in within minutes; what is asked of a day, an hour or a week meets the times that it claims."""
+    victim, days = scene.victim(choices["wealth"]), choices["days"]
+    mules = [scene.mule(choices["mule_hours"]) for _ in range(choices["mules"])]
+    begin_ms = scene.at(days, choices["hour"])
+    for number in range(choices["count"]):
+        logged_ms = begin_ms + number * MINUTE_MS
+        claimed_ms = begin_ms - (days - number * days // choices["count"]) * DAY_MS + choices["shift_h"] * HOUR_MS
+        scene.payment(
+            victim, mules[number % len(mules)], choices["pounds"] * 100 - number, min(claimed_ms, logged_ms),
+            Origin(choices["origin"]), logged_after_ms=logged_ms - min(claimed_ms, logged_ms),
+            is_balance_kept=bool(choices["is_balance_kept"]),
+        )  # fmt: skip
+
+
+SPLIT_CLAIMS = Strategy(
+    "split-over-claims",
+    "one sum in many payments that are handed in at once, and claim the days before; of a company, too, whose balance "
+    "nobody bounds",
+    {
+        "pounds": (*_POUNDS, 9_999, 24_999, 49_999),
+        "count": (1, 2, 6, 12, 24),
+        "days": (1, 3, 6, 8),
+        "shift_h": (0, 9, 16),
+        "mules": (1, 4),
+        "hour": HOURS,
+        "origin": ORIGINS,
+        "mule_hours": MULE_HOURS,
+        "wealth": WEALTH,
+        "is_balance_kept": (1, 0),
+    },
+    _split_claims,
+)
+
+
 def _split_payees(scene: Scene, choices: Choices) -> None:
     victim = scene.victim(choices["wealth"])
     for number in range(choices["payees"]):

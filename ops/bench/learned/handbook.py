@@ -1,10 +1,11 @@
 """The Fraud Detection Handbook's payments through the real stack, by a model that learned from their first 30 %.
 
-The model is trained as `fraud models train` does it, from a file of the first 30 % that ends where it ends: what had
-no label by then taught nothing. Then all payments go through the worker in their order, day by day, each day after the
-labels that had come by its beginning; those of the first 30 % only so that the state knows the accounts. What follows
-is held against the truth, week by week, at the thresholds of the shipped policy: what the worker decided; what the
-fallback rules alone would have, on the same snapshots; and what guardrails without model and fallback would have.
+The model is trained by what `fraud models train` calls, features and settings chosen, from a file of the first 30 %
+that ends where it ends: what had no label by then taught nothing. Then all payments go through the worker in their
+order, day by day, each day after the labels that had come by its beginning; those of the first 30 % only so that the
+state knows the accounts. What follows is held against the truth, week by week, at the thresholds of the shipped
+policy: what the worker decided; what the fallback rules alone would have, on the same snapshots; and what guardrails
+without model and fallback would have.
 
 On the same snapshots means: as if each had decided that payment alone. Volumes leave out what was blocked, so a
 decider's own history could differ a little; no rule of the fallback reads a volume.
@@ -13,6 +14,7 @@ decider's own history could differ a little; no rule of the fallback reads a vol
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter, deque
@@ -25,8 +27,8 @@ from typing import Final
 import numpy as np
 import pyarrow.parquet as pa_parquet  # type: ignore[import-untyped]
 
-from models.artefact.files import CHAMPION
-from models.train.train import train
+from models.artefact.files import CHAMPION, MANIFEST
+from models.train.learning_command import Asked, trained
 from ops.bench.learned.weeks import Judged, Weeks
 from ops.bench.rig.services import worker_process
 from ops.bench.rig.stored import Tail
@@ -58,6 +60,8 @@ DATA: Final = "FRAUD_HANDBOOK"
 POLICY: Final = Path("pipeline/decide/policies/default.toml")
 VERSION: Final = "handbook-30"
 SEED: Final = 1
+JOBS: Final = 2
+"""Bags learned at a time; the bytes are the same with one."""
 LEARNED_PERCENT: Final = 30
 QUICK_PAYMENTS: Final = 300_000
 QUICK_LEARNED_PERCENT: Final = 60
@@ -84,7 +88,7 @@ def run(
     payments = sizes.get("payments", QUICK_PAYMENTS if is_quick else pa_parquet.read_metadata(path).num_rows)
     percent = sizes.get("percent", QUICK_LEARNED_PERCENT if is_quick else LEARNED_PERCENT)
     learned = payments * percent // 100
-    trained = _trained(say, path, learned, folder)
+    model = _learned(say, path, learned, folder)
     tree = compiled_tree_or_none(say)
     environment = {**python_path(tree), "FRAUD_MODEL_REGISTRY": str(folder / "registry")}
     with RealStack(folder / "stack") as stack:
@@ -98,21 +102,23 @@ def run(
         return {
             "compiled": tree is not None,
             "learned_payments": learned,
-            "model": trained,
+            "model": model,
             "seconds": round(seconds, 1),
             **_judged(say, stack.bootstrap_servers, published, learned),
         }
 
 
-def _trained(say: Callable[[str], None], path: Path, learned: int, folder: Path) -> dict[str, int]:
+def _learned(say: Callable[[str], None], path: Path, learned: int, folder: Path) -> dict[str, object]:
     """Write the first payments as a file of their own, learn from it, and make the model champion of a registry."""
     slice_path, registry = folder / "learned.parquet", folder / "registry"
     pa_parquet.write_table(pa_parquet.read_table(path).slice(0, learned), slice_path)
     started = time.monotonic()
-    metrics = train(slice_path, registry, VERSION, SEED)
+    asked = Asked(slice_path, "file", None, at_own_times=False, are_labels_final=False, plan=None, map_path=None)
+    metrics = trained(asked, registry, VERSION, SEED, JOBS)
     (registry / CHAMPION).write_text(f"{VERSION}\n")
+    choosing = json.loads((registry / VERSION / MANIFEST).read_bytes())["training"]["choosing"]
     say(f"learned from {learned:,} payments in {time.monotonic() - started:.0f} s: {metrics}")
-    return metrics._asdict()
+    return {**metrics, "choosing": choosing}
 
 
 def _publish(say: Callable[[str], None], path: Path, count: int, settings: Settings) -> list[FilePayment]:

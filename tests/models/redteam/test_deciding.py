@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from random import Random
 
 import numpy as np
@@ -12,18 +13,22 @@ from models.artefact.strict import canonical
 from models.redteam.deciding import BREAKER_FROM, REFUSED, carry_out
 from models.redteam.plan import Plan, PlanRefused, Role, plan_json, plan_of
 from models.redteam.scene import MINUTE_MS, Origin
-from models.redteam.search import carried_out
+from models.redteam.search import carried_out, space_of
 from models.redteam.strategies.strategy import Strategy
-from models.redteam.strategies.table import STRATEGIES
+from models.redteam.strategies.table import BY_NAME, STRATEGIES
+from models.redteam.target import target_of
 from models.redteam.trials import HEAVY
 from models.redteam.world import record_of
+from pipeline.decide.policy import rules_of
+from pipeline.decide.policy_rules import SoftRules
 from pipeline.domain.decision import Outcome
 from pipeline.domain.log import Span
 from pipeline.io.avro.wire import WireFormat
 from pipeline.state.context.facts import LogPlace
 from pipeline.state.periods import DAY_MS
 from pipeline.state.windows import MemoryState, PartitionEvents
-from tests.models.redteam.given import carried, scene, target
+from tests.models.redteam.given import SEED, carried, first_choices, scene, shipped, target
+from tests.records import policy
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda each: each.name)
@@ -188,3 +193,43 @@ def test_a_sum_that_is_unlike_the_account_does_not_go_out_in_parts_of_a_day_each
     outcomes = carry_out(made.plan(), target()).outcomes
     assert len(outcomes) > 2
     assert outcomes[2:].count(Outcome.ALLOW) == 0, outcomes
+
+
+@pytest.mark.parametrize(
+    ("choices", "code"),
+    [
+        ({"hour": 13, "days": 6, "count": 24, "pounds": 24_999, "is_balance_kept": 0}, "SOFT_DAILY_VOLUME_DATED_BACK"),
+        ({"hour": 3, "days": 1, "shift_h": 9, "count": 2, "pounds": 500}, "SOFT_UNUSUAL_HOURS_LOGGED"),
+        ({"hour": 13, "days": 8, "count": 2, "pounds": 500}, "SOFT_LATE"),
+    ],
+)
+def test_guardrails_on_what_payments_claim_are_met_by_an_attack(choices: Mapping[str, int], code: str) -> None:
+    """No attack handed in a payment later than 10 hours after its time, and these three met none."""
+    whole = {**first_choices("split-over-claims"), "wealth": 9, "mule_hours": 24 * 400, **choices}
+    _, course = carried_out(BY_NAME["split-over-claims"], target(), whole, 0)
+    assert code in {met for each in course.rules for met in each}
+
+
+def test_what_is_just_under_a_limit_follows_from_the_policy_that_is_attacked() -> None:
+    """Two rules came at £1,000 and £200, and no attack knew of either amount."""
+    held = {
+        condition.at_least
+        for rule in rules_of(policy())
+        for condition in rule.when
+        if condition.feature == "amount_gbp_minor" and condition.at_least is not None
+    }
+    assert {20_000, 100_000} <= held
+    for name, parameter in (("near-limits", "limit_minor"), ("boundary", "amount_minor")):
+        assert held <= {*space_of(BY_NAME[name], target())[parameter]}
+    with_another = policy().model_copy(update={"soft": _with_amount(policy().soft, 777_700)})
+    other = target_of("other", with_another, shipped(), SEED)
+    assert 777_700 in space_of(BY_NAME["near-limits"], other)["limit_minor"]
+
+
+def _with_amount(soft: SoftRules, amount_minor: int) -> SoftRules:
+    rule = next(rule for rule in soft.rules if rule.code == "SOFT_UNUSUAL_AMOUNT")
+    when = tuple(
+        each.model_copy(update={"at_least": amount_minor}) if each.feature == "amount_gbp_minor" else each
+        for each in rule.when
+    )
+    return soft.model_copy(update={"rules": (rule.model_copy(update={"when": when}),)})

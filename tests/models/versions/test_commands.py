@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
-from models.artefact.strict import ModelRefused
+from models.artefact.strict import ModelRefused, canonical
 from models.versions.act_command import trusted_now_ms
 from models.versions.alias_files import alias_records
 from models.versions.artefact_files import digest_of
@@ -27,6 +28,7 @@ from pipeline.people.people_files import write_people
 from pipeline.promotion.moves import MoveEvent
 from pipeline.promotion.store import append_move
 from pipeline.shadow.challenger_files import load_challenger
+from pipeline.shadow.onnx_files import INPUT, OUTPUT, write_onnx
 from pipeline.terminal.failures import Failure
 from tests.commands import Fraud
 from tests.servers import url_as
@@ -392,3 +394,104 @@ def test_whoever_approves_answers_for_the_runs_that_failed(
     anew = fraud("models", "approve", FIRST, "--role", "RISK", "--answer", "the feed was down", "--json")
     assert anew.code == 0, "on other evidence it is given anew at once"
     assert json.loads(anew.out)["evidence"] != ""
+
+
+def onnx_challenger(folder: Path, version: str = "net-1") -> Path:
+    """Write one that answers by two features; it needs no learning."""
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", [INPUT], [OUTPUT], axis=1)],
+        "challenger",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [None, 2])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    features = ("amount_gbp_minor", "ip_fraud_reports")
+    write_onnx(folder / version, made.SerializeToString(), features, {"learner": "none"})
+    return folder / version
+
+
+@pytest.fixture
+def net(fraud: Fraud, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A challenger as ONNX beside a registry with a champion; erin acts."""
+    approved(fraud, monkeypatch, tmp_path, FIRST)
+    assert fraud("models", "begin", FIRST, "--reason", "the first one").code == 0
+    monkeypatch.setenv("FRAUD_CHALLENGERS_PATH", str(tmp_path / "challengers"))
+    return onnx_challenger(tmp_path / "challengers")
+
+
+def test_a_challenger_as_onnx_is_signed_and_named_by_a_signed_record(fraud: Fraud, net: Path) -> None:
+    """No command could name one: whoever set FRAUD_SHADOW_VERSION had any bytes of that name answer."""
+    refused = fraud("models", "try", "net-1", "--reason", "it may find more")
+    assert (refused.code, "is not signed" in refused.err) == (1, True)
+    assert fraud("models", "sign", "net-1").code == 0
+    assert sorted(each.name for each in net.iterdir()) == ["challenger.json", "model.onnx", "model.sig"]
+    again = fraud("models", "sign", "net-1")
+    assert (again.code, "is signed already" in again.err) == (1, True)
+    tried = fraud("models", "try", "net-1", "--reason", "it may find more")
+    assert tried.out == "net-1: TRIED, by erin, as record 2 of the history.\n", tried.err
+    named = load_challenger(Settings())
+    assert (named.version, named.kind) == ("net-1", "ONNX")
+    listed = {each["version"]: each for each in map(json.loads, fraud("models", "list", "--json").out.splitlines())}
+    assert listed["net-1"]["is_onnx"]
+    assert (listed["net-1"]["alias"], listed["net-1"]["digest"]) == ("challenger", named.digest.hex())
+    assert listed["net-1"]["signed_by"]
+    assert not listed[FIRST]["is_onnx"]
+    shown = fraud("models", "show", "net-1")
+    assert "ONNX, never decides" in shown.out
+    assert "made_of.learner: none" in shown.out
+    assert fraud("models", "sign", SECOND).code == 0
+    good = fraud("models", "verify")
+    assert (good.code, "challenger net-1: good\n" in good.out) == (0, True), good.out
+    assert fraud("models", "verify", "net-1").code == 0
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "challenger.json", "model.sig"])
+def test_no_byte_of_a_challenger_as_onnx_changes_unseen(fraud: Fraud, net: Path, file: str) -> None:
+    assert fraud("models", "sign", "net-1").code == 0
+    assert fraud("models", "try", "net-1", "--reason", "it may find more").code == 0
+    path = net / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-40] + bytes([content[-40] ^ 1]) + content[-39:])
+    assert fraud("models", "verify").code == 1
+    if file != "model.sig":  # the record names what answers, whatever becomes of the signature since
+        with pytest.raises(ModelRefused):
+            load_challenger(Settings())
+    assert fraud("models", "try", "net-1", "--reason", "it may find more").code == 1
+
+
+def test_a_challenger_that_was_exchanged_whole_answers_nothing(fraud: Fraud, net: Path, tmp_path: Path) -> None:
+    """Another model under the name, with a manifest that agrees with it and the old signature beside it."""
+    assert fraud("models", "sign", "net-1").code == 0
+    assert fraud("models", "try", "net-1", "--reason", "it may find more").code == 0
+    signature = (net / "model.sig").read_bytes()
+    shutil.rmtree(net)
+    made = onnx_challenger(tmp_path / "challengers")
+    manifest = json.loads((made / "challenger.json").read_bytes())
+    (made / "challenger.json").write_bytes(canonical({**manifest, "made_of": {"learner": "another"}}))
+    (made / "model.sig").write_bytes(signature)
+    with pytest.raises(ModelRefused, match="not the model that the alias was moved to"):
+        load_challenger(Settings())
+    spoilt = fraud("models", "verify")
+    assert (spoilt.code, "challenger net-1: the signature" in spoilt.out) == (1, True), spoilt.out
+
+
+@pytest.mark.parametrize("version", ["net-1", SECOND])
+def test_what_a_setting_names_answers_only_where_it_is_signed(fraud: Fraud, net: Path, version: str) -> None:
+    settings = Settings(shadow_version=version)
+    with pytest.raises(ModelRefused, match="is not signed"):
+        load_challenger(settings)
+    assert fraud("models", "sign", version).code == 0
+    assert load_challenger(settings).version == version
+
+
+def test_a_challenger_as_onnx_is_neither_approved_nor_promoted_nor_one_of_two(
+    fraud: Fraud, net: Path, tmp_path: Path, bank: Path
+) -> None:
+    assert fraud("models", "sign", "net-1").code == 0
+    refused = fraud("models", "approve", "net-1", "--role", "ENGINEERING")
+    assert (refused.code, "has no version 'net-1'" in refused.err) == (2, True), refused.err
+    (bank / "net-1").mkdir()
+    (bank / "net-1" / "manifest.json").write_bytes(b"{}")
+    twice = fraud("models", "try", "net-1", "--reason", "it may find more")
+    assert (twice.code, "Two models have the version" in twice.err) == (1, True), twice.err
