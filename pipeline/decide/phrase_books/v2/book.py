@@ -1,12 +1,13 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
 ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A ratio
-that nobody reads as a per cent is so many times what it compares with. A ratio to nothing is the same number, so the words leave open that it is one. A zero that says that there was nothing to
-compare is compared with nothing. What two windows of the same payments say is said of one of them.
+that nobody reads as a per cent is so many times what it compares with. A ratio to nothing is the same number as the
+greatest, so the words leave open that it is one. A zero that says that there was nothing to compare is compared with
+nothing. What two windows of the same payments say is said of one of them.
 
 Invariants
-1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio from ten times on, of a payment
-   that bears the time of another one beside what is typical, of when a payment reached us that was made earlier, and of
-   amounts in UYI, which has no decimals.
+1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio beside ten times or more, of a
+   payment that bears the time of another one beside what is typical, of when a payment reached us that was made
+   earlier, and of amounts in UYI, which has no decimals.
 2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
