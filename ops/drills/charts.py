@@ -14,7 +14,9 @@ RIGHT: Final = 12
 TOP: Final = 78
 BOTTOM: Final = 52
 """Below the layers stand the seconds, and below these the legend: over the layers it would hide what they tell."""
-TICKS: Final = 8
+TICKS_MAX: Final = 10
+TICK_STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
+"""What people count seconds by; of a drill of longer than the last allows, ticks stand closer."""
 COLOURS: Final[Mapping[str, str]] = {
     "allow": "#17764a",
     "block": "#b3261e",
@@ -32,7 +34,6 @@ WORDS: Final[Mapping[str, str]] = {
 LABEL_STEP: Final = 11
 LABEL_ROWS: Final = 6
 """As many as there are moments that a chart shows, so that none is written over another."""
-
 
 LEGEND_WIDTH: Final = 170
 """Room for the longest of WORDS."""
@@ -76,10 +77,9 @@ def _axes(x: Any, y: Any, first: int, last: int, most: int) -> Iterator[str]:
     yield f'<line x1="{LEFT}" y1="{base}" x2="{WIDTH - RIGHT}" y2="{base}" class=axis />'
     yield f'<text x="{LEFT - 6}" y="{y(most) + 4}" class=end>{most:,}</text>'
     yield f'<text x="{LEFT - 6}" y="{base}" class=end>0</text>'
-    step = max((last - first) // TICKS, 1)
-    for second in range(first - first % step, last + 1, step):
-        if second >= first:
-            yield f'<text x="{x(second)}" y="{HEIGHT - BOTTOM + 18}" class=middle>{second:,} s</text>'
+    step = next((each for each in TICK_STEPS_S if (last - first) / each <= TICKS_MAX), TICK_STEPS_S[-1])
+    for second in range(first + -first % step, last + 1, step):
+        yield f'<text x="{x(second)}" y="{HEIGHT - BOTTOM + 18}" class=middle>{second:,} s</text>'
 
 
 def _marks(x: Any, marks: Sequence[Mark], first: int, last: int) -> Iterator[str]:
