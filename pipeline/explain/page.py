@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from pipeline.decide.phrases import percent_of_bp
+from pipeline.decide.phrases import percent_of_bp, percent_of_ppm
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.money import amount_text, money_text
@@ -99,7 +99,7 @@ def _cards(told: Whole) -> Rows:
     ppm = decision.fraud_probability_ppm
     yield (
         "fraud, by the model",
-        ("failed" if decision.has_model_failed else "not asked") if ppm == NONE else percent_of_bp(ppm // 100),
+        ("failed" if decision.has_model_failed else "not asked") if ppm == NONE else percent_of_ppm(ppm),
     )
     check = told.explained.check.result
     words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
