@@ -1,4 +1,4 @@
-"""Probabilities as people read them."""
+"""Probabilities as people read them beside a decision."""
 
 from __future__ import annotations
 
