@@ -24,6 +24,7 @@ from pipeline.explain.moments import record_name
 from pipeline.explain.timeline import Moment, Thread
 from pipeline.explain.whole import Whole
 from pipeline.explain.words import (
+    NUMBERS_ARE,
     cover_words,
     decision_rows,
     leaf_words,
@@ -160,10 +161,7 @@ def _reasons(told: Whole) -> Iterator[str]:
         ])  # fmt: skip
     head = ["Reason, as recorded", "Code", "Observed", "Limit, or typical", "Difference", "Log-odds"]
     yield f'<h2>Why</h2><div class="lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
-    yield (
-        "<p class=soft>The numbers are stored so, in whole units: money in the currency's minor unit (pence),"
-        " how sure the model is in hundredths of a percent, risk in millionths.</p>"
-    )
+    yield f"<p class=soft>{NUMBERS_ARE}</p>"
 
 
 def _otherwise(told: Whole) -> Iterator[str]:

@@ -57,6 +57,7 @@ REPORT = {
 def test_page_shows_figures_objectives_and_charts():
     text = page(REPORT, SIGNED)
     assert text.count("<svg") == 3
+    assert "All times are UTC." in text
     for said in ("2.4 s of 120 s", "not seen of 180 s", "no objective", "£8,491.29", "fault, 0.0 s", "seen, 2.4 s"):
         assert said in text, said
 
