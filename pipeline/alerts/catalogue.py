@@ -235,7 +235,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
-        "The latest copy of the state is old; after a loss, reading the log again takes long or lacks some.",
+        "The latest copy of the state is old, so a loss would take long to mend, or be one for good.",
     ),
     AlertCode.STATE_EVICTED: Entry(_CRITICAL, "Redis may forget keys of the state, or has; nothing is decided on it."),
     AlertCode.AUDIT_NOT_CONTINUED: Entry(
