@@ -100,7 +100,7 @@ def _undone_lines(undone: Undone) -> Iterator[str]:
     yield f"    {_moved(_total(was), _total(now), was.currency)}, of which {held} held"
     elsewhere = "nothing else moved" if not undone.strangers else f"{undone.strangers} postings of OTHER payments"
     yield f"    in that time {elsewhere}"
-    sums = ", ".join(f"{total} {currency}" for currency, total in undone.report.ledger_sums.items())
+    sums = ", ".join(money_text(total, currency) for currency, total in undone.report.ledger_sums.items())
     yield f"  Σ of all accounts: {sums}: {_verdict(not any(undone.report.ledger_sums.values()), 'Σ = 0')}"
     for finding in undone.findings:
         yield f"    {finding.code}: {finding.detail}"
@@ -145,8 +145,8 @@ def _moved(before_minor: int, after_minor: int, currency: str) -> str:
     change_minor = after_minor - before_minor
     if not change_minor:
         return f"{money_text(after_minor, currency)}, as before"
-    sign = "-" if change_minor < 0 else "+"
-    change = f"{sign}{money_text(abs(change_minor), currency)}"
+    sign = "" if change_minor < 0 else "+"
+    change = f"{sign}{money_text(change_minor, currency)}"
     return f"{money_text(before_minor, currency)} to {money_text(after_minor, currency)} ({change})"
 
 

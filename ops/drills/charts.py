@@ -8,12 +8,15 @@ from typing import Any, Final, NamedTuple
 from pipeline.web.html import escape
 
 WIDTH: Final = 960
-HEIGHT: Final = 250
+HEIGHT: Final = 276
 LEFT: Final = 46
 RIGHT: Final = 12
 TOP: Final = 78
-BOTTOM: Final = 26
-TICKS: Final = 8
+BOTTOM: Final = 52
+"""Below the layers stand the seconds, and below these the legend: over the layers it would hide what they tell."""
+TICKS_MAX: Final = 10
+TICK_STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
+"""What people count seconds by. In a drill that lasts longer than the last one allows, ticks stand closer."""
 COLOURS: Final[Mapping[str, str]] = {
     "allow": "#17764a",
     "block": "#b3261e",
@@ -31,6 +34,9 @@ WORDS: Final[Mapping[str, str]] = {
 LABEL_STEP: Final = 11
 LABEL_ROWS: Final = 6
 """As many as there are moments that a chart shows, so that none is written over another."""
+
+LEGEND_WIDTH: Final = 170
+"""Room for the longest of WORDS."""
 
 
 class Mark(NamedTuple):
@@ -71,10 +77,9 @@ def _axes(x: Any, y: Any, first: int, last: int, most: int) -> Iterator[str]:
     yield f'<line x1="{LEFT}" y1="{base}" x2="{WIDTH - RIGHT}" y2="{base}" class=axis />'
     yield f'<text x="{LEFT - 6}" y="{y(most) + 4}" class=end>{most:,}</text>'
     yield f'<text x="{LEFT - 6}" y="{base}" class=end>0</text>'
-    step = max((last - first) // TICKS, 1)
-    for second in range(first - first % step, last + 1, step):
-        if second >= first:
-            yield f'<text x="{x(second)}" y="{HEIGHT - 8}" class=middle>{second} s</text>'
+    step = next((each for each in TICK_STEPS_S if (last - first) / each <= TICKS_MAX), TICK_STEPS_S[-1])
+    for second in range(first + -first % step, last + 1, step):
+        yield f'<text x="{x(second)}" y="{HEIGHT - BOTTOM + 18}" class=middle>{second:,} s</text>'
 
 
 def _marks(x: Any, marks: Sequence[Mark], first: int, last: int) -> Iterator[str]:
@@ -88,12 +93,11 @@ def _marks(x: Any, marks: Sequence[Mark], first: int, last: int) -> Iterator[str
 
 
 def _legend(names: Sequence[str]) -> Iterator[str]:
-    """In the lower left corner, over the layers, on white."""
+    """One row, in the order of the layers from the lowest on."""
     for number, name in enumerate(names):
-        top = HEIGHT - BOTTOM - 14 * (len(names) - number)
-        yield f'<rect x="{LEFT + 6}" y="{top}" width="146" height="13" fill="#fff" opacity=".85"/>'
-        yield f'<rect x="{LEFT + 9}" y="{top + 2}" width="9" height="9" fill="{COLOURS[name]}"/>'
-        yield f'<text x="{LEFT + 22}" y="{top + 10}">{WORDS[name]}</text>'
+        left = LEFT + number * LEGEND_WIDTH
+        yield f'<rect x="{left}" y="{HEIGHT - 15}" width="10" height="10" fill="{COLOURS[name]}"/>'
+        yield f'<text x="{left + 15}" y="{HEIGHT - 6}">{WORDS[name]}</text>'
 
 
 def against_objectives(findings: Sequence[Mapping[str, Any]]) -> str:

@@ -48,7 +48,7 @@ def _body(report: Mapping[str, Any], signed: Mapping[str, Any]) -> Iterator[str]
     yield f"<h1>Drill <code>{escape(report['drill'])}</code> {badge(report['verdict'])}</h1>"
     where = "On the live breaker" if report["is_live"] else "In a lane of its own"
     yield f"<p>{where}, {escape(report['about'])}.</p>"
-    yield f"<p class=soft>{escape(report['started_at'])} to {escape(report['ended_at'])}</p>"
+    yield f"<p class=soft>{escape(report['started_at'])} to {escape(report['ended_at'])}. All times are UTC.</p>"
     if report["why"]:
         said = f"It could not be carried out, so it has neither passed nor failed: {report['why']}."
         yield f'<div class=short><p class="bad">{escape(said)}</p></div>'

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from ops.monitoring.boards.panel import Board, Kind, Panel, Unit
+from ops.monitoring.boards.panel import USUAL_DIGITS, Board, Kind, Panel, Unit, unusual_digits
 
 FOLDER: Final = Path(__file__).parent / "grafana" / "boards"
 DATASOURCE: Final = {"type": "prometheus", "uid": "prometheus"}
@@ -46,7 +46,7 @@ def _panel(panel: Panel, number: int) -> dict[str, Any]:
         "type": str(panel.kind),
         "datasource": DATASOURCE,
         "gridPos": {"x": place % COLUMNS, "y": place // COLUMNS * HEIGHT, "w": WIDTH, "h": HEIGHT},
-        "fieldConfig": {"defaults": _defaults(panel), "overrides": []},
+        "fieldConfig": {"defaults": _defaults(panel), "overrides": _overrides(panel)},
         "options": _options(panel.kind),
         "targets": [
             {
@@ -69,6 +69,8 @@ def _defaults(panel: Panel) -> dict[str, Any]:
     is red or green: where a file names no thresholds, Grafana calls all below 80 good and all from there on bad.
     """
     defaults: dict[str, Any] = {"unit": str(panel.unit)}
+    if panel.unit is Unit.MONEY:
+        defaults["decimals"] = USUAL_DIGITS
     if panel.kind not in (Kind.NUMBER, Kind.BARS):
         return defaults
     steps: list[dict[str, Any]] = [{"color": "blue", "value": None}]
@@ -76,6 +78,19 @@ def _defaults(panel: Panel) -> dict[str, Any]:
         steps = [{"color": "red", "value": None}, {"color": "green", "value": panel.objective}]
     defaults |= {"noValue": "not known", "thresholds": {"mode": "absolute", "steps": steps}}
     return defaults | ({"decimals": OBJECTIVE_DECIMALS} if panel.unit is Unit.SHARE and panel.objective else {})
+
+
+def _overrides(panel: Panel) -> list[dict[str, Any]]:
+    """An amount has the decimals of its currency, whose code each of its legends ends with."""
+    if panel.unit is not Unit.MONEY:
+        return []
+    return [
+        {
+            "matcher": {"id": "byRegexp", "options": f"/({'|'.join(named)})$/"},
+            "properties": [{"id": "decimals", "value": digits}],
+        }
+        for digits, named in unusual_digits().items()
+    ]
 
 
 def _options(kind: Kind) -> dict[str, Any]:

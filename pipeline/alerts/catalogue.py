@@ -189,30 +189,29 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.DECISION_UNFOUNDED: Entry(
         _CRITICAL,
-        "A decision under a good seal is not what the payment at its source leads to; a signing key may be stolen.",
+        "A sealed decision is not what its payment leads to; a worker's signing key may be stolen.",
     ),
     AlertCode.LEDGER_PUT_BACK: Entry(
         _CRITICAL,
-        "The ledger was put back from a backup, so it is older than what was paid; the executor pays nothing until it "
-        "has caught up with the rail.",
+        "The ledger was put back from a backup; nothing is paid until it has caught up with the rail.",
     ),
     AlertCode.TOLD_IMPLAUSIBLE: Entry(
         _CRITICAL, "A record on executions.v1 tells what no executor of this ledger can have told; it is passed over."
     ),
     AlertCode.TRANSACTION_LEFT_OPEN: Entry(
         _CRITICAL,
-        "A transaction that somebody leaves open on the broker holds a partition; nobody reads what stands behind it.",
+        "A transaction left open on the broker holds a partition; nobody reads what stands behind it.",
     ),
     AlertCode.RAIL_KEY_FORGOTTEN: Entry(
         _CRITICAL,
-        "It is not known whether a payment was made: the rail has forgotten its key, or another's is under it.",
+        "Nobody knows whether a payment was made: the rail has forgotten its key, or another's is under it.",
     ),
     AlertCode.RAIL_PAID_OTHERWISE: Entry(
         _CRITICAL, "The rail has made a payment, or taken one back, that the records on decisions.v1 do not lead to."
     ),
     AlertCode.RULING_CONTRADICTED: Entry(
         _CRITICAL,
-        "The rail says otherwise, after all, than two people have ruled about a payment whose key it had forgotten.",
+        "The rail contradicts what two people have ruled about a payment whose key it had forgotten.",
     ),
     AlertCode.RECONCILIATION_GAP: Entry(
         _PASSING_OR_NOT, "Records are missing, or stand otherwise, in the audit log or the ledger."
@@ -232,13 +231,11 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.DRILL_OVERDUE: Entry(
         (Severity.WARNING,),
-        "A drill was not carried out for longer than the policy allows, or never, so nobody knows whether it would "
-        "pass.",
+        "A drill is overdue by the policy, or was never carried out, so nobody knows whether it would pass.",
     ),
     AlertCode.STATE_BACKUP_OLD: Entry(
         (Severity.WARNING,),
-        "The latest copy of the state is old, so a loss would take long to read again, or lose what the log no longer "
-        "has.",
+        "The latest copy of the state is old, so a loss would take long to mend, or be one for good.",
     ),
     AlertCode.STATE_EVICTED: Entry(_CRITICAL, "Redis may forget keys of the state, or has; nothing is decided on it."),
     AlertCode.AUDIT_NOT_CONTINUED: Entry(
@@ -261,7 +258,7 @@ CATALOGUE: Final[dict[AlertCode, Entry]] = {
     ),
     AlertCode.FEED_TOO_OLD: Entry(
         _CRITICAL,
-        "Exchange rates or the list of sanctions are too old by the policy, or missing; payments are decided strictly.",
+        "Exchange rates or the list of sanctions are too old or missing; payments are decided strictly.",
     ),
     AlertCode.REGIME_CHANGED: Entry(_INFO, "A worker decides by another policy, model or feed than before."),
     AlertCode.MODEL_ROLLED_BACK: Entry(
@@ -407,14 +404,17 @@ def moved_alert(partition: int, committed: int | None, start: int, raised_at_ms:
 
 def partitions_alert(months: int, raised_at_ms: int) -> Alert:
     """months: that have partitions after the present one; -1 where that has none."""
-    said = "This month lacks a partition" if months < 0 else f"Partitions are made for {months} months ahead"
+    ahead = "1 month" if months == 1 else f"{max(months, 0)} months"
+    said = "This month has no partition in PostgreSQL" if months < 0 else (
+        f"PostgreSQL has partitions for {ahead} after this one"
+    )  # fmt: skip
     return alert(AlertCode.PARTITIONS_SHORT, f"{said}; what comes is stored all the same.", "all",
                  {"months": str(months)}, raised_at_ms)  # fmt: skip
 
 
 def unfiled_alert(table: str, rows: int, raised_at_ms: int) -> Alert:
     evidence = {"table": table, "rows": str(rows)}
-    return alert(AlertCode.RECORDS_UNFILED, f"{table} has rows outside every month: {rows}.", table, evidence,
+    return alert(AlertCode.RECORDS_UNFILED, f"{table} has {rows:,} rows outside every month.", table, evidence,
                  raised_at_ms)  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pipeline.alerts.catalogue import AlertCode, alert
 from pipeline.breaker.detecting.baselines import HOUR_MS
 from pipeline.breaker.detecting.blindness import Blindness
 from pipeline.breaker.evaluating import Transition
+from pipeline.breaker.told_transitions import headline
 from pipeline.domain.alert import Alert
 
 
@@ -44,7 +45,7 @@ def breaker_alert(transition: Transition) -> Alert:
     if after.drill:
         evidence["drill"] = after.drill
     code = AlertCode(f"BREAKER_{transition.event}")
-    return alert(code, after.cause.text, after.scope, evidence, transition.at_ms)
+    return alert(code, headline(code, after.cause), after.scope, evidence, transition.at_ms)
 
 
 def unwatched_alert(blind: Blindness) -> Alert:

@@ -8,6 +8,7 @@ from models.artefact.files import ModelRefused
 from models.versions.loading_files import champion_version_of
 from pipeline.breaker.control_command import breaker_settings, with_store
 from pipeline.breaker.detecting.gauges import Gauge, ProbationGauge
+from pipeline.breaker.settings import Condition
 from pipeline.breaker.store import BreakerStore
 from pipeline.domain.decision import BreakerState
 from pipeline.io.settings import Settings
@@ -44,7 +45,9 @@ def show_standings(output: Output, found: dict[str, ScopeStanding]) -> None:
             record = {"scope": scope, "state": BreakerState.HALF_OPEN, **probation._asdict()}
             output.record(record, f"{scope:<32} {BreakerState.HALF_OPEN:<17} {_awaited(probation)}")
         for gauge in gauges:
-            output.record({"scope": scope, **gauge._asdict()}, f"{scope:<32} {gauge.condition:<17} {_told(gauge)}")
+            output.record(
+                {"scope": scope, **gauge._asdict()}, f"{scope:<32} {gauge.condition:<17} {gauge_words(gauge)}"
+            )
 
 
 def _awaited(probation: ProbationGauge) -> str:
@@ -61,8 +64,10 @@ def _awaited(probation: ProbationGauge) -> str:
     return "; ".join([*words, *([f"waits for {', '.join(waits)}"] if waits else [])])
 
 
-def _told(gauge: Gauge) -> str:
-    words = [f"{gauge.counted:,} of {gauge.sample:,}"] if gauge.trips_at is not None or gauge.counted else []
+def gauge_words(gauge: Gauge) -> str:
+    """Tell how a detector stands. What drifts is not counted; of what is, none is told as much as one."""
+    is_counted = gauge.sample > 0 and gauge.condition is not Condition.MODEL_DRIFT
+    words = [f"{gauge.counted:,} of {gauge.sample:,}"] if gauge.trips_at is not None or is_counted else []
     if gauge.trips_at is not None:
         words.append(f"holds from {gauge.trips_at:,} on")
     words.append(f"has held {gauge.running} of {gauge.confirmations} times")

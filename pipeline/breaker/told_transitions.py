@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from pipeline.alerts.catalogue import CATALOGUE, AlertCode
+from pipeline.breaker.states import MONITOR, Cause
 from pipeline.domain.alert import Alert
 from pipeline.domain.decision import BreakerState
 
@@ -63,10 +65,23 @@ def told_transition(told: Alert) -> ToldTransition | None:
         after=said.get("after", str(BreakerState.UNKNOWN)),
         version=whole(said.get("version")),
         author=_author(said.get("author", "unknown")),
-        cause=told.summary,
+        cause=cause_in(told.code, told.summary),
         counts=counts,
         at_ms=told.raised_at_ms,
     )
+
+
+def headline(code: AlertCode, cause: Cause) -> str:
+    """Say what has become of the model, then by whom where a person did it, and why: an alert's summary."""
+    by = "" if cause.author == MONITOR else f", by {cause.author}"
+    return f"{CATALOGUE[code].meaning.removesuffix('.')}{by}: {cause.text}"
+
+
+def cause_in(code: str, summary: str) -> str:
+    """Return what follows the headline; of an alert of an earlier release, which had none, all that it says."""
+    if code not in CATALOGUE or not summary.startswith(CATALOGUE[AlertCode(code)].meaning.removesuffix(".")):
+        return summary
+    return summary.partition(": ")[2] or summary
 
 
 def _author(said: str) -> str:

@@ -36,16 +36,20 @@ def amount_text(payment: Transaction) -> str:
 
 
 def money_text(amount_minor: int, currency: str) -> str:
-    """£1,234.50 for pounds; else the currency's code and the amount with as many decimals as ISO 4217 gives it."""
+    """£1,234.50 for pounds; else the currency's code and the amount with as many decimals as ISO 4217 gives it.
+
+    What is owed has its sign in front: -£1.50.
+    """
     if currency == "GBP":
         return pounds_text(amount_minor)
-    digits = minor_digits(currency)
-    whole, part = divmod(amount_minor, 10**digits)
-    return f"{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
+    digits, sign = minor_digits(currency), "-" if amount_minor < 0 else ""
+    whole, part = divmod(abs(amount_minor), 10**digits)  # divmod(-150, 100) is -2 and 50
+    return f"{sign}{currency} {whole:,}" + (f".{part:0{digits}d}" if digits else "")
 
 
 def pounds_text(amount_minor: int) -> str:
-    return f"£{amount_minor // 100:,}.{amount_minor % 100:02d}"
+    sign, size = "-" if amount_minor < 0 else "", abs(amount_minor)
+    return f"{sign}£{size // 100:,}.{size % 100:02d}"
 
 
 def count_text(number: int, noun: str) -> str:

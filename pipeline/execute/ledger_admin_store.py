@@ -128,11 +128,12 @@ def findings(connection: Connection) -> list[Finding]:
     found = []
     for currency, sum_minor, _ in connection.execute(ledger["sums"]).fetchall():
         if sum_minor:
-            found.append(Finding("SUM_NOT_ZERO", f"{currency} sums to {sum_minor}"))
+            found.append(Finding("SUM_NOT_ZERO", f"all accounts sum to {money_text(int(sum_minor), currency)}"))
     for account_id, currency, balance_minor, limit_minor in connection.execute(
         ledger["overdrawn"], [SHOWN_MAX]
     ).fetchall():
-        found.append(Finding("OVERDRAWN", f"{account_id} has {balance_minor} {currency}, its limit is -{limit_minor}"))
+        has, least = money_text(int(balance_minor), currency), money_text(-int(limit_minor), currency)
+        found.append(Finding("OVERDRAWN", f"{account_id} has {has}, and may have {least} at least"))
     for account_id, currency, number in connection.execute(ledger["wrong_checkpoints"], [SHOWN_MAX]).fetchall():
         found.append(Finding("CHECKPOINT_WRONG", f"{account_id} in {currency} through {number}"))
     for execution_id, sequence in ProvedRulings().unproved_steps(connection)[:SHOWN_MAX]:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
-from pipeline.decide.phrases import percent_of_bp
+from pipeline.decide.phrases import percent_of_bp, percent_of_ppm
 from pipeline.domain.decision import Outcome
 from pipeline.domain.features import NONE
 from pipeline.domain.money import amount_text, money_text
@@ -24,6 +24,7 @@ from pipeline.explain.moments import record_name
 from pipeline.explain.timeline import Moment, Thread
 from pipeline.explain.whole import Whole
 from pipeline.explain.words import (
+    NUMBERS_ARE,
     cover_words,
     decision_rows,
     leaf_words,
@@ -99,7 +100,7 @@ def _cards(told: Whole) -> Rows:
     ppm = decision.fraud_probability_ppm
     yield (
         "fraud, by the model",
-        ("failed" if decision.has_model_failed else "not asked") if ppm == NONE else percent_of_bp(ppm // 100),
+        ("failed" if decision.has_model_failed else "not asked") if ppm == NONE else percent_of_ppm(ppm),
     )
     check = told.explained.check.result
     words = {Result.IDENTICAL: "identical", Result.DIFFERS: "DIFFERS", Result.UNVERIFIABLE: "not possible"}
@@ -160,10 +161,7 @@ def _reasons(told: Whole) -> Iterator[str]:
         ])  # fmt: skip
     head = ["Reason, as recorded", "Code", "Observed", "Limit, or typical", "Difference", "Log-odds"]
     yield f'<h2>Why</h2><div class="lines">{table(head, rows, numbers=(2, 3, 4, 5))}</div>'
-    yield (
-        "<p class=soft>The numbers are stored so, in whole units: money in the currency's minor unit (pence),"
-        " how sure the model is in hundredths of a percent, risk in millionths.</p>"
-    )
+    yield f"<p class=soft>{NUMBERS_ARE}</p>"
 
 
 def _otherwise(told: Whole) -> Iterator[str]:

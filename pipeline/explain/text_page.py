@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pipeline.domain.decision import Outcome
 from pipeline.domain.times import utc_text
@@ -13,6 +13,7 @@ from pipeline.explain.guardrails import RuleStanding
 from pipeline.explain.life import Audited, NotShown
 from pipeline.explain.whole import Whole
 from pipeline.explain.words import (
+    NUMBERS_ARE,
     cover_words,
     decision_rows,
     leaf_words,
@@ -61,7 +62,7 @@ def explanation_lines(explained: Explanation) -> Iterator[str]:
     yield decision.summary
     yield from _section("Payment", payment_rows(explained))
     yield from _section("Decision", decision_rows(explained))
-    yield from _section("Reasons", reason_rows(explained))
+    yield from _section("Reasons", [*reason_rows(explained), ("", NUMBERS_ARE)])
     yield from _otherwise(explained)
     yield from _guardrails(explained)
     yield from _features(explained)
@@ -69,7 +70,7 @@ def explanation_lines(explained: Explanation) -> Iterator[str]:
     yield from _section("Provenance", provenance_rows(explained))
 
 
-def _section(title: str, rows: Iterator[tuple[str, str]]) -> Iterator[str]:
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     yield ""
     yield coloured(title, None, is_bold=True)
     for label, text in rows:

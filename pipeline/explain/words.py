@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from pipeline.decide.feeds.feed import OF_THE_POLICY
-from pipeline.decide.phrases import percent_of_bp
+from pipeline.decide.phrases import percent_of_bp, percent_of_ppm
 from pipeline.domain.features import NONE, UNKNOWN
 from pipeline.domain.money import amount_text
 from pipeline.domain.times import utc_text
@@ -32,9 +33,15 @@ def decision_rows(explained: Explanation) -> Iterator[tuple[str, str]]:
     yield "route", f"{decision.route}. {explained.why_route}"
     yield "confidence", f"{percent_of_bp(decision.confidence_bp)} that the answer behind the outcome is right"
     if decision.fraud_probability_ppm != NONE:
-        yield "model's answer", f"fraud with probability {percent_of_bp(decision.fraud_probability_ppm // 100)}"
+        yield "model's answer", f"fraud with probability {percent_of_ppm(decision.fraud_probability_ppm)}"
     yield "decided at", f"{utc_text(decision.decided_at_ms)} by {decision.agent_id}"
     yield "rules triggered", ", ".join(decision.rules_triggered) or "(none)"
+
+
+NUMBERS_ARE: Final = (
+    "The numbers are stored so, in whole units: money in the currency's minor unit (pence), how sure the model is in "
+    "hundredths of a percent, risk in millionths."
+)
 
 
 def reason_rows(explained: Explanation) -> Iterator[tuple[str, str]]:

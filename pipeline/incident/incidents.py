@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-from pipeline.breaker.told_transitions import BREAKER_PREFIX, ToldTransition
+from pipeline.breaker.told_transitions import BREAKER_PREFIX, ToldTransition, cause_in
 from pipeline.domain.alert import IncidentKind
 from pipeline.domain.decision import BreakerState
 
@@ -232,7 +232,7 @@ def timeline(incident: Incident) -> list[Moment]:
     moments += [
         Moment(each.raised_at_ms, "ALERT", each.code, each.scope, each.summary)
         for each in incident.alerts
-        if (each.scope, each.raised_at_ms, each.summary) not in told_by_breaker
+        if (each.scope, each.raised_at_ms, cause_in(each.code, each.summary)) not in told_by_breaker
     ]
     moments += [Moment(each.at_ms, "PERSON", _said(each), each.actor, each.text) for each in incident.events]
     moments += [Moment(each.at_ms, "UNPROVED", _said(each), each.actor, each.text) for each in incident.unproved]

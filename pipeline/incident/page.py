@@ -39,7 +39,8 @@ def _body(whole: Whole) -> Iterator[str]:
     yield _STYLE
     yield f"<h1>Incident {badge(str(incident.state))} {badge(str(classification.major))}</h1>"
     yield f"<p>{escape(cause_of(incident))}</p>"
-    yield f"<p class=soft><code>{escape(incident.incident_id)}</code>, as known at {utc_text(whole.read_at_ms)}</p>"
+    known = f"as known at {utc_text(whole.read_at_ms)}. All times are UTC."
+    yield f"<p class=soft><code>{escape(incident.incident_id)}</code>, {known}</p>"
     yield _cards(whole)
     yield "<h2>What it is</h2><div class=pairs>" + table(["", ""], _facts(incident)) + "</div>"
     yield "<h2>Blast radius so far</h2>" + "".join(_radius(whole.radius, incident))

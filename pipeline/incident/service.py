@@ -208,14 +208,17 @@ class _Placing:
 
 
 def _expired(partition: int, before: int, first: int, at_ms: int) -> Alert:
-    summary = f"Alerts {before} to {first - 1} of partition {partition} were deleted before they were read."
+    summary = f"Alerts were deleted before they were read: {before} to {first - 1} of partition {partition}."
     return _unread(partition, before, first - 1, "EXPIRED", summary, at_ms)
 
 
 def _unreadable(partition: int, records: Sequence[Presented]) -> Alert:
     """raised_at_ms is the first record's, so that the alert is the same whenever it is told."""
     first, last = records[0], records[-1]
-    summary = f"{len(records)} records of partition {partition} from {first.offset} to {last.offset} are no alerts."
+    summary = (
+        f"Alerts can't be read: {len(records):,} records of partition {partition}, from "
+        f"{first.offset} to {last.offset}."
+    )
     return _unread(partition, first.offset, last.offset, "UNREADABLE", summary, max(first.timestamp_ms, 0))
 
 

@@ -14,7 +14,7 @@ from pipeline.domain.money import count_text
 from pipeline.io.filing import MONTHS_AHEAD_MIN
 from pipeline.io.postgres import Connection, statements
 from pipeline.reconcile.comparison_store import Looked, Looking
-from pipeline.reconcile.gaps import PASSING, UNFOUNDED_DECISIONS, Gap, GapKind
+from pipeline.reconcile.gaps import MEANING_OF, PASSING, UNFOUNDED_DECISIONS, Gap, GapKind
 
 ALERTS_MAX: Final = 100
 """Alerts about one stretch; the gaps beyond are counted in one alert more."""
@@ -94,7 +94,9 @@ class Findings:
 def gap_alert(gap: Gap, at_ms: int) -> Alert:
     offsets = f"{gap.first_offset} to {gap.last_offset}" if gap.records > 1 else f"{gap.first_offset}"
     place = f"{gap.topic}[{gap.partition}] at {offsets}"
-    summary = f"{count_text(gap.records, 'record')} of {place}: {gap.kind}, by {gap.side}."
+    where = f"{count_text(gap.records, 'record')} of {place}"
+    stolen = " A worker's signing key may be stolen." if gap.kind in UNFOUNDED_DECISIONS else ""
+    summary = f"{MEANING_OF[gap.kind]}: {where} ({gap.kind}).{stolen}"
     evidence = {name: str(value) for name, value in gap._asdict().items()} | {"side": str(gap.side)}
     severity = Severity.WARNING if gap.kind in PASSING else Severity.CRITICAL
     return alert(_CODES.get(gap.kind, AlertCode.RECONCILIATION_GAP), summary, "all", evidence, at_ms, severity)
@@ -103,7 +105,7 @@ def gap_alert(gap: Gap, at_ms: int) -> Alert:
 def _further_alert(gaps: Sequence[Gap], at_ms: int) -> Alert:
     first = gap_alert(gaps[0], at_ms)
     more = count_text(len(gaps), "gap")
-    summary = f"{more} more than are told one by one; control.reconciliation_gap holds them all."
+    summary = f"Reconciliation found {more} more than are told one by one; control.reconciliation_gap holds them all."
     return alert(AlertCode.RECONCILIATION_GAPS, summary, "all", {"first": first.alert_id}, at_ms)
 
 

@@ -65,6 +65,38 @@ class GapKind(StrEnum):
     UNCOMMITTED = "UNCOMMITTED"  # a decision about a payment that no worker has taken up
 
 
+MEANING_OF: Final[Mapping[GapKind, str]] = {
+    GapKind.EXPIRED: "Records went from the topic before they were reconciled",
+    GapKind.UNACCOUNTED: "Payments were taken in, and are neither decided nor set aside",
+    GapKind.ACCOUNTED_TWICE: "Payments have more than one decision or dead letter",
+    GapKind.UNFOUNDED: "Decisions or dead letters are about payments that nobody published",
+    GapKind.NOT_AUDITED: "Decisions are missing in the audit log",
+    GapKind.AUDITED_OTHERWISE: "The audit log says otherwise than was decided",
+    GapKind.AUDITED_TWICE: "The audit log has decisions twice",
+    GapKind.AUDIT_UNFOUNDED: "The audit log has decisions that no worker published",
+    GapKind.NOT_EXECUTED: "The executor has not heard of decisions",
+    GapKind.UNFINISHED: "Executions have begun, and do not come to rest",
+    GapKind.RAIL_SILENT: "The rail does not say what became of payments",
+    GapKind.STALE_HOLD: "Payments are held, and no case can free them any more",
+    GapKind.EXECUTED_OTHERWISE: "Money moved that nobody allowed",
+    GapKind.EXECUTION_UNFOUNDED: "Payments were executed without an audited decision",
+    GapKind.HEARD_OTHERWISE: "Payments were executed otherwise than they were decided",
+    GapKind.STEPPED_OTHERWISE: "Executions took steps that no execution may take",
+    GapKind.RULED_OTHERWISE: "Executions went by a ruling that nobody made about them",
+    GapKind.MISPLACED: "Postings do not add up to what the ledger says of payments",
+    GapKind.POSTED_OTHERWISE: "Postings move money that neither a step nor a funding moves",
+    GapKind.CAUSE_UNFOUNDED: "Executions went by a review or a reversal that the audit log has not so",
+    GapKind.QUARANTINED: "Two people have put aside what could not be used",
+    GapKind.UNPROVED: "Nothing proves who wrote records, and nothing is done by them",
+    GapKind.SOURCE_DIFFERS: "Decisions are about another payment than stands at their source, or none",
+    GapKind.DECIDED_TWICE: "Payments were decided a second time",
+    GapKind.DECIDED_LATE: "Payments were decided that workers had passed",
+    GapKind.DECIDED_OTHERWISE: "Decisions are not what their payments lead to",
+    GapKind.NOT_VERIFIED: "Decisions name a policy or a model that nobody has",
+    GapKind.UNCOMMITTED: "Payments were decided that no worker has taken up",
+}
+"""What is wrong, to whoever is woken by it."""
+
 SIDE_OF: Final[Mapping[GapKind, Side]] = {
     GapKind.EXPIRED: Side.INTAKE,
     GapKind.UNACCOUNTED: Side.DECISIONS,

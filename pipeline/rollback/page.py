@@ -25,7 +25,8 @@ def page(report: Report) -> str:
 def _body(report: Report) -> Iterator[str]:
     header, radius = report.plan.header, report.plan.blast_radius
     yield f"<h1>Rollback plan {badge(report.state)}</h1>"
-    yield f"<p>{escape(header.reason)}</p><p class=soft><code>{escape(header.plan_id)}</code></p>"
+    yield f"<p>{escape(header.reason)}</p><p class=soft><code>{escape(header.plan_id)}</code>"
+    yield ". All times are UTC.</p>"
     yield from _cards(report)
     yield "<h2>Who, what and when</h2><div class=pairs>" + table(["", ""], _facts(report)) + "</div>"
     changes = [(_change(*change), share) for change, share in radius.by_change.items()]

@@ -220,7 +220,7 @@ def _about_text(about: Matter) -> str:
 
 
 def _statement_text(stated: Statement) -> str:
-    closing = f"{'-' if stated.closing_minor < 0 else ''}{money_text(abs(stated.closing_minor), stated.currency)}"
+    closing = money_text(stated.closing_minor, stated.currency)
     return (
         f"statement {stated.sequence} in {stated.currency} of {shown(stated.account_id)}, number "
         f"{stated.statement_number}: {count_text(stated.lines, 'line')} to {closing}"
@@ -236,11 +236,10 @@ def _doubt_text(doubt: Doubt) -> str:
 
 
 def _line_text(line: Line) -> str:
-    sign = "-" if line.amount_minor < 0 else ""
     parties = f", {shown(line.debtor_account_id or 'nobody')} to {shown(line.creditor_account_id or 'nobody')}"
     return (
         f"line {shown(_line_name(line))} of statement {line.sequence} of {shown(line.account_id)}: "
-        f"{sign}{money_text(abs(line.amount_minor), line.currency)}, {line.kind}{parties}"
+        f"{money_text(line.amount_minor, line.currency)}, {line.kind}{parties}"
     )
 
 

@@ -256,7 +256,7 @@ class WitnessService:
         self._refused.add(where)
         metrics.REFUSED.set(len(self._refused))
         _logger.critical("witness_refuses", why=why)
-        what = f"The witness does not see what it is shown: {why}."
+        what = f"The witness refuses a head of the audit log: {why}."
         self._untold.append(alert(AlertCode.WITNESS_REFUSED, what, "all", {"offset": str(offset), "why": why}, now_ms))
 
     def _distrust(self, key_id: str, why: str, offset: int, now_ms: int) -> None:
@@ -265,7 +265,7 @@ class WitnessService:
             return
         self._distrusted.add(key_id)
         _logger.error("witness_distrusts", why=why)
-        what = f"The witness was shown a head of the audit log that does not count: {why}."
+        what = f"A head of the audit log that the witness was shown does not count: {why}."
         self._untold.append(alert(AlertCode.WITNESS_REFUSED, what, "all", {"offset": str(offset), "why": why}, now_ms))
 
     def _say(self, keys: KeySet) -> None:

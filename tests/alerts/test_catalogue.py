@@ -37,6 +37,16 @@ def test_operations_tells_of_every_alert_as_the_catalogue_does() -> None:
     assert expected == [row for row in rows if row[0] in CATALOGUE]
 
 
+@pytest.mark.parametrize("code", CATALOGUE)
+def test_meaning_is_read_at_a_glance(code: AlertCode) -> None:
+    """It is what a page begins with, and the first line of the runbook."""
+    meaning = CATALOGUE[code].meaning
+    assert len(meaning) <= 100
+    assert meaning[0].isupper()
+    assert meaning.endswith(".")
+    assert ". " not in meaning, "one sentence"
+
+
 @pytest.mark.parametrize(("before", "event"), TRANSITIONS)
 def test_breaker_is_critical_where_the_model_is_out_of_the_loop(before: BreakerState, event: Event) -> None:
     is_trusted = TRANSITIONS[before, event] in TRUSTED_AGAIN

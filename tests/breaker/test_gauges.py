@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from pipeline.breaker import Cause, Observation, Watch, judge
 from pipeline.breaker.answer_counts import Counts
-from pipeline.breaker.detecting.gauges import ProbationGauge, gauges, probation_gauge
+from pipeline.breaker.detecting.gauges import Gauge, ProbationGauge, gauges, probation_gauge
 from pipeline.breaker.settings import Condition
-from pipeline.breaker.status_command import ScopeStanding, show_standings
+from pipeline.breaker.status_command import ScopeStanding, gauge_words, show_standings
 from pipeline.domain.decision import BreakerState
 from pipeline.terminal.output import Output
 from tests.breaker.given import DEFAULTS, START_MS, answers, baseline, record
@@ -97,3 +97,19 @@ def test_the_command_says_it_in_one_line(capsys):
         "at 5 %, 40 answers of its own; evidence -3.1, where -4.6 passes and +4.6 fails; good 0 of 2 times; "
         "waits for 120 s at this share, more of its own answers as usual, 500 payments, of which there were 100\n",
     ]
+
+
+@pytest.mark.parametrize(
+    ("condition", "counted", "sample", "begins"),
+    [
+        (Condition.BLOCK_RATE_SPIKE, 0, 1_140, "0 of 1,140; "),
+        (Condition.BLOCK_RATE_SPIKE, 1, 113, "1 of 113; "),
+        (Condition.ERROR_RATE, 0, 0, "has held"),
+        (Condition.MODEL_DRIFT, 0, 140, "has held"),
+    ],
+)
+def test_none_of_many_is_told_and_what_is_not_counted_is_not(
+    condition: Condition, counted: int, sample: int, begins: str
+) -> None:
+    gauge = Gauge(condition, counted, sample, None, 0, 2, 0.0, 0.0, "too little is known of what is usual", "")
+    assert gauge_words(gauge).startswith(begins)

@@ -89,6 +89,8 @@ def test_broken_books_fail_it(fraud, desk, owner):
     code, lines = fraud("ledger", "check", "--json")
     assert code == 1
     assert [line["code"] for line in lines if "code" in line] == ["OVERDRAWN", "POSTED_OTHERWISE"]
+    [overdrawn] = [line["detail"] for line in lines if line.get("code") == "OVERDRAWN"]
+    assert f"{PAYER} has -£" in overdrawn, "pounds, and not pence"
 
 
 def test_a_time_that_is_none_is_said_so(fraud):

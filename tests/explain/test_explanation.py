@@ -39,6 +39,7 @@ def test_a_reason_without_a_difference_is_told(archive):
     [value] = archive.values([payment(1)], [OPEN], device_fraud_reports=UNKNOWN)
     lines = "\n".join(explanation_lines(explanation(stored(value), 2, 17, archive.regime_of)))
     assert "FALLBACK_REPORTED_DEVICE: observed unknown, limit 2" in lines
+    assert "money in the currency's minor unit (pence)" in lines, "what 480 is, beside £4.80"
 
 
 def test_the_terms_and_the_intercept_add_up_to_the_recorded_score(archive):

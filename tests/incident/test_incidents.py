@@ -6,8 +6,12 @@ from itertools import product
 from pathlib import Path
 
 from pipeline.alerts.catalogue import AlertCode, alert
+from pipeline.breaker.alerts import breaker_alert
+from pipeline.breaker.evaluating import Transition
+from pipeline.breaker.states import BreakerRecord, Cause, Event
 from pipeline.breaker.told_transitions import UNPROVED, conditions_of, told_transition
 from pipeline.domain.alert import Alert
+from pipeline.domain.decision import BreakerState
 from pipeline.incident.incidents import (
     TRANSITIONS,
     AlertGroup,
@@ -21,7 +25,7 @@ from pipeline.incident.incidents import (
     state_after,
     timeline,
 )
-from tests.incident.given import LOOKBACK_MS, MINUTE_MS, as_read, closed, held, tripped
+from tests.incident.given import COUNTS, LOOKBACK_MS, MINUTE_MS, as_read, closed, held, tripped
 from tests.records import NOON_MS
 
 NOW_MS = NOON_MS + 60 * MINUTE_MS
@@ -117,6 +121,22 @@ def test_each_scope_has_its_own_time() -> None:
     later = tripped("segment:postcode_area=SW", NOON_MS + 7 * MINUTE_MS)
     found = exposures(incident([tripped(), later], [tripped(), later]), NOW_MS)
     assert [NOON_MS - LOOKBACK_MS, later.raised_at_ms - LOOKBACK_MS] == [each.since_ms for each in found]
+
+
+def test_page_says_what_became_of_the_model_then_why_and_by_whom() -> None:
+    assert tripped().summary == "The breaker took the model out of the loop: 39 % are blocked, and 2 % are usual"
+    switch = BreakerRecord("all", BreakerState.FORCED_OPEN, 0, 0, 0, Cause("it blocks payrolls", "ana"))
+    told = breaker_alert(Transition(BreakerState.CLOSED, Event.FORCE_OPEN, switch, 0, COUNTS))
+    assert told.summary == "A person took the model out of the loop, by ana: it blocks payrolls"
+    causes = [each.cause for one in (tripped(), told) if (each := told_transition(one)) is not None]
+    assert causes == ["39 % are blocked, and 2 % are usual", "it blocks payrolls"]
+
+
+def test_an_alert_of_an_earlier_release_says_its_cause_alone() -> None:
+    for summary in ("39 % are blocked: of 500", "The model failed its probation.", "The breaker took the model", ""):
+        read = told_transition(tripped()._replace(summary=summary))
+        assert read is not None
+        assert read.cause == summary
 
 
 def test_timeline_tells_a_transition_once_and_everything_in_order() -> None:

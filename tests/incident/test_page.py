@@ -84,7 +84,14 @@ def test_a_page_loads_nothing_and_is_sound(text: str) -> None:
 
 def test_a_page_says_what_is_not_known_and_what_is_not_proved() -> None:
     found = page(whole())
-    for words in ("count as nothing", "Left to a person", "whether media", "partition 0 to 1,234", "Article 8(2)"):
+    for words in (
+        "All times are UTC.",
+        "count as nothing",
+        "Left to a person",
+        "whether media",
+        "partition 0 to 1,234",
+        "Article 8(2)",
+    ):
         assert words in found
 
 

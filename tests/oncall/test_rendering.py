@@ -59,3 +59,14 @@ def test_mail_says_our_own_words_before_what_the_alert_quotes() -> None:
     assert f"Runbook: {SHOWN.runbook}\n" in ours
     assert "evil" not in ours
     assert all(line.startswith("  ") for line in quoted.splitlines())
+
+
+def test_mail_says_in_its_subject_what_is_wrong_and_no_more_than_a_line_of_it() -> None:
+    for summary in ("The breaker took the model out of the loop: x", "a\r\nBcc: eve@evil.example\u202e" + "x" * 5_000):
+        mail = email_message(message(summary=summary), SHOWN, "a@bank.example", ("b@bank.example",), is_repeat=False)
+        subject = str(mail["Subject"])
+        assert summary.split()[0] in subject.partition(": ")[2]
+        assert len(subject) <= 200
+        assert "\n" not in subject
+        assert "\u202e" not in subject
+        assert mail["Bcc"] is None

@@ -257,7 +257,7 @@ def payments_that_were_not_made(seen: Seen) -> Iterator[str]:
                 yield clause
 
 
-_SHARE: Final = re.compile(r"% (?:of|above) (?:the average|its normal month)")
+_SHARE: Final = re.compile(r"(?:% (?:of|above)|times) (?:the average|its normal month)")
 
 
 def share_of_a_first_payment(seen: Seen) -> Iterator[str]:

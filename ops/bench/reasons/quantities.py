@@ -14,15 +14,19 @@ from typing import Final, NamedTuple
 _NUMBER: Final = r"\d[\d,]*(?:\.\d+)?"
 _MONEY: Final = rf"£\d[\d,]*\.\d\d|[A-Z]{{3}} {_NUMBER}"
 _PERCENT: Final = rf"{_NUMBER} (?:%|percentage points?)"
+_TIMES: Final = rf"{_NUMBER} times(?: that (?:average|month))?"
 _BEFORE_NOUN: Final = r"(?:different |beneficiary |fraud |attempted |confirmed |fraudulent )*"
 _COUNT: Final = rf"(?:no|less than {_NUMBER}|{_NUMBER}) {_BEFORE_NOUN}[a-z]+"
-QUANTITY: Final = f"(?:{_MONEY}|{_PERCENT}|{_COUNT})"
+QUANTITY: Final = f"(?:{_MONEY}|{_PERCENT}|{_TIMES}|{_COUNT})"
 _PARTED: Final = re.compile(
     rf"(?P<gap>{QUANTITY}) (?P<way>over|above|short of|below) (?:the limit of |the required |)(?P<limit>{QUANTITY})"
 )
 _VALUE: Final = re.compile(f"{QUANTITY}")
 MONEY: Final = re.compile(_MONEY)
-_UNITS: Final = {"percentage points": "%", "percentage point": "%"}
+_UNITS: Final = {
+    **dict.fromkeys(("percentage points", "percentage point"), "%"),
+    **dict.fromkeys(("times that average", "times that month"), "times"),
+}
 
 
 class Quantity(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ops.monitoring.boards.panel import Board, Kind, Line, Panel, Unit
+from ops.monitoring.boards.panel import Board, Kind, Line, Panel, Unit, in_whole_units
 
 _N, _B = Kind.NUMBER, Kind.BARS
 
@@ -58,12 +58,14 @@ DIRECTORS: Final = Board(
         ),
         Panel(
             "Amounts decided",
-            "In the last 30 days, in minor units.",
+            "In the last 30 days, each currency by itself.",
             _B,
-            Unit.MINOR,
+            Unit.MONEY,
             (
                 Line(
-                    "sum by (outcome, currency) (increase(fraud_decided_amount_minor_total[30d])) > 0",
+                    in_whole_units(
+                        "sum by (outcome, currency) (increase(fraud_decided_amount_minor_total{CURRENCY}[30d])) > 0"
+                    ),
                     "{{outcome}} {{currency}}",
                 ),
             ),
@@ -83,56 +85,69 @@ DIRECTORS: Final = Board(
         ),
         Panel(
             "Money paid",
-            "In the last 30 days, in minor units.",
+            "In the last 30 days, each currency by itself.",
             _B,
-            Unit.MINOR,
-            (Line('sum by (currency) (increase(fraud_money_moved_minor_total{step="CREDIT"}[30d]))', "{{currency}}"),),
+            Unit.MONEY,
+            (
+                Line(
+                    in_whole_units(
+                        'sum by (currency) (increase(fraud_money_moved_minor_total{step="CREDIT",CURRENCY}[30d]))'
+                    ),
+                    "{{currency}}",
+                ),
+            ),
         ),
         Panel(
             "Money held",
-            "Set aside until a person decides, in minor units.",
+            "Set aside until a person decides, each currency by itself.",
             _B,
-            Unit.MINOR,
-            (Line("max by (currency) (fraud_money_held_minor)", "{{currency}}"),),
+            Unit.MONEY,
+            (Line(in_whole_units("max by (currency) (fraud_money_held_minor{CURRENCY})"), "{{currency}}"),),
         ),
         Panel(
             "Money recovered",
-            "Taken back from beneficiaries in the last 30 days, in minor units; what the rail refused to take back is"
-            " left out.",
+            "Taken back from beneficiaries in the last 30 days, each currency by itself; what the rail refused to take"
+            " back is left out.",
             _B,
-            Unit.MINOR,
+            Unit.MONEY,
             (
                 Line(
-                    'sum by (currency) (increase(fraud_money_moved_minor_total{step=~"RECALL|RECALL_PART"}[30d]))'
-                    " - sum by (currency)"
-                    ' (increase(fraud_money_moved_minor_total{step=~"GIVE_BACK|GIVE_BACK_PART"}[30d]))',
+                    in_whole_units(
+                        "sum by (currency)"
+                        ' (increase(fraud_money_moved_minor_total{step=~"RECALL|RECALL_PART",CURRENCY}[30d]))'
+                        " - sum by (currency)"
+                        ' (increase(fraud_money_moved_minor_total{step=~"GIVE_BACK|GIVE_BACK_PART",CURRENCY}[30d]))'
+                    ),
                     "{{currency}}",
                 ),
             ),
         ),
         Panel(
             "Money lost",
-            "In the last 30 days, in minor units: fraud that was let go, by labels, and what reversals could not bring"
-            " back.",
+            "In the last 30 days, each currency by itself: fraud that was let go, by labels, and what reversals could"
+            " not bring back.",
             _B,
-            Unit.MINOR,
+            Unit.MONEY,
             (
                 Line(
-                    'sum by (currency) (increase(fraud_labelled_amount_minor_total{verdict="MISSED"}[30d]))',
+                    in_whole_units(
+                        "sum by (currency)"
+                        ' (increase(fraud_labelled_amount_minor_total{verdict="MISSED",CURRENCY}[30d]))'
+                    ),
                     "fraud let go, {{currency}}",
                 ),
                 Line(
-                    "sum by (currency) (increase(fraud_money_missing_minor_total[30d]))",
+                    in_whole_units("sum by (currency) (increase(fraud_money_missing_minor_total{CURRENCY}[30d]))"),
                     "not brought back, {{currency}}",
                 ),
             ),
         ),
         Panel(
             "Open recovery cases",
-            "Money that is still to be had back, in minor units.",
+            "Money that is still to be had back, each currency by itself.",
             _B,
-            Unit.MINOR,
-            (Line("max by (currency) (fraud_recovery_open_minor)", "{{currency}}"),),
+            Unit.MONEY,
+            (Line(in_whole_units("max by (currency) (fraud_recovery_open_minor{CURRENCY})"), "{{currency}}"),),
         ),
         Panel(
             "Fraud caught",

@@ -92,8 +92,14 @@ ON_CALL: Final = Board(
             (
                 Line("time() - min by (kind) (fraud_feed_as_of_timestamp_seconds)", "{{kind}}"),
                 Line("min by (kind) (fraud_feed_too_old_seconds)", "{{kind}} too old"),
-                Line("sum by (kind) (increase(fraud_feed_refused_total[1h]))", "{{kind}} refused in an hour"),
             ),
+        ),
+        Panel(
+            "Feeds refused",
+            "Files of exchange rates or sanctions that a worker would not take, in the last hour.",
+            _B,
+            Unit.NONE,
+            (Line("sum by (kind) (increase(fraud_feed_refused_total[1h]))", "{{kind}}"),),
         ),
         Panel(
             "Waits for the state",

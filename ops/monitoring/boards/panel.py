@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+from pipeline.domain.money import CURRENCIES, minor_digits
+
+USUAL_DIGITS: Final = 2
 
 
 class Kind(StrEnum):
@@ -16,13 +21,13 @@ class Kind(StrEnum):
 
 
 class Unit(StrEnum):
-    """Units, as Grafana names them. Amounts are in minor units: currencies differ in how many make a whole one."""
+    """Units, as Grafana names them. MONEY is in whole pounds, yen or dinars, each line in the currency it names."""
 
     NONE = "none"
     SHARE = "percentunit"
     SECONDS = "s"
     PER_SECOND = "cps"
-    MINOR = "locale"
+    MONEY = "locale"
     TIMES = "suffix: ×"
 
 
@@ -48,3 +53,30 @@ class Board(NamedTuple):
     name: str  # of the file, and of the address
     title: str
     panels: tuple[Panel, ...]
+
+
+def unusual_digits() -> dict[int, tuple[str, ...]]:
+    """Return ISO 4217's currencies with another number of decimals than two, by that number."""
+    by_digits = defaultdict(list)
+    for currency in sorted(CURRENCIES):
+        if (digits := minor_digits(currency)) != USUAL_DIGITS:
+            by_digits[digits].append(currency)
+    return {digits: tuple(by_digits[digits]) for digits in sorted(by_digits)}
+
+
+def in_whole_units(minor: str) -> str:
+    """Make a query that yields each currency's amounts in its whole unit, of one that yields them in its minor unit.
+
+    minor: a query by currency; CURRENCY in it stands where each of its selectors takes a matcher.
+    """
+    unusual = unusual_digits()
+    others = "|".join(currency for digits in unusual.values() for currency in digits)
+    parts = [_divided(minor, f'currency!~"{others}"', USUAL_DIGITS)]
+    parts += [_divided(minor, f'currency=~"{"|".join(named)}"', digits) for digits, named in unusual.items()]
+    return " or ".join(parts)
+
+
+def _divided(minor: str, matcher: str, digits: int) -> str:
+    query = minor.replace("CURRENCY", matcher)
+    assert query != minor, "a query without a matcher would count every currency in every unit"
+    return f"({query}) / {10**digits}" if digits else f"({query})"

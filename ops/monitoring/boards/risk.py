@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ops.monitoring.boards.panel import Board, Kind, Line, Panel, Unit
+from ops.monitoring.boards.panel import Board, Kind, Line, Panel, Unit, in_whole_units
 
 _T, _N, _B = Kind.TIME_SERIES, Kind.NUMBER, Kind.BARS
 
@@ -37,12 +37,14 @@ RISK: Final = Board(
         ),
         Panel(
             "Amounts by outcome and currency",
-            "In minor units a second; currencies without a rate in the policy are counted, not added up.",
+            "An hour, each currency by itself; currencies without a rate in the policy are counted, not added up.",
             _T,
-            Unit.MINOR,
+            Unit.MONEY,
             (
                 Line(
-                    "sum by (outcome, currency) (rate(fraud_decided_amount_minor_total[1h])) > 0",
+                    in_whole_units(
+                        "sum by (outcome, currency) (increase(fraud_decided_amount_minor_total{CURRENCY}[1h])) > 0"
+                    ),
                     "{{outcome}} {{currency}}",
                 ),
             ),
@@ -134,12 +136,14 @@ RISK: Final = Board(
         ),
         Panel(
             "Amounts of labelled payments",
-            "In minor units, in the last 7 days. MISSED is fraud that was let go.",
+            "In the last 7 days, each currency by itself. MISSED is fraud that was let go.",
             _B,
-            Unit.MINOR,
+            Unit.MONEY,
             (
                 Line(
-                    "sum by (verdict, currency) (increase(fraud_labelled_amount_minor_total[7d]))",
+                    in_whole_units(
+                        "sum by (verdict, currency) (increase(fraud_labelled_amount_minor_total{CURRENCY}[7d]))"
+                    ),
                     "{{verdict}} {{currency}}",
                 ),
             ),

@@ -19,6 +19,7 @@ from pipeline.oncall.messages import REPEAT, Message, MessageKind
 Json = dict[str, object]
 
 PAGERDUTY_SUMMARY_MAX: Final = 1024
+SUBJECT_MAX: Final = 200
 SLACK_HEADER_MAX: Final = 150
 SLACK_TEXT_MAX: Final = 3_000
 SLACK_FIELD_MAX: Final = 2_000
@@ -174,7 +175,8 @@ def email_message(
     domain = sender.rpartition("@")[2]
     mail = EmailMessage()
     mail["From"], mail["To"] = sender, ", ".join(recipients)
-    mail["Subject"] = _cut(f"{'[repeat] ' if is_repeat else ''}[{setting.source}] {message.title}", 200)
+    again = "[repeat] " if is_repeat else ""
+    mail["Subject"] = _cut(f"{again}[{setting.source}] {message.title}: {message.summary}", SUBJECT_MAX)
     mail["Message-ID"] = f"<{message.delivery_id}@{domain}>"
     mail["References"] = f"<{message.group_id}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from pipeline.domain.money import minor_digits
+from pipeline.domain.money import minor_digits, money_text
 
 AMOUNT_MINOR_MAX: Final = 2**63 - 1
 AHEAD_MAX: Final = timedelta(days=1)
@@ -93,8 +93,8 @@ class Sum:
         head = self._head
         if head.opening_minor + self._sum_minor != head.closing_minor:
             raise StatementUnusable(
-                f"statement {head.sequence} opens with {head.opening_minor}, its entries sum to {self._sum_minor}, and "
-                f"it closes with {head.closing_minor} minor units"
+                f"statement {head.sequence} opens with {_money(head, head.opening_minor)}, its entries sum to "
+                f"{_money(head, self._sum_minor)}, and it closes with {_money(head, head.closing_minor)}"
             )
         if head.entries is not None and head.entries != self.entries:
             raise StatementUnusable(f"statement {head.sequence} says {head.entries} entries and has {self.entries}")
@@ -121,6 +121,10 @@ def _measured(text: str | None) -> str:
     return "-" if text is None else f"{len(text)}:{text}"
 
 
+def _money(head: Head, amount_minor: int) -> str:
+    return money_text(amount_minor, head.currency)
+
+
 def follows(head: Head, last: Head | None, now: datetime) -> None:
     """Raise StatementUnusable where the statement does not go on where the last one of its account ended.
 
@@ -136,8 +140,8 @@ def follows(head: Head, last: Head | None, now: datetime) -> None:
         _follows_in_sequence(head, last)
     if head.opening_minor != last.closing_minor:
         raise StatementUnusable(
-            f"statement {head.sequence} opens with {head.opening_minor}, and {last.sequence} closed with "
-            f"{last.closing_minor} minor units"
+            f"statement {head.sequence} opens with {_money(head, head.opening_minor)}, and {last.sequence} closed with "
+            f"{_money(last, last.closing_minor)}"
         )
     if head.from_at < last.to_at:
         raise StatementUnusable(f"statement {head.sequence} begins before {last.sequence} ended")
@@ -164,15 +168,15 @@ def fits(head: Head, gap: Gap, before_minor: int | None, after_minor: int | None
     """
     if before_minor is not None and head.opening_minor != before_minor:
         raise StatementUnusable(
-            f"statement {head.sequence} opens with {head.opening_minor}, and the one before it closed with "
-            f"{before_minor} minor units"
+            f"statement {head.sequence} opens with {_money(head, head.opening_minor)}, and the one before it closed "
+            f"with {_money(head, before_minor)}"
         )
     if gap.goes_on_at - head.to_at > BETWEEN_MAX:
         return Gap(head.to_at, gap.goes_on_at)
     if head.closing_minor != after_minor:
         raise StatementUnusable(
-            f"statement {head.sequence} closes with {head.closing_minor}, and the one behind it opens with "
-            f"{after_minor} minor units"
+            f"statement {head.sequence} closes with {_money(head, head.closing_minor)}, and the one behind it opens "
+            f"with {'nothing that is known' if after_minor is None else _money(head, after_minor)}"
         )
     return None
 

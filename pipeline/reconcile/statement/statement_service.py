@@ -199,7 +199,10 @@ class StatementIntake:
         alerts = [_alert(head, each, at_ms) for each in findings[:ALERTS_MAX]]
         if len(findings) > ALERTS_MAX:
             evidence = {"account": head.account_id, "sequence": str(head.sequence), "count": str(len(findings))}
-            text = f"Statement {head.sequence} has {len(findings)} differences; {ALERTS_MAX} of them are told."
+            text = (
+                f"The rail's statement {head.sequence} and the ledger differ {len(findings):,} times; {ALERTS_MAX} of "
+                "these are told one by one."
+            )
             alerts.append(alert(AlertCode.STATEMENT_DIFFERENCES, text, "rail", evidence, at_ms))
         if alerts:
             self._alerts.publish(alerts)
@@ -238,7 +241,7 @@ def _noting(entries: Iterator[Entry], head: Head, comparison: Comparison) -> Ite
 
 
 def _alert(head: Head, found: Found, at_ms: int) -> Alert:
-    text = f"{found.kind} on statement {head.sequence}, or missing from it: {found.detail}."
+    text = f"The rail's statement {head.sequence} and the ledger differ about a payment: {found.detail} ({found.kind})."
     evidence = {"account": head.account_id, "currency": head.currency, "key": found.key, "kind": found.kind.value}
     if found.kind in ALWAYS_NEW:
         evidence["from"] = head.from_at.isoformat()  # which of the statements that are named alike

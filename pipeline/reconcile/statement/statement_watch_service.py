@@ -69,6 +69,6 @@ def _alert(account_id: str, unstated: Unstated, at_ms: int) -> Alert:
     """Under the id by which whoever takes a statement in tells of the same."""
     currency, found = unstated
     so = "it may be made up" if found.kind is Difference.UNVOUCHED else "nothing was held against them"
-    text = f"{found.kind}: {found.detail}, so {so}."
+    text = f"About the rail's statements: {found.detail}, so {so} ({found.kind})."
     evidence = {"account": account_id, "currency": currency, "key": found.key, "kind": found.kind.value}
     return alert(AlertCode.STATEMENT_DIFFERS, text, "rail", evidence, at_ms)

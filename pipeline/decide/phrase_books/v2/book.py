@@ -1,12 +1,13 @@
 """Phrase book 2: book 1, with words for what an account ever attempted and for a beneficiary's run of frauds, and with
 ratios that were cut off at their greatest value: each is "at least" that, and so is how far it is from a limit. A ratio
-to nothing is the same number, so the words leave open that it is one. A zero that says that there was nothing to
-compare is compared with nothing. What two windows of the same payments say is said of one of them.
+that nobody reads as a per cent is so many times what it compares with. A ratio to nothing is the same number as the
+greatest, so the words leave open that it is one. A zero that says that there was nothing to compare is compared with
+nothing. What two windows of the same payments say is said of one of them.
 
 Invariants
-1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio that was cut off, of a payment
-   that bears the time of another one beside what is typical, of when a payment reached us that was made earlier, and of
-   amounts in UYI, which has no decimals.
+1. Of every feature that book 1 knows it says what that says, to the byte, but of a ratio beside ten times or more, of a
+   payment that bears the time of another one beside what is typical, of when a payment reached us that was made
+   earlier, and of amounts in UYI, which has no decimals.
 2. RATIO_PERCENT_MAX is the book's own copy, so that no change elsewhere can reword what was released.
 """
 
@@ -40,24 +41,54 @@ NOTHING_TO_COMPARE: Final = ("account_ms_since_last", _EARLIER_MAX)
 """Features whose 0 says that there is nothing to compare, and so is no number."""
 
 
-def _one(number: int) -> str:
-    return f"at least {PERCENT.one(number)}" if number >= RATIO_PERCENT_MAX else PERCENT.one(number)
+TIMES_FROM: Final = 1_000
+"""From ten times on nobody reads a ratio as a per cent: "102,988 % of the average" is 1,029 times that."""
+_TENTHS_BELOW: Final = 10_000
+"""Below a hundred times a ratio is told with one decimal, above without: at most one part in a hundred is left out."""
 
 
-def _exact(value: int, limit: int) -> Callable[[int], str]:
-    """A limit is exact however great it is; only a value was cut off."""
-    words = PERCENT.exact(value, limit)
-    if value < RATIO_PERCENT_MAX:
-        return words
-    return lambda number: f"at least {words(number)}" if number == value else words(number)
+def _times(number: int) -> str:
+    """Exactly, with no more decimals than it needs."""
+    whole, part = divmod(number, 100)
+    return f"{whole:,}" + (f".{part:02d}".rstrip("0") if part else "")
 
 
-def _difference(value: int, limit: int) -> Callable[[int], str]:
-    words = PERCENT.difference(value, limit)
-    return words if value < RATIO_PERCENT_MAX else lambda number: f"at least {words(number)}"
+def _rounded(number: int) -> int:
+    if number < TIMES_FROM:
+        return number
+    return number // 10 * 10 if number < _TENTHS_BELOW else number // 100 * 100
 
 
-_RATIO: Final = Unit(_one, _exact, _difference)
+def _ratio_to(base: str) -> Unit:
+    """Make the words of a ratio to an average or a month: a per cent, and from ten of them on so many times that.
+
+    A limit is exact however great it is; only a value was cut off.
+    """
+
+    def one(number: int) -> str:
+        if number < TIMES_FROM:
+            return PERCENT.one(number)
+        said = f"{_times(_rounded(number))} times that {base}"
+        return f"at least {said}" if number >= RATIO_PERCENT_MAX else said
+
+    def exact(value: int, limit: int) -> Callable[[int], str]:
+        if max(value, limit) < TIMES_FROM:
+            return PERCENT.exact(value, limit)
+        return lambda number: (
+            f"{'at least ' if number == value >= RATIO_PERCENT_MAX else ''}{_times(number)} times that {base}"
+        )
+
+    def difference(value: int, limit: int) -> Callable[[int], str]:
+        if max(value, limit) < TIMES_FROM:
+            return PERCENT.difference(value, limit)
+        least = "at least " if value >= RATIO_PERCENT_MAX else ""
+        return lambda number: f"{least}{_times(number)} times that {base}"
+
+    return Unit(one, exact, difference, _rounded)
+
+
+_TIMES_THAT: Final = " times that "
+_TO_AVERAGE, _TO_MONTH = _ratio_to("average"), _ratio_to("month")
 _EVER: Final = (
     "the payments that the account has ever attempted, this one as a whole and each before it as far as it was usual,"
 )
@@ -106,7 +137,10 @@ _PHRASES: Final[dict[str, Phrase]] = {
     ),
 }
 
-PHRASES: Final[dict[str, Phrase]] = {**_PHRASES, **{name: _PHRASES[name]._replace(unit=_RATIO) for name in CUT_OFF}}
+PHRASES: Final[dict[str, Phrase]] = {
+    **_PHRASES,
+    **{name: _PHRASES[name]._replace(unit=_TO_MONTH if "month" in name else _TO_AVERAGE) for name in CUT_OFF},
+}
 
 
 class PhraseBook(FirstBook):
@@ -118,7 +152,7 @@ class PhraseBook(FirstBook):
         super().__init__(version, phrases)
 
     def fact(self, feature: str, observed: int, own: Money | None = None) -> str:
-        return super().fact(feature, observed, own) + _or_nothing(feature, observed)
+        return _as_told(super().fact(feature, observed, own)) + _or_nothing(feature, observed)
 
     def met(self, feature: str, observed: int, low: int, high: int, own: Money | None = None) -> str:
         return _in_one_bracket(super().met(feature, observed, low, high, own))
@@ -152,13 +186,19 @@ class PhraseBook(FirstBook):
         return ", the currency and the beneficiary's country aside,"
 
     def _against(self, feature: str, name: str, limit: int) -> str:
-        return f"{self.fact(feature, 0)}, against the {name} {PERCENT.exact(0, limit)(limit)}"
+        return f"{self.fact(feature, 0)}, against the {name} {self.number(feature, limit, 0)}"
 
     def _in_unit(self, phrase: Phrase, feature: str, observed: int, value: str, own: Money | None) -> str:
-        return super()._in_unit(phrase, feature, observed, value, own) + _or_nothing(feature, observed)
+        return _as_told(super()._in_unit(phrase, feature, observed, value, own)) + _or_nothing(feature, observed)
 
     def _money(self, own: Money) -> str:
         return f"UYI {own.amount_minor:,}" if own.currency == "UYI" else super()._money(own)
+
+
+def _as_told(fact: str) -> str:
+    """Put "12 times that average of the account's ..." as "12 times the average of the account's ..."."""
+    before, is_times, after = fact.partition(_TIMES_THAT)
+    return f"{before} times {after.partition(' of ')[2]}" if is_times else fact
 
 
 def _in_one_bracket(text: str) -> str:

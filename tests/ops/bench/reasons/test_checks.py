@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,8 @@ def test_a_score_that_the_contributions_do_not_give_is_found():
         ("EUR 10.00", Quantity(10, "EUR")),
         ("60 %", Quantity(60, "%")),
         ("19.00 percentage points", Quantity(19, "%")),
+        ("1,026.88 times that average", Quantity(Decimal("1026.88"), "time")),
+        ("9,997 times", Quantity(9997, "time")),
         ("1 hour", Quantity(1, "hour")),
         ("47 hours", Quantity(47, "hour")),
         ("3 fraud reports", Quantity(3, "report")),
@@ -177,6 +180,9 @@ def test_a_quantity_is_a_number_and_a_unit(text, quantity):
     assert quantity_of(text) == quantity
 
 
+TIMES = "the payment is 1,029.88 times the average of the account's earlier payments in 30 days"
+
+
 @pytest.mark.parametrize(
     ("text", "is_good"),
     [
@@ -185,6 +191,14 @@ def test_a_quantity_is_a_number_and_a_unit(text, quantity):
         ("the account attempted 9 payments in the last hour, 2 payments over the limit of 7 payments", True),
         ("they come to £10.00, £20.00 over the limit of £10.00", False),
         ("the model is 60.00 % sure, 20.00 % short of the required 80.00 %", True),
+        (f"{TIMES}, 1,026.88 times that average over the limit of 3 times that average", True),
+        (f"{TIMES}, 1,026.87 times that average over the limit of 3 times that average", False),
+        (f"{TIMES}, 102,688 percentage points over the limit of 300 %", False),
+        (
+            "come to at least 10,000 times its normal month, at least 9,997 times that month over the limit of 3 times "
+            "that month",
+            True,
+        ),
     ],
 )
 def test_a_comparison_can_be_checked_or_not(text, is_good):
