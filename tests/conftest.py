@@ -37,8 +37,14 @@ WORKERS_MAX: Final = 8
 # The tests start hundreds of processes; each would compile every module that it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# By default an example that takes over 0.2 s fails its test: beside other tests that says nothing about ours.
-hypothesis.settings.register_profile("in parallel", hypothesis.settings(), deadline=None)
+# By default an example that takes over 0.2 s fails its test, and so do examples that take long to make: beside other
+# tests that says nothing about ours.
+hypothesis.settings.register_profile(
+    "in parallel",
+    hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[*hypothesis.settings().suppress_health_check, hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("in parallel")
 
 

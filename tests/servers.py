@@ -32,9 +32,10 @@ POSTGRES_UNSAFE: Final = MappingProxyType({"fsync": "off", "full_page_writes": "
 MEMORY: Final = Path("/dev/shm")
 MEMORY_FREE_BYTES_MIN: Final = 4 * 2**30
 """A container's is 64 MB where nobody says otherwise; the databases of a whole run take some hundred."""
-SOON_FREE: Final = MappingProxyType({"session.timeout.ms": "1500", "heartbeat.interval.ms": "250"})
+SOON_FREE: Final = MappingProxyType({"session.timeout.ms": "3000", "heartbeat.interval.ms": "250"})
 """Of a member whose place in its group another takes during the test. Nobody but the session's timeout tells the mock
-broker that a static member has gone, and it then holds the group for as long, less a second."""
+broker that a static member has gone, and it then holds the group for as long, less a second. It can't be much shorter:
+a member that a busy machine keeps from beating for as long is shut out, and ends."""
 
 _numbers = itertools.count(1)
 

@@ -17,6 +17,7 @@ from pipeline.domain.log import Record
 from pipeline.domain.refusals import Refusal
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
+from pipeline.io.kafka.known_brokers import KnownBrokers
 from pipeline.io.settings import Settings
 
 WAIT_S: Final = 0.05
@@ -71,9 +72,9 @@ class DecidedReader:
     def _run(self) -> None:
         direct = self._direct
         tuning = {"auto.offset.reset": "earliest", "fetch.wait.max.ms": 10}
-        consumer = Consumer(
-            client.reader_options(direct.bootstrap_servers, direct.consumer_group, direct.kafka_options, tuning)
-        )
+        options = client.reader_options(direct.bootstrap_servers, direct.consumer_group, direct.kafka_options, tuning)
+        brokers = KnownBrokers()  # a reader that has forgotten them all looks like a lane in which nothing is decided
+        consumer = Consumer({**options, **brokers.options})
         try:
             where = [
                 (topic, partition) for topic in self._topics for partition in client.partitions_of(consumer, topic)
@@ -81,6 +82,7 @@ class DecidedReader:
             consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in where])
             while not self._thread.stopping.is_set():
                 messages = consumer.consume(RECORDS_A_READ, WAIT_S) or []
+                brokers.check()
                 now_s = time.monotonic()
                 for message in messages:
                     if message.error() is None:

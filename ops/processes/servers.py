@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 LOOPBACK = "127.0.0.1"
-START_DEADLINE_S = 120.0  # Kafka answers after 4 s on two idle cores; a loaded machine may need twenty times that
+START_DEADLINE_S = 240.0  # Kafka answers after 4 s on two idle cores; a loaded machine may need thirty times that
 STOP_GRACE_S = 20.0  # a broker flushes its logs on SIGTERM; what needs longer is killed
 POLL_INTERVAL_S = 0.05
 LOG_TAIL_CHARACTERS = 2_000

@@ -22,7 +22,7 @@ from ops.processes.servers import LOOPBACK, START_DEADLINE_S, STOP_GRACE_S, Serv
 from ops.stack.certificates import Certificates
 from ops.stack.versions import POSTGRES_DATABASE, POSTGRES_INITDB, POSTGRES_SETTINGS
 
-INITDB_TIMEOUT_S: Final = 60
+INITDB_TIMEOUT_S: Final = 300
 CONNECT_TIMEOUT_S: Final = 1
 UNPRIVILEGED_ID: Final = 65534  # the user nobody, and its group
 INSTEAD_OF_BUNDLED: Final = "STACK_POSTGRES_FOLDER"

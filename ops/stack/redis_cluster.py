@@ -16,7 +16,7 @@ from ops.stack.redis_server import Persistence, RedisSecurity, redis_server, red
 MASTERS: Final = 3
 SLOTS: Final = 16_384
 NODE_TIMEOUT_MS: Final = 1_500
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 180.0
 POLL_S: Final = 0.1
 
 

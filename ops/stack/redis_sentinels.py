@@ -17,7 +17,7 @@ SERVICE: Final = "fraud"
 DOWN_AFTER_MS: Final = 1_000
 SENTINELS: Final = 3
 QUORUM: Final = 2
-DEADLINE_S: Final = 60.0
+DEADLINE_S: Final = 180.0
 POLL_S: Final = 0.1
 
 
@@ -60,6 +60,7 @@ class RedisSentinels:
         for server in [*self.servers.values(), *self._sentinels]:
             server.start()
         _wait_until(self._is_whole, "the Sentinels do not know of each other")
+        self.first_primary = self.primary()  # on a machine that stands still for a second they may have failed over
 
     def primary(self) -> int:
         """Return the port of the primary that the first Sentinel names."""
@@ -76,9 +77,9 @@ class RedisSentinels:
                 state = client.sentinel_master(SERVICE)
             if state["num-slaves"] < 1 or state["num-other-sentinels"] < SENTINELS - 1 or state["is_sdown"]:
                 return False
-        (replica,) = set(self.servers) - {self.first_primary}
+        (replica,) = set(self.servers) - {self.primary()}
         with redis.Redis.from_url(self.server_url(replica), decode_responses=True) as client:
-            return bool(client.info("replication")["master_link_status"] == "up")
+            return bool(client.info("replication").get("master_link_status") == "up")
 
 
 @contextlib.contextmanager

@@ -29,8 +29,8 @@ from pipeline.io.kafka.topic_settings import (
 
 PARTITIONS_DEFAULT: Final = 4
 MOCK_PARTITIONS: Final = 4  # librdkafka's mock cluster gives every topic this many; no setting changes it
-REQUEST_TIMEOUT_S: Final = 15.0
-VISIBLE_DEADLINE_S: Final = 15.0  # time from a topic's creation until every partition of it has a leader
+REQUEST_TIMEOUT_S: Final = 60.0
+VISIBLE_DEADLINE_S: Final = 60.0  # time from a topic's creation until every partition of it has a leader
 POLL_INTERVAL_S: Final = 0.05
 FOR_EVER: Final = -1
 DAY_MS: Final = 24 * 60 * 60 * 1000

@@ -45,7 +45,7 @@ def test_one_record_of_anybodys_keeps_no_export_from_an_auditor(stack: EmbeddedS
     }.items():
         for written in (b"rubbish", value):
             producer.produce(prefix + topic, written, b"key")
-    assert producer.flush(30) == 0
+    assert producer.flush(120) == 0
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, topic_prefix=prefix)
     assert len(list(_anchors_on_topic(settings, wire, passed_over))) == 1
     assert list(_statements_on_topic(settings, wire, passed_over)) == []

@@ -18,7 +18,7 @@ from pipeline.io.kafka.positioned_log import PositionedLog, PositionMove, undeco
 from tests.audit.logs import WIRE, values
 from tests.servers import SOON_FREE, unused_prefix
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 PARTITION = 2
 
 

@@ -23,7 +23,7 @@ from tests.sealing import seal_headers
 from tests.servers import unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 30.0
+WAIT_S = 120.0
 PARTITIONS = 4
 MINUTE_MS = 60_000
 SUSPECT = "segment:postcode_area=NE"

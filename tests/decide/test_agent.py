@@ -23,7 +23,7 @@ from pipeline.state.store import Prepared, StateAhead, StateRefused, StateUnavai
 from pipeline.state.windows import ContextUnsure, PartitionEvents, PartitionObservation, SnapshotPruned, StateLost
 from pipeline.traces.tracer_service import Tracer
 
-PATIENCE_S = 10.0
+PATIENCE_S = 120.0
 COUNT = 5
 
 

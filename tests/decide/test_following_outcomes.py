@@ -40,7 +40,7 @@ from tests.state.test_outcome_records import TOLD
 
 WIRE = WireFormat()
 PARTITION = 2
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 OLDEST_MS = 1_700_000_000_000
 
 

@@ -45,7 +45,7 @@ from tests.redis_servers import emptied
 from tests.servers import unused_prefix
 
 WIRE = WireFormat()
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 PAYMENTS = 2_500
 PARTITIONS = 4
 MINUTE_MS = 60_000

@@ -23,7 +23,7 @@ from tests.servers import unused_prefix
 from tests.state.test_outcome_records import TOLD
 
 WIRE = WireFormat()
-WAIT_S = 90.0
+WAIT_S = 120.0
 DAY_MS = 86_400_000
 
 
@@ -80,7 +80,7 @@ class Scene:
 
     def wait_until_followed(self, offset: int) -> None:
         def is_followed() -> bool:
-            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/ready", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/ready", timeout=WAIT_S) as answer:
                 outcomes = json.loads(answer.read())["outcomes"]
             return outcomes["why"] is None and offset in outcomes["positions"].values()
 
@@ -97,7 +97,7 @@ def known(decision: Decision) -> tuple[int, int, int]:
     return features[COLUMN["is_unpaid_beneficiary"]], features[COLUMN["account_volume_minor_30d"]], position
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_payee_is_known_once_it_was_paid_and_what_was_refused_leaves_the_volume(stack, tmp_path):
     scene = Scene(stack, tmp_path)
     amount = PAYMENT.amount_minor

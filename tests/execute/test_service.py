@@ -24,7 +24,7 @@ from tests.sealing import seal_headers
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 class Topics:

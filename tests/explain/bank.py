@@ -49,7 +49,7 @@ from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
 ACCOUNT = "GB29-0001"
-WAIT_S = 30.0
+WAIT_S = 120.0
 PEOPLE = {
     "ann": Role.REVIEWER,
     "sue": Role.SENIOR_REVIEWER,

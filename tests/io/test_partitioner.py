@@ -40,7 +40,7 @@ def test_invariant_1_librdkafka_puts_a_key_where_we_say(partitioner: Partitioner
     )
     for key in KEYS:
         producer.produce("keys", b"", key)
-    producer.flush(30)
+    assert producer.flush(120) == 0
     partitioning = Partitioning(partitioner, PARTITIONS)
     assert {key: partitioning.of(key) for key in KEYS} == found
 

@@ -170,7 +170,7 @@ class Waiting(Scripted):
     def step(self, stopping: threading.Event) -> str | None:
         self.done.append("step")
         self._act()
-        assert stopping.wait(60)
+        assert stopping.wait(120)
         return None
 
 
@@ -219,7 +219,7 @@ def test_pages_fail_when_the_loop_stands_still_and_heal_when_it_turns() -> None:
 
 def answer(port: int, page: str) -> tuple[int, dict[str, object]]:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/{page}", timeout=5) as found:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/{page}", timeout=120) as found:
             return found.status, json.load(found)
     except urllib.error.HTTPError as error:
         with error:

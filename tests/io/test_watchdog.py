@@ -8,7 +8,7 @@ import textwrap
 
 from pipeline.io.watchdog import TICK_S, Pulse, TurnAges
 
-END_S = 30.0
+END_S = 120.0
 
 
 def pulse(ticks):

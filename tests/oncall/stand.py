@@ -26,7 +26,7 @@ from tests.oncall.given import SECRETS, routes_text
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 class Stand:

@@ -25,7 +25,7 @@ from pipeline.oncall.store import append_group, read_deliveries
 from tests.oncall.given import good, group, routes, trip
 from tests.servers import url_as
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 
 
 class Client:

@@ -11,7 +11,7 @@ from ops.bench.rig.waiting import wait_until
 from pipeline.oncall.outbox import Answer, Result
 from pipeline.oncall.sinks.senders_client import ABANDONED_MAX, SEND_S_MAX, Ended, Senders, SendsStuck
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 DELIVERED = Result(Answer.DELIVERED)
 
 

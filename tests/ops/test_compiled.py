@@ -22,7 +22,7 @@ def told(python_path: str) -> list[str]:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler")
 def test_i3_compiled_and_interpreted_decisions_are_the_same_bytes() -> None:
     interpreted, compiled = told(""), told(str(compiled_tree(print)))

@@ -228,14 +228,14 @@ def trickling(begun, again, stopping):
                 connection.sendall(again)
 
     server = socket.create_server(("127.0.0.1", 0))
-    server.settimeout(10)
+    server.settimeout(120)
     thread = threading.Thread(target=serve, args=(server,), daemon=True)
     thread.start()
     try:
         yield server.getsockname()[1]
     finally:
         stopping.set()
-        thread.join(10)
+        thread.join(120)
 
 
 TRICKLES = {

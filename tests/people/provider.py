@@ -60,7 +60,7 @@ class OpenIdProvider:
 
     def browse(self, url: str) -> str:
         """Follow where the provider sends it, as a person's browser does."""
-        return requests.get(url, timeout=10).text
+        return requests.get(url, timeout=120).text
 
     def _answer(self, path: str, asked: Mapping[str, str]) -> tuple[int, dict[str, str], object]:
         match path:

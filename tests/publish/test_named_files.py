@@ -85,7 +85,7 @@ def test_the_command_says_what_is_wrong_in_sentences(fraud, file: NamedFile, tmp
         assert file.phrase in answer.out + answer.err
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_none_is_published_wrongly(fraud, stack, tmp_path: Path) -> None:
     """Every file goes through the command that publishes. Afterwards the topic holds the sound ones' payments alone."""
     settings = Settings(bootstrap_servers=stack.bootstrap_servers, topic_prefix="named.")

@@ -26,7 +26,7 @@ def test_record_is_proposed_confirmed_and_listed(
     topic = f"{prefix}decisions.v1"
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "log_level": 2})
     producer.produce(topic, POISON, b"key", 0)
-    assert producer.flush(20) == 0
+    assert producer.flush(120) == 0
     places = {
         "bootstrap_servers": stack.bootstrap_servers,
         "topic_prefix": prefix,

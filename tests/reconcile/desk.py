@@ -37,7 +37,7 @@ from tests.servers import url_as
 COUNT = 40
 INTAKE_PARTITIONS = 4  # what the mock broker gives every topic; and of how many the decisions' sources are
 GROUP = "fraud-decide"
-DELIVERY_S = 20.0
+DELIVERY_S = 120.0
 AMPLE_MINOR = 10**12
 
 

@@ -56,7 +56,7 @@ class World:
         self.desk, self.now_ms = desk, NOON_MS + 10 * EARLY_MS
         self.topic = f"{desk.prefix}labels.v1"
         self.producer = Producer({"bootstrap.servers": desk.stack.bootstrap_servers, "log_level": 2})
-        self.producer.list_topics(self.topic, timeout=20)  # the mock broker makes it
+        self.producer.list_topics(self.topic, timeout=120)  # the mock broker makes it
         self.reader = LogReader(desk.stack.bootstrap_servers, "fraud-reconcile", {}, is_expiry_expected=True)
         self.connection: Connection = connect(url_as(desk.database_url, "fraud_reconcile"), "test")
         self.watch = self.begun_again()
@@ -67,7 +67,7 @@ class World:
     def publish(self, *values: bytes) -> None:
         for value in values:
             self.producer.produce(self.topic, value, b"payee", 0, timestamp=NOON_MS)
-        assert self.producer.flush(20) == 0
+        assert self.producer.flush(120) == 0
 
     def label(self, number: int, *, fraud: bool) -> bytes:
         """Of the payment that decision `number` is about."""

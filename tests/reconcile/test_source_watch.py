@@ -33,7 +33,7 @@ from tests.seals.given import Writers, sealed
 from tests.servers import unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 20.0
+WAIT_S = 120.0
 KINDS = Callable[[list[bytes]], list[GapKind]]
 
 

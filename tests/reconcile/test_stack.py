@@ -19,7 +19,7 @@ from pipeline.reconcile.service_command import reconcile_once
 from pipeline.terminal.output import Output
 from tests.reconcile.scene import SECONDS_MAX, Scene
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 COUNT = 1500  # with 40 duplicates, 7 conflicts and 4 pieces of garbage
 STRAY_OFFSET = 2**40

@@ -32,7 +32,7 @@ from tests.known import appoint, settings_of
 from tests.servers import url_as
 
 POISON, SOUND = payment(1), payment(2)
-DECIDED_S = 60.0
+DECIDED_S = 120.0
 POLL_S = 0.05
 
 

@@ -33,7 +33,8 @@ FORBIDDEN: dict[str, Change] = {
     "a feature that goes": feature_that_goes,
 }
 OTHER_NUMPY = "numpy!=" + numpy.__version__
-pytestmark = pytest.mark.timeout(300)
+# Each runs the whole test of the promises in its copy, which takes 73 s of one core; others may want that core, too.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture

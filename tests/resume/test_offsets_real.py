@@ -25,7 +25,7 @@ from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 from pipeline.resume.decided_topics import DecidedLog, DecidedTopics
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 PARTITIONS = 2
 RECORDS = 300
@@ -33,7 +33,7 @@ REPEATED = 60
 ENDING = 20
 HIDING = 100
 """More records than are read at once from the end."""
-DECIDED_S = 90.0
+DECIDED_S = 120.0
 HIDDEN_S = 1.0
 Offsets = dict[int, int]
 TOPIC = "transactions.v1"

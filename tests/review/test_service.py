@@ -45,7 +45,7 @@ from tests.sealing import review_seals, seal_headers
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 30.0
+WAIT_S = 120.0
 # Paid at night to a new payee: soft guardrails make the fallback escalate it.
 SUSPICIOUS = {"is_new_beneficiary": 1}
 AMOUNT_MINOR = 600_000

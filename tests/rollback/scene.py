@@ -26,7 +26,7 @@ from tests.servers import unused_prefix, url_as
 
 HOUR_MS = 3_600_000
 FLAT_OUT = 1e9
-WAIT_S = 30.0
+WAIT_S = 120.0
 
 
 class Scene:

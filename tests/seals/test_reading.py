@@ -17,7 +17,7 @@ from tests.records import NOON_MS
 from tests.seals.given import Writers, sealed
 from tests.servers import unused_prefix
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 KEY = b"account"
 
 

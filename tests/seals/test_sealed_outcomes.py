@@ -26,7 +26,7 @@ from tests.servers import unused_prefix
 from tests.state.test_outcome_records import TOLD
 
 WIRE = WireFormat()
-DEADLINE_S = 30.0
+DEADLINE_S = 120.0
 HONEST, FORGED = "honest-payee", "forged-payee"
 
 

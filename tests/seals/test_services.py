@@ -38,7 +38,7 @@ from tests.seals.given import sealed, sealer_with, signing_key
 from tests.servers import SOON_FREE, unused_prefix, url_as
 
 WIRE = WireFormat()
-WAIT_S = 60.0
+WAIT_S = 120.0
 KEY = b"key"
 
 Forge = Callable[["Scene", bytes], list[Header] | None]

@@ -28,7 +28,7 @@ from tests.decisions import decision_of, reversal_of
 from tests.reconcile.scene import SECONDS_MAX, Scene
 from tests.seals.given import sealed, sealer_with
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 TOPIC = "decisions.v1"
 COUNT = 200

@@ -24,7 +24,7 @@ def told(*, is_leader: bool) -> list[str]:
     """Return the niceness of a process that stands back, and what Linux says of its session."""
     command = [sys.executable, "-c", TELLS]
     return subprocess.run(
-        command, start_new_session=is_leader, capture_output=True, text=True, timeout=60, check=True
+        command, start_new_session=is_leader, capture_output=True, text=True, timeout=300, check=True
     ).stdout.split()
 
 

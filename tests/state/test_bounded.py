@@ -30,7 +30,7 @@ from tests.state.stores import (
 from tests.state.streams import label_of
 
 MakeState = Callable[..., SyncRedisState]
-EXPIRY_PATIENCE_S = 10
+EXPIRY_PATIENCE_S = 120
 
 
 def burst(count: int, *, step_ms: int = 0) -> list[StateEvent]:

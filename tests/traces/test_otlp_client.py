@@ -21,7 +21,7 @@ from pipeline.traces.otlp_client import OtlpClient, client_of
 from pipeline.traces.tracer_service import tracer_of
 from tests.traces.given import UPSTREAM, counted, span
 
-WAIT_S = 20.0
+WAIT_S = 120.0
 ENDS = ("exported", "queue_full", "export_failed", "left")
 
 

@@ -17,6 +17,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from ops.bench.rig.collector import Collector, Received, running_collector
 from ops.bench.rig.commands import completed, with_settings
 from ops.bench.rig.database import append_all, prepare_database
+from ops.bench.rig.evidence import whole_lines
 from ops.bench.rig.services import audit_process, executor_process, review_process, url_of, worker_process
 from ops.bench.rig.supervision import running
 from ops.bench.rig.topics_io import prepare_topics
@@ -122,7 +123,7 @@ def scene_of(stack: EmbeddedStack | RealStack, folder: Path) -> Iterator[Scene]:
             yield Scene(folder, collector, shared, database, people, int(worker.environment["FRAUD_WEB_PORT"]))
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(900)
 def test_the_whole_path_of_a_payment_can_be_told(stack: EmbeddedStack | RealStack, tmp_path: Path) -> None:
     with ExitStack() as held:
         scene = held.enter_context(scene_of(stack, tmp_path))
@@ -138,7 +139,8 @@ def test_the_whole_path_of_a_payment_can_be_told(stack: EmbeddedStack | RealStac
         decide_case(scene, trace, decision_id)
         settled = scene.await_span("execute decisions.v1", trace, **{"fraud.execution_state": "SETTLED"})
         paid = scene.await_span("POST /v1/transfers", trace)
-        rail = next(span for span in scene.collector.of_trace(trace) if span.kind == "SERVER")
+        wait_until(lambda: bool(of_the_rail(scene, trace)), WAIT_S, "the rail's span")
+        [rail, *_] = of_the_rail(scene, trace)
 
         # From the publisher to the case: each is the child of the one before.
         audited = scene.await_span("audit decisions.v1", trace)
@@ -151,15 +153,15 @@ def test_the_whole_path_of_a_payment_can_be_told(stack: EmbeddedStack | RealStac
         # From the person's decision to the rail.
         assert (outcome.span_id, settled.span_id, paid.span_id) == (settled.parent_id, paid.parent_id, rail.parent_id)
         assert (200, 200) == tuple(span.attributes["http.response.status_code"] for span in (paid, rail))
-        services = {span.service.removeprefix("fraud-") for span in scene.collector.of_trace(trace)}
+        services = {span.service.removeprefix("fraud-") for span in scene.collector.of_trace(trace)}  # all awaited
         assert {"publisher", "worker", "audit", "review", "executor", "rail"} == services
         # The batches: each links what is traced of it, and is linked by it.
-        [batch] = [span for span in named(scene, "process transactions.v1") if (trace, sent.span_id) in span.links]
+        wait_until(lambda: bool(batches_of(scene, sent)), WAIT_S, "the batch's span")
+        [batch] = batches_of(scene, sent)
         assert ((batch.trace_id, batch.span_id),) == decided.links
         assert 1 == batch.attributes["messaging.batch.message_count"]
-        assert {"observe", "judge", "commit"} == {
-            span.name for span in scene.collector.spans if span.parent_id == batch.span_id
-        }
+        wait_until(lambda: len(below(scene, batch)) >= 3, WAIT_S, "the spans of the batch's steps")
+        assert {"observe", "judge", "commit"} == below(scene, batch)
         told(scene, trace, decision_id)
         assert exemplars(scene) == {batch.trace_id}, (
             "a bar of the histogram leads to the batch, and by it to the payment"
@@ -186,12 +188,28 @@ def told(scene: Scene, trace: str, decision_id: str) -> None:
     audit = {"FRAUD_AUDIT_DIRECTORY": str(scene.directory / "outside")}
     [explained] = scene.fraud("explain", decision_id, **reader, **audit)
     assert trace == explained["trace"]["trace_id"]
-    traced = {(span.trace_id, span.span_id) for span in scene.collector.spans}
     for name, event in (("worker-0", "batch_committed"), ("executor-0", "batch_executed")):
-        text = (scene.directory / f"{name}.log").read_text()
-        lines = [json.loads(line) for line in text.splitlines() if f'"{event}"' in line and '"trace_id"' in line]
+        written = whole_lines(scene.directory / f"{name}.log")
+        lines = [json.loads(line) for line in written if f'"{event}"' in line and '"trace_id"' in line]
         assert lines
-        assert {(line["trace_id"], line["span_id"]) for line in lines} <= traced
+        said = {(line["trace_id"], line["span_id"]) for line in lines}
+        wait_until(lambda said=said: said <= traced(scene), WAIT_S, "the spans that log lines name")
+
+
+def traced(scene: Scene) -> set[tuple[str, str]]:
+    return {(span.trace_id, span.span_id) for span in scene.collector.spans}
+
+
+def of_the_rail(scene: Scene, trace: str) -> list[Received]:
+    return [span for span in scene.collector.of_trace(trace) if span.kind == "SERVER"]
+
+
+def batches_of(scene: Scene, sent: Received) -> list[Received]:
+    return [span for span in named(scene, "process transactions.v1") if (sent.trace_id, sent.span_id) in span.links]
+
+
+def below(scene: Scene, batch: Received) -> set[str]:
+    return {span.name for span in scene.collector.spans if span.parent_id == batch.span_id}
 
 
 def exemplars(scene: Scene) -> set[str]:

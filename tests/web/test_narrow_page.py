@@ -72,4 +72,4 @@ def _dom(folder: Path) -> str:
     """Return the page `probe.html` as Chromium has it when its scripts have run."""
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"]
     command = ["chromium", *options, "--virtual-time-budget=3000", "--dump-dom", f"file://{folder / 'probe.html'}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=True).stdout

@@ -161,14 +161,14 @@ def _crash(step: str, rig: AfterlifeRig) -> bool:
     has_struck = not doomed.is_running
     doomed.kill()
     rig.executors[0] = executor
-    executor.start()
+    rig.supervisor.start(executor)
     return has_struck
 
 
 def _kill(name: str, rig: AfterlifeRig) -> bool:
     process = rig.processes[name]
     process.kill()
-    process.start()
+    rig.supervisor.start(process)
     return True
 
 

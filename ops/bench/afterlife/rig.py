@@ -30,7 +30,7 @@ SETTLE_S: Final = 600.0
 POLL_S: Final = 0.5
 RESTARTS_MAX: Final = 60
 """Most restarts, in one bench, of processes that ended by themselves. A process that needs more can't live."""
-CRASH_S: Final = 40.0
+CRASH_S: Final = 120.0
 """Time for an executor to reach the boundary that it is to crash at."""
 MISBEHAVIOUR: Final = Misbehaviour(
     seed=20_264,

@@ -15,7 +15,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from ops.bench.rig.publisher import Publisher
+from ops.bench.rig.publisher import RENEWALS_MAX, Publisher
 from ops.bench.rig.sealed import Sealing
 from ops.bench.rig.stored import Found, Tail
 from ops.bench.rig.threads import Thread
@@ -32,7 +32,7 @@ AGAIN_AFTER: Final = 300
 """Number of payments after which a payment is published again."""
 LOOK_S: Final = 0.5
 FAILED_LOOKS_MAX: Final = 10
-"""Most failed looks in a row, of up to 30 s each. A broker that was killed and comes back takes fewer."""
+"""Most failed looks in a row, of up to two minutes each. A broker that was killed and comes back takes fewer."""
 DELAY_S_MAX: Final = 3.0
 PLAN_ID: Final = "6f9d1c9e-52f4-4f0c-8a55-3e1d0c5f7b21"
 REVERSED_PERCENT: Final = 4
@@ -53,7 +53,8 @@ class Echo:
     """Reads decisions.v1, appends every record again, and publishes reviews and reversals of some decisions."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
-        self._publisher, self._tail, self._topic = Publisher(bootstrap_servers), Tail(bootstrap_servers, topic), topic
+        self._publisher = Publisher(bootstrap_servers, renewals_max=RENEWALS_MAX)  # every record comes twice anyway
+        self._tail, self._topic = Tail(bootstrap_servers, topic), topic
         self._wire, self._sealing = WireFormat(), Sealing(bootstrap_servers, topic)
         self._seen: set[bytes] = set()
         self._due: list[tuple[float, int, int, bytes, bytes]] = []  # when, tie-break, partition, key, value

@@ -48,6 +48,7 @@ SEALS: Final = "seals"
 QUICK: Final = 10
 """The share of a quick run."""
 SECONDS_MAX: Final = 1_800
+DELIVERY_S: Final = 120.0
 KILL_AFTER_S: Final = (2.0, 8.0)
 FAILS: Final = 1 / 3
 HTTP_FAILURES: Final = (
@@ -182,7 +183,7 @@ def _publish(bootstrap_servers: str, seal_directory: Path, raised: list[Alert]) 
     for record in sealed([alert_record(wire, "alerts.v1", each) for each in raised]):
         producer.produce(record.topic, record.value, record.key, record.partition, headers=list(record.headers or []))
         producer.poll(0)
-    left = producer.flush(60)
+    left = producer.flush(DELIVERY_S)
     assert left == 0, f"{left} alerts are not published"
 
 

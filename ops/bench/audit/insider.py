@@ -29,7 +29,7 @@ from pipeline.audit.leaf_files import head_folder, head_paths, leaf_path, read_h
 from pipeline.keys.key_files import SigningKey
 
 TOPIC: Final = "decisions.v1"
-REFUSAL_S: Final = 60.0
+REFUSAL_S: Final = 180.0
 
 
 class Reach(StrEnum):

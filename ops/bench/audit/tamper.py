@@ -57,7 +57,7 @@ WHOLE_WAYS: Final = 10
 INSIDERS: Final = 30
 UNTOUCHED_EVERY: Final = 400
 TOPIC: Final = "decisions.v1"
-_OFFLINE_S: Final = 120
+_OFFLINE_S: Final = 600
 
 
 class Log:

@@ -22,7 +22,7 @@ from ops.bench.rig.payments import payments
 from ops.bench.rig.services import worker_process
 from ops.bench.rig.stored import IntakePosition, Tail, decision_of, letter_of
 from ops.bench.rig.supervision import running
-from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, prepare_topics
+from ops.bench.rig.topics_io import prepare_topics
 from ops.bench.rig.waiting import wait_committed
 from ops.stack.real import RealStack
 from pipeline.io.avro.wire import WireFormat
@@ -30,7 +30,7 @@ from pipeline.io.settings import Settings
 
 SEED: Final = 5
 SOUND_PAYMENTS: Final = 2_000
-SECONDS_MAX: Final = 120
+SECONDS_MAX: Final = 600
 DECIDED: Final = frozenset({"ALLOW", "BLOCK", "ESCALATE"})
 _DAILY_MINOR: Final = 4_900_000
 
@@ -145,7 +145,7 @@ def _publish(bootstrap_servers: str, group: Iterable[Case]) -> Mapping[IntakePos
             "transactions.v1", case.value, case.key, timestamp=case.timestamp_ms, on_delivery=deliver(case)
         )
         producer.poll(0)
-    left = producer.flush(REQUEST_TIMEOUT_S)
+    left = producer.flush(SECONDS_MAX)
     assert left == 0, f"{left} records were not acknowledged"
     return placed
 

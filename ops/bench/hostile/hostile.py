@@ -22,7 +22,6 @@ beside each attack, and its pauses say how much of a script's time may be the ma
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -40,7 +39,7 @@ from ops.bench.hostile.machine_pauses import MachinePauses
 from ops.bench.hostile.redis_watch import RedisWatch
 from ops.bench.rig.services import worker_process
 from ops.bench.rig.supervision import Supervisor, running
-from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, committed_counts, prepare_topics
+from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, committed_counts, partitions_of, prepare_topics
 from ops.compiled import compiled_tree_or_none, python_path
 from ops.processes.servers import ServerProcess
 from ops.stack.real import RealStack
@@ -56,11 +55,11 @@ REST_S: Final = 5.0
 QUICK_WARM_S: Final = 4.0
 QUICK_REST_S: Final = 1.5
 STUCK_S: Final = 90.0
-QUICK_STUCK_S: Final = 30.0
+QUICK_STUCK_S: Final = 120.0
 """Longest time without a commit while records wait."""
 POLL_S: Final = 0.5
 RESTARTS_MAX: Final = 1_000
-ENDING_S: Final = 120.0
+ENDING_S: Final = 300.0
 LAG_S: Final = 1
 """Seconds of what is offered that must wait at both ends of a stretch that counts as draining: where less does, the
 offer limits what is committed, and not the worker."""
@@ -210,7 +209,6 @@ class _Attack:
         try:
             is_stuck = self._followed(generator, self._worker, progress, supervisor)
             offered = json.loads(_answer(generator))
-            reader.send_signal(signal.SIGTERM)
             read = json.loads(_answer(reader, f"{offered['first_counted']}\n"))
         finally:
             progress.close()
@@ -268,8 +266,7 @@ class _Progress:
     def __init__(self, servers: str, group: str, topic: str, lag_min: int) -> None:
         self._servers, self._group, self._topic, self._lag_min = servers, group, topic, lag_min
         self._reader = Consumer({"bootstrap.servers": servers, "group.id": "hostile-ends", "enable.auto.commit": False})
-        partitions = self._reader.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
-        self._partitions: Sequence[int] = list(partitions)
+        self._partitions: Sequence[int] = partitions_of(self._reader, topic)
         self._samples: list[tuple[float, int, int]] = []  # time, committed, end
         self._moved_s = time.monotonic()
         self.left = 0

@@ -19,7 +19,7 @@ import numpy as np
 from ops.processes.arguments import arguments
 
 TICK_S: Final = 0.001
-ENDING_S: Final = 30.0
+ENDING_S: Final = 120.0
 
 
 class MachinePauses:

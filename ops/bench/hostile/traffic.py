@@ -7,7 +7,7 @@ late sender counts against the result, and its number, by which those that count
 from __future__ import annotations
 
 import json
-import signal
+import select
 import sys
 import time
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from ops.bench.hostile.attacks import DAY_MS, Phase, Sizes, ordinary, phases_of, restamped
 from ops.bench.rig.payments import START_MS
-from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, Outbound
+from ops.bench.rig.topics_io import REQUEST_TIMEOUT_S, Outbound, partitions_of
 from ops.processes.arguments import arguments
 from pipeline.domain.decision import Decision
 from pipeline.io.avro.wire import WireFormat
@@ -28,9 +28,9 @@ ORDINARY: Final = "ordinary-"
 """How the id of an ordinary payment begins; its intended time in ms and its number follow."""
 EVIL: Final = b"evil-"
 """How the accounts of most attacks begin: their decisions are not even decoded."""
-FLUSH_S: Final = 60.0
+FLUSH_S: Final = 180.0
 QUEUE_FULL_S: Final = 0.01
-READ_ON_S: Final = 60.0
+READ_ON_S: Final = 180.0
 """Longest time that the reader takes for what is left when it is told to end."""
 
 
@@ -105,19 +105,13 @@ def generate(servers: str, prefix: str, attack: str, sizes: Sizes, warm_s: float
 
 
 def read(servers: str, prefix: str) -> None:
-    """Read decisions until SIGTERM, and those that are committed by then.
+    """Read decisions until a number comes on stdin, and those that are committed by then.
 
-    Print the latencies in ms of ordinary payments, from the number on stdin on.
+    Print the latencies in ms of ordinary payments, from that number on. A signal instead would end a reader that a busy
+    machine has not let begin.
     """
-    is_over = False
-
-    def end(_number: int, _frame: object) -> None:
-        nonlocal is_over
-        is_over = True
-
-    signal.signal(signal.SIGTERM, end)
     reader = _Reader(servers, f"{prefix}decisions.v1")
-    while not is_over:
+    while not select.select([sys.stdin], [], [], 0)[0]:
         reader.take()
     reader.take_the_rest()
     reader.close()
@@ -144,7 +138,7 @@ class _Reader:
                 "socket.nagle.disable": True,
             }
         )
-        found = self._consumer.list_topics(topic, timeout=REQUEST_TIMEOUT_S).topics[topic].partitions
+        found = partitions_of(self._consumer, topic)
         self._places = [TopicPartition(topic, partition, 0) for partition in found]
         self._consumer.assign(self._places)
         self._reached = dict.fromkeys(found, 0)  # partition → next offset

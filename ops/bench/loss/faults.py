@@ -103,13 +103,15 @@ def _crasher(step: str) -> Callable[[Rig], Recovery]:
         worker = rig.workers.pop(SLOT)
         worker.stop()
         doomed = rig.crashing_worker(step)
-        followed = rig.followed(doomed)
+        followed, ended = rig.followed(doomed), rig.ended_by_themselves().total()
         doomed.start()
         try:
             # The keeper's log tells it; a child of the keeper may be a process that an import starts and ends.
             wait_until(lambda: rig.followed(doomed) > followed, CRASH_S, f"the crash {step}", every_s=CRASH_POLL_S)
             recovery = rig.recovery(now_ms())
-            assert rig.followed(doomed) == followed + 1, f"a second end after the crash {step}"
+            # On a busy machine the sound one may be ended for standing still, as any may.
+            by_themselves = rig.ended_by_themselves().total() - ended
+            assert rig.followed(doomed) <= followed + 1 + by_themselves, f"a second end after the crash {step}"
         finally:
             doomed.stop()
         rig.workers[SLOT] = worker

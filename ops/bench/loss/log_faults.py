@@ -25,7 +25,7 @@ from pipeline.domain.payment import Transaction
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.log_reader import LogReader
 
-DELIVERY_S: Final = 30.0
+DELIVERY_S: Final = 120.0
 MARK: Final = 7_777
 """Fraud reports that nobody committed; no traffic of the bench has as many."""
 MARK_MONTH_MINOR: Final = 77_777_777_777

@@ -33,7 +33,7 @@ RATE_PER_S: Final = 300
 OUTAGE_S: Final = 5.0
 OLDER_S: Final = 10.0
 """Time that an older copy is behind."""
-FAILOVER_S: Final = 60.0
+FAILOVER_S: Final = 180.0
 NAME_MOVES_AFTER_S: Final = 3.0
 
 Strike = Callable[[Rig], Recovery]

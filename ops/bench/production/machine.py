@@ -27,8 +27,11 @@ CONTAINER: Final = Path(__file__).with_name("container.py")
 CONFINEMENT: Final = ("--clear-groups", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 LAYERS: Final = "layers"
 """Folder of what the images add to the machine's file system, in memory: a layer can't lie within the one beneath."""
-BORN_S: Final = 20.0
+BORN_S: Final = 60.0
 """Time in which a container's file system is laid out, on a loaded machine."""
+PATIENCE: Final = 4
+"""Docker tries a check six times before it says that a service isn't well. What is awaited here gets one try that may
+take longer: a busy machine needs as long as the files allow to start the check alone."""
 EXEC_S_MAX: Final = 120.0
 _layers: Final = itertools.count(1)
 _SUBNET: Final = "10.89"
@@ -145,23 +148,27 @@ class Container:
             return Done(None, f"no answer within {timeout_s:g} s")
         return Done(done.returncode, (done.stdout + done.stderr).strip())
 
-    def is_healthy(self) -> bool:
-        """Run the health check of the files once; what has ended isn't healthy."""
+    def is_healthy(self, patience: int = PATIENCE) -> bool:
+        """Run the health check of the files once; what has ended isn't healthy, or ends at that moment.
+
+        patience: how many times as long as the files say it may take.
+        """
         check = self.service.health
         assert check is not None, f"{self.service.name} has a health check"
-        if self.exit_code is not None:
+        try:
+            done = self.run(check.command, check.timeout_s * patience)
+        except MachineRefused:
             return False
-        done = self.run(check.command, check.timeout_s)
         with self.log_path.with_suffix(".health.log").open("a", encoding="utf-8") as log:
             log.write(f"{done.code} {done.said[-1000:]}\n")
         return done.code == 0
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to its first process: `docker kill --signal`."""
-        self._main().send_signal(number)
+        """Send a signal to its first process: `docker kill --signal`. Raises MachineRefused where that has ended."""
+        self._signal(self._main(), number)
 
     def pause(self) -> None:
-        """Stop every process in it, as `docker pause` does."""
+        """Stop every process in it, as `docker pause` does. Raises MachineRefused where it has ended."""
         self._send_all(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -170,9 +177,10 @@ class Container:
     def stop(self, grace_s: float = 20.0) -> None:
         if self._child is None or self._child.poll() is not None:
             return
-        self.resume()
         number = signal.SIGINT if self.service.name == "postgres" else signal.SIGTERM
-        self.send(number)
+        with contextlib.suppress(MachineRefused):  # it ends by itself
+            self.resume()
+            self.send(number)
         try:
             self._child.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -189,19 +197,26 @@ class Container:
         assert self._child is not None, "it was started"
         deadline = time.monotonic() + BORN_S
         while time.monotonic() < deadline and self._child.poll() is None:
-            found = psutil.Process(self._child.pid).children()
-            if found and str(CONTAINER) not in found[0].cmdline():
-                return found[0]
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found = psutil.Process(self._child.pid).children()
+                if found and str(CONTAINER) not in found[0].cmdline():
+                    return found[0]
             time.sleep(0.02)
         raise MachineRefused(f"{self.service.name} isn't running: {self.tail()}")
 
     def _send_all(self, number: signal.Signals) -> None:
         main = self._main()
-        main.send_signal(number)
-        for process in main.children(recursive=True):
+        self._signal(main, number)
+        for process in _below(main):
             # A server's children come and go, also between their being listed and the signal.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
+
+    def _signal(self, main: psutil.Process, number: signal.Signals) -> None:
+        try:
+            main.send_signal(number)
+        except psutil.NoSuchProcess as ended:
+            raise MachineRefused(f"{self.service.name} has ended: {self.tail()}") from ended
 
     def tail(self, characters: int = 1500) -> str:
         return self.log_path.read_text(errors="replace")[-characters:] if self.log_path.exists() else ""
@@ -255,6 +270,13 @@ class Container:
             folder.mkdir(parents=True)
             os.chown(folder, self.image.made_folders.get(target, 0), -1)
         return folder
+
+
+def _below(main: psutil.Process) -> list[psutil.Process]:
+    try:
+        return main.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _entering(name: str) -> list[str]:

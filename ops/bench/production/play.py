@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.bench.production.compose_files import BASE, Mount, Service, services
 from ops.bench.production.images import PROJECT
-from ops.bench.production.machine import Container
+from ops.bench.production.machine import Container, MachineRefused
 from pipeline.publish.plan import HANDBOOK_EPOCH_MS, SHORT_FORM
 
 if TYPE_CHECKING:
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 PAYMENTS: Final = 20
 ACCOUNTS: Final = 5
-SETTLED_S_MAX: Final = 60.0
-UP_S_MAX: Final = 60.0
-ANCHORED_S_MAX: Final = 30.0
-HEALED_S_MAX: Final = 60.0
-LOCKED_OUT_S_MAX: Final = 30.0
+SETTLED_S_MAX: Final = 180.0
+UP_S_MAX: Final = 180.0
+ANCHORED_S_MAX: Final = 120.0
+HEALED_S_MAX: Final = 180.0
+LOCKED_OUT_S_MAX: Final = 120.0
+CONNECTED_S_MAX: Final = 60.0
+"""Bounds on a machine that others keep busy, where a process of Python's alone may take a minute to begin."""
+NO_ANSWER_S: Final = 10.0
+"""Time after which nobody is taken to answer, where nobody should."""
 IN_DATABASE: Final = ("audit", "executor", "review", "reconcile", "incident", "bias", "alerts")
 WRONG: Final = {
     "kafka": ("/etc/kafka/secrets/kafka_client.properties", "/opt/kafka/config/server.properties"),
@@ -39,7 +43,7 @@ TREASURER: Final = "treasurer"
 STRANGER: Final = 10100
 """A user on somebody's own machine, which is no part of the Compose files."""
 PORTS: Final = {"kafka": 19092, "redis": 6379, "postgres": 5432, "worker": 6066, "audit": 6067, "executor": 6068}
-WATCHED_S_MAX: Final = 90.0
+WATCHED_S_MAX: Final = 180.0
 CONNECT: Final = 'exec 3<>"/dev/tcp/$0/$1"'
 OWNER: Final = (
     'export PGPASSWORD="$(cat /run/secrets/postgres_password_fraud_owner)"; exec psql --no-password -At "$0" -c "$1"'
@@ -133,9 +137,11 @@ class Play:
         taken_over.start()
         stage.wait(lambda: _answers(taken_over), UP_S_MAX, "PostgreSQL on the development file's volume")
         for mode in ("verify-full", "disable"):
-            done = taken_over.run(["psql", "--no-password", "-At", OWNER_ADDRESS + mode, "-c", "SELECT 1"], 10)
+            done = taken_over.run(["psql", "--no-password", "-At", OWNER_ADDRESS + mode, "-c", "SELECT 1"])
             stage.expect(done.code != 0, f"trust ends with the volume, sslmode={mode} ({done.said[-200:]})")
-        stage.expect(not taken_over.is_healthy(), "production doesn't take the development file's volume for its own")
+        stage.expect(
+            not taken_over.is_healthy(patience=1), "production doesn't take the development file's volume for its own"
+        )
         taken_over.stop()
         stage.say("a volume of the development file lets nobody in")
 
@@ -146,8 +152,10 @@ class Play:
             for other, port in PORTS.items():
                 if other == name:
                     continue
-                done = container.run(["/bin/bash", "-c", CONNECT, self._stage.networks.address(other), str(port)], 10)
                 shares = self._stage.containers[other].service.networks[0] in container.service.networks
+                patience_s = CONNECTED_S_MAX if shares else NO_ANSWER_S
+                command = ["/bin/bash", "-c", CONNECT, self._stage.networks.address(other), str(port)]
+                done = container.run(command, patience_s)
                 verb = "reaches" if shares else "doesn't reach"
                 self._stage.expect((done.code == 0) == shares, f"{name} {verb} {other}")
                 reached += done.code == 0
@@ -162,17 +170,20 @@ class Play:
             ("verify-full", "guessed", False),
         ):
             script = OWNER if password is None else f'export PGPASSWORD={password}; exec psql -At "$0" -c "$1"'
-            done = postgres.run(["/bin/sh", "-c", script, OWNER_ADDRESS + mode, "SELECT 1"], 10)
+            done = postgres.run(["/bin/sh", "-c", script, OWNER_ADDRESS + mode, "SELECT 1"])
             how = f"PostgreSQL with sslmode={mode} and {password or 'the'} password"
-            expect((done.code == 0) == is_let_in, f"{how}: {'let in' if is_let_in else 'refused'} ({done.said[-200:]})")
+            expect(
+                done.code is not None and (done.code == 0) == is_let_in,
+                f"{how}: {'let in' if is_let_in else 'refused'} ({done.said[-200:]})",
+            )
         redis = self._stage.containers["redis"]
-        plain = redis.run(["redis-cli", "-h", "redis", "ping"], 10)
+        plain = redis.run(["redis-cli", "-h", "redis", "ping"], NO_ANSWER_S)
         expect("PONG" not in plain.said, f"Redis speaks TLS only ({plain.said[-200:]})")
-        nobody = redis.run(["redis-cli", "--tls", "--cacert", "/run/secrets/ca.pem", "-h", "redis", "get", "x"], 10)
+        nobody = redis.run(["redis-cli", "--tls", "--cacert", "/run/secrets/ca.pem", "-h", "redis", "get", "x"])
         expect("NOAUTH" in nobody.said, f"Redis lets nobody in without a password ({nobody.said[-200:]})")
         kafka = self._stage.containers["kafka"]
         probe = ["/opt/kafka/bin/kafka-broker-api-versions.sh", "--bootstrap-server", "kafka:19092"]
-        expect(kafka.run(probe, 10).code != 0, "Kafka speaks TLS only")
+        expect(kafka.run(probe, NO_ANSWER_S).code != 0, "Kafka speaks TLS only")
 
     def _settle(self) -> None:
         stage, treasurer = self._stage, self._stage.strangers[TREASURER]
@@ -194,7 +205,9 @@ class Play:
     def _anchor(self) -> None:
         """Every decision is stored, and an anchor covers it; the audit service's signal asks for one now."""
         stage, audit = self._stage, self._stage.containers["audit"]
-        stored = int(self.ask("SELECT count(*) FROM audit.ai_decision_log"))
+        # The executor, which was waited for, doesn't wait for the audit log itself.
+        stage.wait(lambda: self._stored() >= PAYMENTS, SETTLED_S_MAX, f"{PAYMENTS} decisions to be stored")
+        stored = self._stored()
         stage.expect(stored == PAYMENTS, f"{PAYMENTS} decisions are stored, and not {stored}")
         audit.send(signal.SIGUSR1)
         stage.wait(lambda: "audit_anchored" in audit.tail(4000), ANCHORED_S_MAX, "an anchor")
@@ -214,9 +227,8 @@ class Play:
     def _stand_still(self) -> Iterator[str]:
         for name, container in self._running():
             # The broker that stood still before may have ended one of its clients, which Compose starts again.
-            self._stage.wait(container.is_healthy, HEALED_S_MAX, f"{name} to be healthy before it stands still")
-            container.pause()
-            is_seen = not container.is_healthy()
+            self._stage.wait(partial(_stands_still, container), HEALED_S_MAX, f"{name} to be healthy, to stand still")
+            is_seen = not container.is_healthy(patience=1)
             container.resume()
             self._stage.expect(is_seen, f"the health check of {name} fails while it stands still")
             if is_seen:
@@ -247,10 +259,14 @@ class Play:
         roles.start()
         self._stage.wait(lambda: roles.exit_code is not None, HEALED_S_MAX, "the passwords to be set again")
 
+    def _stored(self) -> int:
+        said = self.ask("SELECT count(*) FROM audit.ai_decision_log")
+        return int(said) if said.isdigit() else 0
+
     def ask(self, query: str) -> str:
         """Ask PostgreSQL as its owner, within its container."""
         command = ["/bin/sh", "-c", OWNER, f"{OWNER_ADDRESS}verify-full", query]
-        return self._stage.containers["postgres"].run(command, 20).said
+        return self._stage.containers["postgres"].run(command).said
 
     def _executed(self) -> int:
         said = self.ask(_AT_REST)
@@ -261,8 +277,19 @@ class Play:
         return [(name, container) for name, container in found if container.service.health is not None]
 
 
+def _stands_still(container: Container) -> bool:
+    """Stop a healthy container; False where it isn't healthy, or ends between the one and the other."""
+    if not container.is_healthy():
+        return False
+    try:
+        container.pause()
+    except MachineRefused:
+        return False
+    return True
+
+
 def _is_unhealthy(container: Container) -> bool:
-    return not container.is_healthy()
+    return not container.is_healthy(patience=1)
 
 
 def _renamed(before: Service, wanted: Service) -> Service:
@@ -273,7 +300,7 @@ def _renamed(before: Service, wanted: Service) -> Service:
 
 def _answers(postgres: Container) -> bool:
     """Return whether the server answers, were it by a refusal."""
-    done = postgres.run(["psql", "--no-password", OWNER_ADDRESS + "verify-full", "-c", "SELECT 1"], 10)
+    done = postgres.run(["psql", "--no-password", OWNER_ADDRESS + "verify-full", "-c", "SELECT 1"])
     return any(word in done.said for word in ("no password supplied", "1 row", "authentication failed"))
 
 

@@ -51,9 +51,12 @@ _REVIEW_USER: Final = 10004
 """The user that writes the people's file, as docker-compose.yml numbers it."""
 _INCIDENT_USER: Final = 10012
 """The user that moves aliases in the registry."""
-UP_S_MAX: Final = 300.0
+UP_S_MAX: Final = 600.0
 POLL_S: Final = 0.3
 STARTS_MAX: Final = 4
+RESTARTS_MAX: Final = 40
+"""Restarts of one service over the whole play. A server that stands still ends its clients, and a service that is
+locked out ends as often as it is started, so how many there are follows from how long the machine takes meanwhile."""
 
 
 class Broken(Exception):
@@ -221,7 +224,7 @@ class Stage:
         for name, container in self.containers.items():
             if container.service.is_restarted and container.exit_code is not None:
                 self.restarts[name] += 1
-                if self.restarts[name] > STARTS_MAX:
+                if self.restarts[name] > RESTARTS_MAX:
                     raise Broken(f"{name} ends again and again: {container.tail()}")
                 self.say(f"{name} ended with {container.exit_code} and is started again")
                 container.start()

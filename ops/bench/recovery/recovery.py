@@ -11,6 +11,7 @@ payment; the rail's statement is taken in, records are reconciled, and the audit
 
 from __future__ import annotations
 
+import contextlib
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -208,27 +209,31 @@ class _Act:
         before = self._books()
         for slot in list(rig.executors):
             rig.executors[slot] = rig.executor(slot)
-            rig.executors[slot].start()
+            rig.supervisor.start(rig.executors[slot])
 
-        def has_noticed() -> bool:
-            return any(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
+        def have_noticed() -> bool:
+            return all(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
 
-        wait_until(has_noticed, WAIT_S, "noticing that the ledger was put back")
+        def keep_up() -> None:
+            rig.supervisor.look_after(rig.executors.values())
+
+        with contextlib.suppress(TimeoutError):  # the answer says so
+            wait_until(have_noticed, WAIT_S, "noticing that the ledger was put back", meanwhile=keep_up)
         time.sleep(REFUSING_S)
-        noticed = all(_times_told(each.log_path) > told[slot] for slot, each in rig.executors.items())
-        return noticed, sum(self._books().values()) - sum(before.values())
+        return have_noticed(), sum(self._books().values()) - sum(before.values())
 
     def _go_on(self) -> None:
         """Start the others, and wait until a payment is settled that was not before."""
         rig = self._rig
         rig.feeder.resume()
         rig.worker = worker_process(rig.directory, rig.stack.bootstrap_servers, rig.stack.redis_url)
-        rig.worker.start()
+        rig.supervisor.start(rig.worker)
         at = self._settled()
         wait_until(
             lambda: rig.feeder.has_ended or sum(self._settled().values()) > sum(at.values()),
             WAIT_S,
             "settling payments again",
+            meanwhile=rig.supervise,
         )
 
     def _refill(self) -> None:
@@ -245,7 +250,7 @@ class _Act:
         wait_until(is_full, WAIT_S, "refilling the audit log")
         refilling.stop()
         rig.audit = audit_process(rig.stack, rig.directory)
-        rig.audit.start()
+        rig.supervisor.start(rig.audit)
 
     def _settled(self) -> dict[int, int]:
         return positions(self._rig.stack.database_url, "executor-settled")

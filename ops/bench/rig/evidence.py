@@ -96,6 +96,11 @@ def divert_stderr(log_path: Path) -> Say:
     return say
 
 
+def whole_lines(log_path: Path) -> list[str]:
+    """Return a log's lines, but for one that its process is just writing."""
+    return log_path.read_text(errors="replace").rpartition("\n")[0].splitlines()
+
+
 def cut_to_size(folder: Path, kept_bytes_max: int = KEPT_BYTES_MAX, log_bytes_max: int = LOG_BYTES_MAX) -> None:
     """Bound the size of a folder. CUT_LIST in it names what was removed."""
     for scratch in folder.rglob(SCRATCH):

@@ -13,10 +13,10 @@ from typing import Final, NamedTuple
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from ops.bench.rig.payments import payments
-from ops.bench.rig.publisher import Publisher
-from ops.bench.rig.stored import BROKER_TIMEOUT_S, decision_of
+from ops.bench.rig.publisher import RENEWALS_MAX, Publisher
+from ops.bench.rig.stored import decision_of
 from ops.bench.rig.threads import Thread
-from ops.bench.rig.topics_io import Outbound
+from ops.bench.rig.topics_io import Outbound, partitions_of
 from pipeline.domain.payment import Decoded
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka.client import BrokerFailed
@@ -67,7 +67,8 @@ class Feeder:
         self._log_path = directory / "feeder.log"
         # A broker that comes back forgets producers of records that are dated over a day ago, as these are, and then
         # takes a later batch where an earlier one was under way: with several at once an acknowledged record was lost.
-        self._publisher = Publisher(bootstrap_servers, in_flight=1)
+        # Its client may forget the broker for good; a copy on the topic is one republished payment more.
+        self._publisher = Publisher(bootstrap_servers, in_flight=1, renewals_max=RENEWALS_MAX)
         self.published = 0
         self._flowing, self._idle = threading.Event(), threading.Event()
         self._idle.set()
@@ -172,8 +173,7 @@ class Watcher:
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._bootstrap_servers, self._topic = bootstrap_servers, topic
         self._brokers, self._consumer = self._reader()
-        partitions = self._consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
-        self._next = dict.fromkeys(partitions, 0)
+        self._next = dict.fromkeys(partitions_of(self._consumer, topic), 0)
         self._assign()
         self._arrivals: deque[_Arrival] = deque(maxlen=100_000)
         self._stopped = threading.Event()

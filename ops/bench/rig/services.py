@@ -21,6 +21,8 @@ from ops.processes.servers import LOOPBACK, ServerProcess, free_port
 from ops.stack.real import RealStack
 
 FOLLOWED_S: Final = 120.0
+KILLS_MAX: Final = 5
+"""Workers of one keeper that may end by themselves between their being found and the signal."""
 POLL_S: Final = 0.01
 
 
@@ -136,16 +138,42 @@ def url_of(database_url: str, role: str) -> str:
     return database_url.replace("//fraud_owner@", f"//{role}@")
 
 
+def kill_kept(keeper: ServerProcess) -> None:
+    """Send kill -9 to the worker of a keeper (`fraud worker run --keep`), and wait until it is gone.
+
+    Where it has just ended by itself, the next one is killed.
+    """
+    for _ in range(KILLS_MAX):
+        worker = kept(keeper)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.kill()
+            worker.wait()
+            return
+    raise TimeoutError(f"{keeper.name} lost {KILLS_MAX} workers before they could be killed")
+
+
 def kept(keeper: ServerProcess) -> psutil.Process:
-    """Return the worker of a keeper (`fraud worker run --keep`); wait for the next one where it has just lost one."""
-    process, deadline = psutil.Process(keeper.pid), time.monotonic() + FOLLOWED_S
+    """Return the worker of a keeper; wait for the next one where it has just lost one.
+
+    Raises ServerFailed where the keeper itself has ended.
+    """
+    deadline = time.monotonic() + FOLLOWED_S
     while time.monotonic() < deadline:
-        for child in process.children():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if child.cmdline() == process.cmdline():  # it is forked; a child of an import runs another command
-                    return child
+        if (worker := worker_of(keeper.pid)) is not None:
+            return worker
         time.sleep(POLL_S)
     raise TimeoutError(f"{keeper.name} has no worker for {FOLLOWED_S:.0f} s")
+
+
+def worker_of(keeper_pid: int) -> psutil.Process | None:
+    """Return the worker that a keeper has at this moment."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        keeper = psutil.Process(keeper_pid)
+        for child in keeper.children():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if child.cmdline() == keeper.cmdline():  # it is forked; a child of an import runs another command
+                    return child
+    return None
 
 
 def status(port: int, page: str) -> int | None:

@@ -14,8 +14,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 
 import schemas
+from ops.bench.rig.topics_io import partitions_of
 
-BROKER_TIMEOUT_S: Final = 30.0
+BROKER_TIMEOUT_S: Final = 60.0
 RECORDS_A_READ: Final = 5_000
 _SINGLE_OBJECT: Final = b"\xc3\x01"
 _HEADER_BYTES: Final = {True: 10, False: 5}  # True: single-object encoding; False: Confluent framing
@@ -86,8 +87,7 @@ class Tail:
             }
         )
         try:
-            listed = consumer.list_topics(self._topic, timeout=BROKER_TIMEOUT_S).topics[self._topic]
-            for partition in sorted(listed.partitions):
+            for partition in partitions_of(consumer, self._topic):
                 yield from self._partition(consumer, partition)
         finally:
             consumer.close()
@@ -120,8 +120,8 @@ def record_count(bootstrap_servers: str, topic: str, isolation: str = "read_comm
         {"bootstrap.servers": bootstrap_servers, "group.id": "checker", "isolation.level": isolation, "log_level": 2}
     )
     try:
-        partitions = consumer.list_topics(topic, timeout=BROKER_TIMEOUT_S).topics[topic].partitions
-        ends = (consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=BROKER_TIMEOUT_S) for p in partitions)
+        places = (TopicPartition(topic, partition) for partition in partitions_of(consumer, topic))
+        ends = (consumer.get_watermark_offsets(place, timeout=BROKER_TIMEOUT_S) for place in places)
         return sum(end for _, end in ends)
     finally:
         consumer.close()

@@ -50,5 +50,12 @@ class Supervisor:
             if not process.is_running:
                 self.restarts += 1
                 assert self.restarts <= self._restarts_max, f"processes keep ending; see {process.log_path}"
-                with contextlib.suppress(ServerFailed):  # the next look tries again
-                    process.start(deadline_s=self._start_deadline_s)
+                self.start(process)
+
+    def start(self, process: ServerProcess) -> None:
+        """Start a process that was ended on purpose; where it ends by itself meanwhile, the next look starts it again.
+
+        A server that has just come back, or a member of a group that another had taken for lost, may end it.
+        """
+        with contextlib.suppress(ServerFailed):
+            process.start(deadline_s=self._start_deadline_s)

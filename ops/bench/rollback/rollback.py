@@ -137,7 +137,7 @@ class Act:
         self._publish(count)
         self._wait_decided()
         self._switch(GOOD)
-        wait_until(self._is_all_done, WAIT_S, "executing and auditing the wrong decisions", every_s=1)
+        self._wait_until_all_done("executing and auditing the wrong decisions")
         self._say(f"{count:,} payments decided by {BAD}, executed and audited")
 
     def plan(self, good: str = GOOD) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class Act:
         ]
         publish(self._servers, "transactions.v1", [self._outbound(each) for each in spending])
         self._wait_decided()
-        wait_until(self._is_all_done, WAIT_S, "executing what was spent", every_s=1)
+        self._wait_until_all_done("executing what was spent")
         self._say(f"{len(spending)} beneficiaries have spent what they were paid, or half of it")
 
     def append_stale(self, plan: dict[str, Any]) -> None:
@@ -235,7 +235,7 @@ class Act:
             reviewing.start()
             if share == KILLED_AT[1]:
                 stage.executor.kill()
-                stage.executor.start()
+                stage.supervisor.start(stage.executor)
             self._say(f"kill -9 after {self._appended(plan):,} reversals")
             applying.start()
         wait_until(lambda: not applying.is_running, WAIT_S, "reversing")
@@ -252,7 +252,7 @@ class Act:
         began = time.monotonic()
         self._publish(LAST)
         self._wait_decided()
-        wait_until(self._is_all_done, WAIT_S, "executing and auditing everything", every_s=1)
+        self._wait_until_all_done("executing and auditing everything")
         return round(time.monotonic() - began, 1)
 
     def findings(self, plans: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -330,7 +330,10 @@ class Act:
 
     def _wait_decided(self) -> None:
         in_log = record_count(self._servers, "transactions.v1")
-        wait_committed(self._servers, in_log, WAIT_S, "deciding")
+        wait_committed(self._servers, in_log, WAIT_S, "deciding", meanwhile=self._stage.supervise)
+
+    def _wait_until_all_done(self, what: str) -> None:
+        wait_until(self._is_all_done, WAIT_S, what, every_s=1, meanwhile=self._stage.supervise)
 
     def _news(self) -> list[Decision]:
         """Return the decisions since the last call."""

@@ -22,7 +22,7 @@ from models.artefact.vectors import golden_vectors
 from ops.bench.rig.commands import completed
 from ops.bench.rig.database import Sampler, prepare_database
 from ops.bench.rig.services import audit_process, executor_process, review_process, url_of, worker_process
-from ops.bench.rig.supervision import running
+from ops.bench.rig.supervision import Supervisor, running
 from ops.bench.rig.topics_io import prepare_topics
 from ops.bench.rollback.people import FOUR_EYES_GBP_MINOR, REVIEWER
 from ops.demo.scene import block_from_micro, clean_environment, golden_rows
@@ -44,6 +44,8 @@ BAD_BLOCKS_PERCENT: Final = 50
 GOOD_BLOCKS_PERCENT: Final = 30
 """Share that the good model blocks: those that look least honest. It is strict, so that many payments are recalled."""
 COMMAND_S: Final = 600
+RESTARTS_MAX: Final = 20
+"""Restarts of processes that ended by themselves. If more are needed, one of them can't live."""
 PEOPLE: Final = (
     ("rae", Role.ROLLBACK_REQUESTER),
     ("abe", Role.ROLLBACK_APPROVER),
@@ -70,6 +72,11 @@ class Stage:
     rail_address: str
     sampler: Sampler
     people: People
+    supervisor: Supervisor
+
+    def supervise(self) -> None:
+        """Start again what ended by itself, as a client does that a broker which stood still takes for another."""
+        self.supervisor.look_after([self.rail, self.worker, self.executor, self.audit, self.review])
 
     def name_champion(self, version: str) -> None:
         """Name a champion, as a roll-out does."""
@@ -185,6 +192,7 @@ def _stage(stack: RealStack, directory: Path, people: People) -> Stage:
         rail_url(port),
         Sampler(database),
         people,
+        Supervisor(RESTARTS_MAX),
     )
 
 

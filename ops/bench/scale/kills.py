@@ -33,7 +33,7 @@ from pipeline.state.requests import Keys
 WORKERS: Final = 3
 RATE_PER_S: Final = 100
 SEED: Final = 20_263
-SHARED_S: Final = 120.0
+SHARED_S: Final = 300.0
 KILLED_SLOT: Final = 1
 
 

@@ -21,7 +21,7 @@ from ops.stack.redis_server import Persistence, system_executable
 BROKERS: Final = 3
 PERSISTENCE: Final = Persistence.APPEND_EVERY_SECOND
 START_S: Final = 180.0
-WHOLE_S: Final = 120.0
+WHOLE_S: Final = 300.0
 _TRANSACTIONS: Final = "__transaction_state"
 _CONTROLLERS: Final = "__cluster_metadata-0"
 

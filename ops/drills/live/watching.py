@@ -23,11 +23,12 @@ from pipeline.decide.decision_topics import Unreadable, located
 from pipeline.domain.decision import BreakerState, Decision, Route, drill_in
 from pipeline.io.avro.wire import WireFormat
 from pipeline.io.kafka import client
+from pipeline.io.kafka.known_brokers import KnownBrokers
 from pipeline.io.settings import Settings
 
 WAIT_S: Final = 0.05
 RECORDS_A_READ: Final = 500
-END_S: Final = 10.0
+END_S: Final = 60.0
 """Longest wait for the broker to say where a partition ends."""
 
 
@@ -174,20 +175,18 @@ class LiveWatch:
 
     def _run(self) -> None:
         settings, topic = self._settings, self._settings.topic("decisions.v1")
-        consumer = Consumer(
-            client.reader_options(
-                settings.bootstrap_servers,
-                settings.consumer_group,
-                settings.kafka_options,
-                {"fetch.wait.max.ms": 10},
-            )
+        options = client.reader_options(
+            settings.bootstrap_servers, settings.consumer_group, settings.kafka_options, {"fetch.wait.max.ms": 10}
         )
+        brokers = KnownBrokers()  # a reader that has forgotten them all looks like partitions on which nothing tripped
+        consumer = Consumer({**options, **brokers.options})
         try:
             ends = [self._end_of(consumer, topic, partition) for partition in client.partitions_of(consumer, topic)]
             consumer.assign(ends)
             self._ready.set()
             while not self._thread.stopping.is_set():
                 messages = consumer.consume(RECORDS_A_READ, WAIT_S) or []
+                brokers.check()
                 now_s = time.monotonic()
                 for message in messages:
                     if (error := message.error()) is not None:

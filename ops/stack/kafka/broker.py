@@ -17,7 +17,7 @@ from ops.stack.kafka.security import PROTOCOL, BrokerSecurity
 from ops.stack.versions import BROKER_SETTINGS
 
 NODE_ID = 1
-FORMAT_TIMEOUT_S = 60
+FORMAT_TIMEOUT_S = 300
 PROBE_TIMEOUT_S = 1.0
 SECURE_PROBE_TIMEOUT_S = 5.0  # TLS and SCRAM take a few round trips and some work; a second or two on a loaded machine
 JVM_OPTIONS = ("-XX:+UseSerialGC", "-Xms256m", "-Djava.awt.headless=true")

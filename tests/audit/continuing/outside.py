@@ -69,7 +69,7 @@ class Continuing:
         where = {} if partition is None else {"partition": partition}
         where |= {} if at_ms is None else {"timestamp": at_ms}
         self._producer.produce(self.prefix + topic, value, key, **where)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(120) == 0
 
     def anchor(self, at_ms: int = NOON_MS) -> None:
         def publish(key: bytes, value: bytes) -> None:

@@ -41,7 +41,7 @@ def test_an_old_row_that_was_forged_is_found_and_stays_found(log: Continuing) ->
 
     recheck = Recheck(lambda: connect(bench.url, "recheck"), bench.outside, [(make, lambda: trees)], wait_s=0)
     recheck.start()
-    wait_until(lambda: recheck.refused is not None, 30, "finding it", every_s=0.01)
+    wait_until(lambda: recheck.refused is not None, 120, "finding it", every_s=0.01)
     recheck.close()
     assert "row at offset 0 of partition 0" in str(recheck.refused)
     with pytest.raises(NotContinued, match=r"row at offset 0 of partition 0.*found at"):
@@ -59,7 +59,7 @@ def test_a_sound_log_is_left_alone(log: Continuing) -> None:
         wait_s=0,
     )
     recheck.start()
-    wait_until(lambda: len(rested) >= 2, 30, "checking both partitions", every_s=0.01)
+    wait_until(lambda: len(rested) >= 2, 120, "checking both partitions", every_s=0.01)
     recheck.close()
     assert recheck.refused is None
     require_unmarked(log.bench.outside)

@@ -31,7 +31,7 @@ from tests.records import PAYMENT
 from tests.servers import unused_prefix
 
 WIRE = WireFormat()
-WAIT_S = 90.0
+WAIT_S = 120.0
 HALF = LIMITS.model_copy(update={"shares_percent": (50, 100)})
 
 
@@ -87,7 +87,7 @@ class Scene:
         return {transaction_id: found[transaction_id] for transaction_id in ids}
 
     def ready(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/ready", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/ready", timeout=WAIT_S) as answer:
             page: dict[str, Any] = json.loads(answer.read())
         return page
 
@@ -105,7 +105,7 @@ def chosen(record: AliasRecord, ids: list[str]) -> dict[str, str]:
     return {each: CANDIDATE if sharing.chooses(each) else CHAMPION for each in ids}
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_both_models_decide_their_shares_each_decision_verifies_and_the_next_batch_goes_back(
     stack: Any, owner: Any, database_url: str, tmp_path: Path
 ) -> None:

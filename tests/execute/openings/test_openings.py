@@ -18,7 +18,7 @@ from tests.records import NOON_MS
 from tests.servers import url_as
 
 HEADER = "account_id,currency,overdraft_limit_minor,opening_balance_minor\n"
-WAIT_MAX_S = 30
+WAIT_MAX_S = 120
 
 
 @pytest.fixture

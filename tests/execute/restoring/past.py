@@ -68,7 +68,7 @@ class Past:
                 partition=partition,
                 timestamp=int((time.time() - age_s) * 1000),
             )
-        assert self._producer.flush(20) == 0
+        assert self._producer.flush(120) == 0
 
     def hear(self, *records, **where) -> None:
         """Publish, and let the ledger that there is hear it, as its executor would."""

@@ -147,7 +147,7 @@ def test_context_agents_read_on_behind_a_name_that_nobody_can_read(stack: Embedd
     for _ in range(3):
         subprocess.run(
             [sys.executable, "-m", "tests.seals.raw_producer", stack.bootstrap_servers, topic, "0"],
-            check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, timeout=60,
+            check=True, env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"}, timeout=300,
         )  # fmt: skip
     read_committed(faust.App("named", broker=f"kafka://{stack.bootstrap_servers}"))
     try:
@@ -166,7 +166,7 @@ def topic(stack: EmbeddedStack) -> Iterator[str]:
         tuning = {"message.max.bytes": 1_000_000_000, "queue.buffering.max.kbytes": 1_000_000}
         producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "compression.type": compression, **tuning})
         producer.produce(topic, value, b"key", 0)
-        assert producer.flush(60) == 0
+        assert producer.flush(120) == 0
     yield topic
     fetcher.MemoryRecords = before
 
@@ -188,7 +188,7 @@ async def _read(servers: str, topic: str) -> list[bytes]:
     try:
         consumer.assign([aiokafka.TopicPartition(topic, 0)])
         await consumer.seek_to_beginning()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(300):
             return [(await consumer.getone()).value for _ in range(3)]
     finally:
         await consumer.stop()

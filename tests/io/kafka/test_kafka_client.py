@@ -108,7 +108,7 @@ class Topic:
         for number in range(COUNT):
             self._producer.produce(self.name, str(number), b"key", partition=1, timestamp=STAMP_MS + number)
         self._producer.produce(self.name, None, None, partition=3)
-        assert 0 == self._producer.flush(30)
+        assert 0 == self._producer.flush(120)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pipeline.io.kafka.client import BrokerAway, BrokerFailed
 from pipeline.io.kafka.known_brokers import LOOKS_WITHOUT_MAX, KnownBrokers
 from tests.io.kafka.fenced_broker import TOPIC, FencedBroker
 
-ANSWER_S = 30.0
+ANSWER_S = 120.0
 ReaderAt = Callable[..., tuple[Consumer, KnownBrokers]]
 
 

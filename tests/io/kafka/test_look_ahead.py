@@ -21,7 +21,7 @@ from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from tests.servers import unused_prefix
 
 MEGABYTES = 1 << 20
-WAIT_S = 60.0
+WAIT_S = 120.0
 BESIDE = [b"sound", b"sound"]
 HEAVY = [bytes(MEGABYTES)] * 14
 """A batch that may be unpacked, but not with others at once."""

@@ -14,7 +14,8 @@ from pipeline.domain.log import Outgoing
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from tests.servers import unused_prefix
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
+TRANSACTION_S = 10.0
 
 
 def publish(servers: str, topic: str) -> None:
@@ -36,8 +37,8 @@ def with_log(servers: str, steps: Steps) -> None:
 
     async def run() -> None:
         log = TransactionLog(
-            servers, topic, topic, 0, batch_records_max=10, session_timeout_ms=6_000, transaction_timeout_ms=3_000,
-            options={},
+            servers, topic, topic, 0, batch_records_max=10, session_timeout_ms=6_000,
+            transaction_timeout_ms=int(TRANSACTION_S * 1000), options={},
         )  # fmt: skip
         batches: asyncio.Queue[Batch] = asyncio.Queue()
         failures: list[BaseException] = []
@@ -84,7 +85,7 @@ def test_a_batch_that_waits_takes_it_back_and_commits_later(stack: EmbeddedStack
     """Otherwise the broker would fence us at the transaction's timeout."""
 
     async def steps(log: TransactionLog, batch: Batch, decision: list[Outgoing]) -> None:
-        wait_until(lambda: log._opened is None, 3.0, "the transaction is taken back", every_s=0.01)
+        wait_until(lambda: log._opened is None, TRANSACTION_S, "the transaction is taken back", every_s=0.01)
         assert await log.commit(batch, decision)
         log.release()
 

@@ -12,7 +12,7 @@ from pipeline.io.kafka.transaction_log import BATCHES_AHEAD_MAX, Batch, Transact
 from tests.servers import unused_prefix
 
 FULL = 10
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def publish(servers: str, topic: str, count: int) -> None:

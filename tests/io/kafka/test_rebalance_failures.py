@@ -13,7 +13,7 @@ from ops.stack.topics import create_topics
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from tests.servers import unused_prefix
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 def test_a_question_unanswered_at_the_assignment_fails_the_reader(

@@ -16,10 +16,10 @@ TOPIC, COUNT = "kept.v1", 3
 def reader() -> Iterator[LogReader]:
     """Of a topic with COUNT records, on the library's own broker for tests."""
     producer = Producer({"bootstrap.servers": "none:1", "test.mock.num.brokers": 1, "log_level": 0})
-    [broker] = producer.list_topics(timeout=10).brokers.values()
+    [broker] = producer.list_topics(timeout=120).brokers.values()
     for number in range(COUNT):
         producer.produce(TOPIC, b"%d" % number, b"key", 0)
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
     with LogReader(f"{broker.host}:{broker.port}", "test", {}) as reader:
         yield reader
 

@@ -10,7 +10,7 @@ from ops.stack.topics import create_topics
 from pipeline.io.kafka.transaction_log import Batch, TransactionLog
 from tests.servers import unused_prefix
 
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 QUIET_S = 0.5
 
 

@@ -32,7 +32,7 @@ from tests.servers import unused_prefix
 
 OLD_MS = 1_522_540_800_000  # 2018-04-01
 BY_HAND, STAMPED, HISTORY, DATED = "hand.", "stamped.", "history.", "dated."
-MADE_S = 30.0
+MADE_S = 120.0
 PRODUCTION = {"profile": Profile.PRODUCTION}
 
 

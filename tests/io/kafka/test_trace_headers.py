@@ -18,7 +18,7 @@ from tests.servers import unused_prefix
 from tests.traces.given import UPSTREAM
 
 GOOD = UPSTREAM.header
-WAIT_S = 30.0
+WAIT_S = 120.0
 HEADERS = {
     "none": (None, None),
     "one": ([("traceparent", GOOD)], GOOD),
@@ -55,7 +55,7 @@ def test_a_header_is_read_once_or_not_at_all_and_every_record_is(stack: Embedded
         while len(messages) < len(HEADERS):
             found = consumer.consume(1, WAIT_S)
             assert found, f"{len(messages)} records came"
-            messages += found
+            messages += [message for message in found if message.error() is None]
     records, traceparents = records_of(messages, is_traced=True)
     assert list(HEADERS) == [record.value.decode() for record in records]
     expected = {name: header for name, (_, header) in HEADERS.items() if header is not None}

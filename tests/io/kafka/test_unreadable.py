@@ -28,7 +28,7 @@ BOMB = range(2, 2 + BOMB_RECORDS)
 ALONE = 28
 END = 30
 A_BATCH = 10
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,11 @@ def trained(folder: Path, history: Path, name: str, hash_seed: str, jobs: int) -
     command = [sys.executable, "-m", "ops.cli", "models", "train", str(history), "--version", "v1"]
     command += ["--out", str(out), "--plan", str(folder / "plan.toml"), "--jobs", str(jobs)]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=240)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=800)
     return {each: (out / "v1" / each).read_bytes() for each in FILES}
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(900)
 def test_two_processes_with_other_hash_seeds_and_jobs_write_the_same_bytes(tmp_path: Path) -> None:
     history = written(tmp_path / "history.csv")
     (tmp_path / "plan.toml").write_text(PLAN.replace("outer_bags = [1]", "outer_bags = [3]"))

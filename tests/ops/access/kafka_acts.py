@@ -33,9 +33,10 @@ from confluent_kafka.admin import (
 )
 
 from ops.access.rights import ACCESS, EVERY_TOPIC, Principal
+from ops.bench.rig.waiting import wait_until
 from ops.stack.real import RealStack
 
-ANSWER_S = 20.0
+ANSWER_S = 120.0
 DENIED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -76,12 +77,15 @@ class Credential:
         """Read a topic from its start to its end, as no group's member; only the library asks for the group."""
         consumer = Consumer({**self._options, "group.id": group, "enable.partition.eof": True})
         try:
-            # Of a topic that it may not even see, the library waits to hear for ever.
-            if (unseen := consumer.list_topics(topic, timeout=ANSWER_S).topics[topic].error) is not None:
+            # Of a topic that it may not even see, the library waits to hear for ever. One that was just made has no
+            # leader for a moment.
+            wait_until(lambda: not _may_pass(_seen(consumer, topic)), ANSWER_S, f"a leader of {topic}")
+            if (unseen := _seen(consumer, topic)) is not None:
                 return unseen
             consumer.assign([TopicPartition(topic, 0, 0)])
             for message in iter(lambda: consumer.poll(ANSWER_S), None):
-                if (error := message.error()) is not None:
+                error = message.error()
+                if error is not None and not _may_pass(error):
                     return None if error.code() == KafkaError._PARTITION_EOF else error
         finally:
             consumer.close()
@@ -170,6 +174,19 @@ def is_denied(error: KafkaError | None) -> bool:
     if error.code() not in DENIED:
         raise NoAnswer(error.str())
     return True
+
+
+def _seen(consumer: Consumer, topic: str) -> KafkaError | None:
+    return consumer.list_topics(topic, timeout=ANSWER_S).topics[topic].error
+
+
+def _may_pass(error: KafkaError | None) -> bool:
+    """Whether it says nothing of rights: the library goes on by itself."""
+    return error is not None and error.code() in (
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+    )
 
 
 def _refusal_in(futures: Mapping[Any, Future[Any]]) -> KafkaError | None:

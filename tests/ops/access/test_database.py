@@ -164,7 +164,7 @@ def session(roles: Database, request: pytest.FixtureRequest) -> Iterator[psycopg
     gone = "SELECT count(*) FROM pg_stat_activity WHERE usename = %s"
     with psycopg.connect(_url(roles, POSTGRES_OWNER), autocommit=True) as owner:
         wait_until(
-            lambda: owner.execute(gone, [request.param]).fetchone() == (0,), 10, "the last session's end", every_s=0.01
+            lambda: owner.execute(gone, [request.param]).fetchone() == (0,), 120, "the last session's end", every_s=0.01
         )
     with psycopg.connect(_url(roles, request.param), autocommit=True) as connection:
         yield connection

@@ -113,7 +113,7 @@ def test_what_the_rail_did_otherwise_is_found(settled, owner):
 
 
 @pytest.mark.real
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_the_afterlife_survives_its_faults(tmp_path):
     result = afterlife_loss.run(say, tmp_path, is_quick=True)
     assert result["ok"], result

@@ -7,7 +7,7 @@ import pytest
 
 from ops.bench.alerts import alerts
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
 
 def test_no_alert_is_lost_in_sinks_that_fail_and_none_is_told_twice_unsaid(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ops.bench.bad_input import bad_input
 from tests.ops.bench.saying import say
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_no_bad_record_is_allowed_and_none_ends_the_worker(tmp_path: Path) -> None:

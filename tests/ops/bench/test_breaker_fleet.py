@@ -59,7 +59,7 @@ def test_the_policy_of_the_bench_is_one_that_a_worker_takes() -> None:
 
 
 @pytest.mark.real
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_trip_routes_all_and_kills_leave_a_valid_recorded_state(tmp_path: Path) -> None:
     result = run(say, tmp_path, is_quick=True)
     assert [] == result["transition_faults"]

@@ -9,7 +9,7 @@ import pytest
 from ops.bench.loss import broker_away
 from tests.ops.bench.saying import say
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_workers_decide_again_after_an_outage_longer_than_their_sessions(tmp_path: Path) -> None:

@@ -65,12 +65,12 @@ class Log:
 
     def produce(self, topic: str, key: str, value: bytes) -> None:
         self.producer.produce(f"{self.prefix}{topic}", value, key.encode(), partition=0)
-        assert self.producer.flush(10) == 0
+        assert self.producer.flush(120) == 0
 
     def found(self) -> dict[str, int]:
         for topic in ("transactions.v1", "decisions.v1", "transactions.dead.v1"):
-            self.producer.list_topics(f"{self.prefix}{topic}", timeout=10)  # the mock makes a topic by being asked
-        (server,) = (f"{b.host}:{b.port}" for b in self.producer.list_topics(timeout=10).brokers.values())
+            self.producer.list_topics(f"{self.prefix}{topic}", timeout=120)  # the mock makes a topic by being asked
+        (server,) = (f"{b.host}:{b.port}" for b in self.producer.list_topics(timeout=120).brokers.values())
         return dict(Checker(server, self.prefix, [POLICY_PATH]).check().violations)
 
 
@@ -194,7 +194,7 @@ def test_decision_key_must_be_its_account(log: Log) -> None:
 def test_checker_goes_on_from_where_it_stopped(log: Log) -> None:
     log.decide(log.publish())
     log.found()
-    (server,) = (f"{b.host}:{b.port}" for b in log.producer.list_topics(timeout=10).brokers.values())
+    (server,) = (f"{b.host}:{b.port}" for b in log.producer.list_topics(timeout=120).brokers.values())
     checker = Checker(server, log.prefix, [POLICY_PATH])
     assert checker.check().transactions == 1
     log.bury(log.publish(), "DUPLICATE")

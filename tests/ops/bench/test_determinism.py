@@ -9,7 +9,7 @@ import pytest
 from ops.bench.loss import determinism
 from tests.ops.bench.saying import say
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_same_log_gives_the_same_decisions(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def planted(folder: Path, ending: str, *arguments: str) -> subprocess.Popen[str]
 
 def test_a_good_bench_leaves_nothing(tmp_path: Path) -> None:
     bench = planted(tmp_path / "bench", "good")
-    out, err = bench.communicate(timeout=60)
+    out, err = bench.communicate(timeout=300)
     assert 0 == bench.returncode, err
     assert [] == list(tmp_path.iterdir())
     assert 7 == json.loads(out.splitlines()[-1])["figure"]
@@ -75,7 +75,7 @@ def test_a_good_bench_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_good_bench_keeps_its_folder_when_asked(tmp_path: Path) -> None:
     bench = planted(tmp_path / "bench", "good", "--keep")
-    _, err = bench.communicate(timeout=60)
+    _, err = bench.communicate(timeout=300)
     assert 0 == bench.returncode
     assert_kept(tmp_path / "bench", err)
 
@@ -90,7 +90,7 @@ def test_a_good_bench_keeps_its_folder_when_asked(tmp_path: Path) -> None:
 )
 def test_a_bench_that_fails_keeps_the_logs_and_names_them_last(tmp_path: Path, ending: str, said: str | None) -> None:
     bench = planted(tmp_path / "bench", ending)
-    out, err = bench.communicate(timeout=60)
+    out, err = bench.communicate(timeout=300)
     answer = json.loads(out.splitlines()[-1])
     assert 1 == bench.returncode
     assert ("planted", False, said) == (answer["bench"], answer["ok"], answer.get("error"))
@@ -104,7 +104,7 @@ def test_a_bench_that_is_ended_keeps_the_logs_and_ends_its_processes(tmp_path: P
     first = [bench.stderr.readline(), bench.stderr.readline()]
     assert "everything runs\n" == first[1]
     bench.send_signal(number)
-    out, err = bench.communicate(timeout=60)
+    out, err = bench.communicate(timeout=300)
     assert 128 + number == bench.returncode
     assert json.loads(out.splitlines()[-1])["ok"] is False
     assert_kept(tmp_path / "bench", err)
@@ -114,7 +114,7 @@ def test_the_command_keeps_its_folder_where_no_stack_can_be_had(tmp_path: Path) 
     """The whole command runs on a machine that has neither Redis nor Java."""
     command = [sys.executable, "-m", "ops.bench", "bad-input", "--quick"]
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     (folder,) = (tmp_path / "var" / "bench").glob("bad-input-*")
     assert 1 == done.returncode
     assert "StackFailure" in json.loads(done.stdout.splitlines()[-1])["error"]

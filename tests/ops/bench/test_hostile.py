@@ -21,7 +21,7 @@ from tests.records import PAYMENT
 
 
 @pytest.mark.real
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_no_attack_stops_the_worker(tmp_path: Path) -> None:
     result = hostile.run(say, tmp_path, is_quick=True)
     figures = result["attacks"]

@@ -29,7 +29,7 @@ PAYMENTS, PARTS, ACCOUNTS = 1_200, 6, 100
 PARTITIONS = 4  # as the embedded broker has them
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("held_back", [0, 300])
 def test_account_features_follow_from_the_recorded_position(stack, tmp_path, held_back):
     servers, prefix = stack.bootstrap_servers, unused_prefix()

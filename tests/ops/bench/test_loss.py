@@ -9,7 +9,7 @@ import pytest
 from ops.bench.loss import loss
 from tests.ops.bench.saying import say
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_faults_lose_nothing_and_decide_nothing_twice(tmp_path: Path) -> None:

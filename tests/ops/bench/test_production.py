@@ -7,7 +7,7 @@ import pytest
 
 from ops.bench.production import production
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 CHECKED = (
     "kafka",
     "redis",

@@ -8,7 +8,7 @@ import pytest
 from ops.bench.recovery import recovery
 from ops.bench.recovery.copies import Means
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_what_is_put_back_is_reconciled_with_the_rail_and_nothing_is_paid_twice(tmp_path: Path) -> None:

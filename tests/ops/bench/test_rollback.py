@@ -7,7 +7,7 @@ import pytest
 
 from ops.bench.rollback import rollback
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 
 def test_a_rollback_under_traffic_and_kills_does_what_was_planned_and_nothing_else(tmp_path: Path) -> None:

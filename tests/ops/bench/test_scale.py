@@ -14,7 +14,7 @@ from tests.ops.bench.saying import say
 
 
 @pytest.mark.real
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_more_workers_decide_the_same_and_any_process_may_be_killed(tmp_path: Path) -> None:
     result = scale.run(say, tmp_path, is_quick=True)
     constellations = {name: result[name] for name in ("reference", "workers-1", "workers-3")}

@@ -7,14 +7,14 @@ from collections import Counter, defaultdict
 
 import pytest
 
-pytestmark = pytest.mark.timeout(620)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")
 def events(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "-m", "ops.cli", "demo", "--seconds", "20", "--rate", "100", "--json"]
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1100)
     logs = {path.name: path.read_text()[-1000:] for path in folder.glob("var/demo/run/*.log")}
     assert ended.returncode == 0, (ended.stderr, ended.stdout[-2000:], logs)
     return [json.loads(line) for line in ended.stdout.splitlines()]

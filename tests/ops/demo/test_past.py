@@ -18,10 +18,10 @@ def test_the_past_is_a_month_unless_that_is_too_much_to_count(accounts: int, day
 
 def test_the_worker_begins_behind_the_past() -> None:
     broker = Producer({"test.mock.num.brokers": 1, "log_level": 0})
-    (servers,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=10).brokers.values())
+    (servers,) = (f"{each.host}:{each.port}" for each in broker.list_topics(timeout=120).brokers.values())
     for number in range(40):
         broker.produce("transactions.v1", b"a payment", str(number).encode())
-    assert 0 == broker.flush(10)
+    assert 0 == broker.flush(120)
     settings = Settings(bootstrap_servers=servers, consumer_group="began")
     plan = TrafficSettings(seed=1, accounts=100, start_ms=0, days=12, quiet_days=7)
     assert Past(days=7, payments=40) == begin_behind(settings, plan)
@@ -31,8 +31,8 @@ def test_the_worker_begins_behind_the_past() -> None:
 def committed(servers: str, group: str) -> list[int]:
     consumer = Consumer({"bootstrap.servers": servers, "group.id": group})
     try:
-        partitions = consumer.list_topics("transactions.v1", timeout=10).topics["transactions.v1"].partitions
+        partitions = consumer.list_topics("transactions.v1", timeout=120).topics["transactions.v1"].partitions
         places = [TopicPartition("transactions.v1", partition) for partition in partitions]
-        return [place.offset for place in consumer.committed(places, timeout=10)]
+        return [place.offset for place in consumer.committed(places, timeout=120)]
     finally:
         consumer.close()

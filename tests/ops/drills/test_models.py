@@ -149,7 +149,9 @@ def test_a_slow_model_takes_its_time_and_scores_as_ever(folder, rows):
     slow = decided_by(folder)
     began_s = time.monotonic()
     assert (score(slow, rows).score_micro == score(good, rows).score_micro).all()
-    assert SLOW_S <= time.monotonic() - began_s < 2 * SLOW_S, "once a batch"
+    took_s = time.monotonic() - began_s
+    assert len(rows) > 20
+    assert SLOW_S <= took_s < len(rows) * SLOW_S / 2, "once a batch, and not once a payment"
 
 
 def test_the_worker_of_a_lane_leaves_every_other_model_as_it_is(folder, rows):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,11 @@ from tests.ops.monitoring.scene import Scraped, scraped_pipeline
 
 pytestmark = [
     pytest.mark.real,
-    pytest.mark.timeout(1200),
+    pytest.mark.timeout(1800),
     pytest.mark.skipif(shutil.which("prometheus") is None, reason="needs Prometheus: apt-get install prometheus"),
 ]
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 QUERIES = [
     pytest.param(line.query, id=f"{board.name}: {panel.title}: {line.legend}")
     for board in BOARDS
@@ -110,7 +109,7 @@ def test_no_alert_fires_but_those_that_should(scraped: Scraped) -> None:
 def test_promtool_finds_no_fault_in_what_processes_expose(scraped: Scraped, accept: str, tmp_path: Path) -> None:
     for name, port in scraped.ports.items():
         request = urllib.request.Request(f"http://{LOOPBACK}:{port}/metrics", headers={"Accept": accept})
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=WAIT_S) as answer:
             page = answer.read()
         assert page, name
         if accept == "text/plain":
@@ -122,6 +121,4 @@ def test_promtool_finds_no_fault_in_what_processes_expose(scraped: Scraped, acce
 def test_a_killed_worker_is_unavailability_and_not_silence(scraped: Scraped) -> None:
     """Last, because it ends the worker: where nothing is said about partitions, nobody has them."""
     scraped.stage.worker.kill()
-    began_s = time.monotonic()
     wait_until(lambda: _numbers(scraped, "fraud:unavailable:ratio") == [1], WAIT_S, "noticing")
-    assert time.monotonic() - began_s < WAIT_S

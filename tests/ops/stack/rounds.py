@@ -2,10 +2,12 @@
 
 import os
 import select
+import time
+from collections.abc import Iterator
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 def publish(servers: str, topic: str, values: list[bytes], *, transactional_id: str = "round") -> None:
@@ -30,10 +32,21 @@ def published(servers: str, topic: str, count: int) -> list[bytes]:
         }
     )
     consumer.assign([TopicPartition(topic, 0, 0)])
+    values, deadline_s = list[bytes](), time.monotonic() + TIMEOUT_S
     try:
-        return [value for record in consumer.consume(count, TIMEOUT_S) if (value := record.value()) is not None]
+        # What is consumed may also be word of a broker that was away, which the library gets over by itself.
+        while len(values) < count and time.monotonic() < deadline_s:
+            values += _values(consumer)
+        return values
     finally:
         consumer.close()
+
+
+def _values(consumer: Consumer) -> Iterator[bytes]:
+    for record in consumer.consume(1, 1.0):
+        value = record.value()
+        if record.error() is None and isinstance(value, bytes):
+            yield value
 
 
 def has_ended(pid: int) -> bool:

@@ -28,7 +28,7 @@ from pipeline.io.settings import Settings
 from tests.archive import WIRE
 from tests.records import NOON_MS, PAYMENT
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 TOPIC = "risk_signals.v1"
 GARBAGE = b"\xc3\x01 is no signal"
@@ -36,7 +36,7 @@ REPORTS = 9
 ADDRESS = "192.0.2.17"
 """The address that PAYMENT comes from."""
 KEY = f"IP_ADDRESS:{ADDRESS}"
-DELIVERY_S = 30.0
+DELIVERY_S = 120.0
 COMMITTED_OFFSET = 3
 """Offset of the committed record. Two were aborted before it, and a marker says so."""
 

@@ -26,7 +26,7 @@ TAIL = "fraud decisions tail"
 FENCED = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.timeout(600)  # it starts everything there is, on a machine that runs other tests meanwhile
+@pytest.mark.timeout(1200)  # it starts everything there is, on a machine that runs other tests meanwhile
 @pytest.mark.parametrize(
     ("name", "folder"), [("embedded", "embedded"), pytest.param("real", "stack", marks=pytest.mark.real)]
 )

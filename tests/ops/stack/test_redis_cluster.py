@@ -8,7 +8,7 @@ from ops.bench.rig.waiting import wait_until
 from ops.stack.redis_cluster import running_cluster
 from ops.stack.redis_server import bundled_executable
 
-REPLACED_S = 60.0
+REPLACED_S = 120.0
 KEY = "fraud:{p0}progress"
 
 

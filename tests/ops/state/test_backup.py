@@ -255,7 +255,7 @@ def test_a_state_of_records_that_the_log_has_no_more_is_neither_copied_nor_calle
     producer = Producer({"bootstrap.servers": stack.bootstrap_servers})
     for _ in range(10):
         producer.produce(f"{prefix}transactions.v1", b"payment", partition=0)
-    assert producer.flush(10) == 0
+    assert producer.flush(120) == 0
     _observe(url, 0, 10)
     sound = {"redis_url": url, "bootstrap_servers": stack.bootstrap_servers, "topic_prefix": prefix}
     assert fraud("state", "backup", tmp_path, **sound).code == 0

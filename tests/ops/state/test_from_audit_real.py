@@ -29,12 +29,12 @@ from pipeline.io.settings import Settings
 from tests.archive import WIRE
 from tests.records import PAYMENT
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
 PAYMENTS = 60
 LEFT_IN_LOG = 2
 """Payments that the log still has, so that the table is known to reach it."""
-WAIT_S = 60.0
+WAIT_S = 120.0
 ACCOUNT = "GB29-0001"
 OF_THE_ACCOUNT = ("account_count_7d", "account_volume_minor_30d", "account_distinct_beneficiaries_24h")
 

@@ -17,7 +17,7 @@ from pipeline.io.kafka.client import BrokerFailed, admin_client
 from pipeline.io.kafka.log_reader import LogReader
 from pipeline.io.settings import Settings
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 TOPIC = "decisions.v1"
 
 
@@ -57,7 +57,7 @@ class Writer:
             self._number += 1
             key, headers = f"key-{self._number % 5}".encode(), [("fraud-redriven", b"0:1")]
             producer.produce(topic, f"{self._number}".encode(), key, partition, headers=headers)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
 
 
 def records_of(settings: Settings, topic: str, partition: int = 0):
@@ -84,7 +84,7 @@ def test_topics_come_back_with_their_offsets_and_times_and_go_on_stamped_by_the_
         writer.plain(700, "transactions.v1", 3)
         admin = admin_client(first.bootstrap_servers, {})  # kept, because a client that is gone answers nothing
         [where] = admin.delete_records([_before("transactions.v1", 3, 10)]).values()
-        where.result(30)
+        where.result(120)
         again = back_up(first, copy)
         assert sum(each.records for each in again) == 2 + 690
         assert back_up(first, copy) == [each._replace(records=0) for each in again]
@@ -103,7 +103,7 @@ def test_topics_come_back_with_their_offsets_and_times_and_go_on_stamped_by_the_
         assert {each.outcome for each in create_topics(second.bootstrap_servers)} == {TopicOutcome.MATCHES}
         resource = ConfigResource(ResourceType.TOPIC, TOPIC)
         admin = admin_client(second.bootstrap_servers, {})
-        settings = admin.describe_configs([resource])[resource].result(30)
+        settings = admin.describe_configs([resource])[resource].result(120)
         assert settings["message.timestamp.type"].value == "LogAppendTime"
         with pytest.raises((BrokerFailed, CopyBroken)):
             put_back(second, copy, 1, lambda _: None)

@@ -24,7 +24,7 @@ from tests.servers import unused_prefix
 from tests.state.stores import column, payment, share
 
 WIRE = WireFormat()
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 ADDRESS = "192.0.2.1"
 KEY = f"IP_ADDRESS:{ADDRESS}"
 

@@ -28,7 +28,7 @@ def test_a_wrong_minute_blocks_the_suspects_and_counts_them_in_every_attribute()
     assert added[0] == added[row] == added[1 : 1 + CHANNELS].sum()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_short_run_goes_well(tmp_path) -> None:
     answer = bias.run(lambda _line: None, tmp_path, is_quick=True, sizes={"days": 1, "starts": 1})
     assert (True, []) == (answer["ok"], answer["false_alerts"])

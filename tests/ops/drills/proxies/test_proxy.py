@@ -15,7 +15,7 @@ from ops.drills.proxies.proxy import FaultProxy, Target
 
 BROKER = in_answers(Endpoint("broker-1.bank", 9093))
 PROXY = in_answers(Endpoint(loopback_as_long_as("broker-1.bank"), 20_000))
-WAIT_S = 5.0
+WAIT_S = 120.0
 
 
 class Echo(socketserver.BaseRequestHandler):
