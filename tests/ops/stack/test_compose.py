@@ -239,6 +239,7 @@ NETWORKS = {
     "rail": {"executor", "rail"},
     "pages": {"worker"},
     "oncall": {"alerts"},
+    "authority": {"witness"},
 }
 
 
@@ -248,9 +249,11 @@ def test_network_holds_those_who_need_each_other(network: str) -> None:
     assert not any("networks" in settings for settings in PRODUCTION["services"].values())
 
 
-def test_only_the_rail_the_worker_s_pages_and_sinks_are_reached_from_the_world_in_production() -> None:
+def test_only_rail_pages_sinks_and_timestamp_authority_are_reached_from_the_world_in_production() -> None:
     internal = internal_networks(ROOT, [BASE_FILE, PRODUCTION_FILE])
-    assert {"rail", "pages", "oncall"} == {name for name, is_internal in internal.items() if not is_internal}
+    assert {"rail", "pages", "oncall", "authority"} == {
+        name for name, is_internal in internal.items() if not is_internal
+    }
 
 
 @pytest.mark.parametrize("service", SERVERS)
