@@ -36,8 +36,10 @@ _NUL: Final = "\x00"  # PostgreSQL holds it in no text
 
 
 class Standing(NamedTuple):
-    """An open incident: its scopes, and its first and last alert. is_proved: whether it holds what a worker is proved
-    to have told."""
+    """An open incident: its scopes, and its first and last alert.
+
+    is_proved: whether it holds what a worker is proved to have told.
+    """
 
     incident_id: str
     scopes: frozenset[str]
@@ -48,8 +50,11 @@ class Standing(NamedTuple):
     def joined_by(self, told: Alert, *, is_proved: bool = False) -> Standing:
         at_ms = told.raised_at_ms
         return self._replace(
-            scopes=self.scopes | {told.scope}, first_ms=min(self.first_ms, at_ms), last_ms=max(self.last_ms, at_ms)
-        )._replace(is_proved=self.is_proved or is_proved)
+            scopes=self.scopes | {told.scope},
+            first_ms=min(self.first_ms, at_ms),
+            last_ms=max(self.last_ms, at_ms),
+            is_proved=self.is_proved or is_proved,
+        )
 
 
 def kept(told: Alert) -> Alert:

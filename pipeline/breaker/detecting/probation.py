@@ -7,8 +7,7 @@ Invariants
 
 Blocks are tested where it is known what is usual; payments that the model fails on count with them. What it no longer
 holds back is tested, too, where too many allows had tripped the scope, and what it escalates by itself where that had.
-In shadow the model answers everything
-meanwhile, and all conditions go on being judged on that.
+In shadow the model answers everything meanwhile, and all conditions go on being judged on that.
 """
 
 from __future__ import annotations
