@@ -1,4 +1,4 @@
-"""Judging counts: which of the five conditions hold, for how long, and what event that is for the state.
+"""Judging counts: which of its conditions hold, for how long, and what event that is for the state.
 
 Invariants
 1. `all` is judged on how the service does (errors, latency); a model version, a segment and a channel on how the model
