@@ -10,7 +10,7 @@ import numpy as np
 from models.artefact.scoring import Model, score
 from pipeline.decide.phrase_books.books import PhraseBook, book_or_current
 from pipeline.decide.phrase_books.money import Money, foreign_money
-from pipeline.decide.phrases import percent_of_ppm
+from pipeline.decide.phrases import percent_of_bp
 from pipeline.domain.decision import BreakerState, Decision, Route, StoredDecision, drill_in, unmarked_scope
 from pipeline.domain.features import ACCOUNT_STATE, COLUMN, DERIVED, EVENT, NONE, SHARED_STATE
 from pipeline.explain.counterfactual.counterfactual import Otherwise, otherwise_of
@@ -138,5 +138,5 @@ def _why_route(decision: Decision) -> str:
             shadow = decision.fraud_probability_ppm
             if (said := silence_of(decision)) != NOT_ASKED:
                 return f"The fallback rules decided: {said}; {breaker}."
-            asked = "" if shadow == NONE else f" The model, in shadow, put fraud at {percent_of_ppm(shadow)}."
+            asked = "" if shadow == NONE else f" The model, in shadow, put fraud at {percent_of_bp(shadow // 100)}."
             return f"The fallback rules decided: {breaker}.{asked}"

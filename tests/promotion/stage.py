@@ -89,6 +89,8 @@ class Stage:
         self.frauds: list[str] = []
         self.signing = signing
         self.desk = Desk(Sources(self.registry, self.archive.regime_of), self.keys, signing, lambda: self.frauds)
+        # On the first days of a month, what was decided 36 hours ago is of the month before.
+        owner.execute("SELECT control.ensure_month(now() - interval '2 days')")
         appoint(owner, PEOPLE)
         self.people = connect(url_as(database_url, "fraud_incident"), "test")
         self._log, self._offset = AuditLog("decisions.v1", folder / "anchors", WIRE, lambda: self.now_ms * 1000), 0
