@@ -15,12 +15,13 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from models.simulator import LabelledTransaction, TrafficSettings, traffic_events
 from ops import cli
+from ops.bench.rig.waiting import wait_until
 from tests.records import POLICY_PATH
 
 POLICY: Final = POLICY_PATH.resolve()
@@ -84,7 +85,7 @@ class Walk:
         (self.folder / "part.jsonl").write_text("\n".join(lines) + "\n")
         self.fraud("payments", "publish", "part.jsonl", "--labels")
         self.published += count
-        self.wait(lambda: self.looked_at() >= self.published, f"{count} payments")
+        wait_until(lambda: self.looked_at() >= self.published, WAIT_S, f"{count} payments")
 
     def looked_at(self) -> int:
         shown = json.loads(self.quietly("models", "shadow", NEXT, "--no-labels", "--json"))
@@ -95,14 +96,6 @@ class Walk:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             cli.run(list(words))
         return out.getvalue()
-
-    def wait(self, is_so: Callable[[], bool], what: str) -> None:
-        until = time.monotonic() + WAIT_S
-        while time.monotonic() < until:
-            if is_so():
-                return
-            time.sleep(0.5)
-        raise TimeoutError(f"{what}: not within {WAIT_S:.0f} s")
 
 
 def write_files(folder: Path) -> None:
@@ -191,7 +184,7 @@ def main(folder: Path) -> None:
     write_files(folder)
     with running(folder, "stack", "embedded"):
         settle({"env_file": folder / "var/embedded/stack.env"})
-        walk.wait((folder / "var/embedded/stack.env").exists, "the stack")
+        wait_until((folder / "var/embedded/stack.env").exists, WAIT_S, "the stack")
         walk.fraud("topics", "create")
         people(walk)
         key_set = folder / "var/embedded/seals/keys"
@@ -222,7 +215,9 @@ def life(walk: Walk) -> None:
     assert "is not signed" in early
     walk.fraud("models", "sign", NEXT)
     walk.fraud("models", "try", NEXT, "--reason", "it may find more fraud")
-    walk.wait(lambda: "No challenger" not in walk.quietly("models", "shadow", NEXT, "--no-labels"), "the shadow")
+    wait_until(
+        lambda: "No challenger" not in walk.quietly("models", "shadow", NEXT, "--no-labels"), WAIT_S, "the shadow"
+    )
     walk.publish(700)
     walk.move_clock(24)
     for _ in range(2):
