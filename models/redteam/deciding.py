@@ -74,7 +74,7 @@ class Course(NamedTuple):
 
 
 class _Ended(NamedTuple):
-    """What became of an act."""
+    """The answer that an act of the attack was given."""
 
     outcome: str
     route: str

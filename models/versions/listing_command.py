@@ -188,7 +188,7 @@ def _beside(known: Known, version: str) -> Registry:
 
 
 def _onnx_facts(known: Known, version: str) -> Facts:
-    """What a challenger that is no glass box has: files, a signature, its place in the alias. Nobody approves it."""
+    """Tell of a challenger that is no glass box: its files, signature and alias. Nobody approves it."""
     digest, signed_by, fault = "", None, None
     try:
         beside = _beside(known, version)
@@ -205,7 +205,7 @@ def _onnx_facts(known: Known, version: str) -> Facts:
 
 
 def _made_of(known: Known, version: str) -> dict[str, Json]:
-    """What its manifest says of it."""
+    """Tell what its manifest says of it."""
     try:
         manifest = parsed(read_artefact(_beside(known, version), version).get(CHALLENGER_MANIFEST, b""), MANIFEST)
     except ModelRefused as refusal:

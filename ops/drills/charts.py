@@ -16,7 +16,7 @@ BOTTOM: Final = 52
 """Below the layers stand the seconds, and below these the legend: over the layers it would hide what they tell."""
 TICKS_MAX: Final = 10
 TICK_STEPS_S: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 14_400)
-"""What people count seconds by. In a drill that lasts longer than the last one allows, ticks stand closer."""
+"""People count seconds by these steps. In a drill that lasts longer than the last one allows, ticks stand closer."""
 COLOURS: Final[Mapping[str, str]] = {
     "allow": "#17764a",
     "block": "#b3261e",

@@ -42,7 +42,7 @@ RATE_PER_S: Final = 80
 SEED: Final = 20_264
 ROUTED_S_MAX: Final = 2.0
 QUICK_ROUTED_S_MAX: Final = 4.5
-"""Of a quick run, which may share its machine with others: still before the breaker tries the model again."""
+"""A quick run may share its machine with others; this is still before the breaker tries the model again."""
 CYCLE_S: Final = 11.0
 """A kill comes at a random moment of so long after what trips: in it the breaker trips, tries and closes again."""
 WAIT_S: Final = 300.0
